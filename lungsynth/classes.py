@@ -1,0 +1,82 @@
+"""Classes of a mask: which ids there are, and what each is read from.
+
+A checkpoint's `classes.json` decides; no class is named in code. Example::
+
+    {"classes": [{"id": 1, "name": "left lung", "token": "tokens/left-lung.safetensors"},
+                 {"id": 2, "name": "right lung", "token": "tokens/right-lung.safetensors"}]}
+
+A class is read from a learnt token, or, where it has none, from a word of the prompt.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lungsynth.errors import CheckpointError, ConfigError
+from lungsynth.tokens import ClassToken
+
+CLASSES_NAME = "classes.json"
+IGNORE = 255
+
+
+@dataclass(frozen=True)
+class ClassSpec:
+    """One class of a mask."""
+
+    id: int  # value in the mask, 1-254
+    name: str  # what it is called in cards and legends
+    word: str | None = None  # read from this word of the prompt …
+    token: ClassToken | None = None  # … or from this learnt token, which wins
+    n_parts: int = 1  # connected parts it may have
+
+
+def parse_classes(spec: dict[str, Any], folder: Path) -> list[ClassSpec]:
+    """The classes of a `classes.json` value; token paths are relative to `folder`.
+
+    Raises:
+        ConfigError: a key is missing, or ids are doubled or out of 1-254.
+    """
+    classes = []
+    try:
+        for entry in spec["classes"]:
+            token = None
+            if entry.get("token"):
+                path = (folder / str(entry["token"])).resolve()
+                if not path.is_relative_to(folder.resolve()):
+                    raise ConfigError(f"{entry['token']}: a token must lie inside {folder}.")
+                token = ClassToken.load(path)
+            classes.append(ClassSpec(
+                id=int(entry["id"]), name=str(entry["name"]), word=entry.get("word"), token=token,
+                n_parts=int(entry.get("n_parts", 1)),
+            ))  # fmt: skip
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"{CLASSES_NAME}: {error!r}; expected {{'classes': [{{'id', 'name', 'token' or 'word'}}]}}."
+        ) from error
+    ids = [c.id for c in classes]
+    if not classes or len(set(ids)) != len(ids) or not all(1 <= i <= 254 for i in ids):
+        raise ConfigError(f"{CLASSES_NAME}: ids {ids}; expected distinct numbers from 1 to 254.")
+    for one in classes:
+        if one.token is None and not one.word:
+            raise ConfigError(f"{CLASSES_NAME}: class {one.name!r} has neither a token nor a word.")
+    return classes
+
+
+def load_classes(folder: Path) -> list[ClassSpec]:
+    """The classes of a checkpoint folder; [] when it has no `classes.json`.
+
+    Raises:
+        CheckpointError: the file is not JSON.
+        ConfigError: see `parse_classes`.
+    """
+    path = folder / CLASSES_NAME
+    if not path.is_file():
+        return []
+    try:
+        spec = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path}: not JSON ({error}).") from error
+    return parse_classes(spec, folder)

@@ -1,0 +1,99 @@
+"""`python -m lungsynth sample`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command("sample")
+@click.argument("prompts", nargs=-1, required=True, metavar="PROMPT…")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out"),
+              show_default=True, metavar="DIR", help="One folder a picture is made in here.")
+@click.option("--seed", type=click.IntRange(min=0, max=2**63 - 1), default=0, show_default=True,
+              help="Seed of the first picture; the others count up.")
+@click.option("-n", "n", type=click.IntRange(min=1, max=10_000), default=1, show_default=True,
+              help="Pictures a prompt.")
+@click.option("--steps", type=click.IntRange(min=1, max=1000), default=20, show_default=True)
+@click.option("--guidance", type=click.FloatRange(min=1.0, max=50.0), default=3.0, show_default=True,
+              help="How strictly the prompt is followed; 1 = off.")
+@click.option("--height", type=int, default=None, help="Pixels.  [default: the checkpoint's]")
+@click.option("--width", type=int, default=None, help="Pixels.  [default: the checkpoint's]")
+@click.option("--scheduler", default="default", show_default=True,
+              help="default, ddim, dpm, euler, pndm or lcm.")
+@click.option("--word", "words", multiple=True, metavar="WORD",
+              help="Word or phrase of the prompt to map; repeat.  [default: its content words]")
+@click.option("--model", default=None, metavar="NAME|DIR|HUB_ID",
+              help="Any Stable Diffusion 1.x/2.x checkpoint.  [default: mini, shipped]")
+@click.option("--lora", default=None, metavar="DIR|FILE|HUB_ID", help="LoRA weights to add.")
+@click.option("--refine", "method", default="crf", show_default=True, metavar="NAME",
+              help="How the coarse mask is refined: none or crf.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True,
+              help="Pictures drawn together.")
+@click.option("--threads", type=click.IntRange(min=1), default=None, help="CPU threads.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …")
+@click.option("--quiet", is_flag=True, help="No progress bar, no word report.")
+def sample(
+    prompts: tuple[str, ...], out: Path, seed: int, n: int, steps: int, guidance: float,
+    height: int | None, width: int | None, scheduler: str, words: tuple[str, ...], model: str | None,
+    lora: str | None, method: str, batch_size: int, threads: int | None, device: str, quiet: bool,
+) -> None:  # fmt: skip
+    """Draw X-rays from prompts, with attention maps and masks.
+
+    \b
+    python -m lungsynth sample "Frontal chest X-ray of a 60-year-old man with pneumonia" \\
+        --seed 7 -n 4 --out out/
+
+    Per picture: image.png, map_WORD.png, coarse.png, mask.png, overlay.png, record.json.
+    Same seed and options, same bytes. Folders are printed on stdout as they are finished.
+    """
+    import torch
+    from tqdm import tqdm
+
+    from lungsynth.output import check_writable, write_result
+    from lungsynth.pipeline import Synthesizer
+    from lungsynth.refine import RefineConfig
+    from lungsynth.sampling import SampleOptions
+
+    if threads:
+        torch.set_num_threads(threads)
+    check_writable(out)
+    synthesizer = Synthesizer(model, lora=lora, device=device)
+    options = SampleOptions(steps=steps, guidance=guidance, height=height, width=width,
+                            scheduler=scheduler)  # fmt: skip
+    texts = [prompt for prompt in prompts for _ in range(n)]
+    seeds = [seed + k for _ in prompts for k in range(n)]
+    if not quiet:
+        for prompt in prompts:
+            report, _ = synthesizer.check(prompt, words or None)
+            click.echo(f"knows: {', '.join(report.known)}", err=True)
+            if report.unknown:
+                click.echo(f"never seen in training: {', '.join(report.unknown)}", err=True)
+            if report.dropped:
+                click.echo(f"beyond the model's token limit, not read: {report.dropped!r}", err=True)
+    results = synthesizer.generate(
+        texts, seeds, options=options, refine_config=RefineConfig(method=method),
+        words=words or None, batch_size=batch_size,
+    )  # fmt: skip
+    for index, result in enumerate(tqdm(results, total=len(texts), unit="image", disable=quiet)):
+        folder = out / f"{index // n:03d}-seed{result.seed}"
+        write_result(result, folder)
+        click.echo(str(folder))
+
+
+@click.command("words")
+@click.argument("prompt")
+@click.option("--model", default=None, metavar="NAME|DIR", help="[default: mini, shipped]")
+def words_command(prompt: str, model: str | None) -> None:
+    """Say which words of PROMPT a checkpoint has learnt (JSON)."""
+    from lungsynth.checkpoint import load_pipeline
+    from lungsynth.prompts import read_prompt
+
+    pipe, vocabulary = load_pipeline(model)
+    report = read_prompt(prompt, pipe.tokenizer, vocabulary)
+    click.echo(json.dumps({
+        "known": report.known, "unknown": report.unknown, "tokens": report.n_tokens,
+        "dropped": report.dropped,
+    }))  # fmt: skip

@@ -1,0 +1,268 @@
+"""Prompt -> picture, attention maps, mask: the one file that knows the order of the steps.
+
+    Prompt -> Drawn -> maps -> probability of each class -> refined mask -> Result
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lungsynth import RESEARCH_NOTICE, __version__, quality
+from lungsynth.attention import word_map
+from lungsynth.checkpoint import load_pipeline, resolve, weights_hash
+from lungsynth.classes import ClassSpec, load_classes
+from lungsynth.coarse import coarse_mask
+from lungsynth.errors import ConfigError, MaskError, WordError
+from lungsynth.prompts import PromptReport, default_words, read_prompt, word_tokens
+from lungsynth.refine import RefineConfig, clean, refine
+from lungsynth.sampling import Drawn, SampleOptions, draw, resolve_size
+from lungsynth.tokens import key_weights, parse_timesteps, read_queries, token_logits
+
+FloatArray = NDArray[np.float32]
+UInt8Array = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything made of one prompt and seed."""
+
+    prompt: PromptReport
+    seed: int
+    image: UInt8Array  # (H, W) grey
+    maps: dict[str, FloatArray]  # word -> (H, W) in [0, 1]
+    probability: FloatArray  # (classes + 1, H, W), background first, sums to 1: before refinement
+    coarse: UInt8Array  # (H, W) class ids, thresholded only
+    mask: UInt8Array  # (H, W) class ids, refined
+    record: dict[str, Any]  # every parameter, hash and score; JSON
+
+
+class Synthesizer:
+    """A loaded checkpoint that draws pictures with maps and masks.
+
+    Args:
+        model: Shipped name, diffusers folder, or Hub id; None for the shipped default.
+        lora: LoRA weights to add.
+        device: "auto", "cpu", "cuda" …
+
+    One drawing at a time: calls from several threads wait for each other.
+    """
+
+    def __init__(self, model: str | None = None, *, lora: str | None = None, device: str = "auto") -> None:
+        self.pipe, self.vocabulary = load_pipeline(model, lora=lora)
+        self.name = model or "mini"
+        self.lora = lora
+        folder = Path(resolve(model))
+        self.classes: list[ClassSpec] = load_classes(folder) if folder.is_dir() else []
+        self.model_hash = weights_hash(str(folder)) if folder.is_dir() else ""
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.pipe.to(device)
+        self.device = device
+        if device == "cpu":
+            self.pipe.unet.to(memory_format=torch.channels_last)
+            self.pipe.vae.to(memory_format=torch.channels_last)
+        self._lock = threading.RLock()
+        self._scheduler = self.pipe.scheduler
+        for spec in self.classes:
+            if spec.token is not None:
+                spec.token.check(self.pipe.unet)
+        self._keys = key_weights(self.pipe.unet)
+
+    def check(
+        self, prompt: str, words: Sequence[str] | None = None
+    ) -> tuple[PromptReport, dict[str, tuple[int, ...]]]:
+        """Check a prompt and find the tokens of the words to map, before anything is computed."""
+        report = read_prompt(prompt, self.pipe.tokenizer, self.vocabulary)
+        chosen = list(words) if words is not None else default_words(report.text, self.vocabulary)
+        found: dict[str, tuple[int, ...]] = {}
+        for word in chosen:
+            try:
+                found[word] = word_tokens(report.text, word, self.pipe.tokenizer)
+            except WordError:
+                if words is not None:
+                    raise  # asked for by name
+        return report, found
+
+    def class_specs(self, report: PromptReport) -> list[ClassSpec]:
+        """The checkpoint's classes, or, for a checkpoint without any, the prompt's first word."""
+        if self.classes:
+            return self.classes
+        words = default_words(report.text, self.vocabulary)
+        if not words:
+            raise WordError(f"{report.text!r} has no word to read a mask from; name an organ in it.")
+        return [ClassSpec(id=1, name=words[0], word=words[0], n_parts=2)]
+
+    def generate(
+        self, prompts: Sequence[str], seeds: Sequence[int], *, options: SampleOptions | None = None,
+        refine_config: RefineConfig | None = None, words: Sequence[str] | None = None,
+        batch_size: int = 1, on_step: Callable[[int, int, Tensor], bool] | None = None,
+    ) -> Iterator[Result]:  # fmt: skip
+        """Draw one result per prompt and seed, in order.
+
+        Args:
+            prompts, seeds: One of each a picture.
+            options: How pictures are drawn.
+            refine_config: How masks are made.
+            words: Words to map; None picks the prompt's content words.
+            batch_size: Pictures drawn together.
+            on_step: See `lungsynth.sampling.draw`.
+
+        Raises:
+            PromptError, WordError, ShapeError, ConfigError: before anything is drawn.
+        """
+        options, refine_config = options or SampleOptions(), refine_config or RefineConfig()
+        if len(prompts) != len(seeds) or not prompts:
+            raise ConfigError(f"{len(prompts)} prompts, {len(seeds)} seeds; expected as many, at least 1.")
+        resolve_size(self.pipe, options)
+        checked = [self.check(prompt, words) for prompt in prompts]
+        for start in range(0, len(prompts), batch_size):
+            part = checked[start : start + batch_size]
+            part_seeds = [int(s) for s in seeds[start : start + batch_size]]
+            with self._lock:
+                self.pipe.scheduler = self._scheduler
+                drawn = draw(self.pipe, [r.text for r, _ in part], part_seeds, options,
+                             on_step=on_step)  # fmt: skip
+                logits = self._class_logits(drawn, part_seeds)
+            for index, ((report, found), seed) in enumerate(zip(part, part_seeds, strict=True)):
+                yield self._finish(drawn, index, report, found, seed, options, refine_config, logits)
+
+    def _class_logits(self, drawn: Drawn, seeds: Sequence[int]) -> dict[int, Tensor]:
+        """Class id -> (B, H, W) mean logits of its token, read from the finished pictures.
+
+        The clean latents are noised again to the token's timesteps, with noise of the picture's own
+        seed, and passed once through the U-Net: the same reading a real film gets.
+        """
+        return self.read_tokens(drawn.latents, drawn.embeddings, seeds)
+
+    def read_tokens(
+        self, latents: Tensor, embeddings: Tensor, seeds: Sequence[int]
+    ) -> dict[int, Tensor]:
+        """Class id -> (B, H, W) mean logits of its token for scaled latents (B, C, h, w)."""
+        specs = [s for s in self.classes if s.token is not None]
+        totals: dict[int, Tensor] = {}
+        if not specs:
+            return totals
+        stride = int(self.pipe.vae_scale_factor)
+        height, width = latents.shape[-2] * stride, latents.shape[-1] * stride
+        timesteps = sorted({t for s in specs if s.token for t in parse_timesteps(s.token)})
+        latents, embeddings = latents.to(self.device), embeddings.to(self.device)
+        with torch.inference_mode():
+            for t in timesteps:
+                noise = torch.stack([
+                    torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(
+                        (int(seed) * 1000003 + t) & 0x7FFF_FFFF_FFFF_FFFF))
+                    for seed in seeds
+                ]).to(self.device)  # fmt: skip
+                queries = read_queries(
+                    self.pipe.unet, self._scheduler, latents, embeddings, t=t, noise=noise
+                )
+                for spec in specs:
+                    assert spec.token is not None
+                    scores = token_logits(queries, self._keys, spec.token, height=height, width=width)
+                    totals[spec.id] = totals.get(spec.id, torch.zeros(())) + scores.cpu() / len(timesteps)
+        return totals
+
+    def class_probability(
+        self, specs: Sequence[ClassSpec], logits: dict[int, Tensor], index: int,
+        word_heat: Callable[[str], FloatArray], config: RefineConfig,
+    ) -> FloatArray:  # fmt: skip
+        """(classes + 1, H, W) probability of background and each class, before refinement.
+
+        Token classes: softmax of the logits with background at 0. Word classes: the thresholded map
+        at the configured confidence.
+        """
+        if all(s.id in logits for s in specs):
+            stacked = torch.stack([logits[s.id][index] for s in specs])
+            scores = torch.cat([torch.zeros_like(stacked[:1]), stacked])
+            return np.asarray(scores.softmax(0).float().numpy())
+        method = "otsu" if config.threshold == "auto" else config.threshold
+        share = []
+        for spec in specs:
+            if spec.id in logits:
+                share.append(logits[spec.id][index].sigmoid().numpy())
+            else:
+                region = coarse_mask(word_heat(spec.word or spec.name), method)
+                share.append(np.where(region, config.label_confidence, 1 - config.label_confidence))
+        foreground = np.stack(share).astype(np.float32)
+        background = np.clip(1 - foreground.max(0, keepdims=True), 1e-3, None)
+        both = np.concatenate([background, foreground])
+        return np.asarray(both / both.sum(0, keepdims=True), dtype=np.float32)
+
+    def _finish(
+        self, drawn: Drawn, index: int, report: PromptReport, found: dict[str, tuple[int, ...]],
+        seed: int, options: SampleOptions, config: RefineConfig, logits: dict[int, Tensor],
+    ) -> Result:  # fmt: skip
+        image = drawn.images[index]
+        height, width = image.shape
+        assert drawn.captured is not None
+
+        def heat_of(tokens: tuple[int, ...]) -> FloatArray:
+            assert drawn.captured is not None
+            heat = word_map(drawn.captured, index, tokens, height=height, width=width)
+            return np.asarray(heat.numpy(), dtype=np.float32)
+
+        maps = {word: heat_of(tokens) for word, tokens in found.items()}
+        specs = self.class_specs(report)
+        probability = self.class_probability(
+            specs, logits, index,
+            lambda word: heat_of(word_tokens(report.text, word, self.pipe.tokenizer)), config,
+        )  # fmt: skip
+        coarse, mask, scores = finish_mask(probability, image, specs, config)
+        for spec in specs:
+            if spec.token is not None:
+                maps[f"class {spec.name}"] = probability[1 + specs.index(spec)]
+        record = {
+            "notice": RESEARCH_NOTICE, "synthetic": True, "prompt": report.text, "seed": seed,
+            "options": asdict(options) | {"height": height, "width": width},
+            "refine": asdict(config), "model": self.name, "lora": self.lora,
+            "model_hash": self.model_hash, "code_version": __version__,
+            "known_words": list(report.known), "unknown_words": list(report.unknown),
+            "dropped_text": report.dropped,
+            "classes": {str(s.id): s.name for s in specs}, "scores": scores,
+        }  # fmt: skip
+        return Result(report, seed, image, maps, probability, coarse, mask, record)
+
+
+def finish_mask(
+    probability: FloatArray, image: UInt8Array, specs: Sequence[ClassSpec], config: RefineConfig
+) -> tuple[UInt8Array, UInt8Array, dict[str, Any]]:
+    """Probability of each class -> coarse mask, refined mask, scores. Needs no model.
+
+    Args:
+        probability: (classes + 1, H, W), background first.
+        image: (H, W) grey.
+        specs: The classes, in the order of `probability`.
+        config: How the mask is refined.
+
+    Raises:
+        MaskError: the probability is not finite.
+    """
+    if not np.isfinite(probability).all():
+        raise MaskError("The class probability holds NaN or infinity; the checkpoint may be broken.")
+    ids = np.array([0, *(spec.id for spec in specs)], dtype=np.uint8)
+    coarse = ids[probability.argmax(0)]
+    posterior = refine(probability, image, config)
+    refined = ids[posterior.argmax(0)]
+    mask = np.zeros_like(refined)
+    scores: dict[str, Any] = {}
+    for index, spec in enumerate(specs):
+        region = refined == spec.id
+        if config.clean_up:
+            region = clean(region, n_parts=spec.n_parts, min_part=config.min_part)
+            region &= (refined == spec.id) | (refined == 0)  # a hole may be another class's place
+        mask[region & (mask == 0)] = spec.id
+        scores[spec.name] = {
+            "area": round(quality.area_share(mask == spec.id), 5),
+            "parts": quality.count_parts(mask == spec.id),
+            "stability": round(quality.stability(posterior[1 + index]), 5),
+        }
+    return coarse, mask, scores

@@ -1,0 +1,118 @@
+"""Prompts: checking them, and finding the tokens of a word."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from typing import Any
+
+from lungsynth.errors import PromptError, WordError
+from lungsynth.vocabulary import WORD, Vocabulary
+
+MAX_CHARACTERS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class PromptReport:
+    """What the model makes of a prompt."""
+
+    text: str  # the prompt as used: Unicode NFC, white space collapsed
+    known: tuple[str, ...]  # words seen in training; every word when the checkpoint does not say
+    unknown: tuple[str, ...]  # words never seen in training
+    n_tokens: int  # tokens with start and end
+    dropped: str  # the part beyond the model's token limit, "" when all of it is read
+
+
+def read_prompt(text: str, tokenizer: Any, vocabulary: Vocabulary | None) -> PromptReport:
+    """Check a prompt and say which of its words the model knows.
+
+    Raises:
+        PromptError: it is empty, over `MAX_CHARACTERS` long, or has no word the model has learnt.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise PromptError(
+            "The prompt is empty. Describe the film, such as 'Frontal chest X-ray of a "
+            "60-year-old man with pneumonia'."
+        )
+    if len(text) > MAX_CHARACTERS:
+        raise PromptError(
+            f"The prompt has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read. "
+            "Keep to one or two sentences."
+        )
+    clean = " ".join(unicodedata.normalize("NFC", text).split())
+    words = tuple(dict.fromkeys(WORD.findall(clean.lower())))
+    known, unknown = words, ()
+    if vocabulary is not None:
+        known, unknown = tuple(vocabulary.known(clean)), tuple(vocabulary.unknown(clean))
+        if not known:
+            raise PromptError(
+                f"No word of {clean[:80]!r} was seen in training. Words it knows include: "
+                f"{', '.join(list(vocabulary.counts)[:12])}."
+            )
+    encoded = tokenizer(clean, return_offsets_mapping=True)
+    limit = tokenizer.model_max_length
+    n_tokens = len(encoded["input_ids"])
+    dropped = ""
+    if n_tokens > limit:
+        dropped = clean[encoded["offset_mapping"][limit - 2][1] :].strip()
+    return PromptReport(clean, known, unknown, n_tokens, dropped)
+
+
+def word_tokens(prompt: str, word: str, tokenizer: Any) -> tuple[int, ...]:
+    """Indices of the tokens of a word or phrase in a prompt, all its occurrences.
+
+    Args:
+        prompt: The prompt as it is given to the model.
+        word: A word or phrase, any case; must occur in the prompt as whole words.
+        tokenizer: A fast tokenizer (with offsets).
+
+    Returns:
+        Positions in the padded token sequence (0 is the start token), ascending.
+
+    Raises:
+        WordError: the word does not occur, or lies beyond the token limit.
+    """
+    wanted = " ".join(word.lower().split())
+    # lower case of the same length, so that positions hold: a few letters (İ) become two
+    text = "".join(c.lower() if len(c.lower()) == 1 else c for c in prompt)
+    spans = []
+    start = text.find(wanted) if wanted else -1
+    while start >= 0:
+        end = start + len(wanted)
+        free_left = start == 0 or not text[start - 1].isalnum()
+        free_right = end == len(text) or not text[end].isalnum()
+        if free_left and free_right:
+            spans.append((start, end))
+        start = text.find(wanted, start + 1)
+    if not spans:
+        present = ", ".join(dict.fromkeys(WORD.findall(text)))
+        raise WordError(f"The word {word!r} does not occur in the prompt. Its words are: {present}.")
+    encoded = tokenizer(prompt, return_offsets_mapping=True)
+    indices = tuple(
+        index
+        for index, (left, right) in enumerate(encoded["offset_mapping"])
+        if right > left
+        and index < tokenizer.model_max_length - 1
+        and any(left < b and right > a for a, b in spans)
+    )
+    if not indices:
+        raise WordError(
+            f"The word {word!r} lies beyond the {tokenizer.model_max_length} tokens the model reads. "
+            "Shorten the prompt or move the word forward."
+        )
+    return indices
+
+
+def default_words(prompt: str, vocabulary: Vocabulary | None) -> list[str]:
+    """The words of a prompt worth a map: content words, anatomy first, at most six."""
+    stop = {"a", "an", "the", "of", "with", "in", "on", "and", "or", "to", "year", "old", "years",
+            "view", "is", "by", "for", "from", "between", "above", "x", "ray", "no"}  # fmt: skip
+    anatomy = ["right lung", "left lung", "lungs", "lung", "heart", "ribs", "diaphragm", "mediastinum"]
+    lowered = prompt.lower()
+    chosen = [w for w in anatomy if f" {w} " in f" {' '.join(WORD.findall(lowered))} "]
+    covered = {part for phrase in chosen for part in phrase.split()}
+    for word in dict.fromkeys(WORD.findall(lowered)):
+        skip = word in stop or word in covered or (word.isdigit())
+        if not skip and (vocabulary is None or word in vocabulary.counts):
+            chosen.append(word)
+    return chosen[:6]

@@ -1,0 +1,1 @@
+"""Training: the autoencoder, the diffusion model, and what both share."""

@@ -1,0 +1,305 @@
+"""What every training run shares: state on disk, EMA, learning rate, metrics, one loop.
+
+A run is a pure function of its options. All randomness of step `s` comes from `(seed, s)`, so a run
+that was killed and started again ends with the weights of an unbroken one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from lungsynth.errors import CheckpointError, ConfigError, OutputError
+
+STATE_NAME = "state.safetensors"
+OPTIONS_NAME = "options.json"
+METRICS_NAME = "metrics.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopOptions:
+    """Options of the loop itself."""
+
+    steps: int = 1000  # optimiser steps in the whole run
+    batch_size: int = 32  # examples a step
+    lr: float = 1e-3  # peak learning rate of AdamW
+    warmup_steps: int = 100  # linear warm-up
+    final_lr_ratio: float = 0.02  # cosine decay ends at lr * this
+    weight_decay: float = 0.01  # AdamW, decoupled
+    grad_clip: float = 1.0  # global norm; 0 switches clipping off
+    ema_decay: float = 0.999  # decay of the exponential moving average, warmed up
+    seed: int = 0  # randomness of step s comes from (seed, s)
+    save_minutes: float = 3.0  # wall time between states on disk
+    log_every: int = 25  # steps between metric lines
+    sample_every: int = 0  # steps between pictures; 0 = none
+    max_minutes: float = 0.0  # stop (resumable) after so long; 0 = no limit
+    precision: str = "bf16"  # "bf16" autocast or "fp32"
+
+
+def learning_rate(step: int, options: LoopOptions) -> float:
+    """Linear warm-up, then cosine to `lr * final_lr_ratio`."""
+    if step < options.warmup_steps:
+        return options.lr * (step + 1) / options.warmup_steps
+    span = max(1, options.steps - options.warmup_steps)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, (step - options.warmup_steps) / span)))
+    return options.lr * (options.final_lr_ratio + (1 - options.final_lr_ratio) * cosine)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """Write safetensors to a temporary name, flush to disk, rename: never half a file.
+
+    Raises:
+        OutputError: the folder cannot be written or the disk is full.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(
+            {k: v.detach().contiguous().cpu() for k, v in tensors.items()},
+            temporary,
+            metadata=dict(metadata),
+        )
+        with temporary.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"{path}: cannot be written ({error}). Free space or choose --out.") from error
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read safetensors.
+
+    Raises:
+        CheckpointError: the file is missing or not safetensors.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file.")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: not a readable safetensors file ({error}). Pickled weights are never loaded."
+        ) from error
+
+
+class Ema:
+    """Exponential moving average of parameters, decay warmed up as (1 + s) / (10 + s)."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.shadow = {k: v.detach().clone().float() for k, v in model.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        names, params = zip(*model.named_parameters(), strict=True)
+        shadows = [self.shadow[name] for name in names]
+        torch._foreach_lerp_(shadows, [p.detach().float() for p in params], 1 - decay)
+
+    @torch.no_grad()
+    def copy_to(self, model: nn.Module) -> None:
+        for name, parameter in model.named_parameters():
+            parameter.copy_(self.shadow[name])
+
+
+class Run:
+    """State of a training run in a folder: options, weights, EMA, optimiser moments, metrics."""
+
+    def __init__(
+        self, out: Path, model: nn.Module, options: LoopOptions, extra: Mapping[str, Any],
+        lr_ratio: Callable[[str], float] = lambda name: 1.0,
+    ) -> None:  # fmt: skip
+        self.out, self.model, self.options = out, model, options
+        self.params = {k: p for k, p in model.named_parameters() if p.requires_grad}
+        if not self.params:
+            raise ConfigError("The model has no trainable parameter.")
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in self.params.items():
+            groups.setdefault(lr_ratio(name), []).append(parameter)
+        self.optimizer = torch.optim.AdamW(
+            [{"params": group, "ratio": ratio} for ratio, group in groups.items()],
+            lr=options.lr, weight_decay=options.weight_decay, betas=(0.9, 0.99),
+        )  # fmt: skip
+        self.ema = Ema(model, options.ema_decay)
+        self.step = 0
+        self.description = json.loads(json.dumps({**asdict(options), **extra}, default=str))
+        self._resume_or_begin()
+
+    def _resume_or_begin(self) -> None:
+        state, described = self.out / STATE_NAME, self.out / OPTIONS_NAME
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self.out}: cannot be created ({error}).") from error
+        if described.exists():
+            before = json.loads(described.read_text())
+            free = {"max_minutes", "save_minutes", "log_every", "sample_every"}
+            changed = {
+                k: (before.get(k), v)
+                for k, v in self.description.items()
+                if k not in free and before.get(k) != v
+            }
+            if changed and state.exists():
+                words = "; ".join(f"{k}: {a!r} then, {b!r} now" for k, (a, b) in changed.items())
+                raise ConfigError(
+                    f"{self.out} holds a run with other options ({words}). "
+                    "Use the same options to resume, or another --out."
+                )
+        if state.exists():
+            self.load(state)
+        try:
+            described.write_text(json.dumps(self.description, indent=2, sort_keys=True) + "\n")
+        except OSError as error:
+            raise OutputError(f"{described}: cannot be written ({error}).") from error
+        self._trim_metrics()
+
+    def _trim_metrics(self) -> None:
+        path = self.out / METRICS_NAME
+        if path.exists():
+            kept = []
+            for line in path.read_text().splitlines():
+                try:
+                    if json.loads(line)["step"] <= self.step:
+                        kept.append(line)
+                except (json.JSONDecodeError, KeyError):
+                    continue  # a line cut by a kill
+            path.write_text("".join(line + "\n" for line in kept))
+
+    def save(self) -> None:
+        tensors: dict[str, Tensor] = {}
+        for name, value in self.model.state_dict().items():
+            tensors[f"model.{name}"] = value
+        for name, value in self.ema.shadow.items():
+            tensors[f"ema.{name}"] = value
+        for name, parameter in self.params.items():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"adam.{key}.{name}"] = torch.as_tensor(value)
+        save_tensors(tensors, self.out / STATE_NAME, {"step": str(self.step)})
+
+    def load(self, path: Path) -> None:
+        from safetensors import safe_open
+
+        tensors = load_tensors(path)
+        with safe_open(path, framework="pt") as handle:
+            self.step = int((handle.metadata() or {}).get("step", "0"))
+        try:
+            self.model.load_state_dict(
+                {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
+            )
+        except RuntimeError as error:
+            raise CheckpointError(f"{path}: weights of another model ({error}).") from error
+        for name in self.ema.shadow:
+            self.ema.shadow[name].copy_(tensors[f"ema.{name}"])
+        for name, parameter in self.params.items():
+            keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"adam.{k}.{name}" in tensors]
+            if keys:
+                self.optimizer.state[parameter] = {
+                    k: tensors[f"adam.{k}.{name}"].to("cpu" if k == "step" else parameter.device)
+                    for k in keys
+                }
+
+    def loop(
+        self,
+        loss_fn: Callable[[int], tuple[Tensor, dict[str, float]]],
+        *,
+        on_sample: Callable[[int], dict[str, float]] | None = None,
+        quiet: bool = False,
+    ) -> bool:
+        """Run to the last step, or until `max_minutes`. True when the run is complete.
+
+        Args:
+            loss_fn: Step index -> loss and numbers to log; draws its data from `(seed, step)`.
+            on_sample: Called with EMA weights in place every `sample_every` steps and at the end.
+            quiet: No progress bar.
+        """
+        options = self.options
+        begun = saved = logged = time.monotonic()
+        device = next(iter(self.params.values())).device
+        sums: dict[str, float] = {}
+        count = 0
+        bar = tqdm(total=options.steps, initial=self.step, disable=quiet, unit="step", mininterval=2)
+        with (self.out / METRICS_NAME).open("a") as metrics, bar:
+            while self.step < options.steps:
+                self.model.train()
+                rate = learning_rate(self.step, options)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = rate * group["ratio"]
+                with torch.autocast(
+                    device.type, torch.bfloat16, enabled=options.precision == "bf16"
+                ):
+                    loss, numbers = loss_fn(self.step)
+                loss.backward()
+                norm = torch.nn.utils.clip_grad_norm_(
+                    list(self.params.values()), options.grad_clip or float("inf")
+                )
+                if torch.isfinite(norm):
+                    self.optimizer.step()
+                else:
+                    numbers["skipped"] = 1.0
+                self.optimizer.zero_grad(set_to_none=True)
+                self.ema.update(self.model, self.step)
+                self.step += 1
+                bar.update(1)
+                for key, value in {"loss": float(loss.detach()), "grad": float(norm), **numbers}.items():
+                    sums[key] = sums.get(key, 0.0) + value
+                count += 1
+                now = time.monotonic()
+                if self.step % options.log_every == 0 or self.step == options.steps:
+                    line: dict[str, float] = {k: v / count for k, v in sums.items()}
+                    line |= {
+                        "step": self.step,
+                        "lr": rate,
+                        "images_per_s": count * options.batch_size / max(now - logged, 1e-9),
+                    }
+                    metrics.write(json.dumps(line) + "\n")
+                    metrics.flush()
+                    bar.set_postfix(loss=f"{line['loss']:.4f}")
+                    sums, count, logged = {}, 0, now
+                if on_sample and (
+                    self.step == options.steps
+                    or (options.sample_every and self.step % options.sample_every == 0)
+                ):
+                    extra = self.with_ema(lambda: on_sample(self.step))
+                    metrics.write(json.dumps({"step": self.step, **extra}) + "\n")
+                    metrics.flush()
+                    logged = time.monotonic()
+                if now - saved > options.save_minutes * 60:
+                    self.save()
+                    saved = time.monotonic()
+                if options.max_minutes and now - begun > options.max_minutes * 60:
+                    break
+        self.save()
+        return self.step >= options.steps
+
+    def with_ema(self, call: Callable[[], dict[str, float]]) -> dict[str, float]:
+        """Call with the EMA weights in the model; the raw weights come back in any case."""
+        raw = {k: v.detach().clone() for k, v in self.model.named_parameters()}
+        self.ema.copy_to(self.model)
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                return call()
+        finally:
+            with torch.no_grad():
+                for name, parameter in self.model.named_parameters():
+                    parameter.copy_(raw[name])
+            self.model.train()
+
+
+def torch_generator(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator whose state depends on `(seed, step)` only."""
+    mixed = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + 1) & 0x7FFF_FFFF_FFFF_FFFF
+    return torch.Generator(device=device).manual_seed(mixed)

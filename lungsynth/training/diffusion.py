@@ -1,0 +1,294 @@
+"""Train a latent diffusion model on captions and latents, from scratch or from a checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from lungsynth.captions import caption
+from lungsynth.errors import ConfigError
+from lungsynth.training.common import LoopOptions, Run, load_tensors, save_tensors, torch_generator
+from lungsynth.training.frames import Frames
+from lungsynth.training.vae import to_unit
+from lungsynth.vocabulary import Vocabulary, count_words, train_tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionOptions(LoopOptions):
+    """Options of a diffusion run. The network's are ignored when an existing one is fine-tuned."""
+
+    block_out_channels: tuple[int, ...] = (192, 320)  # U-Net widths; 16x16 and 8x8 for 256 px
+    layers_per_block: int = 2
+    n_heads: tuple[int, ...] = (8,)  # attention heads at each resolution, or one number for all
+    text_width: int = 256  # width of the text encoder
+    text_layers: int = 4
+    max_length: int = 64  # tokens of a prompt
+    caption_dropout: float = 0.1  # share of empty captions, for classifier-free guidance
+    min_snr: float = 5.0  # min-SNR-γ loss weight (Hang et al. 2023); 0 = plain
+    per_child: int = 2  # framings cut from a child's film
+    per_adult: int = 8  # framings cut from an adult's film
+    n_vocabulary: int = 60_000  # captions the tokenizer is trained on
+    train_text_encoder: bool = True  # False when fine-tuning an existing checkpoint
+    lora_rank: int = 0  # 0 = full fine-tuning; > 0 = LoRA adapters of this rank on the U-Net
+
+
+@dataclass
+class Parts:
+    """The components of a Stable Diffusion pipeline."""
+
+    vae: Any
+    text_encoder: Any
+    tokenizer: Any
+    unet: Any
+    scheduler: Any  # the sampling scheduler; its config also defines the noise schedule
+    vocabulary: Vocabulary | None = None
+
+
+def draw_captions(frames: Frames, chosen: Sequence[int], rng: np.random.Generator) -> list[str]:
+    """One fresh caption for each chosen picture."""
+    return [
+        caption(frames.texts[i], frames.fields[i], frames.framing[i], rng) for i in chosen
+    ]
+
+
+def build_parts(vae: Any, frames: Frames, options: DiffusionOptions) -> Parts:
+    """New text encoder, tokenizer and U-Net around a trained autoencoder."""
+    from diffusers import DDIMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    torch.manual_seed(options.seed)
+    rng = np.random.default_rng((options.seed, 7))
+    chosen = rng.choice(len(frames.images), options.n_vocabulary, p=frames.weights)
+    captions = draw_captions(frames, chosen.tolist(), rng)
+    tokenizer = train_tokenizer(captions, max_length=options.max_length)
+    text_encoder = CLIPTextModel(CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=options.text_width,
+        intermediate_size=4 * options.text_width, num_hidden_layers=options.text_layers,
+        num_attention_heads=max(1, options.text_width // 64), projection_dim=options.text_width,
+        max_position_embeddings=options.max_length, hidden_act="quick_gelu",
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    ))  # fmt: skip
+    n = len(options.block_out_channels)
+    stride = 2 ** (len(vae.config.block_out_channels) - 1)
+    unet = UNet2DConditionModel(
+        sample_size=vae.config.sample_size // stride,
+        in_channels=vae.config.latent_channels, out_channels=vae.config.latent_channels,
+        block_out_channels=options.block_out_channels,
+        down_block_types=("CrossAttnDownBlock2D",) * n, up_block_types=("CrossAttnUpBlock2D",) * n,
+        layers_per_block=options.layers_per_block, cross_attention_dim=options.text_width,
+        attention_head_dim=options.n_heads if len(options.n_heads) > 1 else options.n_heads[0],
+        norm_num_groups=16,
+    )  # fmt: skip
+    scheduler = DDIMScheduler(
+        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
+        prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing",
+        clip_sample=False, set_alpha_to_one=True,
+        steps_offset=1,  # without effect on trailing spacing; the pipeline sets it, with a warning
+    )  # fmt: skip
+    return Parts(vae, text_encoder, tokenizer, unet, scheduler, count_words(captions))
+
+
+def load_parts(init_from: str) -> Parts:
+    """The components of an existing Stable Diffusion 1.x/2.x checkpoint, directory or Hub id."""
+    from lungsynth.checkpoint import load_pipeline
+
+    pipe, vocabulary = load_pipeline(init_from)
+    return Parts(pipe.vae, pipe.text_encoder, pipe.tokenizer, pipe.unet, pipe.scheduler, vocabulary)
+
+
+@torch.no_grad()
+def encode_frames(
+    vae: Any, frames: Frames, cache: Path, *, device: str, quiet: bool, batch: int = 32
+) -> Tensor:
+    """Latents (N, C, h, w) float16 of all pictures, scaled; kept in `cache` and reused from there.
+
+    The cache is bound to the pictures and the autoencoder's weights by a hash.
+    """
+    digest = hashlib.sha256(frames.images[:: max(1, len(frames.images) // 64)].tobytes())
+    digest.update(str(frames.images.shape).encode())
+    for name, value in sorted(vae.state_dict().items()):
+        digest.update(name.encode() + value.detach().cpu().float().numpy().tobytes())
+    key = f"latents.{digest.hexdigest()[:16]}"
+    if cache.is_file():
+        held = load_tensors(cache)
+        if key in held:
+            return held[key]
+    vae = vae.to(device, memory_format=torch.channels_last).eval()
+    channels = int(vae.config.in_channels)
+    parts = []
+    for start in tqdm(range(0, len(frames.images), batch), desc="encoding", disable=quiet):
+        x = to_unit(frames.images[start : start + batch]).to(device)
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
+            mean = vae.encode(x.expand(-1, channels, -1, -1)).latent_dist.mode()
+        parts.append((mean.float() * vae.config.scaling_factor).to(torch.float16).cpu())
+    latents = torch.cat(parts)
+    save_tensors({key: latents}, cache, {"n": str(len(latents))})
+    return latents
+
+
+def add_lora(unet: Any, rank: int) -> None:
+    """Freeze the U-Net and add LoRA adapters to its attention projections (through peft)."""
+    from peft import LoraConfig
+
+    unet.requires_grad_(False)
+    unet.add_adapter(LoraConfig(
+        r=rank, lora_alpha=rank, init_lora_weights="gaussian",
+        target_modules=["to_q", "to_k", "to_v", "to_out.0"],
+    ))  # fmt: skip
+
+
+class DiffusionLoss:
+    """Loss of one step: `‖prediction - target‖²` weighted by min-SNR-γ.
+
+    The target is ε or v, as the scheduler's `prediction_type` says.
+    """
+
+    def __init__(self, parts: Parts, frames: Frames, latents: Tensor, options: DiffusionOptions,
+                 device: str) -> None:  # fmt: skip
+        from diffusers import DDPMScheduler
+
+        self.parts, self.frames, self.latents = parts, frames, latents
+        self.options, self.device = options, device
+        self.noise = DDPMScheduler.from_config(parts.scheduler.config)
+        self.kind = self.noise.config.prediction_type
+        if self.kind not in ("epsilon", "v_prediction"):
+            raise ConfigError(f"prediction_type {self.kind!r} is not trained; use epsilon or v_prediction.")
+        self.alphas = self.noise.alphas_cumprod.to(device)
+
+    def embed(self, captions: list[str]) -> Tensor:
+        """Captions -> hidden states (B, tokens, width)."""
+        tokens = self.parts.tokenizer(
+            captions, padding="max_length", truncation=True, return_tensors="pt",
+            max_length=self.parts.tokenizer.model_max_length,
+        )  # fmt: skip
+        return self.parts.text_encoder(tokens.input_ids.to(self.device))[0]
+
+    def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        options = self.options
+        rng = np.random.default_rng((options.seed, step))
+        chosen = rng.choice(len(self.latents), options.batch_size, p=self.frames.weights)
+        captions = draw_captions(self.frames, chosen.tolist(), rng)
+        drop = rng.random(options.batch_size) < options.caption_dropout
+        captions = ["" if gone else text for gone, text in zip(drop, captions, strict=True)]
+        x_0 = self.latents[torch.from_numpy(chosen)].float().to(self.device)
+        generator = torch_generator(options.seed, step)
+        eps = torch.randn(x_0.shape, generator=generator).to(self.device)
+        # stratified timesteps: one from each of B equal intervals, so that every batch covers all
+        spread = torch.rand(len(x_0), generator=generator) + torch.arange(len(x_0))
+        t = (spread * (self.noise.config.num_train_timesteps / len(x_0))).long().to(self.device)
+        x_t = self.noise.add_noise(x_0, eps, t).contiguous(memory_format=torch.channels_last)
+        prediction = self.parts.unet(x_t, t, encoder_hidden_states=self.embed(captions)).sample
+        v = self.kind == "v_prediction"
+        target = self.noise.get_velocity(x_0, eps, t) if v else eps
+        per_image = F.mse_loss(prediction.float(), target, reduction="none").flatten(1).mean(1)
+        weight = torch.ones_like(per_image)
+        if options.min_snr > 0:
+            snr = self.alphas[t] / (1 - self.alphas[t]).clamp_min(1e-8)
+            weight = snr.clamp_max(options.min_snr) / (snr + 1 if v else snr.clamp_min(1e-8))
+            if v:
+                weight = weight.clamp_min(0.02)  # the last step has no signal but must be learnt
+        return (weight * per_image).mean(), {"mse": float(per_image.mean().detach())}
+
+
+def train_diffusion(
+    parts: Parts, frames: Frames, out: Path, options: DiffusionOptions, *, device: str = "cpu",
+    quiet: bool = False, sample_prompts: Sequence[str] = (),
+) -> bool:  # fmt: skip
+    """Train (or resume); a pipeline with EMA weights goes to `out/pipeline`, fp16 safetensors.
+
+    Args:
+        parts: Components, new (`build_parts`) or existing (`load_parts`).
+        frames: Pictures, framings, texts.
+        out: Run folder.
+        options: See `DiffusionOptions`.
+        device: Where to train.
+        quiet: No progress bar.
+        sample_prompts: Prompts of the pictures drawn while training.
+
+    Returns:
+        True when the run is complete, False when it stopped at `max_minutes`.
+    """
+    latents = encode_frames(parts.vae, frames, out / "latents.safetensors", device=device, quiet=quiet)
+    parts.vae.requires_grad_(False)
+    parts.unet.to(device, memory_format=torch.channels_last)
+    parts.text_encoder.to(device)
+    if options.lora_rank:
+        torch.manual_seed(options.seed)
+        add_lora(parts.unet, options.lora_rank)
+    trained: dict[str, nn.Module] = {"unet": parts.unet}
+    if options.train_text_encoder:
+        trained["text_encoder"] = parts.text_encoder
+    else:
+        parts.text_encoder.requires_grad_(False)
+    model = nn.ModuleDict(trained)
+    if device == "cpu":  # the fused attention kernel's backward pass is the slower one on CPUs
+        from diffusers.models.attention_processor import AttnProcessor
+
+        parts.unet.set_attn_processor(AttnProcessor())
+    run = Run(out, model, options, {"kind": "diffusion", "n_frames": len(frames.images)})
+    loss = DiffusionLoss(parts, frames, latents, options, device)
+
+    def on_sample(step: int) -> dict[str, float]:
+        from lungsynth.contact import contact_sheet
+
+        if sample_prompts:
+            pipe = assemble(parts)
+            pipe.set_progress_bar_config(disable=True)
+            generators = [torch.Generator().manual_seed(i) for i in range(len(sample_prompts))]
+            with torch.autocast(torch.device(device).type, torch.bfloat16):
+                pictures = pipe(list(sample_prompts), num_inference_steps=20, guidance_scale=3.0,
+                                generator=generators).images  # fmt: skip
+            contact_sheet(pictures, list(sample_prompts), n_columns=4).save(out / f"sample_{step:07d}.png")
+        return {}
+
+    done = run.loop(loss, on_sample=on_sample, quiet=quiet)
+    run.ema.copy_to(model)
+    save_pipeline(parts, out, options)
+    return done
+
+
+def assemble(parts: Parts) -> Any:
+    """A `StableDiffusionPipeline` of the parts, without safety checker (it judges photographs)."""
+    from diffusers import StableDiffusionPipeline
+
+    return StableDiffusionPipeline(
+        vae=parts.vae, text_encoder=parts.text_encoder, tokenizer=parts.tokenizer, unet=parts.unet,
+        scheduler=parts.scheduler, safety_checker=None, feature_extractor=None,
+        requires_safety_checker=False,
+    )  # fmt: skip
+
+
+def save_pipeline(parts: Parts, out: Path, options: DiffusionOptions) -> None:
+    """Write `out/pipeline` (diffusers layout, fp16) or, for LoRA, `out/lora`."""
+    import copy
+
+    if options.lora_rank:
+        from diffusers import StableDiffusionPipeline
+        from diffusers.utils import convert_state_dict_to_diffusers
+        from peft import get_peft_model_state_dict
+
+        StableDiffusionPipeline.save_lora_weights(
+            out / "lora",
+            unet_lora_layers=convert_state_dict_to_diffusers(get_peft_model_state_dict(parts.unet)),
+            safe_serialization=True,
+        )
+        return
+    half = Parts(
+        *(copy.deepcopy(m).to("cpu", torch.float16).to(memory_format=torch.contiguous_format)
+          if isinstance(m, nn.Module) else m
+          for m in (parts.vae, parts.text_encoder, parts.tokenizer, parts.unet, parts.scheduler))
+    )  # fmt: skip
+    folder = out / "pipeline"
+    assemble(half).save_pretrained(folder, safe_serialization=True)
+    if parts.vocabulary is not None:
+        parts.vocabulary.save(folder)

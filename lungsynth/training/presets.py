@@ -1,0 +1,45 @@
+"""Named option sets. What each reached is in docs/RESULTS.md."""
+
+from __future__ import annotations
+
+from lungsynth.training.diffusion import DiffusionOptions
+from lungsynth.training.vae import VaeOptions
+
+VAE_PRESETS: dict[str, VaeOptions] = {
+    # two CPU cores, about half an hour
+    "cpu": VaeOptions(steps=5000, batch_size=32, lr=4e-4, sample_every=1000),
+    # one GPU, a few minutes
+    "gpu": VaeOptions(
+        steps=40_000, batch_size=128, lr=4e-4, widths=(64, 256, 512), layers_per_block=6,
+        encoder_layers_per_block=4, sample_every=5000,
+    ),
+    # seconds: for tests
+    "tiny": VaeOptions(
+        steps=6, batch_size=4, widths=(8, 16, 16), layers_per_block=1, latent_channels=4,
+        encoder_layers_per_block=1, crop=32, n_pca=16, warmup_steps=2,
+    ),
+}  # fmt: skip
+
+DIFFUSION_PRESETS: dict[str, DiffusionOptions] = {
+    # two CPU cores, about an hour and a half
+    "cpu": DiffusionOptions(steps=3600, batch_size=32, lr=5e-4, warmup_steps=300, sample_every=1000,
+                            block_out_channels=(160, 256, 256), layers_per_block=1, n_heads=(5, 8, 8),
+                            per_adult=6, per_child=1),
+    # one GPU, tens of minutes; on latents of the "gpu" autoencoder
+    "gpu": DiffusionOptions(
+        steps=60_000, batch_size=256, lr=3e-4, warmup_steps=1000, ema_decay=0.9995,
+        block_out_channels=(256, 512, 768), n_heads=(8,), per_child=6, per_adult=24,
+        sample_every=5000,
+    ),
+    # an existing Stable Diffusion 1.x/2.x checkpoint
+    "finetune": DiffusionOptions(
+        steps=5000, batch_size=16, lr=1e-5, warmup_steps=200, min_snr=5.0, per_child=1, per_adult=3,
+        train_text_encoder=False, sample_every=1000,
+    ),
+    # seconds: for tests
+    "tiny": DiffusionOptions(
+        steps=4, batch_size=2, lr=1e-3, warmup_steps=1, block_out_channels=(32, 32), n_heads=(2,),
+        layers_per_block=1, text_width=32, text_layers=1, max_length=32, per_child=1, per_adult=1,
+        n_vocabulary=200, precision="fp32",
+    ),
+}
