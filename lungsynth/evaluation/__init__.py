@@ -1,0 +1,1 @@
+"""How good samples are: fidelity, obedience to the prompt, distance to the training films."""

@@ -1,0 +1,111 @@
+"""Drawing a balanced set of samples for the other evaluations: PNG files and `records.jsonl`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lungsynth.errors import OutputError
+from lungsynth.images import png_bytes
+from lungsynth.output import check_writable
+from lungsynth.pipeline import Synthesizer
+from lungsynth.sampling import SampleOptions, draw
+
+RECORDS_NAME = "records.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A prompt and what it asks for."""
+
+    prompt: str
+    fields: dict[str, str]  # age_group, view, finding, sex
+
+
+def balanced_prompts(n: int) -> list[Asked]:
+    """`n` prompts: two fifths children (AP), three fifths adults (PA and AP), half with pneumonia.
+
+    Ages, sexes and wordings are taken in turn, so the first m of n prompts are balanced too.
+    """
+    out: list[Asked] = []
+    child_words = ("a young child", "a 3-year-old child", "a small child", "a 5-year-old child")
+    for k in range(n):
+        sick = bool((k // 5) % 2)
+        finding = "pneumonia" if sick else "normal"
+        ending = (" with pneumonia", ". Pneumonia.") if sick else (". Normal.", ", no finding")
+        tail = ending[(k // 10) % 2]
+        if k % 5 < 2:
+            who = child_words[(k // 10) % 4]
+            out.append(Asked(f"Frontal AP chest X-ray of {who}{tail}",
+                             {"age_group": "child", "view": "AP", "finding": finding}))  # fmt: skip
+            continue
+        view = "PA" if (k // 10 + k % 5) % 2 else "AP"
+        sex = "M" if (k // 20 + k % 5) % 2 else "F"
+        age = 20 + (k * 7) % 60
+        noun = "man" if sex == "M" else "woman"
+        out.append(Asked(
+            f"Frontal {view} chest X-ray of a {age}-year-old {noun}{tail}",
+            {"age_group": "adult", "view": view, "finding": finding, "sex": sex},
+        ))  # fmt: skip
+    return out
+
+
+def read_done(folder: Path) -> list[dict[str, object]]:
+    """Complete lines of `records.jsonl` whose picture is there."""
+    path = folder / RECORDS_NAME
+    done = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # a line cut by a kill
+        if (folder / entry["file"]).is_file():
+            done.append(entry)
+    return done
+
+
+def draw_set(
+    synthesizer: Synthesizer, out: Path, *, n: int, options: SampleOptions, seed: int = 0,
+    batch: int = 8, quiet: bool = False,
+) -> Iterator[Path]:  # fmt: skip
+    """Draw `n` samples into `out`; pictures already there are kept, so the same command resumes.
+
+    Args:
+        synthesizer: A loaded checkpoint.
+        out: Folder for `NNNNN.png` and `records.jsonl`.
+        n: Samples.
+        options: How they are drawn.
+        seed: Sample k is drawn with seed `seed + k`.
+        batch: Samples drawn together.
+        quiet: No progress bar.
+
+    Raises:
+        OutputError: the folder cannot be written or the disk is full.
+    """
+    check_writable(out)
+    asked = balanced_prompts(n)
+    done = read_done(out)
+    (out / RECORDS_NAME).write_text("".join(json.dumps(entry) + "\n" for entry in done))
+    have = {entry["file"] for entry in done}
+    missing = [k for k in range(n) if f"{k:05d}.png" not in have]
+    with tqdm(total=n, initial=n - len(missing), unit="image", disable=quiet) as bar:
+        for start in range(0, len(missing), batch):
+            part = missing[start : start + batch]
+            drawn = draw(synthesizer.pipe, [asked[k].prompt for k in part],
+                         [seed + k for k in part], options, capture=False)  # fmt: skip
+            try:
+                with (out / RECORDS_NAME).open("a") as records:
+                    for k, image in zip(part, drawn.images, strict=True):
+                        path = out / f"{k:05d}.png"
+                        path.write_bytes(png_bytes(image))
+                        entry = {"file": path.name, "prompt": asked[k].prompt, "seed": seed + k,
+                                 "fields": asked[k].fields}  # fmt: skip
+                        records.write(json.dumps(entry) + "\n")
+                        yield path
+            except OSError as error:
+                raise OutputError(f"{out}: cannot be written ({error}). Free space or choose --out.") from error
+            bar.update(len(part))

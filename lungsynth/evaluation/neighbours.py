@@ -1,0 +1,204 @@
+"""Nearest training films of synthetic pictures: has the model memorised any?
+
+A generator that copies lies closer to its training films than unseen films do. So the distances of
+real test films to the training films give the scale: of a model that does not copy, about q % lie
+below their q-th percentile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lungsynth.contact import contact_sheet
+from lungsynth.data import UInt8Array
+from lungsynth.evaluation.common import ImageSet, Interval, need
+from lungsynth.evaluation.encoder import Encoder, embed
+from lungsynth.evaluation.similarity import ssim, thumbnails, unit_vectors
+
+MEASURES = ("encoder", "correlation", "ssim")
+"""Euclidean distance of features; 1 - correlation; 1 - SSIM, both at 64 × 64."""
+
+PERCENTILES = (0.1, 1.0, 5.0)
+N_CANDIDATES = 20  # encoder neighbours whose SSIM is measured
+MIN_IMAGES = 2
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The nearest training film of each of N pictures, by every measure."""
+
+    distances: dict[str, Array]  # measure: (N,)
+    indices: dict[str, NDArray[np.int64]]  # measure: (N,) row of the training set
+
+
+class Reference:
+    """Training films, ready to be searched."""
+
+    def __init__(self, films: ImageSet, encoder: Encoder, *, quiet: bool = True) -> None:
+        self.films, self.encoder, self.quiet = films, encoder, quiet
+        self.features = embed(encoder, films.images, quiet=quiet).features
+        self.small = thumbnails(films.images)
+        self.vectors = unit_vectors(self.small)
+
+    def search(self, queries: ImageSet, *, batch_size: int = 64) -> Neighbours:
+        """Nearest training film of every query.
+
+        Features and correlation are compared with every training film, SSIM with the
+        `N_CANDIDATES` nearest by features.
+
+        Args:
+            queries: N pictures.
+            batch_size: Pictures at a time; changes nothing but memory.
+        """
+        features = embed(self.encoder, queries.images, quiet=self.quiet).features
+        small = thumbnails(queries.images)
+        distances: dict[str, list[Array]] = {m: [] for m in MEASURES}
+        indices: dict[str, list[NDArray[np.int64]]] = {m: [] for m in MEASURES}
+        for start in range(0, len(queries), batch_size):
+            part = slice(start, start + batch_size)
+            found = self._search(features[part], small[part])
+            for measure, (distance, index) in found.items():
+                distances[measure].append(distance)
+                indices[measure].append(index)
+        return Neighbours(
+            {m: np.concatenate(v) for m, v in distances.items()},
+            {m: np.concatenate(v) for m, v in indices.items()},
+        )
+
+    def _search(
+        self, features: Array, small: UInt8Array
+    ) -> dict[str, tuple[Array, NDArray[np.int64]]]:
+        rows = np.arange(len(features))
+        square = (
+            (features**2).sum(1)[:, None]
+            + (self.features**2).sum(1)[None]
+            - 2 * features @ self.features.T
+        )
+        n_candidates = min(N_CANDIDATES, len(self.features))
+        near = np.argpartition(square, n_candidates - 1, axis=1)[:, :n_candidates]
+        by_encoder = near[rows, np.take_along_axis(square, near, 1).argmin(1)]
+        exact = np.linalg.norm(features - self.features[by_encoder], axis=1)
+        correlation = unit_vectors(small) @ self.vectors.T
+        by_correlation = correlation.argmax(1)
+        likeness = ssim(
+            np.repeat(small, n_candidates, axis=0), self.small[near.ravel()]
+        ).reshape(near.shape)  # fmt: skip
+        best = likeness.argmax(1)
+        return {
+            "encoder": (exact, by_encoder),
+            "correlation": (
+                1.0 - correlation[rows, by_correlation].astype(np.float64), by_correlation,
+            ),
+            "ssim": (1.0 - likeness[rows, best], near[rows, best]),
+        }  # fmt: skip
+
+
+def evaluate_neighbours(
+    synthetic: ImageSet, train: ImageSet, test: ImageSet, encoder: Encoder, *, seed: int = 0,
+    quiet: bool = True,
+) -> tuple[dict[str, Any], dict[str, Image.Image]]:  # fmt: skip
+    """Distances to the nearest training film, of synthetic pictures and of real test films.
+
+    Args:
+        synthetic: Pictures.
+        train: Every film the generator was trained on.
+        test: Real films it was not trained on.
+        encoder: What measures features.
+        seed: Of the bootstrap.
+        quiet: No progress bar.
+
+    Returns:
+        JSON with a summary by measure and a line a picture; and contact sheets of the 16 closest
+        pairs by encoder and by correlation (synthetic left, training film right).
+
+    Raises:
+        DataError: a set has fewer than 2 pictures.
+    """
+    for what, images in (("synthetic", synthetic), ("real train", train), ("real test", test)):
+        need(images, MIN_IMAGES, what)
+    reference = Reference(train, encoder, quiet=quiet)
+    drawn, real = reference.search(synthetic), reference.search(test)
+    rng = np.random.default_rng(seed)
+    summary: dict[str, Any] = {}
+    suspects: set[int] = set()
+    for measure in MEASURES:
+        ours, theirs = drawn.distances[measure], real.distances[measure]
+        below: dict[str, Any] = {}
+        for q in PERCENTILES:
+            threshold = float(np.percentile(theirs, q))
+            closer = ours < threshold
+            draws = rng.binomial(len(ours), closer.mean(), 1000) / len(ours)
+            below[f"{q:g}"] = {
+                "threshold": threshold,
+                "share": Interval.of(float(closer.mean()), draws).report(),
+            }
+            if q == PERCENTILES[0]:
+                suspects |= set(np.flatnonzero(closer).tolist())
+        summary[measure] = {
+            "synthetic": _quartiles(ours), "real_test": _quartiles(theirs),
+            "below_percentile_of_test": below,
+        }  # fmt: skip
+    pairs = [
+        {
+            "picture": synthetic.names[i],
+            **{m: {"film": train.names[drawn.indices[m][i]],
+                   "distance": float(f"{drawn.distances[m][i]:.6g}")} for m in MEASURES},
+        }
+        for i in range(len(synthetic))
+    ]  # fmt: skip
+    report = {
+        "n": {"synthetic": len(synthetic), "train": len(train), "test": len(test)},
+        "measures": summary,
+        "closer_than_test_0.1": sorted(synthetic.names[i] for i in suspects),
+        "pictures": pairs,
+        "seed": seed,
+    }
+    sheets = {
+        m: closest_sheet(synthetic, train, drawn.distances[m], drawn.indices[m])
+        for m in ("encoder", "correlation")
+    }
+    return report, sheets
+
+
+def _quartiles(distances: Array) -> dict[str, float]:
+    points = (0, 25, 50, 75)
+    names = ("min", "q25", "median", "q75")
+    values = np.percentile(distances, points)
+    return {k: float(f"{v:.6g}") for k, v in zip(names, values, strict=True)}
+
+
+def closest_sheet(
+    pictures: ImageSet, films: ImageSet, distances: Array, indices: NDArray[np.int64],
+    n_pairs: int = 16,
+) -> Image.Image:  # fmt: skip
+    """The closest pairs, four a row: picture, then its nearest film."""
+    shown: list[Image.Image] = []
+    labels: list[str] = []
+    for i in np.argsort(distances, kind="stable")[:n_pairs]:
+        film = int(indices[i])
+        shown += [Image.fromarray(pictures.images[i]), Image.fromarray(films.images[film])]
+        labels += [f"{distances[i]:.3f} {pictures.names[i]}", f"film {films.names[film]}"]
+    return contact_sheet(shown, labels, n_columns=8, pixels=192)
+
+
+def neighbours_table(report: dict[str, Any]) -> str:
+    """Text table: a line a measure; medians, and shares below the percentiles of test films."""
+    heads = "".join(f"{f'below {q:g} % of test':<24}" for q in PERCENTILES)
+    lines = [f"{'measure':<13}{'median':>9}{'of test':>9}{'closest':>9}{'of test':>9}  {heads}"]
+    for measure, values in report["measures"].items():
+        ours, theirs = values["synthetic"], values["real_test"]
+        line = f"{measure:<13}{ours['median']:>9.4g}{theirs['median']:>9.4g}"
+        line += f"{ours['min']:>9.4g}{theirs['min']:>9.4g}  "
+        for q in PERCENTILES:
+            share = values["below_percentile_of_test"][f"{q:g}"]["share"]
+            cell = Interval(share["value"], share["low"], share["high"]).percent()
+            line += f"{cell + ' %':<24}"
+        lines.append(line.rstrip())
+    lines.append(f"{len(report['closer_than_test_0.1'])} picture(s) to look at (in the JSON)")
+    return "\n".join(line.rstrip() for line in lines)

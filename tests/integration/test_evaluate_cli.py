@@ -1,0 +1,140 @@
+"""`train encoder`, then the three evaluations, from the command line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from evaluation_films import fields_of, picture, write_films
+from PIL import Image
+
+from lungsynth.cli.evaluate import evaluate
+from lungsynth.cli.train_encoder import train_encoder_command
+from lungsynth.errors import CheckpointError, DataError
+from lungsynth.evaluation.encoder_training import EncoderOptions
+
+
+def call(command: Any, *args: object) -> Result:
+    return CliRunner().invoke(command, [str(a) for a in args])
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_films(tmp_path_factory.mktemp("films") / "films.parquet", 96)
+
+
+@pytest.fixture(scope="module")
+def run(films: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    out = tmp_path_factory.mktemp("runs") / "encoder"
+    result = call(train_encoder_command, "--data", films, "--out", out, "--preset", "tiny",
+                  "--device", "cpu", "--quiet")  # fmt: skip
+    assert result.exception is None, result.output
+    return out, result
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn")
+    lines = []
+    for i in range(40):
+        Image.fromarray(picture(500 + i)).save(folder / f"{i:03}.png")
+        told = fields_of(i)
+        asked = {"age_group": "child" if told["age"] == "1-5" else "adult", "view": told["view"],
+                 "finding": told["label"], "sex": told["sex"]}  # fmt: skip
+        lines.append(json.dumps({"file": f"{i:03}.png", "prompt": "", "fields": asked}) + "\n")
+    (folder / "records.jsonl").write_text("".join(lines))
+    return folder
+
+
+def test_train_encoder_reports_every_head_on_test_films(run: tuple[Path, Result]) -> None:
+    out, result = run
+    report = json.loads((out / "report.json").read_text())
+    assert report["n_films"] == 24
+    assert set(report["tasks"]) == {
+        "age_group", "view (adults)", "finding (children)", "finding (adults)", "sex (adults)",
+    }  # fmt: skip
+    task = report["tasks"]["age_group"]
+    assert sum(map(sum, task["confusion"])) == task["n"] == 24
+    assert "balanced accuracy %" in result.output
+    assert (out / "encoder" / "model.safetensors").is_file()
+
+
+def test_the_same_command_again_changes_nothing(films: Path, run: tuple[Path, Result]) -> None:
+    out, _ = run
+    before = (out / "encoder" / "model.safetensors").read_bytes()
+    again = call(train_encoder_command, "--data", films, "--out", out, "--preset", "tiny",
+                 "--device", "cpu", "--quiet", "--test-split", "")  # fmt: skip
+    assert again.exception is None
+    assert (out / "encoder" / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("steps", 7), ("batch_size", 3), ("lr", 0.5), ("seed", 9), ("precision", "bf16"),
+     ("max_minutes", 2.0), ("sample_every", 5)],
+)  # fmt: skip
+def test_every_option_reaches_the_run(option: str, value: object, tmp_path: Path) -> None:
+    assert option in {f.name for f in fields(EncoderOptions)}
+    result = call(train_encoder_command, "--data", "x", "--out", tmp_path, "--preset", "tiny", "-n",
+                  "--" + option.replace("_", "-"), value)  # fmt: skip
+    assert json.loads(result.output)[option] == value
+
+
+@pytest.mark.parametrize("name", ["fidelity", "obedience", "neighbours"])
+def test_evaluations_write_a_report_and_print_a_table(
+    name: str, films: Path, run: tuple[Path, Result], drawn: Path, tmp_path: Path
+) -> None:
+    args = [name, "--data", films, "--synthetic", drawn, "--encoder", run[0] / "encoder",
+            "--out", tmp_path, "--quiet"]  # fmt: skip
+    if name == "fidelity":
+        args += ["--subsamples", 20, "--pairs", 8]
+    first = call(evaluate, *args)
+    assert first.exception is None, first.output
+    report = json.loads((tmp_path / f"{name}.json").read_text())
+    assert len(report["encoder"]) == 16
+    assert len(first.stdout.splitlines()) >= 4
+    if name == "fidelity":
+        assert report["groups"]["all"]["n"] == 24
+    if name == "obedience":
+        assert report["tasks"]["age_group"]["synthetic"]["n"] == 40
+    if name == "neighbours":
+        assert report["n"] == {"synthetic": 40, "train": 48, "test": 24}
+        with Image.open(tmp_path / "closest_correlation.png") as sheet:
+            assert sheet.size[0] == 8 * 192
+    again = call(evaluate, *args)
+    assert again.stdout == first.stdout
+    assert json.loads((tmp_path / f"{name}.json").read_text()) == report
+
+
+def test_limit_and_parquet_samples(films: Path, run: tuple[Path, Result], tmp_path: Path) -> None:
+    result = call(evaluate, "obedience", "--data", films, "--synthetic", films, "--limit", 10,
+                  "--encoder", run[0] / "encoder", "--out", tmp_path, "--quiet")  # fmt: skip
+    assert result.exception is None, result.output
+    report = json.loads((tmp_path / "obedience.json").read_text())
+    assert (report["n_synthetic"], report["n_real"]) == (10, 10)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "words"),
+    [
+        ({"--image-column": "picture"}, DataError, "No image column 'picture'.*--image-column"),
+        ({"--test-split": "nowhere"}, DataError, "No film has split='nowhere'"),
+        ({"--synthetic": "gone"}, DataError, "gone: no such folder"),
+        ({"--encoder": "gone"}, CheckpointError, "no encoder here"),
+    ],
+)
+def test_bad_input_is_named(
+    change: dict[str, str], kind: type[Exception], words: str, films: Path, drawn: Path,
+    run: tuple[Path, Result], tmp_path: Path,
+) -> None:  # fmt: skip
+    options = {"--data": films, "--synthetic": drawn, "--encoder": run[0] / "encoder",
+               "--out": tmp_path, **change}  # fmt: skip
+    result = call(evaluate, "obedience", "--quiet", *[x for kv in options.items() for x in kv])
+    assert isinstance(result.exception, kind)
+    import re
+
+    assert re.search(words, str(result.exception))
