@@ -1,0 +1,8 @@
+"""The page: a prompt in, a synthetic X-ray with attention maps and masks out."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "0")  # read when gradio is imported
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
