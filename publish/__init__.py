@@ -1,0 +1,1 @@
+"""Building synthetic datasets: prompts -> rows -> Parquet shards -> manifest and card."""

@@ -1,0 +1,148 @@
+"""`manifest.json`: what a dataset folder holds, and from which configuration."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lungsynth.errors import ConfigError, OutputError
+from publish.schema import SCHEMA_VERSION
+from publish.shards import Shard, file_sha256, write_atomic
+
+MANIFEST_NAME = "manifest.json"
+
+
+def canonical_sha256(value: Mapping[str, Any]) -> str:
+    """SHA-256 of a JSON value with sorted keys and no spaces."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def json_bytes(value: Any) -> bytes:
+    """A JSON value as the text of a file."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def environment() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide the bytes of a row."""
+    import platform
+    from importlib.metadata import version
+
+    names = ("torch", "diffusers", "transformers", "numpy", "pillow", "pyarrow", "datasets")
+    return {"python": platform.python_version()} | {name: version(name) for name in names}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a dataset folder holds."""
+
+    config: dict[str, Any]  # everything that decides the rows
+    classes: dict[str, str]  # mask value -> name, background included
+    environment: dict[str, str]  # versions of the libraries
+    shards: tuple[Shard, ...]  # finished ones, in order
+    n_shards: int  # finished and not
+
+    @property
+    def n_rows(self) -> int:
+        """Rows in the finished shards."""
+        return sum(shard.n_rows for shard in self.shards)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every shard is finished."""
+        return len(self.shards) == self.n_shards
+
+    def to_json(self) -> dict[str, Any]:
+        """The value of the file; no time and no place of this machine in it."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "is_complete": self.is_complete,
+            "synthetic": True,
+            "n_rows": self.n_rows,
+            "n_shards": self.n_shards,
+            "model": self.config["model"],
+            "model_hash": self.config["model_hash"],
+            "code_version": self.config["code_version"],
+            "classes": self.classes,
+            "config_sha256": canonical_sha256(self.config),
+            "config": self.config,
+            "environment": self.environment,
+            "shards": [asdict(shard) for shard in self.shards],
+        }
+
+    def write(self, out: Path) -> None:
+        """Write it into the dataset folder.
+
+        Raises:
+            OutputError: it cannot be written; the older manifest stays.
+        """
+        write_atomic(out / MANIFEST_NAME, json_bytes(self.to_json()))
+
+
+def read_finished(out: Path, config: Mapping[str, Any], names: list[str]) -> dict[str, Shard]:
+    """Shards of a folder that are finished and whole, by name.
+
+    Args:
+        out: The dataset folder; may not exist yet.
+        config: What is to be built.
+        names: Shards of what is to be built.
+
+    Raises:
+        ConfigError: the folder holds another dataset, or a manifest that cannot be understood.
+        OutputError: it cannot be read.
+    """
+    path = out / MANIFEST_NAME
+    try:
+        present = sorted(found.name for found in (out / "data").glob("*.parquet"))
+        foreign = [name for name in present if f"data/{name}" not in names]
+        text = path.read_text(encoding="utf-8") if path.exists() else None
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be read ({error.strerror or error}).") from error
+    if text is not None:
+        _refuse_other(path, text, config)
+    if foreign:
+        raise ConfigError(
+            f"{out / 'data'}: {foreign[0]} is no part of this dataset, but would be loaded with "
+            "it. Choose another --out, or move it away."
+        )
+    if text is None:
+        return {}
+    finished = {}
+    try:
+        for entry in json.loads(text)["shards"]:
+            shard = Shard(**entry)
+            there = out / shard.name
+            if shard.name in names and there.is_file() and file_sha256(there) == shard.sha256:
+                finished[shard.name] = shard
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: its shards cannot be understood ({error}).") from error
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be read ({error.strerror or error}).") from error
+    return finished
+
+
+def _refuse_other(path: Path, text: str, config: Mapping[str, Any]) -> None:
+    """Raise ConfigError, naming what differs, when a manifest is of another configuration."""
+    try:
+        old = json.loads(text)["config"]
+        keys = sorted({*old, *config})
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path}: not a manifest of `publish build` ({error!r}). Choose another --out, or move "
+            "the file away."
+        ) from error
+    if canonical_sha256(old) == canonical_sha256(config):
+        return
+    differing = [
+        f"{key} is {json.dumps(old.get(key))}, not {json.dumps(config.get(key))}"
+        for key in keys
+        if old.get(key) != config.get(key)
+    ]
+    raise ConfigError(
+        f"{path.parent}: holds a dataset of another configuration ({'; '.join(differing)}). "
+        "Choose another --out, or give the same options to resume it."
+    )

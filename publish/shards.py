@@ -1,0 +1,170 @@
+"""Files of a dataset: Parquet shards and small files, each written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lungsynth.errors import OutputError
+
+MAX_ROW_GROUP_BYTES = 100_000_000
+"""Picture bytes a row group; the Hub's viewer gives up at 300 MB."""
+
+CHUNKING = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_level": 0}
+"""Content-defined chunking: of a changed shard only the changed chunks are uploaded again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A finished Parquet file."""
+
+    name: str  # "data/train-00000-of-00004.parquet", below the dataset folder
+    n_rows: int
+    n_bytes: int  # of the file
+    memory_bytes: int  # of the rows as Arrow tables
+    sha256: str
+
+
+def shard_name(rank: int, n_shards: int, *, split: str = "train") -> str:
+    """Name of shard `rank` (from 0), below the dataset folder."""
+    return f"data/{split}-{rank:05d}-of-{n_shards:05d}.parquet"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _partial(path: Path) -> Path:
+    """Where a file is written before it is renamed; no reader takes it for a shard."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def _commit(partial: Path, path: Path) -> None:
+    """Rename a synced file into place, and sync the folder that now lists it."""
+    partial.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _refusal(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{path}: cannot be written ({error.strerror or error}). Free space or choose another "
+        "--out, then run the same command: finished shards are kept."
+    )
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a small file whole: beside it, synced, then renamed.
+
+    Raises:
+        OutputError: it cannot be written; an older file stays as it was.
+    """
+    partial = _partial(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        _commit(partial, path)
+    except OSError as error:
+        raise _refusal(path, error) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_shard(
+    rows: Iterable[Mapping[str, Any]], features: Any, out: Path, name: str, *,
+    metadata: Mapping[str, Any], max_row_group_bytes: int = MAX_ROW_GROUP_BYTES,
+) -> Shard:  # fmt: skip
+    """Write rows as one Parquet file; the same rows give the same bytes.
+
+    Rows are taken one at a time and written a row group at a time, so memory stays bounded.
+
+    Args:
+        rows: See `publish.schema.row`.
+        features: The `datasets.Features`, kept in the file so that readers know the images.
+        out: The dataset folder.
+        name: See `shard_name`.
+        metadata: Where the rows come from; JSON in the footer under "lungsynth".
+        max_row_group_bytes: Picture bytes a row group may hold.
+
+    Raises:
+        OutputError: it cannot be written; nothing of it stays.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = out / name
+    partial = _partial(path)
+    schema = features.arrow_schema
+    leaves = [leaf for field in schema for leaf in _leaves(field)]
+    pictures = {leaf for leaf in leaves if leaf.endswith((".bytes", ".path"))}
+    n_rows = memory_bytes = 0
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as handle:
+            with pq.ParquetWriter(
+                handle, schema, use_content_defined_chunking=CHUNKING, write_page_index=True,
+                compression={leaf: "none" if leaf in pictures else "snappy" for leaf in leaves},
+                use_dictionary=[leaf for leaf in leaves if leaf not in pictures],
+                column_encoding=dict.fromkeys(sorted(pictures), "PLAIN"),
+            ) as writer:  # fmt: skip
+                writer.add_key_value_metadata({
+                    "content_defined_chunking": json.dumps(CHUNKING),
+                    "lungsynth": json.dumps(dict(metadata), sort_keys=True),
+                })
+                for group in _row_groups(rows, max_row_group_bytes):
+                    table = pa.Table.from_pylist(group, schema=schema)
+                    writer.write_table(table, row_group_size=len(group))
+                    n_rows += len(group)
+                    memory_bytes += table.nbytes
+            handle.flush()
+            os.fsync(handle.fileno())
+        shard = Shard(name, n_rows, partial.stat().st_size, memory_bytes, file_sha256(partial))
+        _commit(partial, path)
+    except OSError as error:
+        raise _refusal(path, error) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+    return shard
+
+
+def _leaves(field: Any) -> list[str]:
+    """Parquet leaf columns of an Arrow field: "image" -> "image.bytes", "image.path"."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(field.type):
+        return [f"{field.name}.{child.name}" for child in field.type]
+    return [field.name]
+
+
+def _row_groups(rows: Iterable[Mapping[str, Any]], limit: int) -> Iterable[list[dict[str, Any]]]:
+    """Rows in groups of at most `limit` picture bytes, but at least one row."""
+    group: list[dict[str, Any]] = []
+    held = 0
+    for one in rows:
+        weight = sum(len(value["bytes"]) for value in one.values() if isinstance(value, dict))
+        if group and held + weight > limit:
+            yield group
+            group, held = [], 0
+        group.append(dict(one))
+        held += weight
+    if group:
+        yield group
