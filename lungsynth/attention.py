@@ -57,7 +57,7 @@ class Captured:
     counts: dict[tuple[int, int], int] = field(default_factory=dict)
     """(h, w) -> how many maps each sum holds."""
     steps: list[dict[tuple[int, int], Tensor]] = field(default_factory=list)
-    """With `keep_steps`: per U-Net call, (h, w) -> (B, h, w, tokens) float16 mean over layers, heads."""
+    """With `keep_steps`: per U-Net call, (h, w) -> (B, h, w, tokens) float16, mean of its layers."""
     queries: dict[str, Tensor] = field(default_factory=dict)
     """With `queries`: layer -> (B, heads, h, w, d) float32 of the last call."""
 
@@ -116,7 +116,8 @@ class AttentionCapture:
 
     Args:
         unet: A `UNet2DConditionModel`.
-        height, width: Size of the latents the U-Net is run on.
+        height: Of the latents the U-Net is run on.
+        width: Likewise.
         guided: True when each call holds an unconditional half first (classifier-free guidance);
             only the conditional half is then read.
         probabilities: Sum the probabilities of the prompt's tokens.
@@ -202,7 +203,8 @@ def word_map(
         captured: What `AttentionCapture` read.
         batch_index: Which image.
         tokens: Token positions of the word (`lungsynth.prompts.word_tokens`).
-        height, width: Size of the result in pixels.
+        height: Of the result, in pixels.
+        width: Likewise.
         resolutions: Those to use; None takes every one at least a quarter as fine as the finest.
 
     Returns:

@@ -31,8 +31,7 @@ class ResidualConvBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        _zeroed(self.conv2)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv2(F.silu(self.conv1(x)))
@@ -43,8 +42,8 @@ def _blocks(channels: int, n: int) -> nn.Sequential:
 
 
 def _zeroed(conv: nn.Conv2d) -> nn.Conv2d:
-    nn.init.zeros_(conv.weight)
-    nn.init.zeros_(conv.bias)
+    for parameter in conv.parameters():
+        nn.init.zeros_(parameter)
     return conv
 
 
@@ -100,7 +99,7 @@ class PatchDecoder(nn.Module):
         return base + F.pixel_shuffle(self.head(F.silu(h)), 2)
 
 
-class PatchAutoencoderKL(ModelMixin, ConfigMixin):
+class PatchAutoencoderKL(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is untyped
     """Grey-image autoencoder with 16-fold spatial reduction.
 
     The posterior is a Gaussian whose mean is learnt and whose standard deviation is the constant
@@ -121,7 +120,7 @@ class PatchAutoencoderKL(ModelMixin, ConfigMixin):
     __module__ = "lungsynth"  # the import path a saved pipeline names; see lungsynth.__getattr__
     _supports_gradient_checkpointing = False
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         in_channels: int = 1,
@@ -185,6 +184,7 @@ class PatchAutoencoderKL(ModelMixin, ConfigMixin):
         gain = std.clamp_min(1e-6).rsqrt()
         analysis = components * gain[:, None]
         synthesis = components / gain[:, None]
+        assert self.encoder.linear.bias is not None and self.decoder.linear.bias is not None
         self.encoder.linear.weight.copy_(analysis[:, :, None, None])
         self.encoder.linear.bias.copy_(-(analysis @ mean))
         self.decoder.linear.weight.copy_(synthesis.T[:, :, None, None])

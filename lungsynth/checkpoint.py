@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,31 @@ def check_folder(folder: Path) -> None:
                 "and are never loaded. Convert them to safetensors first."
             )
         raise CheckpointError(f"{folder / part}: no *.safetensors weights. The download is incomplete.")
+    names = ("tokenizer.json", "vocab.json")  # without either, transformers makes an empty tokenizer
+    if not any((folder / "tokenizer" / name).is_file() for name in names):
+        raise CheckpointError(
+            f"{folder / 'tokenizer'}: neither {' nor '.join(names)}. The download is incomplete."
+        )
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Without progress bars and advice of diffusers and transformers; both come back afterwards."""
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    modules: tuple[Any, Any] = (diffusers.utils.logging, transformers.utils.logging)
+    before = [(module.get_verbosity(), module.is_progress_bar_enabled()) for module in modules]
+    try:
+        for module in modules:
+            module.set_verbosity_error()
+            module.disable_progress_bar()
+        yield
+    finally:
+        for module, (verbosity, bars) in zip(modules, before, strict=True):
+            module.set_verbosity(verbosity)
+            if bars:
+                module.enable_progress_bar()
 
 
 def load_pipeline(model: str | None = None, *, lora: str | None = None) -> tuple[Any, Vocabulary | None]:
@@ -78,17 +105,18 @@ def load_pipeline(model: str | None = None, *, lora: str | None = None) -> tuple
             f"Shipped checkpoints: {', '.join(shipped_names()) or 'none'}."
         )
     try:
-        pipe: Any = StableDiffusionPipeline.from_pretrained(
-            where, dtype=torch.float32, safety_checker=None, feature_extractor=None,
-            requires_safety_checker=False, use_safetensors=True,
-        )  # fmt: skip
-        if lora is not None:
-            if Path(lora).exists() and Path(lora).suffix in PICKLED:
-                raise CheckpointError(f"{lora}: pickled LoRA weights are never loaded.")
-            pipe.load_lora_weights(lora, use_safetensors=True)
+        with quiet_libraries():
+            pipe: Any = StableDiffusionPipeline.from_pretrained(
+                where, dtype=torch.float32, safety_checker=None, feature_extractor=None,
+                requires_safety_checker=False, use_safetensors=True,
+            )  # fmt: skip
+            if lora is not None:
+                if Path(lora).exists() and Path(lora).suffix in PICKLED:
+                    raise CheckpointError(f"{lora}: pickled LoRA weights are never loaded.")
+                pipe.load_lora_weights(lora, use_safetensors=True)
     except CheckpointError:
         raise
-    except Exception as error:  # noqa: BLE001 - diffusers raises many kinds for a bad checkpoint
+    except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise CheckpointError(
             f"{where}{f' with LoRA {lora}' if lora else ''}: cannot be loaded "

@@ -37,6 +37,7 @@ class Record:
 
 def _open_picture(value: Any, *, where: str, what: str) -> Image.Image:
     """Bytes, a `{"bytes", "path"}` cell, a path or a PIL image -> a decoded PIL image."""
+    picture: Image.Image
     try:
         if isinstance(value, Mapping):
             value = value.get("bytes") or value.get("path")

@@ -49,7 +49,8 @@ def draw_framing(
     model does not learn that close-ups are blurred.
 
     Args:
-        height, width: Size of the film in pixels.
+        height: Of the film, in pixels.
+        width: Likewise.
         rng: Source of randomness.
         p_whole: Share of whole-chest framings.
         min_pixels: Least side of a close-up in film pixels.

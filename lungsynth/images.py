@@ -47,7 +47,9 @@ def heat_to_uint8(heat: NDArray[np.floating]) -> NDArray[np.uint8]:
     return (np.clip(heat, 0, 1) * 255).round().astype(np.uint8)
 
 
-def colour_heat(heat: NDArray[np.floating], image: NDArray[np.uint8], *, opacity: float = 0.55) -> NDArray[np.uint8]:  # fmt: skip
+def colour_heat(
+    heat: NDArray[np.floating], image: NDArray[np.uint8], *, opacity: float = 0.55
+) -> NDArray[np.uint8]:
     """A map over its picture: (H, W) in [0, 1] and (H, W) grey -> (H, W, 3) RGB.
 
     Black - purple - orange - yellow, lightness rising with the value; `opacity` is that of value 1.
@@ -62,7 +64,9 @@ def colour_heat(heat: NDArray[np.floating], image: NDArray[np.uint8], *, opacity
     return (grey * (1 - alpha) + colour * alpha).round().astype(np.uint8)
 
 
-def overlay(image: NDArray[np.uint8], mask: NDArray[np.uint8], *, opacity: float = 0.3) -> NDArray[np.uint8]:  # fmt: skip
+def overlay(
+    image: NDArray[np.uint8], mask: NDArray[np.uint8], *, opacity: float = 0.3
+) -> NDArray[np.uint8]:
     """A mask over its picture, each class in its colour with a solid border.
 
     Args:

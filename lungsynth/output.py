@@ -42,7 +42,8 @@ def check_writable(out: Path) -> None:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror or error}). Choose another --out.") from error
+        why = error.strerror or error
+        raise OutputError(f"{out}: cannot be written ({why}). Choose another --out.") from error
 
 
 def write_result(result: Result, folder: Path) -> None:

@@ -23,7 +23,7 @@ from lungsynth.classes import ClassSpec, load_classes
 from lungsynth.coarse import coarse_mask
 from lungsynth.errors import ConfigError, MaskError, WordError
 from lungsynth.prompts import PromptReport, default_words, read_prompt, word_tokens
-from lungsynth.refine import RefineConfig, clean, refine
+from lungsynth.refine import RefineConfig, check_config, clean, refine
 from lungsynth.sampling import Drawn, SampleOptions, draw, resolve_size
 from lungsynth.tokens import key_weights, parse_timesteps, read_queries, token_logits
 
@@ -65,7 +65,11 @@ class Synthesizer:
         self.model_hash = weights_hash(str(folder)) if folder.is_dir() else ""
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.pipe.to(device)
+        try:
+            self.pipe.to(device)
+        except (RuntimeError, AssertionError, ValueError) as error:
+            first = str(error).splitlines()[0]
+            raise ConfigError(f"--device {device}: cannot be used ({first}). Try cpu.") from error
         self.device = device
         if device == "cpu":
             self.pipe.unet.to(memory_format=torch.channels_last)
@@ -96,10 +100,13 @@ class Synthesizer:
         """The checkpoint's classes, or, for a checkpoint without any, the prompt's first word."""
         if self.classes:
             return self.classes
-        words = default_words(report.text, self.vocabulary)
-        if not words:
-            raise WordError(f"{report.text!r} has no word to read a mask from; name an organ in it.")
-        return [ClassSpec(id=1, name=words[0], word=words[0], n_parts=2)]
+        for word in default_words(report.text, self.vocabulary):
+            try:
+                word_tokens(report.text, word, self.pipe.tokenizer)
+            except WordError:
+                continue  # beyond the token limit
+            return [ClassSpec(id=1, name=word, word=word, n_parts=2)]
+        raise WordError(f"{report.text!r} has no word to read a mask from; name an organ in it.")
 
     def generate(
         self, prompts: Sequence[str], seeds: Sequence[int], *, options: SampleOptions | None = None,
@@ -109,7 +116,8 @@ class Synthesizer:
         """Draw one result per prompt and seed, in order.
 
         Args:
-            prompts, seeds: One of each a picture.
+            prompts: One a picture.
+            seeds: Likewise.
             options: How pictures are drawn.
             refine_config: How masks are made.
             words: Words to map; None picks the prompt's content words.
@@ -123,7 +131,12 @@ class Synthesizer:
         if len(prompts) != len(seeds) or not prompts:
             raise ConfigError(f"{len(prompts)} prompts, {len(seeds)} seeds; expected as many, at least 1.")
         resolve_size(self.pipe, options)
+        check_config(refine_config)
         checked = [self.check(prompt, words) for prompt in prompts]
+        for report, _ in checked:
+            for spec in self.class_specs(report):
+                if spec.token is None:
+                    word_tokens(report.text, spec.word or spec.name, self.pipe.tokenizer)
         for start in range(0, len(prompts), batch_size):
             part = checked[start : start + batch_size]
             part_seeds = [int(s) for s in seeds[start : start + batch_size]]

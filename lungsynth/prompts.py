@@ -41,7 +41,7 @@ def read_prompt(text: str, tokenizer: Any, vocabulary: Vocabulary | None) -> Pro
         )
     clean = " ".join(unicodedata.normalize("NFC", text).split())
     words = tuple(dict.fromkeys(WORD.findall(clean.lower())))
-    known, unknown = words, ()
+    known, unknown = words, tuple[str, ...]()
     if vocabulary is not None:
         known, unknown = tuple(vocabulary.known(clean)), tuple(vocabulary.unknown(clean))
         if not known:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from lungsynth.coarse import THRESHOLDS
 from lungsynth.crf import CrfConfig, dense_crf
 from lungsynth.errors import ConfigError
 
@@ -56,16 +57,29 @@ def _crf(probability: FloatArray, image: NDArray[np.uint8], config: RefineConfig
     return dense_crf(probability, image, config.crf)
 
 
+def check_config(config: RefineConfig) -> None:
+    """Refuse names that are in no table, before anything is computed.
+
+    Raises:
+        ConfigError: the method or the threshold is unknown.
+    """
+    if config.method not in REFINEMENTS:
+        raise ConfigError(
+            f"Refinement {config.method!r} is unknown; there are {', '.join(sorted(REFINEMENTS))}."
+        )
+    if config.threshold not in ("auto", *THRESHOLDS):
+        raise ConfigError(
+            f"Threshold {config.threshold!r} is unknown; there are auto, {', '.join(sorted(THRESHOLDS))}."
+        )
+
+
 def refine(probability: FloatArray, image: NDArray[np.uint8], config: RefineConfig) -> FloatArray:
     """Posterior (classes, H, W) by the configured method.
 
     Raises:
         ConfigError: the method is unknown.
     """
-    if config.method not in REFINEMENTS:
-        raise ConfigError(
-            f"Refinement {config.method!r} is unknown; there are {', '.join(sorted(REFINEMENTS))}."
-        )
+    check_config(config)
     return REFINEMENTS[config.method](probability, image, config)
 
 

@@ -81,7 +81,9 @@ def set_scheduler(pipe: Any, name: str) -> None:
 
     kind = getattr(diffusers, SCHEDULERS[name])
     if not isinstance(pipe.scheduler, kind):
-        pipe.scheduler = kind.from_config(pipe.scheduler.config)
+        # without its Runge-Kutta start, as Stable Diffusion runs it: one call of the U-Net a step
+        extra = {"skip_prk_steps": True} if name == "pndm" else {}
+        pipe.scheduler = kind.from_config(pipe.scheduler.config, **extra)
 
 
 def to_grey(decoded: Tensor) -> NDArray[np.uint8]:
@@ -117,7 +119,8 @@ def draw(
     height, width = resolve_size(pipe, options)
     set_scheduler(pipe, options.scheduler)
     device = pipe.unet.device
-    guided = options.guidance > 1.0
+    # as diffusers decides it: a model that was distilled takes the scale as an input instead
+    guided = options.guidance > 1.0 and pipe.unet.config.time_cond_proj_dim is None
     stride = int(pipe.vae_scale_factor)
     shape = (int(pipe.unet.config.in_channels), height // stride, width // stride)
     noise = torch.stack(

@@ -110,7 +110,8 @@ def token_logits(
         queries: Layer -> (B, heads, h, w, d), as `AttentionCapture(queries=True)` reads them.
         keys: Layer -> W_k, from `key_weights`.
         token: The class token.
-        height, width: Size of the result.
+        height: Of the result.
+        width: Likewise.
     """
     by_grid: dict[tuple[int, int], Tensor] = {}
     for layer, q in queries.items():

@@ -14,7 +14,8 @@ ROWS = [
     {"view": "AP", "age": "1-5", "sex": "", "findings": "normal", "label": "normal"},
     {"view": "AP", "age": "1-5", "sex": "", "findings": "viral pneumonia", "label": "viral pneumonia"},
     {"view": "PA", "age": "60", "sex": "M", "findings": "no finding", "label": "no finding"},
-    {"view": "PA", "age": "44", "sex": "F", "findings": "effusion|pneumonia", "label": "effusion|pneumonia"},
+    {"view": "PA", "age": "44", "sex": "F", "findings": "effusion|pneumonia",
+     "label": "effusion|pneumonia"},
 ]  # fmt: skip
 
 
@@ -116,7 +117,12 @@ def add_tokens(checkpoint: Path) -> None:
 def sd_checkpoint(folder: Path) -> Path:
     """A checkpoint of the real Stable Diffusion 1.x layout (AutoencoderKL, ε), small and random."""
     import torch
-    from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from diffusers import (
+        AutoencoderKL,
+        PNDMScheduler,
+        StableDiffusionPipeline,
+        UNet2DConditionModel,
+    )
     from transformers import CLIPTextConfig, CLIPTextModel
 
     from lungsynth.vocabulary import train_tokenizer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,11 @@ LOOP_OPTIONS = [
 ]  # fmt: skip
 
 
-def _add(options: list[Any]) -> Any:
-    def wrap(function: Any) -> Any:
+Command = Callable[..., None]
+
+
+def _add(options: list[Callable[[Command], Command]]) -> Callable[[Command], Command]:
+    def wrap(function: Command) -> Command:
         for option in reversed(options):
             function = option(function)
         return function
@@ -65,6 +69,13 @@ def resolve_device(name: str) -> str:
     import torch
 
     if name != "auto":
+        try:
+            torch.empty(1, device=name)
+        except (RuntimeError, AssertionError) as error:
+            from lungsynth.errors import ConfigError
+
+            first = str(error).splitlines()[0]
+            raise ConfigError(f"--device {name}: cannot be used ({first}). Try cpu.") from error
         return name
     return "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -135,6 +146,8 @@ def train_vae_command(
               help="Fine-tune this Stable Diffusion 1.x/2.x checkpoint (text encoder frozen).")
 @click.option("--lora-rank", type=click.IntRange(min=0), default=None, metavar="R",
               help="Train LoRA adapters of this rank instead of the whole U-Net.")
+@click.option("--max-shard-size", default=None, metavar="SIZE",
+              help="Largest fp16 weight file written, such as 16MB.")
 @click.option("--train-text-encoder/--freeze-text-encoder", default=None,
               help="Default: trained from scratch, frozen with --init-from.")
 @click.option("--pixels", type=click.IntRange(min=32), default=None,

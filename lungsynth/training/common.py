@@ -6,9 +6,11 @@ that was killed and started again ends with the weights of an unbroken one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -75,8 +77,34 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[st
             os.fsync(handle.fileno())
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise OutputError(f"{path}: cannot be written ({error}). Free space or choose --out.") from error
+
+
+def write_folder(folder: Path, save: Callable[[Path], object]) -> None:
+    """Let `save` fill a folder beside `folder`, then move what it wrote into place, part by part.
+
+    What else `folder` holds (learnt tokens, say) stays.
+
+    Raises:
+        OutputError: the folder cannot be written or the disk is full; what was there before stays.
+    """
+    temporary = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        save(temporary)
+        folder.mkdir(exist_ok=True)
+        for part in sorted(temporary.iterdir()):
+            target = folder / part.name
+            if target.is_dir():
+                shutil.rmtree(target)
+            part.replace(target)
+        temporary.rmdir()
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise OutputError(f"{folder}: cannot be written ({error}). Free space or choose --out.") from error
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -145,8 +173,13 @@ class Run:
         except OSError as error:
             raise OutputError(f"{self.out}: cannot be created ({error}).") from error
         if described.exists():
-            before = json.loads(described.read_text())
-            free = {"max_minutes", "save_minutes", "log_every", "sample_every"}
+            try:
+                before = dict(json.loads(described.read_text()))
+            except (ValueError, TypeError) as error:
+                raise CheckpointError(
+                    f"{described}: not the options of a run ({error}). Use another --out."
+                ) from error
+            free = {"max_minutes", "save_minutes", "log_every", "sample_every", "max_shard_size"}
             changed = {
                 k: (before.get(k), v)
                 for k, v in self.description.items()
@@ -161,7 +194,9 @@ class Run:
         if state.exists():
             self.load(state)
         try:
-            described.write_text(json.dumps(self.description, indent=2, sort_keys=True) + "\n")
+            temporary = described.with_name(described.name + ".tmp")
+            temporary.write_text(json.dumps(self.description, indent=2, sort_keys=True) + "\n")
+            temporary.replace(described)
         except OSError as error:
             raise OutputError(f"{described}: cannot be written ({error}).") from error
         self._trim_metrics()
@@ -199,10 +234,12 @@ class Run:
             self.model.load_state_dict(
                 {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
             )
-        except RuntimeError as error:
-            raise CheckpointError(f"{path}: weights of another model ({error}).") from error
-        for name in self.ema.shadow:
-            self.ema.shadow[name].copy_(tensors[f"ema.{name}"])
+            for name in self.ema.shadow:
+                self.ema.shadow[name].copy_(tensors[f"ema.{name}"])
+        except (RuntimeError, KeyError) as error:
+            raise CheckpointError(
+                f"{path}: weights of another model ({error}). Use another --out."
+            ) from error
         for name, parameter in self.params.items():
             keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"adam.{k}.{name}" in tensors]
             if keys:

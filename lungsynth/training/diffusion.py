@@ -16,7 +16,14 @@ from tqdm import tqdm
 
 from lungsynth.captions import caption
 from lungsynth.errors import ConfigError
-from lungsynth.training.common import LoopOptions, Run, load_tensors, save_tensors, torch_generator
+from lungsynth.training.common import (
+    LoopOptions,
+    Run,
+    load_tensors,
+    save_tensors,
+    torch_generator,
+    write_folder,
+)
 from lungsynth.training.frames import Frames
 from lungsynth.training.vae import to_unit
 from lungsynth.vocabulary import Vocabulary, count_words, train_tokenizer
@@ -38,6 +45,7 @@ class DiffusionOptions(LoopOptions):
     per_adult: int = 8  # framings cut from an adult's film
     n_vocabulary: int = 60_000  # captions the tokenizer is trained on
     train_text_encoder: bool = True  # False when fine-tuning an existing checkpoint
+    max_shard_size: str = "64MB"  # of the fp16 weight files written at the end
     lora_rank: int = 0  # 0 = full fine-tuning; > 0 = LoRA adapters of this rank on the U-Net
 
 
@@ -272,23 +280,32 @@ def save_pipeline(parts: Parts, out: Path, options: DiffusionOptions) -> None:
     """Write `out/pipeline` (diffusers layout, fp16) or, for LoRA, `out/lora`."""
     import copy
 
+    from lungsynth.checkpoint import quiet_libraries
+
     if options.lora_rank:
         from diffusers import StableDiffusionPipeline
         from diffusers.utils import convert_state_dict_to_diffusers
         from peft import get_peft_model_state_dict
 
-        StableDiffusionPipeline.save_lora_weights(
-            out / "lora",
-            unet_lora_layers=convert_state_dict_to_diffusers(get_peft_model_state_dict(parts.unet)),
-            safe_serialization=True,
-        )
+        layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(parts.unet))
+        write_folder(out / "lora", lambda folder: StableDiffusionPipeline.save_lora_weights(
+            folder, unet_lora_layers=layers, safe_serialization=True
+        ))  # fmt: skip
         return
-    half = Parts(
-        *(copy.deepcopy(m).to("cpu", torch.float16).to(memory_format=torch.contiguous_format)
-          if isinstance(m, nn.Module) else m
-          for m in (parts.vae, parts.text_encoder, parts.tokenizer, parts.unet, parts.scheduler))
-    )  # fmt: skip
-    folder = out / "pipeline"
-    assemble(half).save_pretrained(folder, safe_serialization=True)
-    if parts.vocabulary is not None:
-        parts.vocabulary.save(folder)
+    modules = (parts.vae, parts.text_encoder, parts.tokenizer, parts.unet, parts.scheduler)
+    with quiet_libraries():  # they advise against casting to half precision, which is meant here
+        half = Parts(*(
+            copy.deepcopy(m).to("cpu", torch.float16, memory_format=torch.contiguous_format)
+            if hasattr(m, "state_dict") else m
+            for m in modules
+        ))  # fmt: skip
+
+    def save(folder: Path) -> None:
+        assemble(half).save_pretrained(
+            folder, safe_serialization=True, max_shard_size=options.max_shard_size
+        )
+        if parts.vocabulary is not None:
+            parts.vocabulary.save(folder)
+
+    with quiet_libraries():
+        write_folder(out / "pipeline", save)

@@ -45,7 +45,8 @@ def cut_frames(
         records: Films with text and fields.
         pixels: Side of a picture.
         seed: Picks the framings.
-        per_child, per_adult: Framings of a film (adult films are fewer and larger).
+        per_child: Framings of a child's film.
+        per_adult: Framings of an adult's film; these are fewer and larger.
         p_whole: Share of whole-chest framings.
         quiet: No progress bar.
     """

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from lungsynth.autoencoder import PatchAutoencoderKL, fit_patch_pca
 from lungsynth.data import UInt8Array
-from lungsynth.training.common import LoopOptions, Run, torch_generator
+from lungsynth.errors import ConfigError
+from lungsynth.training.common import LoopOptions, Run, torch_generator, write_folder
 from lungsynth.training.frames import Frames
 
 
@@ -94,6 +95,12 @@ def train_vae(
     Returns:
         True when the run is complete, False when it stopped at `max_minutes`.
     """
+    pixels = int(frames.images.shape[-1])
+    if pixels % 16 or options.crop % 16 or options.crop > pixels:
+        raise ConfigError(
+            f"Pictures of {pixels} pixels and crops of {options.crop}; expected multiples of 16, "
+            "crops no larger than pictures. Choose another --pixels or --preset."
+        )
     model = build(options, frames).to(device).to(memory_format=torch.channels_last)
     run = Run(
         out, model, options, {"kind": "vae", "n_frames": len(frames.images)},
@@ -117,7 +124,8 @@ def train_vae(
         x = to_unit(held_out).to(device)
         y = torch.cat([model(part) for part in x.split(16)])
         rows = [torch.cat([a, b], -1) for a, b in zip(x[:8, 0], y[:8, 0], strict=True)]
-        sheet = torch.cat([torch.cat(rows[i : i + 2], -1) for i in range(0, len(rows) - 1, 2)], 0)
+        n = min(2, len(rows))  # pairs a row; an odd one out is left out
+        sheet = torch.cat([torch.cat(rows[i : i + n], -1) for i in range(0, len(rows) - n + 1, n)], 0)
         grey = ((sheet.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
         Image.fromarray(grey).save(out / f"recon_{step:07d}.png")
         return {"psnr": float(psnr(x, y).mean())}
@@ -130,7 +138,7 @@ def train_vae(
         square = torch.cat([model.encoder(p.to(device)).pow(2).flatten(1).mean(1)
                             for p in to_unit(chosen).split(32)])  # fmt: skip
     model.register_to_config(scaling_factor=round(float(square.mean().rsqrt()), 5))
-    model.save_pretrained(out / "vae")
+    write_folder(out / "vae", model.save_pretrained)
     return done
 
 

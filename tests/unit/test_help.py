@@ -1,0 +1,56 @@
+"""The help of every command is the reviewed text."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+
+
+def load_maker() -> ModuleType:
+    path = Path(__file__).parents[1] / "golden" / "make_help.py"
+    spec = importlib.util.spec_from_file_location("make_help", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+MAKER = load_maker()
+COMMANDS = dict(MAKER.commands())
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids="-".join)
+def test_help_is_the_reviewed_text(path: tuple[str, ...]) -> None:
+    golden = MAKER.file_of(path)
+    assert golden.is_file(), "no reviewed text; run python -m tests.golden.make_help and read it"
+    assert MAKER.help_text(path, COMMANDS[path]) == golden.read_text(encoding="utf-8")
+
+
+def test_every_reviewed_text_has_its_command() -> None:
+    assert {MAKER.file_of(path) for path in COMMANDS} == set(MAKER.FOLDER.glob("*.txt"))
+
+
+def test_the_commands_are_found() -> None:
+    assert {("lungsynth", "sample"), ("lungsynth", "train", "vae")} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids="-".join)
+def test_every_command_says_what_it_is_for(path: tuple[str, ...]) -> None:
+    command = COMMANDS[path]
+    assert command.help and command.help.strip().splitlines()[0].rstrip().endswith(
+        (".", ":", ",", "?", ")")
+    )
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert any(name.startswith("--") for name in parameter.opts), parameter.name
+
+
+def test_the_real_program_prints_the_same(run_cli) -> None:  # type: ignore[no-untyped-def]
+    for path in (("lungsynth",), ("lungsynth", "sample"), ("lungsynth", "train", "vae")):
+        ran = run_cli(*path[1:], "--help")
+        assert ran.code == 0
+        assert ran.out.split() == MAKER.file_of(path).read_text(encoding="utf-8").split()

@@ -1,0 +1,62 @@
+"""Scores that need no truth, and the sides of the lungs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lungsynth.quality import area_share, count_parts, split_sides, stability
+
+
+def pair() -> np.ndarray:
+    mask = np.zeros((60, 100), bool)
+    mask[10:50, 10:40] = mask[10:50, 60:90] = True
+    return mask
+
+
+def test_area_is_a_share() -> None:
+    assert area_share(pair()) == pytest.approx(0.4)
+
+
+def test_a_sharp_border_is_stable_and_a_soft_one_is_not() -> None:
+    assert stability(pair().astype(np.float32)) == 1.0
+    ramp = np.repeat(np.linspace(0, 1, 101)[None], 5, 0)
+    assert stability(ramp) == pytest.approx(35 / 65, abs=0.02)
+    assert stability(np.zeros((4, 4))) == 0.0
+    assert stability(ramp, offset=0.3) < stability(ramp, offset=0.1)
+
+
+def test_parts_are_counted_without_specks() -> None:
+    mask = pair()
+    assert count_parts(mask) == 2
+    mask[0, 0] = True
+    assert count_parts(mask) == 2 and count_parts(mask, min_share=0) == 3
+    assert count_parts(np.zeros((5, 5), bool)) == 0
+
+
+def test_the_patients_right_lung_is_on_the_left_of_the_picture() -> None:
+    left, right = split_sides(pair())
+    assert right[:, :50].sum() == 1200 and not right[:, 50:].any()
+    assert left[:, 50:].sum() == 1200 and not left[:, :50].any()
+
+
+def test_parts_stay_whole() -> None:
+    mask = pair()
+    mask[40:45, 40:52] = True  # a tongue of the right lung over the middle
+    left, right = split_sides(mask)
+    assert right[42, 51] and not left[42, 51]
+    assert np.array_equal(left | right, mask) and not (left & right).any()
+
+
+def test_one_part_across_both_sides_is_cut_in_the_middle() -> None:
+    mask = pair()
+    mask[30:33] = False
+    mask[30:33, 10:90] = True
+    left, right = split_sides(mask)
+    assert np.array_equal(left | right, mask) and not (left & right).any()
+    assert right[:, :50].sum() == right.sum() == left.sum() == left[:, 50:].sum()
+
+
+def test_nothing_has_no_sides() -> None:
+    left, right = split_sides(np.zeros((8, 9), bool))
+    assert left.shape == right.shape == (8, 9) and not left.any() and not right.any()

@@ -1,0 +1,103 @@
+"""Drawing pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lungsynth.errors import ConfigError, ShapeError
+from lungsynth.sampling import SCHEDULERS, SampleOptions, draw, resolve_size, to_grey
+
+
+@pytest.fixture
+def fresh(pipe: Any) -> Any:
+    """The shared pipeline, with its scheduler put back afterwards."""
+    scheduler = pipe.scheduler
+    yield pipe
+    pipe.scheduler = scheduler
+
+
+def test_the_native_size_is_the_default(pipe: Any) -> None:
+    assert resolve_size(pipe, SampleOptions()) == (64, 64)
+    assert resolve_size(pipe, SampleOptions(height=32, width=128)) == (32, 128)
+
+
+@pytest.mark.parametrize(("height", "width", "name", "nearest"), [
+    (50, None, "height", 64), (None, 33, "width", 32), (16, 64, "height", 32),
+    (64, 100_000, "width", 256), (-64, 64, "height", 32),
+])  # fmt: skip
+def test_a_size_that_does_not_fit_names_the_nearest(
+    pipe: Any, height: int | None, width: int | None, name: str, nearest: int
+) -> None:
+    with pytest.raises(ShapeError, match=rf"`{name}` is .*multiple of 32.*nearest is {nearest}\."):
+        resolve_size(pipe, SampleOptions(height=height, width=width))
+
+
+@pytest.mark.parametrize("scheduler", ["default", *SCHEDULERS])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_every_scheduler_draws_a_finite_picture(fresh: Any, scheduler: str, steps: int) -> None:
+    drawn = draw(fresh, ["both lungs"], [0], SampleOptions(steps=steps, scheduler=scheduler))
+    assert drawn.images.shape == (1, 64, 64) and drawn.images.dtype == np.uint8
+    assert torch.isfinite(drawn.latents).all() and drawn.latents.abs().max() > 1e-3
+
+
+def test_an_unknown_scheduler_lists_those_there_are(fresh: Any) -> None:
+    with pytest.raises(ConfigError, match="'magic' is unknown; there are default, ddim"):
+        draw(fresh, ["both lungs"], [0], SampleOptions(scheduler="magic"))
+
+
+def test_pictures_of_any_shape(pipe: Any, sd_pipe: Any) -> None:
+    drawn = draw(pipe, ["both lungs"], [0], SampleOptions(steps=1, height=32, width=96))
+    assert drawn.images.shape == (1, 32, 96)
+    drawn = draw(sd_pipe, ["both lungs"], [0], SampleOptions(steps=1, height=64, width=128))
+    assert drawn.images.shape == (1, 64, 128)
+
+
+def test_the_global_generator_is_neither_read_nor_moved(pipe: Any) -> None:
+    options = SampleOptions(steps=2)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    one = draw(pipe, ["both lungs"], [5], options).images
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(2)
+    assert np.array_equal(one, draw(pipe, ["both lungs"], [5], options).images)
+    assert not np.array_equal(one, draw(pipe, ["both lungs"], [6], options).images)
+
+
+def test_guidance_and_words_change_the_picture(pipe: Any) -> None:
+    def latents(prompt: str, guidance: float) -> torch.Tensor:
+        return draw(pipe, [prompt], [0], SampleOptions(steps=2, guidance=guidance)).latents
+
+    one = latents("both lungs", 1.0)
+    assert not torch.allclose(one, latents("both lungs", 4.0))
+    assert not torch.allclose(one, latents("a child with pneumonia", 1.0))
+
+
+def test_progress_is_told_and_drawing_can_be_stopped(pipe: Any) -> None:
+    told: list[tuple[int, int]] = []
+
+    def on_step(step: int, steps: int, latents: torch.Tensor) -> bool:
+        assert latents.shape[0] == 1
+        told.append((step, steps))
+        return step < 3
+
+    before = pipe.unet.attn_processors
+    with pytest.raises(InterruptedError):
+        draw(pipe, ["both lungs"], [0], SampleOptions(steps=5), on_step=on_step)
+    assert told == [(1, 5), (2, 5), (3, 5)]
+    assert all(before[k] is v for k, v in pipe.unet.attn_processors.items())
+
+
+@pytest.mark.parametrize(("prompts", "seeds"), [([], []), (["a"], []), (["a"], [1, 2])])
+def test_prompts_and_seeds_must_match(pipe: Any, prompts: list[str], seeds: list[int]) -> None:
+    with pytest.raises(ConfigError, match="expected as many"):
+        draw(pipe, prompts, seeds, SampleOptions(steps=1))
+
+
+def test_decoded_pictures_become_grey() -> None:
+    decoded = torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0]).view(1, 1, 1, 5)
+    assert to_grey(decoded).tolist() == [[[0, 0, 128, 255, 255]]]
+    assert to_grey(decoded.expand(1, 3, 1, 5)).shape == (1, 1, 5)
