@@ -1,0 +1,120 @@
+"""`python -m benchmarks latency | capture | batch`."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+PROMPTS = (
+    "Frontal chest X-ray of a 60-year-old man with pneumonia in the right lower lung",
+    "PA chest X-ray of a 35-year-old woman, clear lungs",
+    "AP chest X-ray of a young child with bacterial pneumonia",
+    "Normal chest X-ray of a 3-year-old child",
+    "AP chest X-ray of a male patient with COVID-19 pneumonia",
+)
+
+
+def quantiles(values: Sequence[float]) -> dict[str, float]:
+    """p50, p95, least and most of some durations in seconds."""
+    ordered = sorted(values)
+    return {
+        "p50": statistics.median(ordered), "p95": ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))],
+        "min": ordered[0], "max": ordered[-1],
+    }  # fmt: skip
+
+
+def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    """(seconds, result) of a call."""
+    begun = time.perf_counter()
+    result = call()
+    return time.perf_counter() - begun, result
+
+
+@click.group()
+def main() -> None:
+    """Measure lungsynth on this machine."""
+
+
+@main.command()
+@click.option("--model", default=None)
+@click.option("--n", default=20, show_default=True, help="Prompts.")
+@click.option("--steps", default=20, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="JSON file.")
+def latency(model: str | None, n: int, steps: int, out: Path | None) -> None:
+    """p50 and p95 of each stage, prompt to written files, the model loaded."""
+    import tempfile
+
+    from lungsynth.output import write_result
+    from lungsynth.pipeline import Synthesizer, finish_mask
+    from lungsynth.refine import RefineConfig
+    from lungsynth.sampling import SampleOptions, draw
+
+    load, synthesizer = timed(lambda: Synthesizer(model))
+    options = SampleOptions(steps=steps)
+    rows: dict[str, list[float]] = {"draw": [], "read class tokens": [], "refine": [], "everything": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for k in range(n + 1):
+            prompt = PROMPTS[k % len(PROMPTS)]
+
+            def everything(prompt: str = prompt, k: int = k) -> Any:
+                result = next(iter(synthesizer.generate([prompt], [k], options=options)))
+                write_result(result, Path(folder) / str(k))
+                return result
+
+            total, result = timed(everything)
+            drawing, drawn = timed(lambda p=prompt, k=k: draw(synthesizer.pipe, [p], [k], options))
+            reading, _ = timed(
+                lambda d=drawn, k=k: synthesizer.read_tokens(d.latents, d.embeddings, [k])
+            )
+            specs = synthesizer.class_specs(result.prompt)
+            refining, _ = timed(
+                lambda r=result, s=specs: finish_mask(r.probability, r.image, s, RefineConfig())
+            )
+            if k == 0:
+                continue  # the first one warms caches up
+            for name, value in zip(rows, (drawing, reading, refining, total), strict=True):
+                rows[name].append(value)
+    table = {"load": {"p50": load}, **{name: quantiles(values) for name, values in rows.items()}}
+    print(f"{'stage':20} {'p50 s':>8} {'p95 s':>8}   {n} prompts, {steps} steps")
+    for name, row in table.items():
+        print(f"{name:20} {row['p50']:8.3f} {row.get('p95', float('nan')):8.3f}")
+    if out:
+        out.write_text(json.dumps({"n": n, "steps": steps, "stages": table}, indent=2) + "\n")
+
+
+@main.command()
+@click.option("--model", default=None)
+@click.option("--n", default=10, show_default=True, help="Pairs of drawings, on and off in turn.")
+@click.option("--steps", default=20, show_default=True)
+@click.option("--batch-size", default=1, show_default=True)
+def capture(model: str | None, n: int, steps: int, batch_size: int) -> None:
+    """Time of drawing with attention capture on, divided by off; paired, in alternating order."""
+    from lungsynth.pipeline import Synthesizer
+    from lungsynth.sampling import SampleOptions, draw
+
+    pipe = Synthesizer(model).pipe
+    options = SampleOptions(steps=steps)
+    prompts = [PROMPTS[i % len(PROMPTS)] for i in range(batch_size)]
+    seeds = list(range(batch_size))
+    for on in (True, False):
+        draw(pipe, prompts, seeds, options, capture=on)
+    ratios, times = [], {True: [], False: []}
+    for k in range(n):
+        pair = {}
+        for on in (True, False) if k % 2 else (False, True):
+            pair[on], _ = timed(lambda on=on: draw(pipe, prompts, seeds, options, capture=on))
+            times[on].append(pair[on])
+        ratios.append(pair[True] / pair[False])
+    print(f"off p50 {statistics.median(times[False]):.3f} s, on p50 {statistics.median(times[True]):.3f} s, "
+          f"on / off: median {statistics.median(ratios):.3f}, {min(ratios):.3f}-{max(ratios):.3f}, "
+          f"{n} pairs, batch {batch_size}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
