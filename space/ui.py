@@ -47,6 +47,7 @@ CSS = """
 .ls-dice { align-self: end; }
 @media (max-width: 640px) { .ls-maps .grid-container {
   grid-template-columns: repeat(2, minmax(0, 1fr)) !important; }
+  #ls-banner { font-size: .85rem; line-height: 1.25; padding: .3rem .5rem; }
   .ls-table th, .ls-table td { font-size: .8rem !important; padding: .2rem !important; } }
 .ls-swatch { display: inline-block; width: .9rem; height: .9rem; margin-right: .45rem;
   border: 1px solid #444; vertical-align: -.1rem; }
@@ -164,7 +165,7 @@ def build_demo() -> gr.Blocks:
                 with gr.Row():
                     coarse = _picture("Coarse mask", height=300)
                     refined = _picture("Refined mask", height=300)
-                table = gr.HTML(label="Classes")
+                table = gr.HTML(label="Classes", padding=False)
                 summary = gr.Textbox(label="In words", interactive=False, lines=4)
                 gr.Markdown(text.MASK_INFO)
                 archive = gr.File(label="All files (ZIP)")
