@@ -89,7 +89,8 @@ def load_pipeline(model: str | None = None, *, lora: str | None = None) -> tuple
         CheckpointError: nothing is there, it is incomplete, corrupt or pickled.
     """
     import torch
-    from diffusers import DiffusionPipeline, StableDiffusionPipeline
+    with quiet_libraries():
+        from diffusers import DiffusionPipeline, StableDiffusionPipeline
 
     import lungsynth  # noqa: F401 - lets diffusers find PatchAutoencoderKL
 

@@ -29,7 +29,7 @@ class SampleOptions:
     """How pictures are drawn."""
 
     steps: int = 20  # denoising steps
-    guidance: float = 3.0  # classifier-free guidance scale; 1 = off
+    guidance: float = 1.5  # classifier-free guidance scale; 1 = off
     height: int | None = None  # pixels; None = the checkpoint's side
     width: int | None = None  # pixels; None = the checkpoint's side
     scheduler: str = "default"  # a key of SCHEDULERS, or "default"

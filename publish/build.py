@@ -77,7 +77,7 @@ class Plan:
 
 def plan(
     *, n: int, seed: int = 0, shard_rows: int = 256, model: str | None = None, steps: int = 20,
-    guidance: float = 3.0, prompts_file: Path | None = None, batch_size: int = 1,
+    guidance: float = 1.5, prompts_file: Path | None = None, batch_size: int = 1,
     device: str = "auto",
 ) -> Plan:  # fmt: skip
     """Decide everything about a dataset before a checkpoint is loaded.

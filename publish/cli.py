@@ -29,7 +29,7 @@ def cli() -> None:
 @click.option("--model", default=None, metavar="NAME|DIR",
               help="Checkpoint with a classes.json.  [default: mini, shipped]")
 @click.option("--steps", type=click.IntRange(min=1, max=1000), default=20, show_default=True)
-@click.option("--guidance", type=click.FloatRange(min=1.0, max=50.0), default=3.0,
+@click.option("--guidance", type=click.FloatRange(min=1.0, max=50.0), default=1.5,
               show_default=True, help="How strictly the prompt is followed; 1 = off.")
 @click.option("--prompts", "prompts_file", default=None, metavar="FILE",
               type=click.Path(path_type=Path, dir_okay=False, exists=True),

@@ -152,7 +152,7 @@ def build_demo() -> gr.Blocks:
                     dice = gr.Button("New seed", size="md", min_width=100, elem_classes="ls-dice")
                 steps = gr.Slider(1, actions.MAX_STEPS, 20, step=1, label="Steps",
                                   info=text.STEPS_INFO)  # fmt: skip
-                guidance = gr.Slider(1, actions.MAX_GUIDANCE, 3, step=0.5, label="Guidance",
+                guidance = gr.Slider(1, actions.MAX_GUIDANCE, 1.5, step=0.1, label="Guidance",
                                      info=text.GUIDANCE_INFO)  # fmt: skip
                 button = gr.Button("Draw", variant="primary")
             with gr.Column(scale=6, min_width=320):

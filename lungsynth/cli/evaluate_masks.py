@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -42,7 +43,9 @@ def masks_command(
         check_writable(out)
     synthesizer = Synthesizer(model)
     pixels = int(synthesizer.pipe.unet.config.sample_size) * int(synthesizer.pipe.vae_scale_factor)
-    columns = {"image_column": image_column, "mask_column": mask_column, "text_column": None}
+    columns: dict[str, Any] = {
+        "image_column": image_column, "mask_column": mask_column, "text_column": None,
+    }  # fmt: skip
     records = list(read_records(source, split=split or None, limit=limit, **columns))
     rival = None
     if rival_split:
@@ -80,7 +83,7 @@ def masks_command(
 @click.option("--n", type=click.IntRange(min=1), default=1000, show_default=True)
 @click.option("--model", default=None, metavar="NAME|DIR|HUB_ID")
 @click.option("--steps", type=click.IntRange(min=1, max=1000), default=20, show_default=True)
-@click.option("--guidance", type=click.FloatRange(min=1.0, max=50.0), default=3.0, show_default=True)
+@click.option("--guidance", type=click.FloatRange(min=1.0, max=50.0), default=1.5, show_default=True)
 @click.option("--scheduler", default="default", show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)

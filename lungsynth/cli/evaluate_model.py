@@ -98,7 +98,7 @@ def reconstruction_command(
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The first.")
 @click.option("--prompt", "prompts", multiple=True, metavar="TEXT", help="[default: eight]")
 @click.option("--steps", type=click.IntRange(min=1, max=1000), default=20, show_default=True)
-@click.option("--guidance", type=click.FloatRange(min=1.0, max=50.0), default=3.0, show_default=True)
+@click.option("--guidance", type=click.FloatRange(min=1.0, max=50.0), default=1.5, show_default=True)
 @click.option("--masks", is_flag=True, help="With the refined masks drawn in.")
 def sheet_command(
     out: Path, model: str | None, seeds: int, seed: int, prompts: tuple[str, ...], steps: int,

@@ -14,10 +14,10 @@ import click
               show_default=True, metavar="DIR", help="One folder a picture is made in here.")
 @click.option("--seed", type=click.IntRange(min=0, max=2**63 - 1), default=0, show_default=True,
               help="Seed of the first picture; the others count up.")
-@click.option("-n", "n", type=click.IntRange(min=1, max=10_000), default=1, show_default=True,
+@click.option("-n", "--n", "n", type=click.IntRange(min=1, max=10_000), default=1, show_default=True,
               help="Pictures a prompt.")
 @click.option("--steps", type=click.IntRange(min=1, max=1000), default=20, show_default=True)
-@click.option("--guidance", type=click.FloatRange(min=1.0, max=50.0), default=3.0, show_default=True,
+@click.option("--guidance", type=click.FloatRange(min=1.0, max=50.0), default=1.5, show_default=True,
               help="How strictly the prompt is followed; 1 = off.")
 @click.option("--height", type=int, default=None, help="Pixels.  [default: the checkpoint's]")
 @click.option("--width", type=int, default=None, help="Pixels.  [default: the checkpoint's]")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ LOOP_OPTIONS = [
 Command = Callable[..., None]
 
 
-def _add(options: list[Callable[[Command], Command]]) -> Callable[[Command], Command]:
+def _add(options: Sequence[Callable[[Command], Command]]) -> Callable[[Command], Command]:
     def wrap(function: Command) -> Command:
         for option in reversed(options):
             function = option(function)

@@ -233,11 +233,12 @@ def train_diffusion(
     if options.lora_rank:
         torch.manual_seed(options.seed)
         add_lora(parts.unet, options.lora_rank)
+    else:
+        parts.unet.requires_grad_(True)  # a loaded checkpoint comes frozen
     trained: dict[str, nn.Module] = {"unet": parts.unet}
     if options.train_text_encoder:
         trained["text_encoder"] = parts.text_encoder
-    else:
-        parts.text_encoder.requires_grad_(False)
+    parts.text_encoder.requires_grad_(options.train_text_encoder)
     model = nn.ModuleDict(trained)
     if device == "cpu":  # the fused attention kernel's backward pass is the slower one on CPUs
         from diffusers.models.attention_processor import AttnProcessor
@@ -254,7 +255,7 @@ def train_diffusion(
             pipe.set_progress_bar_config(disable=True)
             generators = [torch.Generator().manual_seed(i) for i in range(len(sample_prompts))]
             with torch.autocast(torch.device(device).type, torch.bfloat16):
-                pictures = pipe(list(sample_prompts), num_inference_steps=20, guidance_scale=3.0,
+                pictures = pipe(list(sample_prompts), num_inference_steps=20, guidance_scale=1.5,
                                 generator=generators).images  # fmt: skip
             contact_sheet(pictures, list(sample_prompts), n_columns=4).save(out / f"sample_{step:07d}.png")
         return {}
@@ -307,5 +308,8 @@ def save_pipeline(parts: Parts, out: Path, options: DiffusionOptions) -> None:
         if parts.vocabulary is not None:
             parts.vocabulary.save(folder)
 
+    # a tokenizer keeps the padding of its last call, which is no part of the checkpoint
+    parts.tokenizer.backend_tokenizer.no_padding()
+    parts.tokenizer.backend_tokenizer.no_truncation()
     with quiet_libraries():
         write_folder(out / "pipeline", save)
