@@ -111,7 +111,8 @@ def capture(model: str | None, n: int, steps: int, batch_size: int) -> None:
             pair[on], _ = timed(lambda on=on: draw(pipe, prompts, seeds, options, capture=on))
             times[on].append(pair[on])
         ratios.append(pair[True] / pair[False])
-    print(f"off p50 {statistics.median(times[False]):.3f} s, on p50 {statistics.median(times[True]):.3f} s, "
+    off, on_time = (statistics.median(times[k]) for k in (False, True))
+    print(f"off p50 {off:.3f} s, on p50 {on_time:.3f} s, "
           f"on / off: median {statistics.median(ratios):.3f}, {min(ratios):.3f}-{max(ratios):.3f}, "
           f"{n} pairs, batch {batch_size}")  # fmt: skip
 

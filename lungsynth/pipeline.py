@@ -58,9 +58,10 @@ class Synthesizer:
 
     def __init__(self, model: str | None = None, *, lora: str | None = None, device: str = "auto") -> None:
         self.pipe, self.vocabulary = load_pipeline(model, lora=lora)
-        self.name = model or "mini"
-        self.lora = lora
         folder = Path(resolve(model))
+        # records travel: they name a folder, not where it lies on this machine
+        self.name = folder.resolve().name if folder.is_dir() else str(model)
+        self.lora = Path(lora).resolve().name if lora and Path(lora).exists() else lora
         self.classes: list[ClassSpec] = load_classes(folder) if folder.is_dir() else []
         self.model_hash = weights_hash(str(folder)) if folder.is_dir() else ""
         if device == "auto":

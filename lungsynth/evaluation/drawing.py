@@ -107,5 +107,7 @@ def draw_set(
                         records.write(json.dumps(entry) + "\n")
                         yield path
             except OSError as error:
-                raise OutputError(f"{out}: cannot be written ({error}). Free space or choose --out.") from error
+                raise OutputError(
+                    f"{out}: cannot be written ({error}). Free space or choose --out."
+                ) from error
             bar.update(len(part))

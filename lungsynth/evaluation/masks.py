@@ -73,7 +73,8 @@ def read_cases(
         records: Films with masks.
         methods: Refinements to compare.
         rival: A fixed mask to compare with, (H, W).
-        foreground, ignore: Mask values of the organ and of what is not counted.
+        foreground: Mask value of the organ.
+        ignore: Mask value of what is not counted.
         seed: Of the noise.
         batch: Films a pass.
         quiet: No progress bar.

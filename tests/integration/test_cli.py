@@ -46,7 +46,8 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def picture(folder: Path, name: str = "image.png") -> np.ndarray:
-    return np.asarray(Image.open(folder / name)).astype(int)
+    with Image.open(folder / name) as opened:
+        return np.asarray(opened).astype(int)
 
 
 def weights(folder: Path, name: str) -> dict[str, Any]:
@@ -73,8 +74,9 @@ def test_sample_writes_pictures_maps_masks_and_records(sample: Cli, tmp_path: Pa
         assert {"image.png", "coarse.png", "mask.png", "overlay.png", "record.json", "map_lungs.png",
                 "map_lungs_overlay.png", "map_class-left-lung.png"} <= names  # fmt: skip
         for path in folder.glob("*.png"):
-            assert Image.open(path).size == (64, 64), path
-            assert "trainedAlgorithmicMedia" in Image.open(path).info["XML:com.adobe.xmp"]
+            with Image.open(path) as opened:
+                assert opened.size == (64, 64), path
+                assert "trainedAlgorithmicMedia" in opened.info["XML:com.adobe.xmp"]
         assert set(np.unique(picture(folder, "mask.png"))) <= {0, 1, 2}
         record = json.loads((folder / "record.json").read_text())
         assert record["prompt"] == PROMPT and record["seed"] == int(folder.name[-1])
@@ -103,7 +105,8 @@ def test_a_picture_of_a_batch_equals_the_one_drawn_alone(sample: Cli, tmp_path: 
 def test_a_picture_that_is_not_square(sample: Cli, tmp_path: Path) -> None:
     assert sample(PROMPT, height=64, width=96).code == 0
     for path in (tmp_path / "out" / "000-seed0").glob("*.png"):
-        assert Image.open(path).size == (96, 64)
+        with Image.open(path) as opened:
+            assert opened.size == (96, 64)
 
 
 def test_a_stable_diffusion_checkpoint_is_drawn_from(

@@ -13,7 +13,7 @@ from lungsynth.evaluation.neighbours import MEASURES, Reference, evaluate_neighb
 
 def with_copy(samples: ImageSet, at: int, film: np.ndarray) -> ImageSet:
     """`samples` with a slightly noisy copy of `film` in place `at`."""
-    noise = np.random.default_rng(0).normal(0, 2, film.shape)
+    noise = np.random.default_rng(0).normal(0, 0.6, film.shape)
     images = samples.images.copy()
     images[at] = np.clip(film + noise, 0, 255).astype(np.uint8)
     return ImageSet(images, samples.names, samples.fields)
