@@ -26,12 +26,13 @@ SHEET_PROMPTS = (
 @click.option("--vae", "vae_folder", type=click.Path(path_type=Path), default=None, metavar="DIR",
               help="An autoencoder of `train vae` instead.")
 @click.option("--adults/--all", default=True, show_default=True, help="Which test films.")
+@click.option("--rival-on", type=click.Choice(["same", "all"]), default="same", show_default=True,
+              help="Train films PCA is fitted on: those like the test films, or all.")
 @click.option("--image-column", default="image", show_default=True, metavar="NAME")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=None, metavar="DIR")
-@click.option("--quiet", is_flag=True)
 def reconstruction_command(
     sources: tuple[str, ...], model: str | None, vae_folder: Path | None, adults: bool,
-    image_column: str, out: Path | None, quiet: bool,
+    rival_on: str, image_column: str, out: Path | None,
 ) -> None:  # fmt: skip
     """PSNR of the autoencoder on real test films, beside PCA of the same compression.
 
@@ -52,18 +53,20 @@ def reconstruction_command(
     vae = load_vae(vae_folder) if vae_folder else load_pipeline(model)[0].vae
     pixels, stride = int(vae.config.sample_size), 2 ** (len(vae.config.block_out_channels) - 1)
 
-    def films(split: str, limit: int | None) -> list[Any]:
+    def films(split: str, limit: int | None, grown: bool = adults) -> list[Any]:
         rows = []
         for source in sources:
             for record in read_records(source, image_column=image_column, text_column=None,
                                        split=split, limit=limit):  # fmt: skip
-                if not (adults and is_child(record.fields)):
+                if not (grown and is_child(record.fields)):
                     rows.append(whole(record.image, pixels=pixels))
         if not rows:
             raise DataError(f"{', '.join(sources)}: no film in split {split!r}; --all counts children too.")
         return rows
 
-    test, train = np.stack(films("test", None)), np.stack(films("train", 800))
+    test, train = np.stack(films("test", None)), np.stack(
+        films("train", 800, adults and rival_on == "same")
+    )
     x = to_unit(test)
     channels = int(vae.config.in_channels)
     with torch.inference_mode():

@@ -15,7 +15,7 @@ def with_copy(samples: ImageSet, at: int, film: np.ndarray) -> ImageSet:
     """`samples` with a slightly noisy copy of `film` in place `at`."""
     noise = np.random.default_rng(0).normal(0, 0.6, film.shape)
     images = samples.images.copy()
-    images[at] = np.clip(film + noise, 0, 255).astype(np.uint8)
+    images[at] = np.clip(film + noise, 0, 255).round().astype(np.uint8)
     return ImageSet(images, samples.names, samples.fields)
 
 
