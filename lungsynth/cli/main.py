@@ -41,7 +41,7 @@ cli.add_command(evaluate)
 def main() -> None:
     """Run the command line; our own errors become one line and exit code 1."""
     try:
-        cli(standalone_mode=True)
+        cli(prog_name="lungsynth")
     except LungSynthError as error:
         click.echo(f"{type(error).__name__}: {error}", err=True)
         sys.exit(1)

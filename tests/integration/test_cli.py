@@ -343,7 +343,7 @@ def test_lora_adapters_are_trained_and_used(
         assert ran.code == 0, ran.err
     assert not np.array_equal(picture(tmp_path / "a/000-seed0"), picture(tmp_path / "b/000-seed0"))
     record = json.loads((tmp_path / "b/000-seed0/record.json").read_text())
-    assert record["lora"] == str(tmp_path / "run" / "lora")
+    assert record["lora"] == "lora"  # its name; where it lies on this machine stays here
 
 
 @pytest.mark.parametrize("what", ["vae", "diffusion"])

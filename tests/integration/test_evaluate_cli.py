@@ -19,7 +19,8 @@ from lungsynth.evaluation.encoder_training import EncoderOptions
 
 
 def call(command: Any, *args: object) -> Result:
-    return CliRunner().invoke(command, [str(a) for a in args])
+    # click keeps the help option it first makes, so the names must be those of the whole program
+    return CliRunner().invoke(command, [str(a) for a in args], help_option_names=["-h", "--help"])
 
 
 @pytest.fixture(scope="module")
