@@ -1,7 +1,7 @@
 """Prompts of a dataset: from a seed through a small grammar, or from a file.
 
 The grammar stays inside what the shipped checkpoint was trained on: young children (AP, pneumonia
-or normal, sex unknown) and adults. A choice is a SHA-256 of (seed, index, name of the choice), so a
+or normal, sex unknown) and adults; COVID-19, which it draws badly (docs/RESULTS.md), is left out. A choice is a SHA-256 of (seed, index, name of the choice), so a
 prompt depends on nothing else: not on its neighbours, not on a library's random generator.
 """
 
@@ -21,11 +21,10 @@ GRAMMAR_VERSION = 1
 T = TypeVar("T")
 
 CHILD_FINDINGS = (("normal", 2), ("bacterial pneumonia", 2), ("viral pneumonia", 2))
-ADULT_FINDINGS = (("normal", 4), ("pneumonia", 2), ("tuberculosis", 2), ("covid-19", 2),
+ADULT_FINDINGS = (("normal", 4), ("pneumonia", 2), ("tuberculosis", 2),
                   ("infiltration", 1), ("effusion", 1))  # fmt: skip
 WORDING: dict[str, tuple[str, ...]] = {
     "normal": ("no finding", "clear lungs", "normal"),
-    "covid-19": ("COVID-19 pneumonia", "COVID-19"),
     "effusion": ("pleural effusion", "effusion"),
     "tuberculosis": ("tuberculosis", "pulmonary tuberculosis"),
 }

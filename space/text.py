@@ -21,7 +21,7 @@ EXAMPLES = (
     "Frontal AP chest X-ray of a young child with bacterial pneumonia",
     "Frontal PA chest X-ray of a 60-year-old man, no finding",
     "PA view, 45-year-old woman, tuberculosis",
-    "Chest radiograph of an elderly man with COVID-19 pneumonia, both lungs visible",
+    "Normal chest radiograph of a young child, both lungs visible",
 )
 PROMPT_LABEL = "Describe the X-ray"
 PROMPT_HINT = "View, patient, finding. Leave out anything that could name a real patient."

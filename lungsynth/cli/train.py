@@ -29,6 +29,8 @@ LOOP_OPTIONS = [
     click.option("--precision", type=click.Choice(["bf16", "fp32"]), default=None),
     click.option("--max-minutes", type=click.FloatRange(min=0), default=None,
                  help="Stop, resumable, after so long."),
+    click.option("--save-minutes", type=click.FloatRange(min=0), default=None,
+                 help="Wall time between states on disk, which a kill can lose."),
     click.option("--sample-every", type=click.IntRange(min=0), default=None, metavar="STEPS"),
     click.option("--threads", type=click.IntRange(min=1), default=None, help="CPU threads."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …"),
