@@ -1,8 +1,9 @@
 """Prompts of a dataset: from a seed through a small grammar, or from a file.
 
 The grammar stays inside what the shipped checkpoint was trained on: young children (AP, pneumonia
-or normal, sex unknown) and adults; COVID-19, which it draws badly (docs/RESULTS.md), is left out. A choice is a SHA-256 of (seed, index, name of the choice), so a
-prompt depends on nothing else: not on its neighbours, not on a library's random generator.
+or normal, sex unknown) and adults. COVID-19, which that checkpoint draws badly, is left out. A choice
+is a SHA-256 of (seed, index, name of the choice), so a prompt depends on nothing else: not on its
+neighbours, not on a library's random generator.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TypeVar
 
 from lungsynth.errors import ConfigError, DataError
 
-GRAMMAR_VERSION = 1
+GRAMMAR_VERSION = 2
 """Raised whenever (seed, index) -> prompt changes."""
 
 T = TypeVar("T")

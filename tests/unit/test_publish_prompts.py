@@ -22,7 +22,7 @@ def test_the_first_prompts_of_seed_0_stay_what_they_are():
     """GRAMMAR_VERSION must be raised when this changes."""
     assert [make_prompt(0, i).text for i in range(3)] == [
         "Frontal AP chest X-ray of a child with viral pneumonia.",
-        "Frontal PA chest X-ray of a 67-year-old woman with tuberculosis.",
+        "Frontal AP chest X-ray of a 67-year-old woman with infiltration.",
         "Frontal AP chest X-ray of a 2-year-old child, clear lungs.",
     ]
 
