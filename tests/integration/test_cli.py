@@ -427,7 +427,7 @@ def test_every_option_of_training_reaches_the_run(train: Cli, tmp_path: Path) ->
     from lungsynth.cli.main import cli
 
     given = {"steps": 9, "batch_size": 3, "lr": 0.25, "seed": 5, "precision": "fp32", "max_minutes": 2.0,
-             "sample_every": 4}  # fmt: skip
+             "sample_every": 4, "save_minutes": 1.5}  # fmt: skip
     own = {"vae": {"latent_channels": 6},
            "diffusion": {"lora_rank": 3, "max_shard_size": "1MB"}}  # fmt: skip
     elsewhere = {"sources", "image_column", "text_column", "split", "out", "preset", "threads", "device",
