@@ -25,7 +25,7 @@ from lungsynth.errors import ConfigError, MaskError, WordError
 from lungsynth.prompts import PromptReport, default_words, read_prompt, word_tokens
 from lungsynth.refine import RefineConfig, check_config, clean, refine
 from lungsynth.sampling import Drawn, SampleOptions, draw, resolve_size
-from lungsynth.tokens import key_weights, parse_timesteps, read_queries, token_logits
+from lungsynth.tokens import key_weights, parse_timesteps, read_queries, reading_noise, token_logits
 
 FloatArray = NDArray[np.float32]
 UInt8Array = NDArray[np.uint8]
@@ -172,8 +172,7 @@ class Synthesizer:
         with torch.inference_mode():
             for t in timesteps:
                 noise = torch.stack([
-                    torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(
-                        (int(seed) * 1000003 + t) & 0x7FFF_FFFF_FFFF_FFFF))
+                    torch.randn(latents.shape[1:], generator=reading_noise(seed, t))
                     for seed in seeds
                 ]).to(self.device)  # fmt: skip
                 queries = read_queries(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lungsynth.errors import ShapeError
-from lungsynth.tokens import read_queries
+from lungsynth.tokens import read_queries, reading_noise
 
 
 def encode_images(pipe: Any, images: NDArray[np.uint8]) -> Tensor:
@@ -65,7 +65,7 @@ def noised_queries(
     Returns:
         Layer -> (B, heads, h, w, d) float32, on the CPU.
     """
-    generator = torch.Generator().manual_seed((seed * 1000003 + t) & 0x7FFF_FFFF_FFFF_FFFF)
+    generator = reading_noise(seed, t)
     parts: dict[str, list[Tensor]] = {}
     for start in range(0, len(images), batch):
         latents = encode_images(pipe, images[start : start + batch])

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lungsynth.attention import AttentionCapture, Captured
 from lungsynth.errors import ConfigError, ShapeError
+from lungsynth.reading import embed_prompts
 
 SCHEDULERS = {
     "ddim": "DDIMScheduler",
@@ -153,9 +154,5 @@ def draw(
         else:
             latents = run()
         decoded = pipe.vae.decode(latents / pipe.vae.config.scaling_factor, return_dict=False)[0]
-        tokens = pipe.tokenizer(
-            list(prompts), padding="max_length", truncation=True, return_tensors="pt",
-            max_length=pipe.tokenizer.model_max_length,
-        )  # fmt: skip
-        embeddings = pipe.text_encoder(tokens.input_ids.to(device))[0]
-    return Drawn(to_grey(decoded), latents.float().cpu(), embeddings.float().cpu(), captured)
+        embeddings = embed_prompts(pipe, prompts)
+    return Drawn(to_grey(decoded), latents.float().cpu(), embeddings.cpu(), captured)

@@ -136,6 +136,11 @@ def parse_timesteps(token: ClassToken, default: Sequence[int] = (50, 150, 300)) 
     return tuple(int(t) for t in text.split(",")) if text else tuple(default)
 
 
+def reading_noise(seed: int, t: int) -> torch.Generator:
+    """The generator of the noise a picture of `seed` is read under at timestep `t`."""
+    return torch.Generator().manual_seed((int(seed) * 1000003 + t) & 0x7FFF_FFFF_FFFF_FFFF)
+
+
 @torch.no_grad()
 def read_queries(
     unet: Any, scheduler: Any, latents: Tensor, embeddings: Tensor, *, t: int, noise: Tensor

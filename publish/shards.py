@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,18 +67,18 @@ def _refusal(path: Path, error: OSError) -> OutputError:
     )
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a small file whole: beside it, synced, then renamed.
+@contextmanager
+def _whole_or_not_at_all(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write; synced and renamed into place after the block.
 
     Raises:
-        OutputError: it cannot be written; an older file stays as it was.
+        OutputError: it cannot be written; an older file stays as it was, nothing else does.
     """
     partial = _partial(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as handle:
-            handle.write(data)
-            handle.flush()
+        yield partial
+        with partial.open("rb") as handle:
             os.fsync(handle.fileno())
         _commit(partial, path)
     except OSError as error:
@@ -86,6 +86,16 @@ def write_atomic(path: Path, data: bytes) -> None:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a small file whole: beside it, synced, then renamed.
+
+    Raises:
+        OutputError: it cannot be written; an older file stays as it was.
+    """
+    with _whole_or_not_at_all(path) as partial:
+        partial.write_bytes(data)
 
 
 def write_shard(
@@ -111,13 +121,11 @@ def write_shard(
     import pyarrow.parquet as pq
 
     path = out / name
-    partial = _partial(path)
     schema = features.arrow_schema
     leaves = [leaf for field in schema for leaf in _leaves(field)]
     pictures = {leaf for leaf in leaves if leaf.endswith((".bytes", ".path"))}
     n_rows = memory_bytes = 0
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _whole_or_not_at_all(path) as partial:
         with partial.open("wb") as handle:
             with pq.ParquetWriter(
                 handle, schema, use_content_defined_chunking=CHUNKING, write_page_index=True,
@@ -134,15 +142,7 @@ def write_shard(
                     writer.write_table(table, row_group_size=len(group))
                     n_rows += len(group)
                     memory_bytes += table.nbytes
-            handle.flush()
-            os.fsync(handle.fileno())
         shard = Shard(name, n_rows, partial.stat().st_size, memory_bytes, file_sha256(partial))
-        _commit(partial, path)
-    except OSError as error:
-        raise _refusal(path, error) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
     return shard
 
 
