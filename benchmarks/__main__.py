@@ -1,4 +1,4 @@
-"""`python -m benchmarks latency | capture | batch`."""
+"""`python -m benchmarks latency | capture | refine`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from benchmarks.refine import refine_command
 
 PROMPTS = (
     "Frontal chest X-ray of a 60-year-old man with pneumonia in the right lower lung",
@@ -116,6 +118,8 @@ def capture(model: str | None, n: int, steps: int, batch_size: int) -> None:
           f"on / off: median {statistics.median(ratios):.3f}, {min(ratios):.3f}-{max(ratios):.3f}, "
           f"{n} pairs, batch {batch_size}")  # fmt: skip
 
+
+main.add_command(refine_command)
 
 if __name__ == "__main__":
     main()

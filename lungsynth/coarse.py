@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,78 @@ def half(heat: NDArray[np.floating]) -> float:
     return 0.5
 
 
-THRESHOLDS: dict[str, Callable[[NDArray[np.floating]], float]] = {"otsu": otsu, "half": half}
+def gmm(heat: NDArray[np.floating]) -> float:
+    """Where two Gaussians fitted to the values are equally likely, between their means.
+
+    Parameter-free; the label-free threshold of Dombrowski et al. 2024. Where one Gaussian is the
+    likelier all the way between the means, the end of that way it does not hold is returned, so
+    the threshold is always between the means.
+    """
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    values = check_map(heat).ravel().astype(np.float64)
+    low, span = float(values.min()), float(np.ptp(values))
+    unit = (values - low) / span  # the fit's floor on variances supposes a scale
+    cut = (otsu(heat) - low) / span
+    sample = unit[:: max(1, len(unit) // 16384), None]
+    halves = [part.mean() if len(part) else end for part, end in
+              ((unit[unit <= cut], 0.0), (unit[unit > cut], 1.0))]  # fmt: skip
+    fit = GaussianMixture(2, means_init=np.array(halves)[:, None], random_state=0, max_iter=200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a rough fit still has a crossing
+        fit.fit(sample)
+    order = np.argsort(fit.means_[:, 0])
+    dark, bright = fit.means_[order, 0]
+    between = np.linspace(dark, bright, 1025)
+    is_bright = fit.predict_proba(between[:, None])[:, order[1]] > 0.5
+    crossing = between[int(is_bright.argmax())] if is_bright.any() else bright
+    return low + span * float(np.clip(crossing, 0, 1))
+
+
+def gamma(
+    heat: NDArray[np.floating], *, low: float = 0.45, high: float = 0.53, width: float = 0.01
+) -> float:
+    """DiffuMask's rule: the left edge of the fullest bin in [low, high) of the map over its maximum.
+
+    Args:
+        heat: (H, W), its greatest value above 0.
+        low: Least threshold, as a share of the maximum.
+        high: Greatest, not included.
+        width: Of a bin.
+
+    Raises:
+        MaskError: see `check_map`; or nothing in the map is above 0.
+    """
+    top = float(check_map(heat).max())
+    if top <= 0:
+        raise MaskError(
+            f"`heat` has no value above 0 (maximum {top:.4g}); expected a map in [0, 1]."
+        )
+    n_bins = round((high - low) / width)
+    counts, edges = np.histogram(heat / top, bins=n_bins, range=(low, high))
+    return float(edges[int(counts.argmax())]) * top
+
+
+THRESHOLDS: dict[str, Callable[[NDArray[np.floating]], float]] = {
+    "gamma": gamma, "gmm": gmm, "half": half, "otsu": otsu,
+}  # fmt: skip
+
+
+def threshold(heat: NDArray[np.floating], method: str) -> float:
+    """The level a method sets, in the units of the map.
+
+    Raises:
+        MaskError: see `check_map`.
+        ConfigError: unknown method.
+    """
+    if method not in THRESHOLDS:
+        raise ConfigError(
+            f"Threshold {method!r} is unknown; there are {', '.join(sorted(THRESHOLDS))}."
+        )
+    return THRESHOLDS[method](heat)
 
 
 def coarse_mask(heat: NDArray[np.floating], method: str = "otsu") -> NDArray[np.bool_]:
@@ -59,9 +130,51 @@ def coarse_mask(heat: NDArray[np.floating], method: str = "otsu") -> NDArray[np.
         MaskError: see `check_map`.
         ConfigError: unknown method.
     """
-    if method not in THRESHOLDS:
-        raise ConfigError(f"Threshold {method!r} is unknown; there are {', '.join(sorted(THRESHOLDS))}.")
-    mask = heat > THRESHOLDS[method](heat)
+    mask = heat > threshold(heat, method)
     if mask.any() and not mask.all():
         return np.asarray(mask)
     return np.asarray(heat > otsu(heat))
+
+
+def shift_background(
+    probability: NDArray[np.float32], levels: float | Sequence[float]
+) -> NDArray[np.float32]:
+    """Move the threshold of each class against the background.
+
+    p_0 <- p_0 · θ_c / (1 - θ_c), c the most probable class of the pixel, then every pixel is scaled to
+    sum to 1. So class c beats the background exactly where p_c / (p_c + p_0) > θ_c, and which class is
+    the most probable one does not change. θ = 0.5 changes nothing.
+
+    Args:
+        probability: (classes + 1, H, W), background first.
+        levels: θ in (0, 1), one for all classes or one each.
+
+    Returns:
+        (classes + 1, H, W) float32, each pixel sums to 1.
+
+    Raises:
+        ConfigError: a level outside (0, 1), or not one a class.
+    """
+    theta = np.asarray(levels, np.float32)
+    if theta.ndim == 0:
+        theta = theta.repeat(len(probability) - 1)
+    if theta.shape != (len(probability) - 1,) or not ((theta > 0) & (theta < 1)).all():
+        raise ConfigError(
+            f"Levels {levels}: expected one number, or one for each of {len(probability) - 1} classes, "
+            "above 0 and under 1."
+        )
+    odds = (theta / (1 - theta))[probability[1:].argmax(0)]
+    shifted = probability.astype(np.float32).copy()
+    shifted[0] *= odds
+    return shifted / np.maximum(shifted.sum(0, keepdims=True), np.float32(1e-12))
+
+
+def class_level(probability: NDArray[np.float32], index: int, method: str) -> float:
+    """A threshold method's level for p_c / (p_c + p_0) of class `index`, kept within [0.05, 0.95].
+
+    Raises:
+        MaskError: see `check_map`.
+        ConfigError: unknown method.
+    """
+    share = probability[index] / np.maximum(probability[index] + probability[0], 1e-12)
+    return float(np.clip(threshold(share, method), 0.05, 0.95))

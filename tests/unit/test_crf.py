@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from lungsynth.crf import CrfConfig, dense_crf
-from lungsynth.errors import MaskError, MissingDependencyError, ShapeError
+from lungsynth.crf import CrfConfig, DenseCrf, dense_crf, unary_probability
+from lungsynth.errors import ConfigError, MaskError, MissingDependencyError, ShapeError
 
 
 def blurred_step(height: int, width: int, edge: float, *, softness: float = 6.0) -> np.ndarray:
@@ -102,3 +102,71 @@ def test_a_missing_package_names_the_command(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
     with pytest.raises(MissingDependencyError, match="pip install pydensecrf2"):
         dense_crf(blurred_step(8, 8, 4), step_image(8, 8, 4))
+
+
+@pytest.mark.parametrize("off", [{"n_iters": 0}, {"w_appearance": 0, "w_smoothness": 0}])
+def test_a_hard_unary_is_the_label_at_its_confidence(off: dict[str, float]) -> None:
+    p = np.random.default_rng(0).dirichlet([1, 1, 1], (6, 9)).transpose(2, 0, 1).astype(np.float32)
+    out = dense_crf(p, step_image(6, 9, 4), CrfConfig(unary="hard", gt_prob=0.6, **off))
+    assert np.allclose(np.sort(out, 0), np.array([0.2, 0.2, 0.6])[:, None, None])
+    assert np.array_equal(out.argmax(0), p.argmax(0))
+
+
+@pytest.mark.parametrize("unary", ["soft", "hard"])
+def test_the_posterior_is_pydensecrfs(unary: str) -> None:
+    """The package called by hand, with its own unary helpers."""
+    from pydensecrf import densecrf, utils
+
+    image, p = step_image(30, 44, 20), blurred_step(30, 44, 17)
+    config = CrfConfig(unary=unary)
+    model = densecrf.DenseCRF2D(44, 30, 2)
+    if unary == "hard":
+        energy = utils.unary_from_labels(p.argmax(0), 2, config.gt_prob, zero_unsure=False)
+    else:
+        energy = utils.unary_from_softmax(p, clip=1e-6)
+    model.setUnaryEnergy(np.ascontiguousarray(energy))
+    sigma = config.theta_gamma * 44
+    model.addPairwiseGaussian(sxy=(sigma, sigma), compat=config.w_smoothness)
+    sigma = config.theta_alpha * 44
+    rgb = np.repeat(image[..., None], 3, 2)  # grey thrice: √3 as wide for the same kernel
+    model.addPairwiseBilateral(
+        sxy=(sigma, sigma), srgb=config.theta_beta * 3**0.5, rgbim=rgb, compat=config.w_appearance
+    )
+    expected = np.array(model.inference(config.n_iters)).reshape(2, 30, 44)
+    # the lattice of five features is not that of three, so nearly equal only
+    assert np.abs(dense_crf(p, image, config) - expected).mean() < 0.02
+    assert (dense_crf(p, image, config).argmax(0) == expected.argmax(0)).mean() > 0.99
+
+
+def test_one_model_serves_many_unaries() -> None:
+    image = step_image(24, 40, 20)
+    infer = DenseCrf(image, 2)
+    for edge in (17, 22, 17):
+        p = blurred_step(24, 40, edge)
+        assert np.array_equal(infer(p), dense_crf(p, image))
+    with pytest.raises(ShapeError, match=r"\(3, 24, 40\)"):
+        infer(np.full((3, 24, 40), 1 / 3, np.float32))
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"theta_alpha": 0}, "theta_alpha=0: expected a width above 0"), ({"theta_beta": -3.0}, "theta_beta"),
+    ({"theta_gamma": float("nan")}, "theta_gamma"), ({"w_appearance": -1}, "w_appearance=-1"),
+    ({"w_smoothness": float("inf")}, "w_smoothness"), ({"n_iters": -1}, "n_iters=-1"),
+    ({"unary": "firm"}, "'firm' is unknown; there are soft, hard"), ({"gt_prob": 1.0}, "gt_prob=1.0"),
+])  # fmt: skip
+def test_values_out_of_range_are_refused(changes: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        dense_crf(blurred_step(8, 8, 4), step_image(8, 8, 4), CrfConfig(**changes))
+
+
+def test_a_label_must_be_the_most_probable_class() -> None:
+    with pytest.raises(ConfigError, match=r"gt_prob=0\.5 with 2 classes.*above 1/2"):
+        unary_probability(blurred_step(8, 8, 4), CrfConfig(unary="hard", gt_prob=0.5))
+
+
+def test_the_smallest_images() -> None:
+    for shape in ((1, 1), (1, 7), (2, 2)):
+        p = np.full((2, *shape), 0.5, np.float32)
+        assert np.allclose(dense_crf(p, np.zeros(shape, np.uint8)), 0.5, atol=1e-5)
+    with pytest.raises(ShapeError):
+        DenseCrf(np.zeros((4, 4, 3), np.uint8), 2)

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
+from phantom import Phantom, phantom
 
 from lungsynth import refine as refine_module
 from lungsynth.classes import ClassSpec
-from lungsynth.errors import ConfigError, MaskError
-from lungsynth.pipeline import finish_mask
-from lungsynth.refine import REFINEMENTS, RefineConfig, clean, refine, refinement
+from lungsynth.crf import CrfConfig
+from lungsynth.errors import ConfigError, MaskError, ShapeError
+from lungsynth.pipeline import Synthesizer, finish_mask
+from lungsynth.refine import (
+    NEEDS_AFFINITY,
+    REFINEMENTS,
+    RefineConfig,
+    check_config,
+    clean,
+    refine,
+    refine_many,
+    refinement,
+)
 
 PLAIN = RefineConfig(method="none")
 
@@ -62,7 +78,9 @@ def test_a_registered_refinement_is_known(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(refine_module, "REFINEMENTS", dict(REFINEMENTS))
 
     @refinement("flip")
-    def flip(p: np.ndarray, image: np.ndarray, config: RefineConfig) -> np.ndarray:
+    def flip(
+        p: np.ndarray, image: np.ndarray, config: RefineConfig, affinity: object
+    ) -> np.ndarray:
         return p[::-1]
 
     p = one_hot(blobs().astype(int), 2)
@@ -116,3 +134,171 @@ def test_a_broken_probability_is_refused() -> None:
     p[0, 3, 3] = np.nan
     with pytest.raises(MaskError, match="NaN"):
         finish_mask(p, np.zeros((20, 20), np.uint8), [ClassSpec(1, "x", word="x")], PLAIN)
+
+
+def test_evidence_outweighs_area() -> None:
+    """An arm twice the lung's size, of little probability before refinement, loses."""
+    mask = np.zeros((60, 80), bool)
+    mask[5:25, 5:15] = mask[5:55, 60:75] = True
+    weight = np.where(np.arange(80) < 40, 0.9, 0.2)[None].repeat(60, 0).astype(np.float32)
+    lung, arm = mask & (np.arange(80) < 40), mask & (np.arange(80) > 40)
+    assert np.array_equal(clean(mask, n_parts=1), arm)
+    assert np.array_equal(clean(mask, n_parts=1, weight=weight), lung)
+    assert np.array_equal(clean(mask, n_parts=2, weight=weight), mask)
+    # 150 of 4800 pixels' worth: below 4 %, above 3 %
+    assert np.array_equal(clean(mask, weight=weight, min_part=0.04), lung)
+    assert np.array_equal(clean(mask, weight=weight, min_part=0.03), mask)
+    with pytest.raises(ShapeError, match=r"\(60, 79\).*\(60, 80\)"):
+        clean(mask, weight=weight[:, 1:])
+
+
+def test_the_finished_mask_keeps_the_part_of_most_evidence() -> None:
+    ids = np.zeros((60, 80), int)
+    ids[5:25, 5:15] = ids[5:33, 60:70] = 1  # 200 and 280 pixels, of 0.9 and 0.59
+    p = one_hot(ids, 2)
+    p[:, :, 40:] = p[:, :, 40:] * 0.2 + np.array([0.39, 0.41])[:, None, None]
+    _, mask, _ = finish_mask(p, np.zeros((60, 80), np.uint8), [ClassSpec(1, "x", word="x")], PLAIN)
+    assert mask[:, :40].any() and not mask[:, 40:].any()
+
+
+def test_the_band_of_doubt_is_ignored() -> None:
+    p = np.zeros((2, 20, 41), np.float32)
+    p[1] = np.linspace(0, 1, 41)
+    p[0] = 1 - p[1]
+    image, specs = np.zeros((20, 41), np.uint8), [ClassSpec(1, "x", word="x")]
+    _, plain, scores = finish_mask(p, image, specs, PLAIN)
+    assert set(np.unique(plain)) == {0, 1}
+    config = RefineConfig(method="none", ignore_band=0.11)
+    _, mask, same = finish_mask(p, image, specs, config)
+    doubtful = p.max(0) < 0.61
+    assert 0 < doubtful.sum() == (mask == 255).sum()
+    assert np.array_equal(mask[~doubtful], plain[~doubtful]) and same == scores
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"beta": 0}, "beta=0: expected a number above 0"), ({"beta": float("inf")}, "beta=inf"),
+    ({"n_steps": -1}, "n_steps=-1: expected 0 to"), ({"gammas": ()}, "one level or more"),
+    ({"gammas": (0.5, 1.0)}, "each above 0 and under 1"), ({"fusion_weight": 1.2}, "fusion_weight=1.2"),
+    ({"n_rounds": 0}, "n_rounds=0: expected 1"), ({"ignore_band": 0.5}, "ignore_band=0.5"),
+    ({"ignore_band": -0.1}, r"0 \(off\) or more"), ({"label_confidence": 0.5}, "label_confidence"),
+    ({"min_part": 1}, "min_part=1"), ({"crf": CrfConfig(theta_beta=0)}, "CRF theta_beta=0"),
+    ({"threshold": "li"}, "'li' is unknown; there are auto, gamma, gmm, half, otsu"),
+])  # fmt: skip
+def test_values_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:
+    check_config(RefineConfig())
+    with pytest.raises(ConfigError, match=message):
+        check_config(RefineConfig(**changes))
+
+
+def test_the_numbers_of_the_walk_reach_it() -> None:
+    shape = phantom()
+    masks = {}
+    for name, options in {
+        "plain": {}, "β": {"beta": 2.0}, "t": {"n_steps": 16}, "w": {"fusion_weight": 0.9},
+        "rounds": {"n_rounds": 4}, "γ": {"gammas": (0.3,)},
+        "crf": {"crf": CrfConfig(unary="hard")},
+    }.items():  # fmt: skip
+        for method in NEEDS_AFFINITY:
+            config = RefineConfig(method=method, **options)
+            masks[name, method] = refine(shape.probability, shape.image, config, shape.field)
+
+    def moved(name: str) -> set[str]:
+        return {
+            m for m in NEEDS_AFFINITY if np.abs(masks[name, m] - masks["plain", m]).max() > 1e-3
+        }
+
+    assert moved("t") >= {"affinity", "sequential", "cross-product", "cross-mutual"} <= moved("β")
+    assert (moved("w"), moved("rounds"), moved("γ")) == (
+        {"cross-product"},
+        {"cross-mutual"},
+        {"cross"},
+    )
+    assert moved("crf") == NEEDS_AFFINITY - {"affinity"}
+
+
+def read_classes(specs: list[ClassSpec], config: RefineConfig, **given: Any) -> np.ndarray:
+    """`class_probability`, which needs no checkpoint once the maps are there."""
+    return Synthesizer.class_probability(
+        None, specs, given.get("logits", {}), 0, lambda word: given["heat"], config
+    )
+
+
+def test_a_named_threshold_moves_learnt_tokens_too() -> None:
+    logits = {
+        k: torch.from_numpy(np.random.default_rng(k).normal(-1, 2, (1, 20, 30))) for k in (1, 2)
+    }
+    specs = [ClassSpec(1, "a", word="a"), ClassSpec(2, "b", word="b")]
+    auto = read_classes(specs, RefineConfig(), logits=logits)
+    assert np.allclose(read_classes(specs, RefineConfig(threshold="half"), logits=logits), auto)
+    moved = read_classes(specs, RefineConfig(threshold="otsu"), logits=logits)
+    both = (auto.argmax(0) > 0) & (moved.argmax(0) > 0)
+    assert (auto.argmax(0) != moved.argmax(0)).any()
+    assert np.array_equal(auto.argmax(0)[both], moved.argmax(0)[both])
+    mixed = {1: logits[1]}
+    heat = np.linspace(0, 1, 600).reshape(20, 30)
+    one = read_classes(specs, RefineConfig(threshold="half"), logits=mixed, heat=heat)
+    other = read_classes(specs, RefineConfig(threshold="otsu"), logits=mixed, heat=heat)
+    assert not np.allclose(one, other)
+
+
+def test_words_are_thresholded_but_for_the_search_of_levels() -> None:
+    heat = np.linspace(0, 0.8, 600).reshape(20, 30) ** 2
+    specs = [ClassSpec(1, "a", word="a")]
+    shares = {t: (read_classes(specs, RefineConfig(threshold=t), heat=heat).argmax(0) == 1).mean()
+              for t in ("gamma", "otsu", "half")}  # fmt: skip
+    assert len(set(shares.values())) == 3
+    p = read_classes(specs, RefineConfig(method="cross"), heat=heat)
+    assert np.allclose(p[1], heat / heat.max(), atol=2e-3)
+
+
+def test_levels_tried_for_words_are_diffumasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setitem(
+        REFINEMENTS, "none", lambda p, image, config, field: seen.append(config) or p
+    )
+    p = one_hot(blobs().astype(int), 2)
+    image = np.zeros(p.shape[1:], np.uint8)
+    finish_mask(p, image, [ClassSpec(1, "x", word="x")], PLAIN)
+    finish_mask(p, image, [ClassSpec(1, "x", word="x")], RefineConfig(method="none", gammas=(0.7,)))
+    first, second = (config.gammas for config in seen)
+    assert (first[0], first[-1], len(first)) == (0.35, 0.54, 20) and second == (0.7,)
+
+
+@pytest.fixture(scope="module")
+def several() -> list[Phantom]:
+    return [phantom(48, 64), phantom(64, 48), phantom(48, 48)]
+
+
+def test_two_processes_give_the_same_in_order(several: list[Phantom]) -> None:
+    given = [s.probability for s in several], [s.image for s in several]
+    fields = [s.field for s in several]
+    config = RefineConfig(method="sequential")
+    one = list(refine_many(*given, config, fields, workers=1))
+    two = list(refine_many(*given, config, fields, workers=2))
+    for p, a, b in zip(given[0], one, two, strict=True):
+        assert a.shape == p.shape and np.array_equal(a, b)
+
+
+def test_an_error_in_a_process_comes_through(several: list[Phantom]) -> None:
+    given = [s.probability for s in several], [s.image for s in several]
+    broken = [np.full_like(p, np.nan) for p in given[0]]
+    with pytest.raises(MaskError, match="NaN"):
+        list(refine_many(broken, given[1], RefineConfig(), workers=2))
+    with pytest.raises(ConfigError, match="3 probabilities, 2 images, 2 fields"):
+        refine_many(given[0], given[1][:2], RefineConfig())
+    with pytest.raises(ConfigError, match="'magic' is unknown"):
+        refine_many(*given, RefineConfig(method="magic"))
+
+
+def test_the_benchmark_measures(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from benchmarks.refine import refine_command
+
+    arguments = ["--size", "64", "-n", "1", "--masks", "4", "--out", str(tmp_path / "row.json")]
+    done = CliRunner().invoke(refine_command, arguments, catch_exceptions=False)
+    assert done.exit_code == 0 and "two / one" in done.output
+    row = json.loads((tmp_path / "row.json").read_text())
+    assert row["nodes"] == "16x16" and row["walk_difference"] < 1e-5
+    assert set(row["methods_s"]) == set(REFINEMENTS)
+    assert min(row["crf_ratio"], row["masks_per_s_1"], row["two_over_one"], row["walk_speedup"]) > 0

@@ -1,0 +1,138 @@
+"""`python -m benchmarks.publishing memory | writing`: the publisher without a model.
+
+The model is replaced by random pictures of 256 × 256 pixels, so that what is measured is the
+publisher: encoding, Parquet, figures, card.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import click
+import numpy as np
+
+CLASSES = {1: "left lung", 2: "right lung"}
+
+
+class RandomPictures:
+    """Stands in for a Synthesizer: smooth random pictures with two ellipses as masks."""
+
+    def __init__(self, pixels: int = 256) -> None:
+        self.pixels = pixels
+
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int], **_: Any) -> Iterator[Any]:
+        """As `lungsynth.pipeline.Synthesizer.generate`."""
+        y, x = np.mgrid[: self.pixels, : self.pixels] / self.pixels
+        mask = np.zeros((self.pixels, self.pixels), np.uint8)
+        mask[((x - 0.3) / 0.12) ** 2 + ((y - 0.5) / 0.3) ** 2 < 1] = 2
+        mask[((x - 0.7) / 0.12) ** 2 + ((y - 0.5) / 0.3) ** 2 < 1] = 1
+        soft = np.stack([mask == k for k in range(3)]).astype(np.float32) * 0.9 + 0.03
+        scores = {n: {"area": 0.11, "parts": 1, "stability": 0.95} for n in CLASSES.values()}
+        for prompt, seed in zip(prompts, seeds, strict=True):
+            rng = np.random.default_rng(seed)
+            yield SimpleNamespace(
+                image=(100 + 60 * x + rng.integers(0, 32, mask.shape)).astype(np.uint8), mask=mask,
+                seed=seed, probability=soft + rng.random(mask.shape, np.float32) * 0.02, maps={},
+                prompt=SimpleNamespace(text=prompt),
+                record={"options": {"steps": 1, "guidance": 1.0}, "scores": scores,
+                        "refine": {"method": "none"}, "model_hash": "0" * 16, "code_version": "0"},
+            )  # fmt: skip
+
+
+def peak_of_build(n: int, model: str, out: Path) -> tuple[float, float]:
+    """(peak RSS in MB, seconds) of building `n` rows in a process of its own.
+
+    Args:
+        n: Rows.
+        model: Checkpoint folder the plan is made from; not drawn with.
+        out: The dataset folder.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.publishing", "build-once", str(n), model, str(out)],
+        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1],
+        env=os.environ | {"MALLOC_ARENA_MAX": "2"},
+    )  # fmt: skip
+    told = json.loads(done.stdout)
+    return float(told["peak_mb"]), float(told["seconds"])
+
+
+@click.group()
+def main() -> None:
+    """Measure the publisher on this machine."""
+
+
+@main.command("build-once", hidden=True)
+@click.argument("n", type=int)
+@click.argument("model")
+@click.argument("out", type=click.Path(path_type=Path))
+def build_once(n: int, model: str, out: Path) -> None:
+    """Build once and print the peak memory of this process."""
+    from publish import build as building
+    from publish.plan import plan
+    from publish.settings import Settings
+
+    stand_in: Any = RandomPictures()
+    building._load = lambda _: stand_in
+    begun = time.perf_counter()
+    building.build(plan(Settings(n=n, model=model, device="cpu")), out, quiet=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    click.echo(json.dumps({"peak_mb": peak, "seconds": time.perf_counter() - begun}))
+
+
+@main.command()
+@click.option("--rows", default="1000,10000", show_default=True, help="Sizes, commas between.")
+@click.option("--model", default="mini", show_default=True)
+def memory(rows: str, model: str) -> None:
+    """Peak RSS of builds of several sizes; the last line is the ratio of the last to the first."""
+    peaks = []
+    for n in map(int, rows.split(",")):
+        with tempfile.TemporaryDirectory() as folder:
+            peak, seconds = peak_of_build(n, model, Path(folder, "dist"))
+        peaks.append(peak)
+        click.echo(f"{n:>8,} rows  {peak:8.1f} MB  {n / seconds:7.1f} rows/s")
+    click.echo(f"ratio {peaks[-1] / peaks[0]:.3f}")
+
+
+@main.command()
+@click.option("--n", default=512, show_default=True, help="Rows.")
+@click.option("--repeats", default=5, show_default=True)
+def writing(n: int, repeats: int) -> None:
+    """Rows/s of write_shard and of Dataset.to_parquet, on the same rows; best of several."""
+    from datasets import Dataset
+
+    from publish.prompts import RowPrompt
+    from publish.schema import RowSpec, features, row
+    from publish.shards import write_shard
+
+    spec = RowSpec(classes=CLASSES, all_classes=CLASSES, n_parts=dict.fromkeys(CLASSES.values(), 1))
+    drawn = RandomPictures().generate(["A film"] * n, range(n))
+    rows = [
+        row(one, RowPrompt("A film"), spec, row_id=f"s0-{i:07d}") for i, one in enumerate(drawn)
+    ]
+    kept = features(CLASSES)
+    times: dict[str, list[float]] = {"write_shard": [], "Dataset.to_parquet": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(repeats):
+            begun = time.perf_counter()
+            write_shard(rows, kept, Path(folder), "data/a.parquet", metadata={})
+            times["write_shard"].append(time.perf_counter() - begun)
+            begun = time.perf_counter()
+            Dataset.from_list(rows, features=kept).to_parquet(f"{folder}/b.parquet")
+            times["Dataset.to_parquet"].append(time.perf_counter() - begun)
+    for name, taken in times.items():
+        click.echo(f"{name:<20} {n / min(taken):8.0f} rows/s")
+    click.echo(f"ratio {min(times['Dataset.to_parquet']) / min(times['write_shard']):.2f}")
+
+
+if __name__ == "__main__":
+    main()
