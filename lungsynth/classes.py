@@ -5,12 +5,14 @@ A checkpoint's `classes.json` decides; no class is named in code. Example::
     {"classes": [{"id": 1, "name": "left lung", "token": "tokens/left-lung.safetensors"},
                  {"id": 2, "name": "right lung", "token": "tokens/right-lung.safetensors"}]}
 
-A class is read from a learnt token, or, where it has none, from a word of the prompt.
+A class is read from a learnt token, or, where it has none, from a word of the prompt. Masks drawn by
+another convention (what counts as lung behind the heart?) stand beside it as `classes-NAME.json`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,12 @@ class ClassSpec:
     word: str | None = None  # read from this word of the prompt …
     token: ClassToken | None = None  # … or from this learnt token, which wins
     n_parts: int = 1  # connected parts it may have
+    convention: str = ""  # by whose rule the class is drawn, such as "v7"
+
+    @property
+    def output(self) -> str:
+        """Its name among the outputs of a student."""
+        return f"{self.convention}/{self.name}"
 
 
 def parse_classes(spec: dict[str, Any], folder: Path) -> list[ClassSpec]:
@@ -50,7 +58,7 @@ def parse_classes(spec: dict[str, Any], folder: Path) -> list[ClassSpec]:
                 token = ClassToken.load(path)
             classes.append(ClassSpec(
                 id=int(entry["id"]), name=str(entry["name"]), word=entry.get("word"), token=token,
-                n_parts=int(entry.get("n_parts", 1)),
+                n_parts=int(entry.get("n_parts", 1)), convention=str(spec.get("convention", "")),
             ))  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
@@ -65,18 +73,51 @@ def parse_classes(spec: dict[str, Any], folder: Path) -> list[ClassSpec]:
     return classes
 
 
-def load_classes(folder: Path) -> list[ClassSpec]:
+def classes_path(folder: Path, name: str | None = None) -> Path:
+    """`classes.json` of a checkpoint, or `classes-NAME.json`."""
+    return folder / (CLASSES_NAME if not name else f"classes-{name}.json")
+
+
+def conventions(folder: Path) -> dict[str, str]:
+    """What `load_classes` takes as `name` -> the file, for every classes file of a checkpoint."""
+    return {
+        path.stem.removeprefix("classes").removeprefix("-"): path.name
+        for path in sorted(folder.glob("classes*.json"))
+    }
+
+
+def load_classes(folder: Path, name: str | None = None) -> list[ClassSpec]:
     """The classes of a checkpoint folder; [] when it has no `classes.json`.
+
+    Args:
+        folder: The checkpoint.
+        name: Another convention than the checkpoint's first: `classes-NAME.json`, or the convention
+            named inside `classes.json`.
 
     Raises:
         CheckpointError: the file is not JSON.
-        ConfigError: see `parse_classes`.
+        ConfigError: there is no such convention; or see `parse_classes`.
     """
-    path = folder / CLASSES_NAME
+    path = classes_path(folder)
+    if name and not (path.is_file() and _read_spec(path).get("convention") == name):
+        path = classes_path(folder, name)
+        if not path.is_file() or not re.fullmatch(r"[A-Za-z0-9_]+", name):
+            there = [str(_read_spec(folder / file).get("convention") or key or "(unnamed)")
+                     for key, file in conventions(folder).items()]  # fmt: skip
+            raise ConfigError(
+                f"--classes {name}: this checkpoint has no such classes; "
+                f"it has {', '.join(there) or 'none'}."
+            )
     if not path.is_file():
         return []
+    return parse_classes(_read_spec(path), folder)
+
+
+def _read_spec(path: Path) -> dict[str, Any]:
     try:
         spec = json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise CheckpointError(f"{path}: not JSON ({error}).") from error
-    return parse_classes(spec, folder)
+    if not isinstance(spec, dict):
+        raise CheckpointError(f"{path}: {type(spec).__name__}; expected an object with `classes`.")
+    return spec

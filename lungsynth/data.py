@@ -96,7 +96,8 @@ def open_source(source: str | Sequence[str]) -> Any:
 
     Args:
         source: One or several Parquet files, a folder of Parquet files, an image folder
-            (`metadata.jsonl` / `.csv` naming `file_name`), or the name of a `datasets` source.
+            (`metadata.jsonl` / `.csv` naming `file_name`, other columns may name files too; or masks of
+            the same names in a folder `masks`), or the name of a `datasets` source.
 
     Raises:
         DataError: nothing is there, or it cannot be read.
@@ -117,6 +118,8 @@ def open_source(source: str | Sequence[str]) -> Any:
             parquet = sorted(paths[0].rglob("*.parquet"))
             if parquet:
                 return open_source([str(path) for path in parquet])
+            if (paths[0] / "masks").is_dir() and not any(paths[0].glob("metadata.*")):
+                return datasets.Dataset.from_list(_paired_files(paths[0]))
             rows = datasets.load_dataset("imagefolder", data_dir=str(paths[0]), split="train")
         elif len(paths) == 1:
             loaded = datasets.load_dataset(names[0])
@@ -136,6 +139,28 @@ def open_source(source: str | Sequence[str]) -> Any:
     return rows
 
 
+def _paired_files(folder: Path) -> list[dict[str, str | None]]:
+    """Images of a folder (or its `images`), each with the file of its name in `masks`, if any."""
+    images = folder / "images" if (folder / "images").is_dir() else folder
+    suffixes = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+    masks = {p.stem: p for p in sorted((folder / "masks").iterdir()) if p.suffix.lower() in suffixes}
+    found = [p for p in sorted(images.iterdir()) if p.suffix.lower() in suffixes]
+    if not any(p.stem in masks for p in found):
+        raise DataError(f"{folder}: no image has a mask of its name in {folder / 'masks'}.")
+    return [
+        {"id": p.stem, "image": str(p), "mask": str(masks[p.stem]) if p.stem in masks else None}
+        for p in found
+    ]
+
+
+def _located(value: Any, source: str | Sequence[str]) -> Any:
+    """A file name written in a folder's metadata, as a path from here; other values as they are."""
+    if isinstance(value, str) and isinstance(source, str) and not Path(value).exists():
+        inside = Path(source) / value
+        return inside if inside.is_file() else value
+    return value
+
+
 def read_records(
     source: str | Sequence[str],
     *,
@@ -144,6 +169,7 @@ def read_records(
     mask_column: str | None = None,
     split: str | None = None,
     limit: int | None = None,
+    order_seed: int | None = None,
 ) -> Iterator[Record]:
     """Read a source row by row.
 
@@ -154,6 +180,7 @@ def read_records(
         mask_column: Column of the mask; rows whose mask is null are then skipped.
         split: Keep rows whose `split` column equals this; None keeps all.
         limit: Stop after so many rows.
+        order_seed: Read rows in an order drawn with this seed; None keeps theirs.
 
     Raises:
         DataError: a column is missing (the message lists those there are), a row cannot be
@@ -176,6 +203,9 @@ def read_records(
         rows = rows.select(keep)
     else:
         keep = list(range(len(rows)))
+    if order_seed is not None:
+        drawn = np.random.default_rng(order_seed).permutation(len(keep))
+        keep, rows = [keep[i] for i in drawn], rows.select(drawn)
     known = [name for name in FIELDS if name in rows.column_names]
     n_read = 0
     for index, row in zip(keep, rows, strict=True):
@@ -188,7 +218,7 @@ def read_records(
         image = decode_grey(row[image_column], where=where)
         mask = None
         if mask_column is not None:
-            mask = _decode_mask(row[mask_column], where=where)
+            mask = _decode_mask(_located(row[mask_column], source), where=where)
             if mask.shape != image.shape:
                 raise DataError(f"{where}: mask is {mask.shape}, image is {image.shape} (H, W).")
         text = "" if text_column is None or row[text_column] is None else str(row[text_column])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lungsynth import RESEARCH_NOTICE, __version__, quality
+from lungsynth.affinity import AFFINITY_FOLDER, AffinityNet, affinity_fields, load_affinity
 from lungsynth.attention import word_map
 from lungsynth.checkpoint import load_pipeline, resolve, weights_hash
-from lungsynth.classes import ClassSpec, load_classes
-from lungsynth.coarse import coarse_mask
-from lungsynth.errors import ConfigError, MaskError, WordError
+from lungsynth.classes import IGNORE, ClassSpec, load_classes
+from lungsynth.coarse import check_map, class_level, coarse_mask, shift_background
+from lungsynth.errors import ConfigError, WordError
+from lungsynth.fusion import WORD_GAMMAS
 from lungsynth.prompts import PromptReport, default_words, read_prompt, word_tokens
-from lungsynth.refine import RefineConfig, check_config, clean, refine
+from lungsynth.reading import embed_prompts
+from lungsynth.refine import (
+    NEEDS_AFFINITY,
+    RefineConfig,
+    check_affinity,
+    check_config,
+    clean,
+    refine,
+)
 from lungsynth.sampling import Drawn, SampleOptions, draw, resolve_size
+from lungsynth.student import STUDENT_FOLDER, Student, load_student, student_logits
 from lungsynth.tokens import key_weights, parse_timesteps, read_queries, reading_noise, token_logits
+from lungsynth.walk import AffinityField
 
 FloatArray = NDArray[np.float32]
 UInt8Array = NDArray[np.uint8]
@@ -52,17 +64,22 @@ class Synthesizer:
         model: Shipped name, diffusers folder, or Hub id; None for the shipped default.
         lora: LoRA weights to add.
         device: "auto", "cpu", "cuda" …
+        classes: Convention of the masks, where the checkpoint has several; see
+            `lungsynth.classes.load_classes`.
 
     One drawing at a time: calls from several threads wait for each other.
     """
 
-    def __init__(self, model: str | None = None, *, lora: str | None = None, device: str = "auto") -> None:
+    def __init__(
+        self, model: str | None = None, *, lora: str | None = None, device: str = "auto",
+        classes: str | None = None,
+    ) -> None:  # fmt: skip
         self.pipe, self.vocabulary = load_pipeline(model, lora=lora)
         folder = Path(resolve(model))
         # records travel: they name a folder, not where it lies on this machine
         self.name = folder.resolve().name if folder.is_dir() else str(model)
         self.lora = Path(lora).resolve().name if lora and Path(lora).exists() else lora
-        self.classes: list[ClassSpec] = load_classes(folder) if folder.is_dir() else []
+        self.classes: list[ClassSpec] = load_classes(folder, classes) if folder.is_dir() else []
         self.model_hash = weights_hash(str(folder)) if folder.is_dir() else ""
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -81,6 +98,21 @@ class Synthesizer:
             if spec.token is not None:
                 spec.token.check(self.pipe.unet)
         self._keys = key_weights(self.pipe.unet)
+        # (H, W) grey -> its affinities, for the refinements that need them; None without a network
+        self.affinity_field: Callable[[UInt8Array], AffinityField] | None = None
+        if (folder / AFFINITY_FOLDER).is_dir():
+            self.set_affinity(load_affinity(folder / AFFINITY_FOLDER))
+        self.student: Student | None = None
+        if (folder / STUDENT_FOLDER).is_dir():
+            self.student = load_student(folder / STUDENT_FOLDER).to(device)
+
+    def set_affinity(self, model: AffinityNet | None) -> None:
+        """Use this AffinityNet, or none, for the refinements that walk."""
+        if model is None:
+            self.affinity_field = None
+            return
+        network = model.to(self.device)
+        self.affinity_field = lambda image: affinity_fields(network, image[None])[0]
 
     def check(
         self, prompt: str, words: Sequence[str] | None = None
@@ -133,6 +165,7 @@ class Synthesizer:
             raise ConfigError(f"{len(prompts)} prompts, {len(seeds)} seeds; expected as many, at least 1.")
         resolve_size(self.pipe, options)
         check_config(refine_config)
+        check_affinity(refine_config, self.affinity_field)
         checked = [self.check(prompt, words) for prompt in prompts]
         for report, _ in checked:
             for spec in self.class_specs(report):
@@ -153,9 +186,10 @@ class Synthesizer:
         """Class id -> (B, H, W) mean logits of its token, read from the finished pictures.
 
         The clean latents are noised again to the token's timesteps, with noise of the picture's own
-        seed, and passed once through the U-Net: the same reading a real film gets.
+        seed, and passed once through the U-Net without a prompt: the same reading a real film gets.
         """
-        return self.read_tokens(drawn.latents, drawn.embeddings, seeds)
+        reading = embed_prompts(self.pipe, [""]).expand(len(seeds), -1, -1)
+        return self.read_tokens(drawn.latents, reading, seeds)
 
     def read_tokens(
         self, latents: Tensor, embeddings: Tensor, seeds: Sequence[int]
@@ -186,29 +220,53 @@ class Synthesizer:
 
     def class_probability(
         self, specs: Sequence[ClassSpec], logits: dict[int, Tensor], index: int,
-        word_heat: Callable[[str], FloatArray], config: RefineConfig,
+        word_heat: Callable[[str], FloatArray], config: RefineConfig, image: UInt8Array | None = None,
     ) -> FloatArray:  # fmt: skip
         """(classes + 1, H, W) probability of background and each class, before refinement.
 
-        Token classes: softmax of the logits with background at 0. Word classes: the thresholded map
-        at the configured confidence.
+        With an image, and a student that knows the classes, it is the mean of the tokens' and the
+        student's, the student counting `config.student_weight`.
+
+        Token classes: softmax of the logits with background at 0, the background moved to the
+        configured threshold where one is named. Word classes: the thresholded map at the configured
+        confidence; for "cross", which searches the threshold, the map over its maximum.
         """
         if all(s.id in logits for s in specs):
             stacked = torch.stack([logits[s.id][index] for s in specs])
             scores = torch.cat([torch.zeros_like(stacked[:1]), stacked])
-            return np.asarray(scores.softmax(0).float().numpy())
+            probability = scores.softmax(0).float().numpy()
+            if image is not None:
+                probability = self._with_student(probability, specs, image, config.student_weight)
+            return _at_threshold(probability, specs, logits, config)
         method = "otsu" if config.threshold == "auto" else config.threshold
         share = []
         for spec in specs:
             if spec.id in logits:
                 share.append(logits[spec.id][index].sigmoid().numpy())
+                continue
+            heat = word_heat(spec.word or spec.name)
+            if config.method == "cross":
+                share.append(check_map(heat) / max(float(heat.max()), 1e-8))
             else:
-                region = coarse_mask(word_heat(spec.word or spec.name), method)
+                region = coarse_mask(heat, method)
                 share.append(np.where(region, config.label_confidence, 1 - config.label_confidence))
         foreground = np.stack(share).astype(np.float32)
         background = np.clip(1 - foreground.max(0, keepdims=True), 1e-3, None)
         both = np.concatenate([background, foreground])
-        return np.asarray(both / both.sum(0, keepdims=True), dtype=np.float32)
+        both = np.asarray(both / both.sum(0, keepdims=True), dtype=np.float32)
+        return _at_threshold(both, specs, logits, config)
+
+    def _with_student(
+        self, probability: FloatArray, specs: Sequence[ClassSpec], image: UInt8Array, weight: float
+    ) -> FloatArray:
+        if self.student is None or weight == 0:
+            return probability
+        if not {spec.output for spec in specs} <= set(self.student.outputs):
+            return probability
+        logits = student_logits(self.student, image[None])[0]
+        mine = logits[[self.student.outputs.index(spec.output) for spec in specs]]
+        learnt = torch.cat([torch.zeros_like(mine[:1]), mine]).softmax(0).numpy()
+        return np.asarray((1 - weight) * probability + weight * learnt, dtype=np.float32)
 
     def _finish(
         self, drawn: Drawn, index: int, report: PromptReport, found: dict[str, tuple[int, ...]],
@@ -227,9 +285,11 @@ class Synthesizer:
         specs = self.class_specs(report)
         probability = self.class_probability(
             specs, logits, index,
-            lambda word: heat_of(word_tokens(report.text, word, self.pipe.tokenizer)), config,
+            lambda word: heat_of(word_tokens(report.text, word, self.pipe.tokenizer)), config, image,
         )  # fmt: skip
-        coarse, mask, scores = finish_mask(probability, image, specs, config)
+        needed = self.affinity_field if config.method in NEEDS_AFFINITY else None
+        affinity = needed(image) if needed else None
+        coarse, mask, scores = finish_mask(probability, image, specs, config, affinity)
         for spec in specs:
             if spec.token is not None:
                 maps[f"class {spec.name}"] = probability[1 + specs.index(spec)]
@@ -245,9 +305,23 @@ class Synthesizer:
         return Result(report, seed, image, maps, probability, coarse, mask, record)
 
 
+def _at_threshold(
+    probability: FloatArray, specs: Sequence[ClassSpec], logits: dict[int, Tensor], config: RefineConfig
+) -> FloatArray:
+    """The probability with token classes moved to a threshold named by the caller."""
+    if config.threshold == "auto" or not any(spec.id in logits for spec in specs):
+        return probability
+    levels = [
+        class_level(probability, 1 + k, config.threshold) if spec.id in logits else 0.5
+        for k, spec in enumerate(specs)
+    ]
+    return shift_background(probability, levels)
+
+
 def finish_mask(
-    probability: FloatArray, image: UInt8Array, specs: Sequence[ClassSpec], config: RefineConfig
-) -> tuple[UInt8Array, UInt8Array, dict[str, Any]]:
+    probability: FloatArray, image: UInt8Array, specs: Sequence[ClassSpec], config: RefineConfig,
+    affinity: AffinityField | None = None,
+) -> tuple[UInt8Array, UInt8Array, dict[str, Any]]:  # fmt: skip
     """Probability of each class -> coarse mask, refined mask, scores. Needs no model.
 
     Args:
@@ -255,22 +329,29 @@ def finish_mask(
         image: (H, W) grey.
         specs: The classes, in the order of `probability`.
         config: How the mask is refined.
+        affinity: Affinities of the image, for the methods that need them.
+
+    Returns:
+        Coarse mask (H, W), refined mask (H, W) and scores. With `config.ignore_band` above 0 the
+        refined mask is 255 where the top posterior is under 0.5 + the band, and the scores are those
+        of the mask without it.
 
     Raises:
-        MaskError: the probability is not finite.
+        MaskError, ShapeError, ConfigError: see `lungsynth.refine.refine`.
     """
-    if not np.isfinite(probability).all():
-        raise MaskError("The class probability holds NaN or infinity; the checkpoint may be broken.")
+    if config.gammas is None and any(spec.token is None for spec in specs):
+        config = replace(config, gammas=WORD_GAMMAS)
     ids = np.array([0, *(spec.id for spec in specs)], dtype=np.uint8)
+    posterior = refine(probability, image, config, affinity)
     coarse = ids[probability.argmax(0)]
-    posterior = refine(probability, image, config)
     refined = ids[posterior.argmax(0)]
     mask = np.zeros_like(refined)
     scores: dict[str, Any] = {}
     for index, spec in enumerate(specs):
         region = refined == spec.id
         if config.clean_up:
-            region = clean(region, n_parts=spec.n_parts, min_part=config.min_part)
+            region = clean(region, n_parts=spec.n_parts, min_part=config.min_part,
+                           weight=probability[1 + index])  # fmt: skip
             region &= (refined == spec.id) | (refined == 0)  # a hole may be another class's place
         mask[region & (mask == 0)] = spec.id
         scores[spec.name] = {
@@ -278,4 +359,6 @@ def finish_mask(
             "parts": quality.count_parts(mask == spec.id),
             "stability": round(quality.stability(posterior[1 + index]), 5),
         }
+    if config.ignore_band:
+        mask[posterior.max(0) < 0.5 + config.ignore_band] = IGNORE
     return coarse, mask, scores

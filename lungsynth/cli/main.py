@@ -7,14 +7,17 @@ import sys
 import click
 
 from lungsynth import __version__
+from lungsynth.cli.annotate import annotate_command
 from lungsynth.cli.evaluate import evaluate
-from lungsynth.cli.evaluate_masks import draw_command, masks_command
+from lungsynth.cli.evaluate_masks import draw_command, judge_command, masks_command
 from lungsynth.cli.evaluate_model import reconstruction_command, sheet_command
 from lungsynth.cli.learn_token import learn_token_command
 from lungsynth.cli.sample import sample, words_command
+from lungsynth.cli.segment import segment_command
 from lungsynth.cli.tools import doctor_command, pack_command
 from lungsynth.cli.train import train
 from lungsynth.cli.train_encoder import train_encoder_command
+from lungsynth.cli.train_masks import train_affinity_command, train_student_command
 from lungsynth.errors import LungSynthError
 
 
@@ -28,13 +31,18 @@ cli.add_command(sample)
 cli.add_command(words_command)
 cli.add_command(doctor_command)
 cli.add_command(pack_command)
+cli.add_command(segment_command)
+cli.add_command(annotate_command)
 cli.add_command(learn_token_command)
 train.add_command(train_encoder_command)
+train.add_command(train_student_command)
+train.add_command(train_affinity_command)
 cli.add_command(train)
 evaluate.add_command(reconstruction_command)
 evaluate.add_command(sheet_command)
 evaluate.add_command(draw_command)
 evaluate.add_command(masks_command)
+evaluate.add_command(judge_command)
 cli.add_command(evaluate)
 
 

@@ -29,7 +29,9 @@ import click
               help="Any Stable Diffusion 1.x/2.x checkpoint.  [default: mini, shipped]")
 @click.option("--lora", default=None, metavar="DIR|FILE|HUB_ID", help="LoRA weights to add.")
 @click.option("--refine", "method", default="crf", show_default=True, metavar="NAME",
-              help="How the coarse mask is refined: none or crf.")
+              help="How the coarse mask is refined: none, crf, affinity, sequential, cross …")
+@click.option("--classes", default=None, metavar="NAME",
+              help="Convention of the masks.  [default: the checkpoint's first]")
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True,
               help="Pictures drawn together.")
 @click.option("--threads", type=click.IntRange(min=1), default=None, help="CPU threads.")
@@ -38,7 +40,8 @@ import click
 def sample(
     prompts: tuple[str, ...], out: Path, seed: int, n: int, steps: int, guidance: float,
     height: int | None, width: int | None, scheduler: str, words: tuple[str, ...], model: str | None,
-    lora: str | None, method: str, batch_size: int, threads: int | None, device: str, quiet: bool,
+    lora: str | None, method: str, classes: str | None, batch_size: int, threads: int | None,
+    device: str, quiet: bool,
 ) -> None:  # fmt: skip
     """Draw X-rays from prompts, with attention maps and masks.
 
@@ -60,7 +63,7 @@ def sample(
     if threads:
         torch.set_num_threads(threads)
     check_writable(out)
-    synthesizer = Synthesizer(model, lora=lora, device=device)
+    synthesizer = Synthesizer(model, lora=lora, device=device, classes=classes)
     options = SampleOptions(steps=steps, guidance=guidance, height=height, width=width,
                             scheduler=scheduler)  # fmt: skip
     texts = [prompt for prompt in prompts for _ in range(n)]

@@ -1,0 +1,130 @@
+"""Train AffinityNet on places a coarse map is certain of: no pixel label by hand is read."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lungsynth.affinity import (
+    AFFINITY_FOLDER,
+    AffinityConfig,
+    AffinityNet,
+    affinity_loss,
+    certain_labels,
+    majority,
+    pair_affinities,
+    save_affinity,
+)
+from lungsynth.coarse import shift_background
+from lungsynth.crf import CrfConfig, DenseCrf
+from lungsynth.errors import DataError, ShapeError
+from lungsynth.segmenter import AugmentOptions, augment, to_input
+from lungsynth.training.common import LoopOptions, Run, torch_generator, write_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class AffinityOptions(LoopOptions):
+    """Options of an AffinityNet run."""
+
+    steps: int = 600
+    batch_size: int = 12
+    lr: float = 2e-3
+    warmup_steps: int = 50
+    final_lr_ratio: float = 0.0
+    weight_decay: float = 5e-4
+    ema_decay: float = 0.99
+    widths: tuple[int, ...] = AffinityConfig.widths  # channels at strides 4, 8, 16, 32
+    n_features: int = AffinityConfig.n_features
+    radius: int = AffinityConfig.radius
+
+
+def make_labels(
+    probability: NDArray[np.float32], image: NDArray[np.uint8], *, cautious: float = 0.8,
+    eager: float = 0.2, crf: CrfConfig | None = None,
+) -> NDArray[np.uint8]:  # fmt: skip
+    """Certain places of one film, after psa's two CRFs with a strong and a weak background.
+
+    Args:
+        probability: (classes + 1, H, W), background first.
+        image: (H, W) uint8.
+        cautious: Level a class must pass for certain foreground.
+        eager: Level no class may pass for certain background.
+        crf: Widths and weights; None for the defaults.
+
+    Returns:
+        (H / 4, W / 4) uint8: index of the class in `probability`, 0 = background, 255 = not certain.
+    """
+    model = DenseCrf(image, len(probability), crf)
+    high, low = (
+        model(shift_background(probability, level)).argmax(0).astype(np.uint8)
+        for level in (cautious, eager)
+    )
+    return majority(certain_labels(high, low))
+
+
+def train_affinity(
+    images: NDArray[np.uint8], labels: NDArray[np.uint8], out: Path, options: AffinityOptions, *,
+    info: dict[str, str] | None = None, device: str = "cpu", quiet: bool = False,
+) -> AffinityNet | None:  # fmt: skip
+    """Train (or resume) an AffinityNet; the EMA weights go to `out/affinity`.
+
+    Args:
+        images: (N, P, P) uint8 grey.
+        labels: (N, P / 4, P / 4) uint8, from `make_labels`.
+        out: Run folder.
+        options: See `AffinityOptions`.
+        info: Facts kept with the weights.
+        device: Where to train.
+        quiet: No progress bar.
+
+    Returns:
+        The network, or None when the run stopped at `max_minutes`; the same call resumes.
+
+    Raises:
+        ShapeError: sizes differ.
+        DataError: no film has both certain foreground and certain background.
+    """
+    if labels.shape != (len(images), images.shape[1] // 4, images.shape[2] // 4):
+        raise ShapeError(
+            f"`images` is {images.shape}, `labels` {labels.shape}; expected labels of a quarter."
+        )
+    both = np.array([(one == 0).any() and ((one > 0) & (one < 255)).any() for one in labels])
+    if not both.any():
+        raise DataError(
+            f"{len(images)} films, none with both certain foreground and certain background; "
+            "the masks they were labelled with are empty or everything."
+        )
+    usable = np.flatnonzero(both)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        model = AffinityNet(AffinityConfig(
+            widths=options.widths, n_features=options.n_features, radius=options.radius
+        )).to(device)  # fmt: skip
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    run = Run(out, model, options, {"kind": "affinity", "n_films": len(images)})
+    # colour jitter and flips in psa; films are moved and re-exposed, never mirrored
+    augmentation = AugmentOptions()
+
+    def loss_fn(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng((options.seed, step))
+        chosen = rng.choice(usable, options.batch_size)
+        planes = torch.from_numpy(labels[chosen]).to(device).float()[:, None]
+        x, planes = augment(
+            to_input(images[chosen], device), planes, torch_generator(options.seed, step), augmentation
+        )
+        features = model(x.contiguous(memory_format=torch.channels_last)).float()
+        affinities = pair_affinities(features, model.offsets)
+        return affinity_loss(affinities, planes[:, 0].round().to(torch.uint8), model.offsets), {}
+
+    done = run.loop(loss_fn, quiet=quiet)
+    run.ema.copy_to(model)
+    model.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]  # as above
+    facts = {"steps": str(run.step), "seed": str(options.seed), "n_films": str(len(images)),
+             "config": str(asdict(model.config)), **(info or {})}  # fmt: skip
+    write_folder(out / AFFINITY_FOLDER, lambda folder: save_affinity(model, folder, facts))
+    return model if done else None

@@ -1,0 +1,213 @@
+"""Films to train mask networks on: expert masks where there are any, the chain's own for the others."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from lungsynth.classes import ClassSpec
+from lungsynth.data import Record, read_records
+from lungsynth.errors import ConfigError, DataError
+from lungsynth.framing import whole
+from lungsynth.learning import LearnOptions, to_target
+from lungsynth.pipeline import Synthesizer
+from lungsynth.reading import embed_prompts, encode_images
+from lungsynth.refine import RefineConfig
+from lungsynth.training.student import SURE, to_targets
+
+UInt8Array = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """Expert masks of one source, drawn by one convention."""
+
+    source: str
+    convention: str  # a name `lungsynth.classes.load_classes` takes; "" = the checkpoint's first
+    k: int | None = None  # films used, chosen by the seed; None = all
+
+    @classmethod
+    def parse(cls, text: str) -> Annotated:
+        """`[CONVENTION=]SOURCE[@K]`.
+
+        Raises:
+            ConfigError: K is no number of at least 1.
+        """
+        convention, equals, rest = text.partition("=")
+        if not equals:
+            convention, rest = "", text
+        source, at, k = rest.rpartition("@")
+        if not at:
+            return cls(rest, convention)
+        if not k.isdigit() or int(k) < 1:
+            raise ConfigError(f"--annotated {text}: {k!r} is no number of films; expected SOURCE@24.")
+        return cls(source, convention, int(k))
+
+
+@dataclass
+class MaskFilms:
+    """Films with targets, as `lungsynth.training.student.train_student` takes them."""
+
+    images: UInt8Array  # (N, P, P)
+    targets: UInt8Array  # (N, outputs, P / 4, P / 4)
+    weights: NDArray[np.float64]  # (N,) sums to 1
+    outputs: list[str]
+    n_annotated: int  # the first so many are expert masks
+    annotated_ids: list[str]  # their ids
+
+
+def fingerprint(image: UInt8Array) -> str:
+    """Hash of a film's pixels: what is annotated is never also labelled by the chain."""
+    return hashlib.sha256(np.ascontiguousarray(image).tobytes() + str(image.shape).encode()).hexdigest()
+
+
+def read_annotated(
+    what: Annotated, specs: Sequence[ClassSpec], *, pixels: int, split: str | None, seed: int
+) -> tuple[list[UInt8Array], list[list[UInt8Array]], list[Record]]:
+    """Films, their regions (one a class: 1, 0, 255 = not counted) and their records.
+
+    Raises:
+        DataError: fewer films than `k`, or a class without a learnt token.
+    """
+    rows = list(read_records(
+        what.source, mask_column="mask", text_column=None, split=split,
+    ))  # fmt: skip
+    if what.k is not None:
+        if len(rows) < what.k:
+            raise DataError(f"{what.source}: {len(rows)} annotated films, {what.k} are needed.")
+        chosen = np.sort(np.random.default_rng(seed).choice(len(rows), what.k, replace=False))
+        rows = [rows[i] for i in chosen]
+    images, regions = [], []
+    for row in rows:
+        assert row.mask is not None
+        images.append(whole(row.image, pixels=pixels))
+        one = []
+        for spec in specs:
+            info = spec.token.info if spec.token else {}
+            options = LearnOptions(
+                side=info.get("side", "both"), foreground=int(info.get("foreground", "255"))
+            )
+            one.append(whole(to_target(row.mask, options), pixels=pixels, nearest=True))
+        regions.append(one)
+    return images, regions, rows
+
+
+def label_films(
+    synthesizer: Synthesizer, images: UInt8Array, specs: Sequence[ClassSpec], *, config: RefineConfig,
+    seed: int = 0, batch: int = 16, quiet: bool = False,
+) -> NDArray[np.float32]:  # fmt: skip
+    """(N, classes, P / 4, P / 4) probability of classes, from tokens and the student if there is one.
+
+    Classes of one convention exclude each other; those of different conventions do not.
+    """
+    numbered = [replace(spec, id=index + 1) for index, spec in enumerate(specs)]
+    groups = sorted({spec.convention for spec in specs})
+    pipe = synthesizer.pipe
+    before, out = synthesizer.classes, []
+    synthesizer.classes = numbered
+    try:
+        for start in tqdm(range(0, len(images), batch), desc="labelling", disable=quiet):
+            some = images[start : start + batch]
+            embeddings = embed_prompts(pipe, [""]).expand(len(some), -1, -1)
+            seeds = [seed + start + i for i in range(len(some))]
+            logits = synthesizer.read_tokens(encode_images(pipe, some), embeddings, seeds)
+            for index, image in enumerate(some):
+                found: dict[int, NDArray[np.float32]] = {}
+                for group in groups:
+                    members = [s for s in numbered if s.convention == group]
+                    p = synthesizer.class_probability(
+                        members, logits, index, _no_word, config, image
+                    )
+                    found |= {s.id: p[1 + k] for k, s in enumerate(members)}
+                whole_size = np.stack([found[s.id] for s in numbered])
+                c, h, w = whole_size.shape
+                out.append(whole_size.reshape(c, h // 4, 4, w // 4, 4).mean((2, 4)))
+    finally:
+        synthesizer.classes = before
+    return np.stack(out).astype(np.float32)
+
+
+def _no_word(word: str) -> NDArray[np.float32]:
+    raise DataError(f"{word!r} has no learnt token; run `learn-token` first.")
+
+
+def gather(
+    synthesizer: Synthesizer, classes: Callable[[str], Sequence[ClassSpec]],
+    annotated: Sequence[Annotated], sources: Sequence[str], *, split: str | None, limit: int | None,
+    config: RefineConfig, seed: int = 0, annotated_share: float = 0.5, quiet: bool = False,
+) -> MaskFilms:  # fmt: skip
+    """Read expert masks, then label other films by the chain.
+
+    Args:
+        synthesizer: A checkpoint with class tokens.
+        classes: Convention -> its classes.
+        annotated: Expert masks; none is label-free (but for what the tokens were learnt from).
+        sources: Films to label; their masks, if they have any, are not read.
+        split: Value of the `split` column; None takes every row.
+        limit: At most so many films of each of `sources`.
+        config: `student_weight` decides what a teacher counts beside the tokens.
+        seed: Of every choice.
+        annotated_share: How often an annotated film is drawn, where both kinds are there.
+        quiet: No progress bar.
+
+    Raises:
+        DataError, ConfigError: nothing to train on; see `read_annotated`.
+    """
+    if not annotated and not sources:
+        raise ConfigError("Nothing to learn from: give --annotated, --data, or both.")
+    pixels = int(synthesizer.pipe.unet.config.sample_size) * int(synthesizer.pipe.vae_scale_factor)
+    by_convention = {c: list(classes(c)) for c in dict.fromkeys([a.convention for a in annotated] or [""])}
+    specs = [spec for group in by_convention.values() for spec in group]
+    if not specs or any(spec.token is None for spec in specs):
+        raise DataError(f"Checkpoint {synthesizer.name!r} lacks class tokens; run `learn-token` first.")
+    outputs = [spec.output for spec in specs]
+    images: list[UInt8Array] = []
+    targets: list[UInt8Array] = []
+    weights: list[float] = []
+    ids: list[str] = []
+    known: set[str] = set()
+    for what in annotated:
+        own = by_convention[what.convention]
+        films, regions, rows = read_annotated(what, own, pixels=pixels, split=split_of(what, split),
+                                              seed=seed)  # fmt: skip
+        known |= {fingerprint(film) for film in films}
+        images += films
+        ids += [row.fields.get("id", "") for row in rows]
+        empty = np.zeros((0,), np.uint8)
+        for one in regions:
+            found = dict(zip([s.output for s in own], one, strict=True))
+            targets.append(to_targets([found.get(name, empty) for name in outputs]))
+        share = annotated_share if sources else 1.0
+        weights += [share / len(annotated) / len(films)] * len(films)
+    n_annotated = len(images)
+    rng = np.random.default_rng(seed)
+    for source in sources:
+        films = [
+            whole(r.image, pixels=pixels)
+            for r in read_records(source, text_column=None, split=split)
+        ]
+        films = [film for film in films if fingerprint(film) not in known]
+        if limit is not None and len(films) > limit:
+            films = [films[i] for i in np.sort(rng.choice(len(films), limit, replace=False))]
+        if not films:
+            raise DataError(f"{source}: every film is among the annotated ones.")
+        p = label_films(synthesizer, np.stack(films), specs, config=config, seed=seed, quiet=quiet)
+        images += films
+        targets += list(np.round(p * SURE).astype(np.uint8))
+        weights += [(1 - annotated_share if annotated else 1.0) / len(sources) / len(films)] * len(films)
+    return MaskFilms(np.stack(images), np.stack(targets), np.array(weights), outputs, n_annotated, ids)
+
+
+def split_of(what: Annotated, split: str | None) -> str | None:
+    """The split to read of an annotated source: None for a folder of hand-made masks without one."""
+    from lungsynth.data import open_source
+
+    path = Path(what.source)
+    rows = open_source(str(path))
+    return split if "split" in rows.column_names else None

@@ -1,0 +1,138 @@
+"""Train the student, on expert masks and on masks the chain made, each with its weight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from lungsynth.affinity import AffinityConfig
+from lungsynth.errors import ConfigError, DataError, ShapeError
+from lungsynth.segmenter import AugmentOptions, augment, to_input
+from lungsynth.student import STUDENT_FOLDER, WIDTHS, Student, save_student
+from lungsynth.training.common import LoopOptions, Run, torch_generator, write_folder
+
+SURE = 254
+"""Target of a sure pixel; targets are uint8: probability · 254, 255 = counts nowhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentOptions(LoopOptions):
+    """Options of a student run."""
+
+    steps: int = 800
+    batch_size: int = 16
+    lr: float = 2e-3
+    warmup_steps: int = 50
+    final_lr_ratio: float = 0.0
+    weight_decay: float = 1e-2
+    ema_decay: float = 0.99
+    widths: tuple[int, ...] = WIDTHS  # channels of the body at strides 4, 8, 16, 32
+
+
+def to_targets(regions: Sequence[NDArray[np.uint8]], *, stride: int = 4) -> NDArray[np.uint8]:
+    """Targets of one film at the student's grid.
+
+    Args:
+        regions: One an output: (H, W) uint8, 1 = class, 0 = not, 255 = not counted; or an array of
+            size 0 for an output this film does not annotate.
+        stride: Reduction.
+
+    Returns:
+        (outputs, H / stride, W / stride) uint8: share of the class · 254; 255 where a pixel of the
+        block is not counted.
+    """
+    height, width = next(r.shape for r in regions if r.size)
+    grid = (height // stride, stride, width // stride, stride)
+    out = []
+    for region in regions:
+        if not region.size:
+            out.append(np.full((grid[0], grid[2]), 255, np.uint8))
+            continue
+        blocks = region.reshape(grid)
+        share = np.round((blocks == 1).mean((1, 3)) * SURE).astype(np.uint8)
+        share[(blocks == 255).any((1, 3))] = 255
+        out.append(share)
+    return np.stack(out)
+
+
+def student_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Binary cross-entropy plus soft Dice loss, over what is counted.
+
+    Args:
+        logits: (B, K, h, w).
+        target: (B, K, h, w) probability in [0, 1]; above 1 = not counted.
+    """
+    counted = (target <= 1).to(logits)
+    truth = target * counted
+    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * counted
+    soft = logits.sigmoid() * counted
+    both, total = (soft * truth).sum((2, 3)), (soft + truth).sum((2, 3))
+    dice = 1 - (2 * both + 1) / (total + 1)
+    known = counted.amax((2, 3))  # outputs a film annotates
+    return entropy.sum() / counted.sum().clamp_min(1) + (dice * known).sum() / known.sum().clamp_min(1)
+
+
+def train_student(
+    images: NDArray[np.uint8], targets: NDArray[np.uint8], outputs: Sequence[str], out: Path,
+    options: StudentOptions, *, weights: NDArray[np.floating] | None = None,
+    augmentation: AugmentOptions | None = None, info: dict[str, str] | None = None,
+    device: str = "cpu", quiet: bool = False,
+) -> Student | None:  # fmt: skip
+    """Train (or resume) a student; the EMA weights go to `out/student`.
+
+    Args:
+        images: (N, P, P) uint8 grey.
+        targets: (N, K, P / 4, P / 4) uint8, see `to_targets`; probabilities may be soft.
+        outputs: K names, "convention/class".
+        out: Run folder.
+        options: See `StudentOptions`.
+        weights: (N,) how often each film is drawn; None is evenly.
+        augmentation: None for the defaults.
+        info: Facts kept with the weights.
+        device: Where to train.
+        quiet: No progress bar.
+
+    Returns:
+        The student, or None when the run stopped at `max_minutes`; the same call resumes.
+
+    Raises:
+        ShapeError, DataError: sizes differ, or no film shows a class.
+    """
+    expected = (len(images), len(outputs), images.shape[1] // 4, images.shape[2] // 4)
+    if images.ndim != 3 or targets.shape != expected:
+        raise ShapeError(f"`images` is {images.shape}, `targets` {targets.shape}; expected {expected}.")
+    if not len(images) or not ((targets > 0) & (targets <= SURE)).any():
+        raise DataError(f"{len(images)} films, none of which shows a class; nothing can be learnt.")
+    drawn = np.ones(len(images)) if weights is None else np.asarray(weights, np.float64)
+    if not np.isfinite(drawn).all() or (drawn < 0).any() or drawn.sum() <= 0:
+        raise ConfigError("`weights` are not finite numbers of at least 0 with a sum above 0.")
+    p = drawn / drawn.sum()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        model = Student(outputs, AffinityConfig(widths=options.widths)).to(device)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    run = Run(out, model, options, {"kind": "student", "n_films": len(images), "outputs": list(outputs)})
+    augmentation = augmentation or AugmentOptions()
+
+    def loss_fn(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng((options.seed, step))
+        chosen = rng.choice(len(images), options.batch_size, p=p)
+        planes = torch.from_numpy(targets[chosen]).to(device).float() / SURE
+        x, planes = augment(
+            to_input(images[chosen], device), planes, torch_generator(options.seed, step), augmentation
+        )
+        return student_loss(model(x.contiguous(memory_format=torch.channels_last)).float(), planes), {}
+
+    done = run.loop(loss_fn, quiet=quiet)
+    run.ema.copy_to(model)
+    model.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]  # as above
+    facts = {"steps": str(run.step), "seed": str(options.seed), "n_films": str(len(images)), **(info or {})}
+    write_folder(out / STUDENT_FOLDER, lambda folder: save_student(model, folder, facts))
+    return model if done else None

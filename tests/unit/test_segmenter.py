@@ -1,0 +1,174 @@
+"""The U-Net: it learns, it is deterministic, ignores what is ignored, and travels through files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import film
+
+from lungsynth.errors import CheckpointError, ConfigError, DataError, OutputError, ShapeError
+from lungsynth.framing import whole
+from lungsynth.segmenter import (
+    AugmentOptions,
+    Segmenter,
+    SegmenterConfig,
+    augment,
+    load_segmenter,
+    predict,
+    save_segmenter,
+    segmentation_loss,
+    to_input,
+    train_segmenter,
+)
+
+SMALL = (8, 16, 24)
+STILL = AugmentOptions(rotate=0, scale=0, stretch=0, shift=0, bend=0, gamma=0, contrast=0, brightness=0,
+                       shading=0, blur=0, noise=0)  # fmt: skip
+
+
+def films(n: int, start: int = 0, pixels: int = 48) -> tuple[np.ndarray, np.ndarray]:
+    pairs = [film(start + i) for i in range(n)]
+    images = np.stack([whole(image, pixels=pixels) for image, _ in pairs])
+    masks = np.stack([whole(mask, pixels=pixels, nearest=True) // 255 for _, mask in pairs])
+    return images, masks
+
+
+def overlap(mask: np.ndarray, truth: np.ndarray) -> float:
+    return float((mask & truth).sum() / (mask | truth).sum())
+
+
+def test_the_default_is_as_large_as_it_says() -> None:
+    assert sum(p.numel() for p in Segmenter().parameters()) == pytest.approx(1.55e6, rel=0.01)
+
+
+def test_one_film_teaches_the_others() -> None:
+    images, masks = films(1)
+    model = train_segmenter(images, masks, steps=60, batch=4, lr=5e-3, widths=SMALL)
+    unseen, truth = films(4, start=50)
+    probability = predict(model, unseen)
+    assert probability.shape == (4, 2, 48, 48)
+    assert probability.sum(1) == pytest.approx(1.0, abs=1e-5)
+    scores = [overlap(p[1] > 0.5, t == 1) for p, t in zip(probability, truth, strict=True)]
+    assert min(scores) > 0.8
+    # a film of another exposure is the same film
+    darker = predict(model, (unseen // 2 + 20).astype(np.uint8))
+    assert np.abs(darker - probability).mean() < 0.02
+
+
+def test_the_seed_decides_everything() -> None:
+    images, masks = films(3)
+
+    def weights(seed: int) -> torch.Tensor:
+        torch.seed()  # the global state must not matter
+        model = train_segmenter(images, masks, steps=2, batch=2, seed=seed, widths=SMALL)
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+def test_training_leaves_the_global_randomness_alone() -> None:
+    images, masks = films(1)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train_segmenter(images, masks, steps=1, batch=1, widths=SMALL)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_ignored_and_weightless_pixels_teach_nothing() -> None:
+    """Half the masks are wrong; ignoring those, or trusting them 0, must leave no trace."""
+    images, masks = films(2)
+    wrong = masks.copy()
+    wrong[1] = 1 - wrong[1]
+    runs = []
+    for one, weights in ((wrong, np.array([1.0, 0.0])), (masks, np.array([1.0, 0.0])),
+                         (wrong, np.stack([np.ones((48, 48)), np.zeros((48, 48))]))):  # fmt: skip
+        runs.append(predict(train_segmenter(images, one, steps=3, batch=4, weights=weights, widths=SMALL),
+                            images))  # fmt: skip
+    # beyond the film the target is background whoever annotated it, so all three are the same run
+    np.testing.assert_array_equal(runs[0], runs[1])
+    np.testing.assert_array_equal(runs[0], runs[2])
+    trusted = predict(train_segmenter(images, wrong, steps=3, batch=4, widths=SMALL), images)
+    assert np.abs(trusted - runs[0]).max() > 1e-4
+
+
+def test_the_loss_of_ignored_pixels_is_none() -> None:
+    logits = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    target = torch.randint(0, 3, (2, 8, 8), generator=torch.Generator().manual_seed(1))
+    target[:, 4:] = 255
+    moved = logits.clone()
+    moved[:, :, 4:] += 7 * torch.randn(2, 3, 4, 8, generator=torch.Generator().manual_seed(2))
+    assert segmentation_loss(logits, target) == pytest.approx(
+        float(segmentation_loss(moved, target))
+    )
+    sure = torch.nn.functional.one_hot(target.clamp(max=2), 3).permute(0, 3, 1, 2).float() * 40 - 20
+    assert float(segmentation_loss(sure, target)) == pytest.approx(0.0, abs=1e-4)
+    assert float(segmentation_loss(logits, target)) > 0.5
+
+
+def test_masks_move_with_their_films() -> None:
+    """A film that is its own mask stays so, however it is moved."""
+    mask = (np.indices((64, 64)).sum(0) % 40 < 20).astype(np.uint8)
+    x = to_input(np.stack([mask * 255] * 6))
+    generator = torch.Generator().manual_seed(0)
+    still = {"gamma": 0, "contrast": 0, "brightness": 0, "shading": 0, "blur": 0, "noise": 0}
+    planes = torch.from_numpy(mask).float().expand(6, 1, 64, 64)
+    y, moved = augment(x, planes, generator, AugmentOptions(**still))
+    agree = ((y > 0).float() == moved).float().mean((1, 2, 3))
+    assert agree.min() > 0.97
+    assert ((moved[0] != moved[1]).float().mean()) > 0.1
+    assert y.min() >= -1 and y.max() <= 1
+
+
+def test_no_augmentation_changes_nothing_and_flip_is_off_unless_asked() -> None:
+    images, masks = films(16)
+    x, planes = to_input(images), torch.from_numpy(masks)[:, None].float()
+    y, moved = augment(x, planes, torch.Generator().manual_seed(0), STILL)
+    assert torch.equal(moved, planes)
+    assert (y - x).abs().max() < 2e-3
+    flipping = AugmentOptions(**{**{k: 0 for k in STILL.__dataclass_fields__}, "flip": True})
+    _, mirrored = augment(x, planes, torch.Generator().manual_seed(0), flipping)
+    kinds = [
+        (torch.equal(m, p), torch.equal(m, p.flip(-1)))
+        for m, p in zip(mirrored, planes, strict=True)
+    ]
+    assert all(a or b for a, b in kinds)
+    assert {a for a, _ in kinds} == {True, False}
+
+
+def test_a_segmenter_travels_through_files(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Segmenter(SegmenterConfig(n_classes=3, widths=SMALL)).eval()
+    save_segmenter(model, tmp_path / "judge")
+    images, _ = films(2)
+    loaded = load_segmenter(tmp_path / "judge")
+    np.testing.assert_array_equal(predict(loaded, images), predict(model, images))
+    (tmp_path / "judge" / "segmenter.json").write_text('{"widths": [4, 8], "n_classes": 3}')
+    with pytest.raises(CheckpointError, match="not a segmenter"):
+        load_segmenter(tmp_path / "judge")
+    with pytest.raises(CheckpointError, match="no such file"):
+        load_segmenter(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        save_segmenter(model, tmp_path / "file" / "x")
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    images, masks = films(2)
+    with pytest.raises(ShapeError, match="masks"):
+        train_segmenter(images, masks[:1])
+    with pytest.raises(ShapeError, match="weights"):
+        train_segmenter(images, masks, weights=np.ones(3))
+    with pytest.raises(DataError, match="at least one class"):
+        train_segmenter(images, masks * 0)
+    with pytest.raises(DataError, match="1 to 1"):
+        train_segmenter(images, masks * 4, n_classes=2)
+    with pytest.raises(ShapeError, match="multiples of 4"):
+        predict(Segmenter(SegmenterConfig(widths=SMALL)), images[:, :46])
+    with pytest.raises(ConfigError, match="widths"):
+        Segmenter(SegmenterConfig(widths=(7, 8)))
+    assert predict(Segmenter(SegmenterConfig(widths=SMALL)), images[:0]).shape == (0, 2, 48, 48)

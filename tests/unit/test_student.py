@@ -1,0 +1,130 @@
+"""The student: targets, loss, training, files, and its part in the pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lungsynth.affinity import AffinityConfig
+from lungsynth.classes import ClassSpec
+from lungsynth.errors import CheckpointError, ConfigError, DataError, ShapeError
+from lungsynth.pipeline import Synthesizer
+from lungsynth.refine import RefineConfig
+from lungsynth.student import Student, load_student, save_student, student_logits
+from lungsynth.training.student import SURE, StudentOptions, student_loss, to_targets, train_student
+
+SMALL = AffinityConfig(stem=8, widths=(8, 12))
+
+
+def test_targets_hold_shares_and_what_is_not_counted() -> None:
+    region = np.zeros((8, 8), np.uint8)
+    region[:4, :4] = 1
+    region[0, 4:] = 1
+    region[7, 7] = 255
+    got = to_targets([region, np.zeros((0,), np.uint8)])
+    assert got.shape == (2, 2, 2)
+    assert got[0].tolist() == [[SURE, round(SURE / 4)], [0, 255]]
+    assert (got[1] == 255).all()
+
+
+def test_the_loss_reads_only_what_is_counted() -> None:
+    logits = torch.zeros(1, 2, 4, 4)
+    target = torch.full((1, 2, 4, 4), 255 / SURE)
+    target[0, 0] = 1
+    before = student_loss(logits, target)
+    logits[0, 1] = 50  # an output this film does not annotate
+    assert torch.equal(student_loss(logits, target), before)
+    logits[0, 0] = 8
+    assert student_loss(logits, target) < before
+
+
+def test_training_learns_both_outputs_from_films_that_annotate_one_each(tmp_path: Path) -> None:
+    images = np.full((8, 32, 32), 180, np.uint8)
+    images[:, 8:24, 4:12] = 40
+    images[:, 8:24, 20:28] = 40
+    targets = np.full((8, 2, 8, 8), 255, np.uint8)
+    targets[:4, 0] = 0
+    targets[:4, 0, 2:6, 1:3] = SURE
+    targets[4:, 1] = 0
+    targets[4:, 1, 2:6, 5:7] = SURE
+    options = StudentOptions(steps=150, batch_size=4, lr=5e-3, warmup_steps=5, widths=(8, 16),
+                             precision="fp32", ema_decay=0.9)  # fmt: skip
+    model = train_student(images, targets, ["x/a", "x/b"], tmp_path, options, quiet=True)
+    assert model is not None
+    p = student_logits(model, images[:1]).sigmoid().numpy()[0]
+    assert p.shape == (2, 32, 32)
+    assert p[0, 12:20, 6:10].mean() > 0.7 > 0.3 > p[0, 12:20, 22:26].mean()
+    assert p[1, 12:20, 22:26].mean() > 0.7 > 0.3 > p[1, 12:20, 6:10].mean()
+
+
+def test_the_same_call_gives_the_same_weights_and_a_stopped_one_resumes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (4, 32, 32), dtype=np.uint8)
+    targets = (rng.random((4, 1, 8, 8)) < 0.5).astype(np.uint8) * SURE
+    options = StudentOptions(
+        steps=6, batch_size=2, warmup_steps=1, widths=(8, 12), precision="fp32"
+    )
+    whole = train_student(images, targets, ["a"], tmp_path / "a", options, quiet=True)
+    assert whole is not None
+    stopped = replace(options, max_minutes=1e-9)
+    parts = [train_student(images, targets, ["a"], tmp_path / "b", stopped, quiet=True)
+             for _ in range(6)]  # fmt: skip
+    assert parts[:5] == [None] * 5 and parts[5] is not None
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(value, parts[5].state_dict()[name])
+
+
+def test_files_round_trip_and_broken_ones_are_refused(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Student(["v/a", "v/b"], SMALL).eval()
+    save_student(model, tmp_path)
+    image = np.random.default_rng(0).integers(0, 256, (1, 40, 52), dtype=np.uint8)
+    a, b = student_logits(model, image), student_logits(load_student(tmp_path), image)
+    assert a.shape == (1, 2, 40, 52)
+    torch.testing.assert_close(a, b, atol=0.05, rtol=0.05)  # float16 on disk
+    (tmp_path / "student.json").write_text('{"outputs": ["v/a"]}')
+    with pytest.raises(CheckpointError, match="train student"):
+        load_student(tmp_path)
+
+
+def test_bad_input_is_refused(tmp_path: Path) -> None:
+    images, targets = np.zeros((2, 32, 32), np.uint8), np.zeros((2, 1, 8, 8), np.uint8)
+    options = StudentOptions(widths=(8, 12))
+    with pytest.raises(DataError, match="shows a class"):
+        train_student(images, targets, ["a"], tmp_path, options, quiet=True)
+    with pytest.raises(ShapeError, match="expected"):
+        train_student(images, targets, ["a", "b"], tmp_path, options, quiet=True)
+    targets[:] = SURE
+    with pytest.raises(ConfigError, match="weights"):
+        train_student(images, targets, ["a"], tmp_path, options, weights=np.zeros(2), quiet=True)
+    with pytest.raises(ConfigError, match="distinct"):
+        Student(["a", "a"])
+
+
+def test_the_pipeline_mixes_token_and_student_by_weight() -> None:
+    synthesizer = Synthesizer.__new__(Synthesizer)
+    torch.manual_seed(0)
+    synthesizer.student = Student(["v/a", "v/b"], SMALL).eval()
+    specs = [ClassSpec(1, "a", convention="v"), ClassSpec(2, "b", convention="v")]
+    image = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
+    logits = {1: torch.randn(1, 32, 32), 2: torch.randn(1, 32, 32)}
+
+    def at(weight: float, film: np.ndarray | None = image) -> np.ndarray:
+        return synthesizer.class_probability(
+            specs, logits, 0, lambda word: np.zeros((32, 32), np.float32),
+            RefineConfig(student_weight=weight), film,
+        )  # fmt: skip
+
+    np.testing.assert_allclose(at(0.25), 0.75 * at(0) + 0.25 * at(1), atol=1e-6)
+    np.testing.assert_array_equal(at(0.9, None), at(0))
+    mine = student_logits(synthesizer.student, image[None])[0]
+    expected = torch.cat([torch.zeros(1, 32, 32), mine]).softmax(0)
+    np.testing.assert_allclose(at(1), expected, atol=1e-6)
+    other = [replace(s, convention="w") for s in specs]  # classes it has not learnt
+    assert np.array_equal(
+        synthesizer.class_probability(other, logits, 0, lambda w: image, RefineConfig(), image), at(0)
+    )
