@@ -6,6 +6,8 @@ from __future__ import annotations
 class LungSynthError(Exception):
     """Base of every error lungsynth raises on purpose; the command line prints it as one line."""
 
+    exit_code = 1  # of a command that ends with it
+
 
 class PromptError(LungSynthError):
     """A prompt is empty, too long, or has no word the model has learnt."""
@@ -45,3 +47,37 @@ class ConfigError(LungSynthError):
 
 class MissingDependencyError(LungSynthError):
     """An optional package is not installed; the message names the pip command."""
+
+
+class HubError(LungSynthError):
+    """The Hub refused, or answers in a way that cannot be worked with."""
+
+
+class AccessError(HubError):
+    """No token, a token without the right to write, or somebody else's namespace."""
+
+    exit_code = 3
+
+
+class TagExistsError(HubError):
+    """The tag names another commit already; tags are never moved."""
+
+    exit_code = 4
+
+
+class UnreachableError(HubError):
+    """The Hub is down, too slow, or too busy until the deadline."""
+
+    exit_code = 5
+
+
+class BranchMovedError(HubError):
+    """Somebody else changed the same files of the branch meanwhile."""
+
+    exit_code = 6
+
+
+class VerificationError(HubError):
+    """What the Hub gives back is not what was sent; nothing is tagged."""
+
+    exit_code = 7

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from lungsynth.errors import OutputError
@@ -21,7 +22,9 @@ def result_files(result: Result) -> dict[str, bytes]:
     }
     for word, heat in result.maps.items():
         name, n = f"map_{slug(word)}", 1
-        while f"{name}.png" in files:  # words that differ only in signs, such as "x ray" and "x-ray"
+        while (
+            f"{name}.png" in files
+        ):  # words that differ only in signs, such as "x ray" and "x-ray"
             n += 1
             name = f"map_{slug(word)}-{n}"
         files[f"{name}.png"] = png_bytes(heat_to_uint8(heat))
@@ -47,7 +50,12 @@ def check_writable(out: Path) -> None:
 
 
 def write_result(result: Result, folder: Path) -> None:
-    """Write a result's files into `folder`: first beside it, then renamed into place.
+    """Write a result's files into `folder`, all or none; see `write_files`."""
+    write_files(result_files(result), folder)
+
+
+def write_files(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write files into `folder`: first beside it, then renamed into place of what was there.
 
     Raises:
         OutputError: the disk is full or the place cannot be written; nothing half-written stays.
@@ -56,7 +64,7 @@ def write_result(result: Result, folder: Path) -> None:
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        for name, data in result_files(result).items():
+        for name, data in files.items():
             (temporary / name).write_bytes(data)
         if folder.exists():
             shutil.rmtree(folder)

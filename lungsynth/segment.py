@@ -1,0 +1,258 @@
+"""A mask for a real film of any size, read the way a generated picture is read.
+
+    film (H, W) -> square of the model's side -> latents -> noise, one pass, tokens -> probability
+    -> refined in the square -> film's part of the square -> (H, W) -> class ids
+
+The square is the one the model is trained and evaluated on (`lungsynth.framing.whole`), except that
+films longer than 1.25 : 1 are padded rather than cropped, so that every pixel gets a class. Refining
+in the square and enlarging the posterior, not the mask, keeps borders smooth, and the work of the model
+and the refinement the same whatever the film's size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lungsynth import __version__
+from lungsynth.errors import ConfigError, DataError, ShapeError
+from lungsynth.films import MIN_SIDE, Film, pixels_sha256
+from lungsynth.framing import WHOLE, Framing, cut
+from lungsynth.images import heat_to_uint8, overlay, png_bytes, slug
+from lungsynth.pipeline import Synthesizer, finish_mask
+from lungsynth.reading import embed_prompts, encode_images
+from lungsynth.refine import (
+    NEEDS_AFFINITY,
+    RefineConfig,
+    check_affinity,
+    check_config,
+    refine,
+)
+from lungsynth.tokens import parse_timesteps
+
+FloatArray = NDArray[np.float32]
+UInt8Array = NDArray[np.uint8]
+
+NOTICE = "Machine-made mask of a real film. Research only. Not for diagnosis."
+
+OVERLAY_SIDE = 1536
+"""Longer side of overlay.png at most: it is there to be looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segmented:
+    """What was read of one film. P is the side of the model's square."""
+
+    mask: UInt8Array  # (H, W) class ids, the film's own size
+    probability: FloatArray  # (classes + 1, P, P), background first, sums to 1: before refinement
+    posterior: FloatArray  # (classes + 1, P, P): after refinement
+    box: tuple[int, int, int, int]  # rows y0:y1 and columns x0:x1 of the square that show the film
+    scores: dict[str, Any]  # of each class, by name
+    settings: dict[str, Any]  # everything the mask depends on besides the film; JSON
+
+
+def class_prompt(synthesizer: Synthesizer) -> str:
+    """The prompt a checkpoint's class tokens were learnt with; "" unless they say another."""
+    for spec in synthesizer.classes:
+        if spec.token is not None and spec.token.info.get("prompt"):
+            return spec.token.info["prompt"]
+    return ""
+
+
+def to_square(image: UInt8Array, *, pixels: int) -> UInt8Array:
+    """The whole film in a black square (pixels, pixels), never cropped, never squashed."""
+    height, width = image.shape
+    side = max(height, width) / min(height, width)
+    return cut(image, Framing(WHOLE, 0.5, 0.5, side), pixels=pixels)
+
+
+def square_box(height: int, width: int, *, pixels: int) -> tuple[int, int, int, int]:
+    """Where `to_square` puts a film: rows y0:y1 and columns x0:x1 of the square."""
+    side = max(height, width) / min(height, width) * min(height, width)
+    scale = pixels / side
+    y0, x0 = (0.0 if extent >= side else (extent - side) / 2 for extent in (height, width))
+    return (
+        round(-y0 * scale), round((min(height, y0 + side) - y0) * scale),
+        round(-x0 * scale), round((min(width, x0 + side) - x0) * scale),
+    )  # fmt: skip
+
+
+def to_film(maps: FloatArray, height: int, width: int) -> FloatArray:
+    """Maps of the square (C, P, P) -> maps of the film (C, height, width), bilinear."""
+    y0, y1, x0, x1 = square_box(height, width, pixels=maps.shape[-1])
+    part = maps[:, y0:y1, x0:x1]
+    return np.stack([
+        np.asarray(
+            Image.fromarray(np.ascontiguousarray(one)).resize(
+                (width, height), Image.Resampling.BILINEAR
+            )
+        )
+        for one in part.astype(np.float32)
+    ])  # fmt: skip
+
+
+def segment_settings(
+    synthesizer: Synthesizer, *, prompt: str | None = None, seed: int = 0, n_noise: int = 1,
+    config: RefineConfig | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Everything a mask depends on besides its film, as JSON: kept in records, hashed to resume.
+
+    Raises:
+        DataError: the checkpoint has classes without a learnt token, or none at all.
+        ConfigError: `n_noise` or a name in `config` is not valid, or asks for an affinity network
+            that the checkpoint does not have.
+        PromptError: `prompt` has no word the checkpoint knows.
+    """
+    config = config or RefineConfig()
+    check_config(config)
+    check_affinity(config, synthesizer.affinity_field)
+    if n_noise < 1:
+        raise ConfigError(f"`n_noise` is {n_noise}; expected at least 1.")
+    if not synthesizer.classes or any(spec.token is None for spec in synthesizer.classes):
+        raise DataError(
+            f"Checkpoint {synthesizer.name!r} has no learnt class tokens, so there is nothing to "
+            "segment. Learn one from annotated films with `annotate` and `learn-token`."
+        )
+    text = class_prompt(synthesizer) if prompt is None else prompt
+    if text.strip():
+        text = synthesizer.check(text, ())[0].text
+    timesteps = {t for s in synthesizer.classes if s.token for t in parse_timesteps(s.token)}
+    return {
+        "model": synthesizer.name, "model_hash": synthesizer.model_hash, "lora": synthesizer.lora,
+        "code_version": __version__, "prompt": text, "seed": seed, "n_noise": n_noise,
+        "timesteps": sorted(timesteps), "refine": asdict(config),
+        "convention": synthesizer.classes[0].convention,
+        "classes": {str(spec.id): spec.name for spec in synthesizer.classes},
+    }  # fmt: skip
+
+
+def settings_sha256(settings: dict[str, Any]) -> str:
+    """Hash of `segment_settings`."""
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def segment_film(
+    synthesizer: Synthesizer, image: UInt8Array, *, prompt: str | None = None, seed: int = 0,
+    n_noise: int = 1, config: RefineConfig | None = None,
+) -> Segmented:  # fmt: skip
+    """Segment one film; see `segment_films`."""
+    return segment_films(
+        synthesizer, [image], prompt=prompt, seed=seed, n_noise=n_noise, config=config
+    )[0]
+
+
+def segment_films(
+    synthesizer: Synthesizer, images: Sequence[UInt8Array], *, prompt: str | None = None,
+    seed: int = 0, n_noise: int = 1, config: RefineConfig | None = None,
+) -> list[Segmented]:  # fmt: skip
+    """Segment films by the checkpoint's class tokens, in one batch.
+
+    Every film is read under the noise of the same seed, so its mask depends on neither its place
+    nor its company.
+
+    Args:
+        synthesizer: A checkpoint with class tokens.
+        images: Each (H, W) grey uint8 of its own size, at least 32 pixels a side.
+        prompt: Text the films are read with; None takes `class_prompt`.
+        seed: Of the noise.
+        n_noise: Noise draws (seeds `seed`, `seed + 1`, …) whose logits are averaged.
+        config: How masks are refined; None for the defaults.
+
+    Raises:
+        DataError, ConfigError, PromptError: see `segment_settings`.
+        ShapeError: an image is not (H, W) uint8, or too small.
+        MaskError: the checkpoint gave NaN.
+    """
+    config = config or RefineConfig()
+    settings = segment_settings(
+        synthesizer, prompt=prompt, seed=seed, n_noise=n_noise, config=config
+    )
+    for image in images:
+        if image.ndim != 2 or image.dtype != np.uint8 or min(image.shape) < MIN_SIDE:
+            raise ShapeError(
+                f"A film is {image.shape} {image.dtype}; expected (H, W) uint8 of at least "
+                f"{MIN_SIDE} pixels a side (`lungsynth.films.read_film` reads files so)."
+            )
+    if not images:
+        return []
+    pipe: Any = synthesizer.pipe
+    pixels = int(pipe.unet.config.sample_size) * int(pipe.vae_scale_factor)
+    squares = np.stack([to_square(image, pixels=pixels) for image in images])
+    logits: dict[int, Any] = {}
+    with synthesizer._lock:  # a capture swaps the attention of the whole model
+        latents = encode_images(pipe, squares)
+        embeddings = embed_prompts(pipe, [settings["prompt"]] * len(images))
+        for n in range(n_noise):
+            read = synthesizer.read_tokens(latents, embeddings, [seed + n] * len(images))
+            logits = {key: logits.get(key, 0) + value / n_noise for key, value in read.items()}
+    return [
+        _finish(synthesizer, image, squares[index], logits, index, config, settings)
+        for index, image in enumerate(images)
+    ]
+
+
+def _finish(
+    synthesizer: Synthesizer, image: UInt8Array, square: UInt8Array, logits: dict[int, Any], index: int,
+    config: RefineConfig, settings: dict[str, Any],
+) -> Segmented:  # fmt: skip
+    def no_word(word: str) -> FloatArray:
+        raise DataError(f"{word!r} has no learnt token.")  # settings have refused such a checkpoint
+
+    specs, (height, width) = synthesizer.classes, image.shape
+    probability = synthesizer.class_probability(specs, logits, index, no_word, config, square)
+    field = synthesizer.affinity_field if config.method in NEEDS_AFFINITY else None
+    posterior = refine(probability, square, config, field(square) if field is not None else None)
+    _, mask, scores = finish_mask(
+        to_film(posterior, height, width), image, specs, replace(config, method="none")
+    )
+    box = square_box(height, width, pixels=square.shape[0])
+    return Segmented(mask, probability, posterior, box, scores, settings)
+
+
+def segment_record(film: Film, result: Segmented) -> dict[str, Any]:
+    """The record of a film: settings, scores, hashes and warnings; nothing about the patient."""
+    height, width = film.image.shape
+    return {
+        "notice": NOTICE, "synthetic": False, "film": film.stem, "height": height, "width": width,
+        "pixels_sha256": pixels_sha256(film.image), **result.settings,
+        "settings_sha256": settings_sha256(result.settings),
+        "square": result.probability.shape[-1], "box": list(result.box),
+        "scores": result.scores, "warnings": list(film.warnings),
+    }  # fmt: skip
+
+
+def file_names(settings: dict[str, Any], *, probability: bool) -> list[str]:
+    """Names of a film's files, the record last; `probability` adds a map of each class."""
+    maps = [
+        f"probability_{key}_{slug(name)}.png"
+        for key, name in settings["classes"].items()
+        if probability
+    ]
+    return ["mask.png", "overlay.png", *maps, "record.json"]
+
+
+def segment_files(film: Film, result: Segmented, *, probability: bool = False) -> dict[str, bytes]:
+    """File name -> bytes of everything written for a film; same film and settings, same bytes."""
+    height, width = film.image.shape
+    names = file_names(result.settings, probability=probability)
+    scale = min(1.0, OVERLAY_SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = np.asarray(Image.fromarray(film.image).resize(size, Image.Resampling.LANCZOS))
+    small_mask = np.asarray(Image.fromarray(result.mask).resize(size, Image.Resampling.NEAREST))
+    pictures = [result.mask, overlay(small, small_mask)]
+    if probability:
+        pictures += [heat_to_uint8(one) for one in to_film(result.probability[1:], height, width)]
+    files = {
+        name: png_bytes(picture, synthetic=False)
+        for name, picture in zip(names, pictures, strict=False)
+    }
+    record = json.dumps(segment_record(film, result), indent=2, ensure_ascii=False)
+    return files | {"record.json": (record + "\n").encode()}

@@ -1,0 +1,196 @@
+"""`python -m lungsynth segment`, from films to folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dicoms import PATIENT, write_dicom
+from PIL import Image
+from tiny import film
+
+Cli = Callable[..., Any]
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    """Four films in a folder, two of one name, one of them DICOM."""
+    folder = tmp_path / "films"
+    (folder / "more").mkdir(parents=True)
+    Image.fromarray(film(0)[0]).save(folder / "a.png")
+    Image.fromarray(film(1, height=140, width=60)[0]).save(folder / "b.jpg")
+    Image.fromarray(film(2)[0].astype(np.uint16) * 200).save(folder / "more" / "a.png")
+    write_dicom(folder / "IM1.dcm", film(3)[0], BurnedInAnnotation="YES")
+    return folder
+
+
+@pytest.fixture
+def segment(run_cli: Cli, checkpoint: Path, tmp_path: Path) -> Cli:
+    def call(*args: object) -> Any:
+        return run_cli("segment", *args, "--model", checkpoint, "--out", tmp_path / "out",
+                       "--device", "cpu", "--batch-size", 3)  # fmt: skip
+
+    return call
+
+
+def stamps(out: Path) -> dict[str, int]:
+    return {p.parent.name: p.stat().st_mtime_ns for p in sorted(out.glob("*/record.json"))}
+
+
+def test_films_become_folders(segment: Cli, films: Path, tmp_path: Path) -> None:
+    ran = segment(films)
+    assert ran.code == 0, ran.err
+    out = tmp_path / "out"
+    made = sorted(p.name for p in out.iterdir())
+    assert made == ["IM1", "a", "a-2", "b"]
+    assert sorted(ran.out.split()) == [str(out / name) for name in made]
+    assert f"4 done, 0 skipped, 0 failed; masks in {out}" in ran.err
+    assert "IM1.dcm: BurnedInAnnotation is YES" in ran.err
+    for name, size in (("a", (112, 96)), ("b", (60, 140)), ("a-2", (112, 96)), ("IM1", (112, 96))):
+        assert sorted(p.name for p in (out / name).iterdir()) == [
+            "mask.png", "overlay.png", "record.json",
+        ]  # fmt: skip
+        with Image.open(out / name / "mask.png") as mask:
+            assert mask.size == size and mask.mode == "L"
+            assert set(np.unique(np.asarray(mask))) <= {0, 1, 2}
+            assert "XML:com.adobe.xmp" not in mask.info  # a real film is not marked synthetic
+        record = json.loads((out / name / "record.json").read_text())
+        assert record["synthetic"] is False and "Not for diagnosis" in record["notice"]
+        assert "Synthetic" not in record["notice"]
+        assert (record["width"], record["height"]) == size
+        assert record["seed"] == 0 and record["timesteps"] == [50, 300] and record["model_hash"]
+        assert record["refine"]["method"] and set(record["scores"]) == {"left lung", "right lung"}
+    assert "odd shape" not in ran.err
+
+
+def test_nothing_of_the_patient_or_the_machine_is_written(
+    segment: Cli, films: Path, tmp_path: Path
+) -> None:
+    ran = segment(films)
+    content = b"".join(p.read_bytes() for p in (tmp_path / "out").rglob("*.json"))
+    content += (ran.out + ran.err).encode()
+    for secret in (PATIENT, "Doe", "4711", "19500203"):
+        assert secret.encode() not in content
+    records = b"".join(p.read_bytes() for p in (tmp_path / "out").rglob("*.json"))
+    assert str(tmp_path).encode() not in records
+
+
+def test_done_films_are_skipped_and_the_same_bytes_come_again(
+    segment: Cli, films: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    segment(films)
+    first, content = stamps(out), (out / "b" / "mask.png").read_bytes()
+    ran = segment(films)
+    assert ran.code == 0 and "0 done, 4 skipped, 0 failed" in ran.err and ran.out == ""
+    assert stamps(out) == first
+
+    (out / "b" / "overlay.png").unlink()  # not whole
+    shutil.rmtree(out / "a")
+    ran = segment(films)
+    assert "2 done, 2 skipped" in ran.err and set(ran.out.split()) == {
+        str(out / "a"),
+        str(out / "b"),
+    }
+    assert (out / "b" / "mask.png").read_bytes() == content
+
+    ran = segment(films, "--seed", 1)  # other settings: all again
+    assert "4 done, 0 skipped" in ran.err
+    ran = segment(films, "--seed", 1, "--probability")
+    assert "4 done, 0 skipped" in ran.err
+    assert (out / "b" / "probability_1_left-lung.png").is_file()
+    ran = segment(films, "--seed", 1, "--overwrite")
+    assert "4 done, 0 skipped" in ran.err
+
+
+def test_the_films_own_output_is_not_segmented(run_cli: Cli, films: Path, checkpoint: Path) -> None:
+    options = ("--model", checkpoint, "--out", films / "out", "--device", "cpu")
+    assert "4 done" in run_cli("segment", films, *options).err
+    assert "0 done, 4 skipped" in run_cli("segment", films, *options).err
+
+
+def test_bad_films_do_not_stop_the_others(segment: Cli, films: Path, tmp_path: Path) -> None:
+    (films / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    Image.fromarray(film(0)[0][:20, :20]).save(films / "tiny.png")
+    write_dicom(films / "cine.dcm", film(3)[0], NumberOfFrames=9)
+    ran = segment(films, films / "gone.png")
+    assert ran.code == 1
+    assert "4 done, 0 skipped, 4 failed" in ran.err
+    failed = [line for line in ran.err.splitlines() if line.startswith("failed: ")]
+    assert len(failed) == 4
+    for name, words in (("broken.png", "not a picture"), ("tiny.png", "20x20"),
+                        ("cine.dcm", "9 frames"), ("gone.png", "no such file")):  # fmt: skip
+        assert any(name in line and words in line for line in failed), name
+    assert "Traceback" not in ran.err
+    assert len(stamps(tmp_path / "out")) == 4
+
+
+def test_the_mask_of_another_film_is_kept(segment: Cli, films: Path, tmp_path: Path) -> None:
+    segment(films / "a.png")
+    before = (tmp_path / "out" / "a" / "record.json").read_bytes()
+    ran = segment(films / "more" / "a.png")
+    assert ran.code == 1 and "holds the mask of another film" in ran.err
+    assert (tmp_path / "out" / "a" / "record.json").read_bytes() == before
+    assert segment(films / "more" / "a.png", "--overwrite").code == 0
+    assert (tmp_path / "out" / "a" / "record.json").read_bytes() != before
+
+
+def test_a_folder_of_the_users_is_never_replaced(segment: Cli, films: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "a").mkdir(parents=True)
+    (tmp_path / "out" / "a" / "thesis.txt").write_text("years of work")
+    ran = segment(films / "a.png", "--overwrite")
+    assert ran.code == 1 and "is not a folder of `segment`" in ran.err
+    assert (tmp_path / "out" / "a" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_checkpoint_that_gives_nan_fails_film_by_film(
+    segment: Cli, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One film's maps are broken; the others of its batch are written."""
+    from lungsynth.pipeline import Synthesizer
+
+    read = Synthesizer.class_probability
+
+    def broken(self: Any, specs: Any, logits: Any, index: int, *rest: Any) -> Any:
+        probability = read(self, specs, logits, index, *rest)
+        image = rest[2]
+        return probability * np.nan if not image[:, 0].any() else probability  # b.jpg: padded
+
+    monkeypatch.setattr(Synthesizer, "class_probability", broken)
+    ran = segment(films)
+    assert ran.code == 1 and "3 done, 0 skipped, 1 failed" in ran.err, ran.err
+    assert "b.jpg" in ran.err and "NaN" in ran.err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_place_that_cannot_be_written(
+    run_cli: Cli, films: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir(mode=0o500)
+    ran = run_cli("segment", films, "--model", checkpoint, "--out", tmp_path / "out")
+    assert ran.code == 1 and "cannot be written" in ran.err
+
+
+def test_wrong_options_are_told_before_anything_is_read(
+    segment: Cli, films: Path, tmp_path: Path
+) -> None:
+    assert "Refinement 'magic' is unknown" in segment(films, "--refine", "magic").err
+    assert "has no such classes" in segment(films, "--classes", "moon").err
+    ran = segment(tmp_path / "empty*")
+    assert ran.code == 1 and "no film in it" in ran.err
+
+
+def test_quiet_prints_folders_alone(segment: Cli, films: Path, tmp_path: Path) -> None:
+    ran = segment(
+        films / "a.png", "--quiet", "--refine", "none", "--noise", 2, "--prompt", "both lungs"
+    )
+    assert ran.code == 0 and ran.err == "" and ran.out == f"{tmp_path / 'out' / 'a'}\n"
+    record = json.loads((tmp_path / "out" / "a" / "record.json").read_text())
+    assert record["refine"]["method"] == "none" and record["n_noise"] == 2
+    assert record["prompt"] == "both lungs"
