@@ -1,81 +1,108 @@
-"""`python -m lungsynth evaluate masks` and `evaluate draw`."""
+"""`python -m lungsynth evaluate masks`, `evaluate judge` and `evaluate draw`."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+TRUTH_OPTIONS = [
+    click.option("--image-column", default="image", show_default=True, metavar="NAME"),
+    click.option("--mask-column", default="mask", show_default=True, metavar="NAME"),
+    click.option("--foreground", type=click.IntRange(0, 255), multiple=True, default=(255,),
+                 show_default=True, help="Mask value that counts; repeat for several."),
+    click.option("--ignore", type=click.IntRange(0, 255), multiple=True, default=(127,),
+                 show_default=True, help="Mask value that counts neither way; repeat for several."),
+    click.option("--convention", default="", metavar="TEXT",
+                 help="Only masks whose `mask_convention` begins so; kept in the report."),
+    click.option("--limit", type=click.IntRange(min=1), default=None, metavar="N",
+                 help="At most N films, drawn with the seed."),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+                 help="Of the noise, the draws and the resampling."),
+]  # fmt: skip
+
+
+def _truth_options(function: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(TRUTH_OPTIONS):
+        function = option(function)
+    return function
+
 
 @click.command("masks")
-@click.option("--data", "source", required=True, metavar="SOURCE", help="Films with expert masks.")
+@click.option("--data", "source", required=True, metavar="SOURCE",
+              help="Films with expert masks: Parquet, image folder with `masks`, or `datasets` name.")
 @click.option("--split", default="test", show_default=True, metavar="NAME", help="'' takes every row.")
+@_truth_options
+@click.option("--class-ids", default="", metavar="'1=NAME,2=NAME'",
+              help="Mask values of the checkpoint's classes, instead of --foreground.")
+@click.option("--count", "counted", default="", metavar="NAME,NAME",
+              help="Classes that count together.  [default: those of --class-ids, else all]")
+@click.option("--classes", default=None, metavar="NAME",
+              help="Convention of the checkpoint's masks.  [default: its first]")
+@click.option("--student-weight", type=click.FloatRange(0, 1), default=None,
+              help="What the checkpoint's student counts; 0 = tokens alone.")
+@click.option("--text-column", default="", metavar="NAME", help="Films are read with their own text.")
+@click.option("--model", default=None, metavar="NAME|DIR", help="Checkpoint.  [default: the shipped one]")
+@click.option("--methods", default="all", show_default=True, metavar="all|NAME,NAME",
+              help="Refinements; the first is what the others are compared with.")
+@click.option("--rivals", default="mean-mask,otsu,ellipses", show_default=True,
+              metavar="all|none|NAME,NAME", help="Also unet, daam, self4, ovam.")
 @click.option("--rival-split", default="train", show_default=True, metavar="NAME",
-              help="Split whose mean mask is the rival; '' leaves it out.")
-@click.option("--image-column", default="image", show_default=True, metavar="NAME")
-@click.option("--mask-column", default="mask", show_default=True, metavar="NAME")
-@click.option("--foreground", type=click.IntRange(0, 255), default=255, show_default=True)
-@click.option("--ignore", type=click.IntRange(0, 255), default=127, show_default=True)
-@click.option("--model", default=None, metavar="NAME|DIR")
-@click.option("--limit", type=click.IntRange(min=1), default=None, metavar="N")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+              help="Split that rivals learn from; '' leaves those out.")
+@click.option("--shots", type=click.IntRange(min=1), default=1, show_default=True,
+              help="Annotated films that unet and ovam are given.")
+@click.option("--rival-steps", type=click.IntRange(min=1), default=250, show_default=True,
+              help="Training steps of the rival U-Net.")
+@click.option("--word", default="", metavar="TEXT",
+              help="Word of daam and self4.  [default: last word of the first class]")
+@click.option("--n-noise", type=click.IntRange(min=1), default=1, show_default=True,
+              help="Noise draws a film is read under.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=None, metavar="DIR",
-              help="Writes masks.json and the ten worst and ten median cases as a sheet.")
-@click.option("--quiet", is_flag=True)
-def masks_command(
-    source: str, split: str, rival_split: str, image_column: str, mask_column: str, foreground: int,
-    ignore: int, model: str | None, limit: int | None, seed: int, out: Path | None, quiet: bool,
-) -> None:  # fmt: skip
-    """Segment real films by the checkpoint's class tokens and compare with expert masks."""
-    import numpy as np
-    from PIL import Image
+              help="Writes masks.json, masks.csv, plot.png and sheet.png.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def masks_command(**options: Any) -> None:
+    """Segment real films by the checkpoint's class tokens and compare with expert masks.
 
-    from lungsynth.contact import contact_sheet
-    from lungsynth.data import read_records
-    from lungsynth.evaluation.masks import iou, mean_mask, read_cases, side_swapped, summarise
-    from lungsynth.images import overlay
-    from lungsynth.output import check_writable
-    from lungsynth.pipeline import Synthesizer
+    Every threshold and refinement stands in one table with rivals that need no model, or read the
+    same checkpoint otherwise. Distances are in pixels of the square the model sees.
 
-    if out:
-        check_writable(out)
-    synthesizer = Synthesizer(model)
-    pixels = int(synthesizer.pipe.unet.config.sample_size) * int(synthesizer.pipe.vae_scale_factor)
-    columns: dict[str, Any] = {
-        "image_column": image_column, "mask_column": mask_column, "text_column": None,
-    }  # fmt: skip
-    records = list(read_records(source, split=split or None, limit=limit, **columns))
-    rival = None
-    if rival_split:
-        train = read_records(source, split=rival_split, limit=400, **columns)
-        rival = mean_mask(list(train), pixels=pixels, foreground=foreground)
-    cases = read_cases(synthesizer, records, rival=rival, foreground=foreground, ignore=ignore,
-                       seed=seed, quiet=quiet)  # fmt: skip
-    table = summarise(cases)
-    swapped = sum(map(side_swapped, cases))
-    click.echo(f"{'stage':22} {'IoU':>6}  {'95 % interval':>15}  {'Dice':>6}   n = {len(cases)}")
-    for stage, row in table.items():
-        click.echo(f"{stage:22} {row['iou']:6.3f}  [{row['iou_low']:.3f}, {row['iou_high']:.3f}]"
-                   f"  {row['dice']:6.3f}")  # fmt: skip
-    click.echo(f"class 1 and 2 on swapped sides: {swapped} of {len(cases)}")
-    if out:
-        (out / "masks.json").write_text(json.dumps(
-            {"source": Path(source).name, "split": split, "model_hash": synthesizer.model_hash,
-             "seed": seed, "stages": table, "swapped": swapped}, indent=2) + "\n")  # fmt: skip
-        last = list(table)[-2 if rival is not None else -1]
-        scores = np.array([iou(c.stages[last], c.truth, c.valid) for c in cases])
-        order = np.argsort(scores)
-        middle = max(0, len(order) // 2 - 5)
-        chosen = [*order[:10], *order[middle : middle + 10]]
-        sheet = contact_sheet(
-            [Image.fromarray(np.concatenate([
-                overlay(cases[i].image, cases[i].labels),
-                overlay(cases[i].image, cases[i].truth.astype(np.uint8) * 3)], 1)) for i in chosen],
-            [f"IoU {scores[i]:.3f} (ours | expert)" for i in chosen], n_columns=5, pixels=384,
-        )  # fmt: skip
-        sheet.save(out / "masks.png")
+    \b
+    python -m lungsynth evaluate masks --data films.parquet --out runs/masks
+    python -m lungsynth evaluate masks --data folder --split '' --class-ids '1=left lung,2=right lung'
+    """
+    from lungsynth.evaluation.masks_run import MasksOptions, run_masks
+
+    click.echo(run_masks(MasksOptions(**options)))
+
+
+@click.command("judge")
+@click.option("--data", "sources", required=True, multiple=True, metavar="SOURCE",
+              help="Real films with expert masks the judge learns from; repeat for several.")
+@click.option("--synthetic", type=click.Path(path_type=Path), required=True, metavar="DIR|PARQUET",
+              help="Generated pictures with masks: folders of `sample`, or Parquet.")
+@click.option("--train-split", default="train", show_default=True, metavar="NAME")
+@click.option("--test-split", default="test", show_default=True, metavar="NAME",
+              help="Films the judge itself is tested on.")
+@_truth_options
+@click.option("--mask-ids", default="", metavar="1,2",
+              help="Values that count in the generated masks.  [default: all but 0 and 255]")
+@click.option("--judge", "judge_folder", type=click.Path(path_type=Path, file_okay=False, exists=True),
+              default=None, metavar="DIR", help="A judge trained before, instead of training one.")
+@click.option("--steps", type=click.IntRange(min=1), default=1500, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, metavar="DIR",
+              help="Writes judge/, judge.json and judge.csv.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def judge_command(**options: Any) -> None:
+    """Agreement of generated masks with a U-Net trained on real ones; it is no accuracy.
+
+    The judge's own Dice on real test films is stated first: no agreement means more than that.
+    """
+    from lungsynth.evaluation.judge import JudgeOptions, run_judge
+
+    click.echo(run_judge(JudgeOptions(**options)))
 
 
 @click.command("draw")

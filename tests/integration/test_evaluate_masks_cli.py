@@ -1,0 +1,197 @@
+"""`evaluate masks` and `evaluate judge` from the command line, on sources of every kind."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import film, png
+
+from lungsynth.refine import NEEDS_AFFINITY
+
+Cli = Callable[..., Any]
+
+
+def masks(run_cli: Cli, source: Path, checkpoint: Path, *more: object) -> Any:
+    return run_cli("evaluate", "masks", "--data", source, "--model", checkpoint, "--quiet", *more)
+
+
+def test_everything_is_written(
+    run_cli: Cli, checkpoint: Path, parquet: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    ran = masks(run_cli, parquet, checkpoint, "--out", out, "--rivals", "mean-mask,ellipses,daam,self4",
+                "--word", "chest", "--convention", "V7", "--limit", 3, "--n-noise", 2)  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert "rival: mean training mask" in ran.out
+    assert "n = 3 films of 3 patients" in ran.out
+    report = json.loads((out / "masks.json").read_text())
+    assert report["convention"] == ["v7"] and report["n_noise"] == 2
+    assert report["rival_facts"] == {"mean mask films": 11, "word": "chest"}
+    assert set(report["skipped"]) == NEEDS_AFFINITY
+    assert str(tmp_path) not in json.dumps(report)  # reports travel
+    rows = list(csv.DictReader((out / "masks.csv").read_text().splitlines()))
+    assert {r["film"] for r in rows} <= {f"film-{i}" for i in (3, 7, 11, 15)}
+    shown = report["stages"]["mean training mask"]["regions"]["all"]["iou"]["value"]
+    alone = [float(r["iou"]) for r in rows if r["stage"] == "mean training mask"]
+    assert np.mean(alone) == pytest.approx(shown, abs=1e-5)
+    for name in ("plot.png", "sheet.png"):
+        with Image.open(out / name) as picture:
+            assert np.ptp(np.asarray(picture.convert("L"))) > 50
+    again = masks(run_cli, parquet, checkpoint, "--rivals", "mean-mask,ellipses,daam,self4",
+                  "--word", "chest", "--convention", "V7", "--limit", 3, "--n-noise", 2)  # fmt: skip
+    assert again.out == ran.out
+
+
+def write_folder(folder: Path, *, listed: bool) -> Path:
+    """Three films and their masks: 1 = left lung, 2 = right lung, 255 = ignored."""
+    (folder / "masks").mkdir(parents=True)
+    rows = ["file_name,mask,text"]
+    for i in range(3):
+        image, mask = film(i)
+        sides = np.where(
+            mask > 0, np.where(np.indices(mask.shape)[1] < mask.shape[1] // 2, 2, 1), 0
+        )
+        sides[:4] = 255
+        (folder / f"f{i}.png").write_bytes(png(image))
+        (folder / "masks" / f"f{i}.png").write_bytes(png(sides.astype(np.uint8)))
+        rows.append(f"f{i}.png,masks/f{i}.png,Frontal chest film.")
+    if listed:
+        (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
+        (folder / "masks").rename(folder.with_name("elsewhere"))
+        (folder / "masks").mkdir()
+        for path in folder.with_name("elsewhere").iterdir():
+            (folder / "masks" / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize(
+    "listed", [False, True], ids=["masks of the same names", "named in metadata"]
+)
+def test_image_folders(run_cli: Cli, checkpoint: Path, tmp_path: Path, listed: bool) -> None:
+    folder = write_folder(tmp_path / "films", listed=listed)
+    more = ("--text-column", "text") if listed else ()
+    ran = masks(run_cli, folder, checkpoint, "--split", "", "--class-ids", "1=left lung,2=right lung",
+                "--ignore", 255, "--rivals", "ellipses", "--methods", "none", *more)  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert "left lung:" in ran.out and "right lung:" in ran.out
+    assert "n = 3 films" in ran.out
+
+
+def test_default_rivals_without_a_train_split_say_so(
+    run_cli: Cli, checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = write_folder(tmp_path / "films", listed=False)
+    ran = masks(run_cli, folder, checkpoint, "--split", "", "--foreground", 1, "--foreground", 2,
+                "--ignore", 255, "--methods", "none")  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert (
+        "left out: mean training mask – The rival 'mean-mask' learns from annotated films"
+        in ran.out
+    )
+    assert "rival: Otsu on the inverted film" in ran.out
+    named = masks(run_cli, folder, checkpoint, "--split", "", "--rivals", "unet", "--ignore", 255,
+                  "--foreground", 1)  # fmt: skip
+    assert named.code == 1 and "--rival-split" in named.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--methods", "magic"), "'magic' is unknown"),
+        (("--rivals", "magic"), "Rival 'magic' is unknown"),
+        (("--class-ids", "1=heart"), "no class 'heart'; it has left lung, right lung"),
+        (("--count", "heart"), "no class 'heart'"),
+        (("--ignore", "255"), "both counted and ignored"),
+        (("--rival-split", "test"), "is the split that is measured"),
+        (("--foreground", "77", "--rivals", "none"), "No pixel of value 77"),
+        (
+            ("--convention", "nlm", "--rivals", "none"),
+            "no mask of the convention 'nlm'; there is 'v7'",
+        ),
+        (("--split", "night", "--rivals", "none"), "no usable row (split=night"),
+        (("--mask-column", "lungs"), "No mask column 'lungs'"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_in_one_line(
+    run_cli: Cli, checkpoint: Path, parquet: Path, options: tuple[str, ...], words: str
+) -> None:
+    ran = masks(run_cli, parquet, checkpoint, *options)
+    assert ran.code == 1
+    assert words in ran.err and "Traceback" not in ran.err
+    assert len(ran.err.strip().splitlines()) == 1
+
+
+@pytest.fixture
+def generated(tmp_path: Path) -> Path:
+    """Four "generated" films: two with right masks, one shifted, one empty."""
+    for i in range(4):
+        image, mask = film(30 + i)
+        ids = (mask // 255).astype(np.uint8)
+        ids = [ids, ids * 2, np.roll(ids, 25, 1), ids * 0][i]
+        folder = tmp_path / "drawn" / f"{i:03d}"
+        folder.mkdir(parents=True)
+        (folder / "image.png").write_bytes(png(image))
+        (folder / "mask.png").write_bytes(png(ids))
+        (folder / "record.json").write_text("{}")
+    return tmp_path / "drawn"
+
+
+def test_the_judge_is_tested_itself_and_then_judges(
+    run_cli: Cli, parquet: Path, generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from functools import partial
+
+    from lungsynth.evaluation import judge
+    from lungsynth.segmenter import train_segmenter
+
+    monkeypatch.setattr(judge, "PIXELS", 48)
+    small = partial(train_segmenter, widths=(8, 16, 24), lr=5e-3)
+    monkeypatch.setattr(judge, "train_segmenter", small)
+    out = tmp_path / "out"
+    options = ("--data", parquet, "--synthetic", generated, "--quiet")
+    ran = run_cli("evaluate", "judge", *options, "--steps", 60, "--out", out)
+    assert ran.code == 0, ran.err
+    lines = ran.out.splitlines()
+    assert lines[1].startswith("the judge on real test films")
+    assert lines[2].startswith("agreement with the judge")
+    assert "accuracy" not in lines[1] + lines[2]
+    report = json.loads((out / "judge.json").read_text())
+    assert report["judge_on_real_test_films"]["dice"]["value"] > 0.9
+    lines = (out / "judge.csv").read_text().splitlines()
+    rows = {r["picture"]: float(r["dice"]) for r in csv.DictReader(lines)}
+    assert rows["000"] > 0.9 and rows["001"] > 0.9 > 0.7 > rows["002"]
+    assert rows["003"] == 0.0
+    mean = report["agreement_with_the_judge"]["dice"]["value"]
+    assert mean == pytest.approx(np.mean(list(rows.values())), abs=1e-5)
+    # the same judge again, read from its folder, on fewer pictures and one class
+    more = ("--judge", out / "judge", "--limit", 2, "--mask-ids", "1", "--out", tmp_path / "again")
+    again = run_cli("evaluate", "judge", *options, *more)
+    assert again.code == 0, again.err
+    second = list(csv.DictReader((tmp_path / "again" / "judge.csv").read_text().splitlines()))
+    assert [r["picture"] for r in second] == ["000", "001"]
+    assert float(second[0]["dice"]) == rows["000"] and float(second[1]["dice"]) == 0.0
+
+
+def test_the_judge_reads_parquet_and_refuses_what_is_not_there(
+    run_cli: Cli, parquet: Path, generated: Path, tmp_path: Path
+) -> None:
+    def judge(synthetic: Path) -> Any:
+        return run_cli("evaluate", "judge", "--data", parquet, "--synthetic", synthetic, "--steps", 1,
+                       "--limit", 2, "--out", tmp_path / "out", "--quiet")  # fmt: skip
+
+    ran = judge(parquet)
+    assert ran.code == 0, ran.err
+    assert ran.out.splitlines()[2].rstrip().endswith(" 2")
+    (tmp_path / "empty").mkdir()
+    assert "record.json" in judge(tmp_path / "empty").err
+    (generated / "000" / "mask.png").write_bytes(png(np.zeros((3, 3), np.uint8)))
+    assert "mask is (3, 3), image is" in judge(generated).err
+    (generated / "000" / "mask.png").unlink()
+    assert "mask.png: cannot be read" in judge(generated).err
