@@ -1,0 +1,167 @@
+"""`python -m publish weights`."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lungsynth.errors import ConfigError
+from publish.commands.sending import hub_options, resume_words, send
+
+if TYPE_CHECKING:
+    from publish.model_card import ModelFacts
+    from publish.weights import Checkpoint
+
+
+@click.command("weights")
+@click.argument("checkpoint", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--base", default=None, metavar="ORG/NAME", help="Model it was trained from.")
+@click.option("--base-licence", default=None, metavar="ID", help="Such as creativeml-openrail-m.")
+@click.option(
+    "--licence",
+    default=None,
+    metavar="ID",
+    help="Of the weights.  [default: the base's, where that is inherited]",
+)
+@click.option(
+    "--data", multiple=True, metavar="NAME=LICENCE", help="Trained on; repeat for several."
+)
+@click.option("--steps", type=click.IntRange(min=1), default=None, help="Of the training.")
+@click.option("--training", default="", metavar="TEXT", help="The command that trained it.")
+@click.option(
+    "--evaluation",
+    multiple=True,
+    metavar="JSON",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Written by `lungsynth evaluate`; repeat for several.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=0, max=16),
+    default=2,
+    show_default=True,
+    help="Pictures drawn for the gallery, seeds 0, 1 …",
+)
+@click.option(
+    "--prompt", "prompts", multiple=True, metavar="TEXT", help="For the samples, in turn."
+)
+@click.option("--sample-steps", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    metavar="DIR",
+    help="Write the repository here, too.",
+)
+@hub_options
+def weights_command(
+    checkpoint: Path, base: str | None, base_licence: str | None, licence: str | None,
+    data: tuple[str, ...], steps: int | None, training: str, evaluation: tuple[Path, ...],
+    samples: int, prompts: tuple[str, ...], sample_steps: int, out: Path | None, repo: str,
+    tag: str | None, yes: bool, dry_run: bool, public: bool, message: str | None, deadline: float,
+    verify: str, as_json: bool,
+) -> None:  # fmt: skip
+    """Publish a checkpoint: diffusers layout or LoRA, safetensors only, with its card.
+
+    \b
+    python -m publish weights runs/sd/pipeline --repo lab/cxr --licence apache-2.0
+    python -m publish weights runs/lora/lora --repo lab/cxr-lora --base ORG/SD15 \\
+        --base-licence creativeml-openrail-m --data nih=cc0-1.0 --steps 4000 \\
+        --evaluation fidelity.json --tag v1.0.0 --yes
+
+    A README.md in the checkpoint is its card; without one, a card is written from these options,
+    with pictures drawn by the checkpoint itself.
+    """
+    from publish.hub import check_repo_name
+    from publish.model_card import PROMPTS, ModelFacts
+    from publish.payload import write_out
+    from publish.push_plan import check_tag
+    from publish.weights import check_own_card, payload_of, read_checkpoint
+
+    check_repo_name(repo)
+    check_tag(tag)
+    found = read_checkpoint(checkpoint)
+    facts = ModelFacts(
+        repo=repo, licence=licence, base=base, base_licence=base_licence,
+        data=tuple(_pair(one) for one in data), steps=steps, training=training,
+        evaluation=evaluation, prompts=prompts or PROMPTS,
+    )  # fmt: skip
+    with ExitStack() as stack:
+        generated = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="publish-card-")))
+        if found.own_card is not None:
+            for warning in check_own_card(found):
+                click.echo(f"note: {warning}", err=True)
+        else:
+            _write_card(found, facts, generated, samples, sample_steps)
+        payload = payload_of(found, generated)
+        if out is not None:
+            write_out(payload, out)
+        words = resume_words("weights", checkpoint, repo, tag, public=public)
+        send(
+            payload, repo=repo, tag=tag, yes=yes, dry_run=dry_run, public=public,
+            deadline=deadline, message=message or (f"Release {tag}" if tag else "Publish weights"),
+            verify=verify, as_json=as_json, resume=words[:-1] + _given(facts, samples) + words[-1:],
+        )  # fmt: skip
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, licence = text.rpartition("=")
+    if not (name and sign and licence):
+        raise ConfigError(f"--data {text}: expected NAME=LICENCE, such as nih=cc0-1.0.")
+    return name, licence
+
+
+def _given(facts: ModelFacts, samples: int) -> list[str]:
+    """The options that made the card, for the command that goes on."""
+    from publish.model_card import PROMPTS
+
+    single = {
+        "--licence": facts.licence, "--base": facts.base, "--base-licence": facts.base_licence,
+        "--steps": facts.steps, "--training": facts.training or None,
+    }  # fmt: skip
+    words = [
+        word for key, value in single.items() if value is not None for word in (key, str(value))
+    ]
+    for name, licence in facts.data:
+        words += ["--data", f"{name}={licence}"]
+    for path in facts.evaluation:
+        words += ["--evaluation", str(path)]
+    for prompt in facts.prompts if facts.prompts != PROMPTS else ():
+        words += ["--prompt", prompt]
+    return [*words, "--samples", str(samples)]
+
+
+def _write_card(
+    checkpoint: Checkpoint, facts: ModelFacts, out: Path, samples: int, steps: int
+) -> None:
+    """Draw the gallery and write card and evaluation into a folder."""
+    from lungsynth.images import png_bytes
+    from lungsynth.pipeline import Synthesizer
+    from lungsynth.sampling import SampleOptions, draw
+    from publish.model_card import licence_chain, make_model_card, read_report
+
+    licence_chain(facts, is_lora=checkpoint.is_lora)  # before anything is drawn
+    for path in facts.evaluation:
+        read_report(path)
+        (out / "evaluation").mkdir(exist_ok=True)
+        shutil.copyfile(path, out / "evaluation" / path.name)
+    shown = []
+    if samples:
+        synthesizer = (
+            Synthesizer(facts.base, lora=str(checkpoint.folder)) if checkpoint.is_lora
+            else Synthesizer(str(checkpoint.folder))
+        )  # fmt: skip
+        (out / "samples").mkdir()
+        for seed in range(samples):
+            prompt = facts.prompts[seed % len(facts.prompts)]
+            [image] = draw(
+                synthesizer.pipe, [prompt], [seed], SampleOptions(steps=steps), capture=False
+            ).images
+            (out / "samples" / f"{seed}.png").write_bytes(png_bytes(image))
+            shown.append((prompt, f"samples/{seed}.png"))
+    (out / "README.md").write_text(make_model_card(checkpoint, facts, shown), encoding="utf-8")

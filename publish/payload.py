@@ -1,0 +1,305 @@
+"""What is to be pushed: the files of a folder with their hashes, and what a reader must get back."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lungsynth.errors import ConfigError, OutputError
+from publish.manifest import MANIFEST_NAME
+
+TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{30,}")
+"""A Hub token."""
+
+DATA_SUFFIXES = (".parquet", ".arrow", ".tar")
+"""Files that hold rows; `load_dataset` may take any of them for part of the dataset."""
+
+CONTENT_SUFFIXES = {
+    "dataset": DATA_SUFFIXES,
+    "model": (".safetensors", ".bin", ".ckpt", ".pt", ".pth"),
+}
+"""Files that are taken for part of a repository wherever they lie, by its kind."""
+
+MAX_FILES = 25_000
+"""Large files one commit may hold (docstring of huggingface_hub's create_commit)."""
+
+MAX_TEXT = 2_000_000
+"""Bytes up to which a file is searched for tokens."""
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file to be pushed."""
+
+    path: Path
+    size: int
+    sha256: str
+    git_sha1: str  # as git names a file with these bytes
+
+
+@dataclass(frozen=True)
+class SplitRows:
+    """What a split of the dataset must hold when it is loaded from the Hub."""
+
+    config: str
+    split: str
+    n_rows: int
+    ids_sha256: str | None  # over the `id` column in order; None without one
+
+
+@dataclass(frozen=True)
+class Payload:
+    """Everything a repository must hold after a push."""
+
+    kind: str  # dataset, model or space
+    folder: Path
+    files: dict[str, LocalFile]  # path in the repository -> file, sorted
+    splits: tuple[SplitRows, ...] = ()
+    clean_folders: frozenset[str] = field(default_factory=frozenset)  # nothing else stays in these
+
+    @property
+    def n_bytes(self) -> int:
+        """Of all files."""
+        return sum(file.size for file in self.files.values())
+
+    def is_stale(self, path: str) -> bool:
+        """Whether a file of the repository must go: data, or a file in a folder that is all ours."""
+        if path in self.files:
+            return False
+        if path.split("/")[0] in self.clean_folders and "/" in path:
+            return True
+        return path.endswith(CONTENT_SUFFIXES.get(self.kind, ()))
+
+
+def hash_file(path: Path) -> LocalFile:
+    """Read a file once, for both hashes."""
+    size = path.stat().st_size
+    sha256, sha1 = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    with path.open("rb") as handle:
+        while block := handle.read(1 << 20):
+            sha256.update(block)
+            sha1.update(block)
+    return LocalFile(path, size, sha256.hexdigest(), sha1.hexdigest())
+
+
+def read_folder(folder: Path, kind: str) -> Payload:
+    """The files of a folder; hidden ones and half-written ones (`.*`) are left out.
+
+    Args:
+        folder: What the repository shall look like.
+        kind: dataset, model or space.
+
+    Raises:
+        ConfigError: there is no file, a link leads out of the folder, or a text holds a token.
+        OutputError: a file cannot be read.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder. Build it first, or give its right name.")
+    files: dict[str, LocalFile] = {}
+    root = folder.resolve()
+    try:
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder).as_posix()
+            if not path.is_file() or any(part.startswith(".") for part in name.split("/")):
+                continue
+            if not path.resolve().is_relative_to(root):
+                raise ConfigError(
+                    f"{path}: a link to {path.resolve()}, outside the folder. Put the file itself "
+                    "there, or remove the link."
+                )
+            _refuse_token(path)
+            files[name] = hash_file(path)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be read ({error.strerror or error}).") from error
+    if not files:
+        raise ConfigError(f"{folder}: holds no file to push. Build it first.")
+    if len(files) > MAX_FILES:
+        raise ConfigError(
+            f"{folder}: {len(files):,} files, but one commit may hold {MAX_FILES:,}. Build larger shards."
+        )
+    folders = frozenset(name.split("/")[0] for name in files if "/" in name)
+    return Payload(kind, folder, files, clean_folders=folders)
+
+
+def write_out(payload: Payload, out: Path) -> None:
+    """Write a payload as a folder, to be looked at.
+
+    Raises:
+        ConfigError: the folder holds other files.
+        OutputError: it cannot be written.
+    """
+    there = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
+    foreign = sorted(there - payload.files.keys())
+    if foreign:
+        raise ConfigError(
+            f"--out {out}: holds {foreign[0]}, no part of this. Give an empty folder."
+        )
+    try:
+        for name, file in payload.files.items():
+            if file.path.resolve() == (out / name).resolve():
+                raise ConfigError(f"--out {out}: is the folder that is read. Give another.")
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file.path, out / name)
+    except OSError as error:
+        raise OutputError(f"--out {out}: cannot be written ({error.strerror or error}).") from error
+
+
+def _refuse_token(path: Path) -> None:
+    if path.stat().st_size > MAX_TEXT or path.suffix in (".parquet", ".safetensors", ".png"):
+        return
+    if TOKEN.search(path.read_text(encoding="utf-8", errors="replace")):
+        raise ConfigError(
+            f"{path}: holds what looks like a Hub token (hf_…). Take it out, and revoke it: it may "
+            "have been seen."
+        )
+
+
+def read_dataset(dist: Path) -> Payload:
+    """The files of a built dataset, checked against its manifest.
+
+    Args:
+        dist: Folder of `publish build`.
+
+    Raises:
+        ConfigError: it is not finished, a shard is not the manifest's, or a file of rows is foreign.
+        OutputError: a file cannot be read.
+    """
+    payload = read_folder(dist, "dataset")
+    manifest = _read_json(dist / MANIFEST_NAME)
+    listed = _listed(manifest)
+    if not listed:
+        raise ConfigError(f"{dist / MANIFEST_NAME}: lists no shard. Build the dataset first.")
+    if not manifest.get("is_complete", False):
+        raise ConfigError(
+            f"{dist}: not finished ({len(listed)} of {manifest.get('n_shards', '?')} shards). Run the "
+            "same `publish build` again; it goes on where it stopped."
+        )
+    for name, entry in listed.items():
+        file = payload.files.get(name)
+        if file is None:
+            raise ConfigError(f"{dist}: {name} is missing, but in the manifest. Build again.")
+        if file.sha256 != entry["sha256"]:
+            raise ConfigError(
+                f"{dist / name}: SHA-256 {file.sha256[:16]}…, but the manifest says "
+                f"{str(entry['sha256'])[:16]}…. The file or the manifest was changed; build again."
+            )
+    foreign = [
+        name for name in payload.files if name.endswith(DATA_SUFFIXES) and name not in listed
+    ]
+    if foreign:
+        raise ConfigError(
+            f"{dist}: {foreign[0]} is not in the manifest, but would be published as data. Move it "
+            "away, or build again."
+        )
+    if "README.md" not in payload.files:
+        raise ConfigError(f"{dist}: no README.md (the dataset's card). Run `publish build` again.")
+    splits = _splits(payload)
+    return Payload("dataset", dist, payload.files, splits, payload.clean_folders)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path.parent}: no {path.name}, so this is not a built dataset. Run `publish build`."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read as JSON ({error}). Build again.") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: not a manifest of `publish build`. Build again.")
+    return value
+
+
+def _listed(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every file a manifest names with its SHA-256, whichever of its lists it stands in."""
+    found = {}
+    for value in manifest.values():
+        for entry in value if isinstance(value, list) else ():
+            if isinstance(entry, dict) and {"name", "sha256"} <= entry.keys():
+                found[str(entry["name"])] = entry
+    return found
+
+
+def _splits(payload: Payload) -> tuple[SplitRows, ...]:
+    """Rows of each configuration and split the card announces, read from the Parquet files.
+
+    Raises:
+        ConfigError: the card has no valid front matter, or a split without files.
+    """
+    readme = payload.files["README.md"].path
+    values = front_matter(readme)
+    found = []
+    for config in values.get("configs") or [
+        {"config_name": "default", "data_files": "data/train-*"}
+    ]:
+        name = str(config.get("config_name", "default"))
+        data_files = config.get("data_files", "data/train-*")
+        if isinstance(data_files, str) or not all(isinstance(one, dict) for one in data_files):
+            data_files = [{"split": "train", "path": data_files}]
+        for entry in data_files:
+            patterns = [entry["path"]] if isinstance(entry["path"], str) else list(entry["path"])
+            files = [
+                file for path, file in payload.files.items()
+                if path.endswith(".parquet") and any(fnmatch.fnmatch(path, p) for p in patterns)
+            ]  # fmt: skip
+            if not files:
+                raise ConfigError(
+                    f"{readme}: configuration {name!r}, split {entry['split']!r} has no file "
+                    f"({', '.join(patterns)}). Build again."
+                )
+            found.append(_count(name, str(entry["split"]), files))
+    return tuple(found)
+
+
+def front_matter(readme: Path) -> dict[str, Any]:
+    """The YAML at the top of a card.
+
+    Raises:
+        ConfigError: there is none, or it is no YAML mapping.
+    """
+    import yaml  # type: ignore[import-untyped]
+
+    text = readme.read_text(encoding="utf-8")
+    parts = text.split("---\n", 2)
+    try:
+        if not text.startswith("---\n") or len(parts) < 3:
+            raise ValueError("it must begin with --- and end with ---")
+        values = yaml.safe_load(parts[1])
+        if not isinstance(values, dict):
+            raise ValueError("it is no mapping")
+    except (ValueError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"{readme}: its front matter cannot be read ({error}); the Hub would show it as text."
+        ) from error
+    return values
+
+
+def _count(config: str, split: str, files: list[LocalFile]) -> SplitRows:
+    import pyarrow.parquet as pq
+
+    digest, n_rows, has_ids = hashlib.sha256(), 0, True
+    for file in files:
+        try:
+            with pq.ParquetFile(file.path) as table:
+                n_rows += table.metadata.num_rows
+                has_ids = has_ids and "id" in table.schema_arrow.names
+                if has_ids:
+                    for batch in table.iter_batches(columns=["id"]):
+                        add_ids(digest, batch["id"].to_pylist())
+        except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+            raise ConfigError(f"{file.path}: not a Parquet file ({error}). Build again.") from error
+    return SplitRows(config, split, n_rows, digest.hexdigest() if has_ids else None)
+
+
+def add_ids(digest: Any, ids: list[Any]) -> None:
+    """Add row names to a running hash."""
+    for one in ids:
+        digest.update(str(one).encode() + b"\n")

@@ -1,0 +1,255 @@
+"""`python -m publish weights` and `space` against a local Hub, with the real clients."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from hub.client import pointed_at
+from hub.server import Hub, serve
+from PIL import Image
+
+from publish.cli import main
+
+NAME = "lab/cxr"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    with serve() as running, pointed_at(running, tmp_path / "home"):
+        yield running
+
+
+@pytest.fixture
+def publish(monkeypatch, capsys) -> Callable[..., Ran]:
+    """Call `python -m publish ARGS…` in this process."""
+
+    def call(*args: object) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["publish", *map(str, args)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def lora_folder(sd_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """LoRA weights for `sd_folder`, not zero, as diffusers writes them."""
+    import torch
+    from diffusers import StableDiffusionPipeline
+    from diffusers.utils import convert_state_dict_to_diffusers
+    from peft import LoraConfig, get_peft_model_state_dict
+
+    from lungsynth.checkpoint import load_pipeline
+
+    unet = load_pipeline(str(sd_folder))[0].unet
+    unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights="gaussian"))
+    generator = torch.Generator().manual_seed(0)
+    for name, value in unet.named_parameters():
+        if "lora_B" in name:
+            value.data = torch.randn(value.shape, generator=generator) * 0.5
+    out = tmp_path_factory.mktemp("lora") / "lora"
+    StableDiffusionPipeline.save_lora_weights(
+        out, unet_lora_layers=convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
+    )
+    return out
+
+
+def front(card: str) -> dict:
+    return yaml.safe_load(card.split("---\n", 2)[1])
+
+
+def run_snippet(card: str, tmp_path: Path, monkeypatch) -> Image.Image:
+    """Execute the card's Python; the picture it saves."""
+    [code] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    code = code.replace("num_inference_steps=20", "num_inference_steps=2")
+    exec(compile(code, "card", "exec"), {})
+    return Image.open(tmp_path / "xray.png").convert("RGB")
+
+
+def test_a_pipeline_is_published_and_its_snippet_runs(
+    hub, sd_folder, publish, tmp_path, monkeypatch
+):  # fmt: skip
+    report = tmp_path / "fidelity.json"
+    report.write_text(json.dumps({
+        "command": "python -m lungsynth evaluate fidelity a b", "n": 450,
+        "frechet": {"value": 13.04, "low": 9.0, "high": 19.5}, "ok": True, "nan": float("nan"),
+    }))  # fmt: skip
+    ran = publish(
+        "weights", sd_folder, "--repo", NAME, "--licence", "apache-2.0", "--data", "nih=cc0-1.0",
+        "--data", "lab/films=cc-by-4.0", "--steps", 3132, "--training", "train diffusion",
+        "--evaluation", report, "--samples", 2, "--sample-steps", 1, "--tag", "v1.0.0", "--yes",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    repo = hub.repo("model", NAME)
+    assert repo.private and repo.tags == {"v1.0.0": repo.head.sha} and len(repo.history()) == 2
+    files = repo.files()
+    assert (
+        files["unet/diffusion_pytorch_model.safetensors"]
+        == (sd_folder / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
+    )
+    assert files["evaluation/fidelity.json"] == report.read_bytes()
+    card = files["README.md"].decode()
+    head = front(card)
+    assert head["license"] == "apache-2.0" and head["pipeline_tag"] == "text-to-image"
+    assert head["datasets"] == ["lab/films"] and "base_model" not in head
+    assert [one["output"]["url"] for one in head["widget"]] == ["samples/0.png", "samples/1.png"]
+    assert head["model-index"][0]["results"][0]["metrics"] == [
+        {"type": "n", "value": 450.0}, {"type": "frechet", "value": 13.04},
+    ]  # fmt: skip
+    assert "<Gallery />" in card and "3,132 steps" in card and "13.04 [9, 19.5]" in card
+    assert "Not for diagnosis" in card
+    assert Image.open(__import__("io").BytesIO(files["samples/0.png"])).size == (64, 64)
+    assert run_snippet(card, tmp_path, monkeypatch).size == (64, 64)
+
+
+def test_our_own_autoencoder_is_imported_by_the_snippet(
+    hub, checkpoint, publish, tmp_path, monkeypatch
+):  # fmt: skip
+    args = ("weights", checkpoint, "--repo", NAME, "--licence", "apache-2.0", "--sample-steps", 1)
+    ran = publish(*args, "--samples", 1, "--yes")
+    assert ran.code == 0, ran.err
+    card = hub.repo("model", NAME).files()["README.md"].decode()
+    assert "import lungsynth" in card and "1 = left lung, 2 = right lung" in card
+    assert "tokens/left-lung.safetensors" in hub.repo("model", NAME).files()
+    assert run_snippet(card, tmp_path, monkeypatch).size == (64, 64)
+    assert publish(*args, "--samples", 1, "--yes", "--json").out.count('"nothing to do"') == 1
+
+
+def test_lora_names_its_base_inherits_its_licence_and_changes_the_picture(
+    hub, sd_folder, lora_folder, publish, tmp_path, monkeypatch
+):  # fmt: skip
+    import numpy as np
+
+    assert publish("weights", sd_folder, "--repo", "lab/base", "--licence",
+                   "creativeml-openrail-m", "--samples", 0, "--yes").code == 0  # fmt: skip
+    ran = publish(
+        "weights", lora_folder, "--repo", NAME, "--base", "lab/base", "--base-licence",
+        "creativeml-openrail-m", "--data", "kermany=cc-by-4.0", "--samples", 1, "--sample-steps", 1,
+        "--yes",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    files = hub.repo("model", NAME).files()
+    assert set(files) == {"README.md", "pytorch_lora_weights.safetensors", "samples/0.png"}
+    card = files["README.md"].decode()
+    head = front(card)
+    assert head["base_model"] == "lab/base" and head["base_model_relation"] == "adapter"
+    assert head["license"] == "creativeml-openrail-m" and "lora" in head["tags"]
+    assert "medical advice and medical results interpretation" in card
+    with_lora = run_snippet(card, tmp_path, monkeypatch)
+    without = run_snippet(
+        "```python\n" + re.search(r"```python\n(.*?)```", card, re.DOTALL)[1].replace(
+            "pipe.load_lora_weights", "(lambda *a, **k: None)") + "```", tmp_path, monkeypatch,
+    )  # fmt: skip
+    assert not np.array_equal(np.asarray(with_lora), np.asarray(without))
+
+
+def test_a_card_in_the_checkpoint_is_used_as_it_is(hub, sd_folder, publish, tmp_path):
+    folder = shutil.copytree(sd_folder, tmp_path / "pipeline")
+    text = "---\nlicense: apache-2.0\n---\n\n# Mine\n\n[how](../../docs/TRAINING.md)\n"
+    (folder / "README.md").write_text(text)
+    ran = publish("weights", folder, "--repo", NAME, "--yes")
+    assert ran.code == 0, ran.err
+    assert "links to ../../docs/TRAINING.md" in ran.err
+    files = hub.repo("model", NAME).files()
+    assert files["README.md"].decode() == text and not any("samples" in name for name in files)
+
+
+def test_the_shipped_checkpoint_can_be_published(publish, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "")
+    folder = Path(__file__).parents[2] / "lungsynth" / "checkpoints" / "mini"
+    ran = publish("weights", folder, "--repo", NAME, "--dry-run", "--json")
+    assert ran.code == 0, ran.err
+    assert "unet/diffusion_pytorch_model.safetensors" in json.loads(ran.out)["plan"]["new"]
+
+
+def test_a_dry_run_writes_the_repository(sd_folder, publish, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "")
+    out = tmp_path / "out"
+    ran = publish("weights", sd_folder, "--repo", NAME, "--licence", "mit", "--samples", 0,
+                  "--dry-run", "--out", out)  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert (out / "model_index.json").is_file() and front((out / "README.md").read_text())
+    (out / "else.txt").write_text("x")
+    ran = publish("weights", sd_folder, "--repo", NAME, "--licence", "mit", "--samples", 0,
+                  "--dry-run", "--out", out)  # fmt: skip
+    assert ran.code == 1 and "holds else.txt" in ran.err
+
+
+@pytest.mark.parametrize(("harm", "words"), [
+    ("pickle", "a pickle, which can run code"), ("foreign", "not a file of a model repository"),
+    ("broken", "not a whole safetensors file"), ("nothing", "neither model_index.json"),
+    ("no folder", "no such folder"), ("unet gone", "No such file|no \\*.safetensors weights"),
+    ("no licence", "The licence of the weights is not stated"),
+    ("licence contradicts", "whose restrictions go with"), ("base without licence", "under which"),
+    ("own card without licence", "has no `license`"), ("evaluation empty", "holds no number"),
+    ("bad data", "expected NAME=LICENCE"),
+])  # fmt: skip
+def test_what_cannot_be_published_is_refused(hub, sd_folder, publish, tmp_path, harm, words):
+    folder = shutil.copytree(sd_folder, tmp_path / "pipeline")
+    options = ["--licence", "mit"]
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    if harm == "pickle":
+        (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"x")
+    elif harm == "foreign":
+        (folder / "train.py").write_text("x")
+    elif harm == "broken":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    elif harm == "nothing":
+        (folder / "model_index.json").unlink()
+    elif harm == "no folder":
+        folder = tmp_path / "none"
+    elif harm == "unet gone":
+        weights.unlink()
+    elif harm == "no licence":
+        options = []
+    elif harm == "licence contradicts":
+        options += ["--base", "a/b", "--base-licence", "creativeml-openrail-m"]
+    elif harm == "base without licence":
+        options += ["--base", "a/b"]
+    elif harm == "own card without licence":
+        (folder / "README.md").write_text("---\ntags: []\n---\n")
+    elif harm == "evaluation empty":
+        (tmp_path / "e.json").write_text('{"a": "b"}')
+        options += ["--evaluation", str(tmp_path / "e.json")]
+    elif harm == "bad data":
+        options += ["--data", "nih"]
+    ran = publish("weights", folder, "--repo", NAME, *options, "--samples", 0, "--yes")
+    assert ran.code == 1 and re.search(words, ran.err), ran.err
+    assert hub.requests == []
+
+
+def test_strange_names_stay_text(sd_folder, publish, tmp_path):
+    ran = publish(
+        "weights", sd_folder, "--repo", NAME, "--licence", "mit", "--samples", 0, "--dry-run",
+        "--data", "<script>|x|\n---\nlicense: evil=cc0-1.0", "--prompt", 'a " quote\n```',
+        "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert front(card)["license"] == "mit" and "<script>" not in card
+    [code] = re.findall(r"```python\n(.*?)\n```", card, re.DOTALL)
+    compile(code, "card", "exec")
