@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from publish.schema import SCHEMA_VERSION
 from publish.shards import Shard, file_sha256, write_atomic
 
 MANIFEST_NAME = "manifest.json"
+FIRST_VERSION = "1.0.0"
 
 
 def canonical_sha256(value: Mapping[str, Any]) -> str:
@@ -36,6 +37,15 @@ def environment() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in names}
 
 
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of the repository that is not a shard."""
+
+    name: str  # below the dataset folder
+    n_bytes: int
+    sha256: str
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What a dataset folder holds."""
@@ -45,6 +55,10 @@ class Manifest:
     environment: dict[str, str]  # versions of the libraries
     shards: tuple[Shard, ...]  # finished ones, in order
     n_shards: int  # finished and not
+    version: str = FIRST_VERSION  # of the dataset, as its tag has it
+    card: dict[str, Any] = field(default_factory=dict)  # what the maintainer says; not the rows
+    withdrawn: dict[str, str] = field(default_factory=dict)  # row -> why it was taken out
+    files: tuple[File, ...] = ()  # everything else but the manifest; () until the build has ended
 
     @property
     def n_rows(self) -> int:
@@ -52,26 +66,50 @@ class Manifest:
         return sum(shard.n_rows for shard in self.shards)
 
     @property
+    def n_drawn(self) -> int:
+        """Rows drawn for the finished shards, published or not."""
+        return sum(shard.n_drawn for shard in self.shards)
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Split -> rows, in the order of the configuration."""
+        counted: dict[str, int] = {}
+        for shard in self.shards:
+            counted[shard.split] = counted.get(shard.split, 0) + shard.n_rows
+        return counted
+
+    @property
+    def listed(self) -> dict[str, str]:
+        """Every file but the manifest -> its SHA-256."""
+        return {s.name: s.sha256 for s in self.shards} | {f.name: f.sha256 for f in self.files}
+
+    @property
     def is_complete(self) -> bool:
-        """Whether every shard is finished."""
-        return len(self.shards) == self.n_shards
+        """Whether every shard and every other file is finished."""
+        return len(self.shards) == self.n_shards and bool(self.files)
 
     def to_json(self) -> dict[str, Any]:
         """The value of the file; no time and no place of this machine in it."""
         return {
             "schema_version": SCHEMA_VERSION,
+            "version": self.version,
             "is_complete": self.is_complete,
             "synthetic": True,
             "n_rows": self.n_rows,
+            "n_drawn": self.n_drawn,
             "n_shards": self.n_shards,
+            "splits": self.splits,
             "model": self.config["model"],
             "model_hash": self.config["model_hash"],
             "code_version": self.config["code_version"],
             "classes": self.classes,
+            "card": self.card,
+            "withdrawn": self.withdrawn,
             "config_sha256": canonical_sha256(self.config),
             "config": self.config,
             "environment": self.environment,
             "shards": [asdict(shard) for shard in self.shards],
+            "files": [asdict(file) for file in self.files],
         }
 
     def write(self, out: Path) -> None:
@@ -81,6 +119,50 @@ class Manifest:
             OutputError: it cannot be written; the older manifest stays.
         """
         write_atomic(out / MANIFEST_NAME, json_bytes(self.to_json()))
+
+
+def read_manifest(out: Path) -> Manifest:
+    """The manifest of a dataset folder; its claims are not checked.
+
+    Raises:
+        ConfigError: there is none, or it cannot be understood.
+    """
+    path = out / MANIFEST_NAME
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        shards = tuple(Shard(**one) for one in told["shards"])
+        files = tuple(File(**one) for one in told["files"])
+        for name in [str(one.name) for one in shards] + [str(one.name) for one in files]:
+            inside(out, name)
+        if told["schema_version"] != SCHEMA_VERSION:
+            raise ConfigError(
+                f"{path}: schema version {told['schema_version']}, this program writes and reads "
+                f"{SCHEMA_VERSION}. Use the lungsynth version that `code_version` names."
+            )
+        return Manifest(
+            dict(told["config"]), dict(told["classes"]), dict(told["environment"]), shards,
+            int(told["n_shards"]), str(told["version"]), dict(told["card"]),
+            dict(told["withdrawn"]), files,
+        )  # fmt: skip
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{out}: no {MANIFEST_NAME}, so not a dataset of `publish build`. Build it first."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path}: cannot be understood ({error!r}). Run `publish build` again."
+        ) from error
+
+
+def inside(out: Path, name: str) -> Path:
+    """The place of a file of a dataset.
+
+    Raises:
+        ConfigError: the name leads out of the folder.
+    """
+    if name.startswith("/") or ".." in Path(name).parts or "\\" in name:
+        raise ConfigError(f"{out}: {name!r} leads out of the folder; the manifest was edited.")
+    return out / name
 
 
 def read_finished(out: Path, config: Mapping[str, Any], names: list[str]) -> dict[str, Shard]:

@@ -9,7 +9,9 @@ neighbours, not on a library's random generator.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -106,21 +108,88 @@ def make_prompt(seed: int, index: int) -> RowPrompt:
     return RowPrompt(text, view, age_group, sex, finding)
 
 
-def read_prompts(path: Path) -> list[str]:
-    """Prompts of a UTF-8 file, one a line; empty lines are skipped.
+def prompt_group(text: str) -> str:
+    """16 hex digits that prompts share when they differ in case, signs and white space only."""
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    words = re.findall(r"[^\W_]+", plain)
+    return hashlib.sha256(" ".join(words).encode()).hexdigest()[:16]
+
+
+def split_of(group: str, seed: int, shares: Mapping[str, float]) -> str:
+    """The split a prompt group belongs to; adding rows or groups never moves another group.
+
+    Args:
+        group: See `prompt_group`.
+        seed: Of the dataset.
+        shares: Split -> its share of the groups, adding up to 1.
+    """
+    digest = hashlib.sha256(f"lungsynth-split/{seed}/{group}".encode()).digest()
+    place = int.from_bytes(digest[:6], "big") / 2**48
+    edge, name = 0.0, ""
+    for name, share in shares.items():
+        edge += share
+        if place < edge:
+            return name
+    return name
+
+
+def read_prompts(path: Path, column: str = "prompt") -> list[str]:
+    """Prompts of a file: UTF-8 text with one a line, or a column of CSV, JSON Lines or Parquet.
+
+    Empty prompts are skipped.
+
+    Args:
+        path: The file; .csv, .jsonl and .parquet have columns, anything else is text.
+        column: Of a file with columns.
 
     Raises:
-        DataError: the file cannot be read as text.
-        ConfigError: it holds no prompt.
+        DataError: the file cannot be read as what it is.
+        ConfigError: it has no such column, or holds no prompt.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"--prompts {path}: cannot be read as UTF-8 text ({error}).") from error
+    if path.suffix in (".csv", ".jsonl", ".parquet"):
+        lines = _column(path, column)
+    else:
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"--prompts {path}: cannot be read as UTF-8 text ({error}).") from error
+    return check_prompts(lines, f"--prompts {path}")
+
+
+def check_prompts(lines: Sequence[str], where: str) -> list[str]:
+    """Prompts with single spaces, without empty ones.
+
+    Raises:
+        ConfigError: none is left.
+    """
     prompts = [" ".join(line.split()) for line in lines if line.strip()]
     if not prompts:
-        raise ConfigError(f"--prompts {path}: no prompt in it; expected one a line.")
+        raise ConfigError(f"{where}: no prompt in it; expected one a line.")
     return prompts
+
+
+def _column(path: Path, column: str) -> list[str]:
+    """A text column of a table; nulls are left out."""
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.json
+    import pyarrow.parquet
+
+    try:
+        if path.suffix == ".csv":
+            table = pyarrow.csv.read_csv(path)
+        elif path.suffix == ".jsonl":
+            table = pyarrow.json.read_json(path)
+        else:
+            table = pyarrow.parquet.read_table(path, columns=None)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"--prompts {path}: cannot be read ({error}).") from error
+    if column not in table.column_names:
+        raise ConfigError(
+            f"--prompts {path}: no column {column!r}; it has {', '.join(table.column_names)}. "
+            "Name one with --prompt-column."
+        )
+    return [str(value) for value in table[column].to_pylist() if value is not None]
 
 
 def prompts_sha256(prompts: Sequence[str]) -> str:

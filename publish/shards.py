@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lungsynth.errors import OutputError
+from lungsynth.errors import ConfigError, OutputError
 
 MAX_ROW_GROUP_BYTES = 100_000_000
 """Picture bytes a row group; the Hub's viewer gives up at 300 MB."""
@@ -29,6 +30,8 @@ class Shard:
     n_bytes: int  # of the file
     memory_bytes: int  # of the rows as Arrow tables
     sha256: str
+    split: str = "train"
+    n_drawn: int = 0  # rows drawn for it, published or not
 
 
 def shard_name(rank: int, n_shards: int, *, split: str = "train") -> str:
@@ -68,6 +71,40 @@ def _refusal(path: Path, error: OSError) -> OutputError:
 
 
 @contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold a dataset folder, so that two programs never write it at once.
+
+    The lock is on the folder itself: it leaves no file, and ends with the process however it ends.
+    What a killed process left half-written is removed.
+
+    Raises:
+        ConfigError: another process holds the folder.
+        OutputError: the folder is not there, or its file system has no locks.
+    """
+    try:
+        held = os.open(out, os.O_RDONLY)
+    except OSError as error:
+        raise _refusal(out, error) from error
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"{out}: another process is writing it. Wait for it, or choose another --out."
+            ) from error
+        except OSError as error:
+            raise OutputError(
+                f"{out}: cannot be locked ({error.strerror}). Choose an --out on a local disk."
+            ) from error
+        for left in sorted(out.rglob(".*.partial")):
+            with suppress(OSError):
+                left.unlink()
+        yield
+    finally:
+        os.close(held)
+
+
+@contextmanager
 def _whole_or_not_at_all(path: Path) -> Iterator[Path]:
     """A file beside `path` to write; synced and renamed into place after the block.
 
@@ -88,6 +125,22 @@ def _whole_or_not_at_all(path: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+def shard_metadata(path: Path) -> dict[str, Any]:
+    """What `write_shard` put into a file's footer.
+
+    Raises:
+        OutputError: the file is not one of its shards.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        told = pq.read_metadata(path).metadata or {}
+        return dict(json.loads(told[b"lungsynth"]))
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise OutputError(f"{path}: not a shard of `publish build` ({error!r}).") from error
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a small file whole: beside it, synced, then renamed.
 
@@ -100,7 +153,8 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 def write_shard(
     rows: Iterable[Mapping[str, Any]], features: Any, out: Path, name: str, *,
-    metadata: Mapping[str, Any], max_row_group_bytes: int = MAX_ROW_GROUP_BYTES,
+    metadata: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
+    max_row_group_bytes: int = MAX_ROW_GROUP_BYTES, split: str = "train",
 ) -> Shard:  # fmt: skip
     """Write rows as one Parquet file; the same rows give the same bytes.
 
@@ -111,8 +165,10 @@ def write_shard(
         features: The `datasets.Features`, kept in the file so that readers know the images.
         out: The dataset folder.
         name: See `shard_name`.
-        metadata: Where the rows come from; JSON in the footer under "lungsynth".
+        metadata: Where the rows come from; JSON in the footer under "lungsynth". A function is
+            called when all rows are written.
         max_row_group_bytes: Picture bytes a row group may hold.
+        split: The split it is part of.
 
     Raises:
         OutputError: it cannot be written; nothing of it stays.
@@ -122,7 +178,7 @@ def write_shard(
 
     path = out / name
     schema = features.arrow_schema
-    leaves = [leaf for field in schema for leaf in _leaves(field)]
+    leaves = [leaf for field in schema for leaf in _leaves(field.name, field.type)]
     pictures = {leaf for leaf in leaves if leaf.endswith((".bytes", ".path"))}
     n_rows = memory_bytes = 0
     with _whole_or_not_at_all(path) as partial:
@@ -133,26 +189,42 @@ def write_shard(
                 use_dictionary=[leaf for leaf in leaves if leaf not in pictures],
                 column_encoding=dict.fromkeys(sorted(pictures), "PLAIN"),
             ) as writer:  # fmt: skip
-                writer.add_key_value_metadata({
-                    "content_defined_chunking": json.dumps(CHUNKING),
-                    "lungsynth": json.dumps(dict(metadata), sort_keys=True),
-                })
                 for group in _row_groups(rows, max_row_group_bytes):
                     table = pa.Table.from_pylist(group, schema=schema)
                     writer.write_table(table, row_group_size=len(group))
                     n_rows += len(group)
                     memory_bytes += table.nbytes
-        shard = Shard(name, n_rows, partial.stat().st_size, memory_bytes, file_sha256(partial))
-    return shard
+                told = dict(metadata() if callable(metadata) else metadata)
+                writer.add_key_value_metadata(
+                    {
+                        "content_defined_chunking": json.dumps(CHUNKING),
+                        "lungsynth": json.dumps(told, sort_keys=True),
+                    }
+                )
+        return Shard(
+            name, n_rows, partial.stat().st_size, memory_bytes, file_sha256(partial), split,
+            n_rows + len(told.get("rejected", ())) + len(told.get("withdrawn", ())),
+        )  # fmt: skip
 
 
-def _leaves(field: Any) -> list[str]:
-    """Parquet leaf columns of an Arrow field: "image" -> "image.bytes", "image.path"."""
+def _leaves(path: str, kind: Any) -> list[str]:
+    """Parquet leaf columns of an Arrow column: "image" -> "image.bytes", "image.path"."""
     import pyarrow as pa
 
-    if pa.types.is_struct(field.type):
-        return [f"{field.name}.{child.name}" for child in field.type]
-    return [field.name]
+    if pa.types.is_struct(kind):
+        return [leaf for child in kind for leaf in _leaves(f"{path}.{child.name}", child.type)]
+    if pa.types.is_list(kind):
+        return _leaves(f"{path}.list.element", kind.value_type)
+    return [path]
+
+
+def _weight(value: Any) -> int:
+    """Picture bytes in a cell."""
+    if isinstance(value, Mapping):
+        return sum(len(v) if isinstance(v, bytes) else _weight(v) for v in value.values())
+    if isinstance(value, list):
+        return sum(map(_weight, value))
+    return 0
 
 
 def _row_groups(rows: Iterable[Mapping[str, Any]], limit: int) -> Iterable[list[dict[str, Any]]]:
@@ -160,7 +232,7 @@ def _row_groups(rows: Iterable[Mapping[str, Any]], limit: int) -> Iterable[list[
     group: list[dict[str, Any]] = []
     held = 0
     for one in rows:
-        weight = sum(len(value["bytes"]) for value in one.values() if isinstance(value, dict))
+        weight = _weight(one)
         if group and held + weight > limit:
             yield group
             group, held = [], 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -11,14 +12,30 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from lungsynth.errors import ConfigError, MaskError, OutputError
 from publish.manifest import Manifest, canonical_sha256, read_finished
 from publish.prompts import RowPrompt
-from publish.schema import area_column, features, id2label, row
-from publish.shards import file_sha256, shard_name, write_atomic, write_shard
+from publish.schema import RowSpec, area_column, features, id2label, row
+from publish.shards import (
+    file_sha256,
+    locked,
+    shard_metadata,
+    shard_name,
+    write_atomic,
+    write_shard,
+)
 
 CLASSES = {2: "right lung", 1: "left lung"}
+SPEC = RowSpec(
+    classes=CLASSES, all_classes={1: "left lung", 2: "right lung"},
+    n_parts={"left lung": 1, "right lung": 1}, scheduler="DDIMScheduler", model="tiny",
+)  # fmt: skip
+SCORES = {
+    "left lung": {"area": 0.25, "parts": 1, "stability": 0.95},
+    "right lung": {"area": 0.25, "parts": 1, "stability": 0.9},
+}
 
 
 def result(seed: int = 5) -> SimpleNamespace:
@@ -26,17 +43,22 @@ def result(seed: int = 5) -> SimpleNamespace:
     rng = np.random.default_rng(seed)
     mask = np.zeros((20, 30), np.uint8)
     mask[:10, :15], mask[15:, :] = 1, 2
+    soft = rng.dirichlet((1, 1, 1), (20, 30)).astype(np.float32).transpose(2, 0, 1)
     return SimpleNamespace(
         image=rng.integers(0, 256, (20, 30), dtype=np.uint8), mask=mask, seed=seed,
-        prompt=SimpleNamespace(text="A film"),
-        record={"options": {"steps": 4, "guidance": 2.5}, "scores": {"left lung": {"area": 0.25}},
-                "model_hash": "abc", "code_version": "0"},
+        probability=soft, prompt=SimpleNamespace(text="A film"),
+        maps={"film": soft[0], "class left lung": soft[1]},
+        record={"options": {"steps": 4, "guidance": 2.5}, "scores": SCORES, "model_hash": "abc",
+                "code_version": "0", "refine": {"method": "crf"}},
     )  # fmt: skip
 
 
-def make_row(one: SimpleNamespace, row_id: str = "s0-0000000"):
-    asked = RowPrompt("A film", view="AP")
-    return row(one, asked, CLASSES, row_id=row_id, scheduler="DDIMScheduler", model="tiny")
+def make_row(one: SimpleNamespace, row_id: str = "s0-0000000", spec: RowSpec = SPEC):
+    return row(one, RowPrompt("A film", view="AP"), spec, row_id=row_id)
+
+
+def decoded(cell) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(cell["bytes"])))
 
 
 def write(out, rows, name="data/train-00000-of-00001.parquet", **kwargs):
@@ -48,7 +70,53 @@ def test_a_row_holds_areas_and_provenance():
     assert list(made) == list(features(CLASSES))
     assert made["area_left_lung"] == 0.25 and made["area_right_lung"] == 0.25
     assert made["sex"] is None and made["view"] == "AP" and made["synthetic"] is True
-    assert json.loads(made["scores"]) == {"left lung": {"area": 0.25}}
+    assert json.loads(made["scores"]) == SCORES and made["trust"] == 0.9
+    assert json.loads(made["refine"]) == {"method": "crf"}
+    assert made["box_left_lung"] == [0, 0, 15, 10] and made["box_right_lung"] == [0, 15, 30, 5]
+    assert made["qc_flags"] == ["swapped lung"]  # the left lung lies left of the right one
+    assert made["split"] == "train" and len(made["prompt_group"]) == 16
+
+
+def test_probability_is_kept_within_half_a_step_by_class():
+    one = result()
+    made = make_row(one)
+    for channel, name in ((1, "left"), (2, "right")):
+        soft = decoded(made[f"probability_{name}_lung"]).astype(float) / 255
+        assert np.abs(soft - one.probability[channel]).max() <= 0.5 / 255 + 1e-6
+    lean = make_row(one, spec=replace(SPEC, keep_probability=False))
+    assert list(lean) == list(features(CLASSES, keep_probability=False))
+
+
+def test_attention_keeps_words_but_not_class_maps(tmp_path):
+    made = make_row(result(), spec=replace(SPEC, keep_attention=True))
+    assert [one["word"] for one in made["attention"]] == ["film"]
+    kept = features(CLASSES, keep_attention=True)
+    name = write_shard([made], kept, tmp_path, "data/a.parquet", metadata={}).name
+    assert pq.read_table(tmp_path / name)["attention"].to_pylist() == [made["attention"]]
+
+
+def test_classes_left_out_become_background():
+    made = make_row(result(), spec=replace(SPEC, classes={2: "right lung"}))
+    assert set(np.unique(decoded(made["mask"]))) == {0, 2}
+    assert "area_left_lung" not in made and list(json.loads(made["scores"])) == ["right lung"]
+    soft = decoded(made["probability_right_lung"]).astype(float) / 255
+    assert np.abs(soft - result().probability[2]).max() <= 0.5 / 255 + 1e-6
+
+
+def test_pixels_to_ignore_stay_255_and_belong_to_no_class():
+    one = result()
+    one.mask[9:11] = 255
+    made = make_row(one)
+    assert (decoded(made["mask"]) == 255).sum() == 60
+    assert made["area_left_lung"] == pytest.approx(9 * 15 / 600)
+
+
+def test_every_picture_says_that_it_is_synthetic():
+    made = make_row(result(), spec=replace(SPEC, keep_attention=True))
+    pictures = [v for v in made.values() if isinstance(v, dict)]
+    pictures += [one["map"] for one in made["attention"]]
+    assert len(pictures) == 5
+    assert all(b"trainedAlgorithmicMedia" in one["bytes"] for one in pictures)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +152,8 @@ def test_the_same_rows_give_the_same_file(tmp_path):
 
 def test_pictures_are_kept_byte_for_byte_in_small_row_groups(tmp_path):
     rows = [make_row(result(i), f"s0-{i:07d}") for i in range(5)]
-    limit = sum(len(rows[0][k]["bytes"]) for k in ("image", "mask")) * 2 + 40
+    pictures = [v for v in rows[0].values() if isinstance(v, dict)]
+    limit = sum(len(one["bytes"]) for one in pictures) * 2 + 60
     name = write(tmp_path, rows, max_row_group_bytes=limit).name
     file = pq.ParquetFile(tmp_path / name)
     assert file.num_row_groups == 3
@@ -135,7 +204,7 @@ def finished(tmp_path):
 def test_a_finished_shard_is_found_by_its_hash(finished):
     out, manifest = finished
     [shard] = manifest.shards
-    assert manifest.is_complete and manifest.n_rows == 1
+    assert manifest.n_rows == 1 and not manifest.is_complete  # its other files are missing
     assert read_finished(out, CONFIG, [shard.name]) == {shard.name: shard}
     path = out / shard.name
     path.write_bytes(path.read_bytes()[:-1] + b"?")
@@ -176,8 +245,52 @@ def test_hashes_do_not_depend_on_the_order_of_keys():
 
 def test_publish_imports_neither_the_page_nor_the_hub():
     code = (
-        "import publish.cli, publish.prompts, publish.shards, publish.manifest, sys;"
+        "import publish.cli, publish.settings, publish.plan, publish.prompts, publish.shards, sys;"
         "print([m for m in ('space', 'gradio', 'huggingface_hub', 'pyarrow') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_two_processes_never_hold_a_folder(tmp_path):
+    (tmp_path / "data").mkdir()
+    left = tmp_path / "data" / ".train-00000-of-00001.parquet.partial"
+    left.write_bytes(b"half")
+    code = "import time; from pathlib import Path; from publish.shards import locked\n"
+    code += f"with locked(Path({str(tmp_path)!r})):\n print('held', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        with pytest.raises(ConfigError, match="another process is writing it"), locked(tmp_path):
+            pass
+        other.kill()
+    with locked(tmp_path):
+        assert list((tmp_path / "data").iterdir()) == []  # what was half-written is gone
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["data"]  # the lock leaves no file
+    with pytest.raises(OutputError, match="cannot be"), locked(tmp_path / "missing"):
+        pass
+
+
+def test_the_value_to_ignore_is_the_projects():
+    from lungsynth.classes import IGNORE
+    from publish import screening
+
+    assert screening.IGNORE == IGNORE
+
+
+def test_a_footer_can_be_told_at_the_end(tmp_path):
+    told = {"rejected": []}
+
+    def rows():
+        yield make_row(result())
+        told["rejected"].append({"id": "s0-0000001", "reasons": ["flat picture"]})
+
+    shard = write_shard(
+        rows(), features(CLASSES), tmp_path, "data/a.parquet", metadata=lambda: told
+    )
+    assert (shard.n_rows, shard.n_drawn) == (1, 2)
+    assert shard_metadata(tmp_path / shard.name) == told
+    pq.write_table(pq.read_table(tmp_path / shard.name), tmp_path / "other.parquet")
+    (tmp_path / "text").write_text("no")
+    for name in ("text", "missing"):
+        with pytest.raises(OutputError, match="not a shard"):
+            shard_metadata(tmp_path / name)

@@ -1,0 +1,125 @@
+"""`python -m publish build`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def _splits(given: tuple[str, ...]) -> dict[str, float] | None:
+    """("train=0.9", "test=0.1") -> shares."""
+    if not given:
+        return None
+    shares = {}
+    for one in given:
+        name, _, share = one.partition("=")
+        try:
+            shares[name] = float(share)
+        except ValueError:
+            raise click.BadParameter(f"{one!r}; expected NAME=SHARE, such as train=0.9.",
+                                     param_hint="--split") from None  # fmt: skip
+    return shares
+
+
+def build_options(command: Any) -> Any:
+    """Options of everything that builds; not given means: as the YAML file or the default says."""
+    for option in reversed((
+        click.option("--config", "config_file", default=None, metavar="FILE",
+                     type=click.Path(path_type=Path, dir_okay=False),
+                     help="YAML with any setting below and more; options win over it."),
+        click.option("--out", type=click.Path(path_type=Path, file_okay=False),
+                     default=Path("dist"), show_default=True, metavar="DIR",
+                     help="The dataset repository is made in here."),
+        click.option("--n", "n", type=click.IntRange(min=1), metavar="N",
+                     help="Rows to draw; those that fail the filter are not published."),
+        click.option("--seed", type=click.IntRange(min=0, max=2**53 - 1),
+                     help="Decides every prompt and every picture.  [default: 0]"),
+        click.option("--shard-rows", type=click.IntRange(min=1), metavar="N",
+                     help="Rows drawn for a Parquet file.  [default: 256]"),
+        click.option("--model", metavar="NAME|DIR",
+                     help="Checkpoint with a classes.json.  [default: mini, shipped]"),
+        click.option("--steps", type=click.IntRange(min=1, max=1000),
+                     help="Denoising steps.  [default: 20]"),
+        click.option("--guidance", type=click.FloatRange(min=1.0, max=50.0),
+                     help="How strictly the prompt is followed; 1 = off.  [default: 1.5]"),
+        click.option("--scheduler", metavar="NAME",
+                     help="Sampler; default keeps the checkpoint's.  [default: default]"),
+        click.option("--prompts", metavar="FILE",
+                     help="Text with one prompt a line, or CSV, JSONL or Parquet with a column; "
+                          "taken in turn.  [default: prompts made from the seed]"),
+        click.option("--prompt-column", metavar="NAME",
+                     help="Column of such a file.  [default: prompt]"),
+        click.option("--split", "splits", multiple=True, metavar="NAME=SHARE",
+                     help="Repeat for several; rows of one prompt stay together.  "
+                          "[default: train=1]"),
+        click.option("--classes", metavar="NAMES",
+                     help="Classes kept in the masks, with commas between.  [default: all]"),
+        click.option("--keep-attention/--no-keep-attention", default=None,
+                     help="A column with the attention map of each word.  [default: no]"),
+        click.option("--keep-probability/--no-keep-probability", default=None,
+                     help="Columns with each class's probability.  [default: yes]"),
+        click.option("--ignore-band", type=click.FloatRange(min=0, max=0.5), metavar="P",
+                     help="255 in the mask where the best class is under 0.5 + P.  [default: 0]"),
+        click.option("--filter/--no-filter", "apply_filter", default=None,
+                     help="Keep rows that fail the quality limits out.  [default: filter]"),
+        click.option("--evaluation", multiple=True, metavar="FILE",
+                     help="masks.json of `lungsynth evaluate masks`, for the card; repeatable."),
+        click.option("--memorisation", metavar="FILE",
+                     help="neighbours.json of `lungsynth evaluate neighbours`, for card and check."),
+        click.option("--batch-size", type=click.IntRange(min=1),
+                     help="Pictures drawn together.  [default: 1]"),
+        click.option("--device", help="auto, cpu, cuda …  [default: auto]"),
+        click.option("--quiet", is_flag=True, help="No progress bar."),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def settings_of(config_file: Path | None, options: dict[str, Any]) -> Any:
+    """The settings that options and a YAML file give."""
+    from publish.settings import read_settings
+
+    given = dict(options)
+    given["splits"] = _splits(given.pop("splits"))
+    if given["classes"] is not None:
+        given["classes"] = tuple(name.strip() for name in given["classes"].split(","))
+    given["evaluation"] = given["evaluation"] or None
+    return read_settings(config_file, given)
+
+
+@click.command("build")
+@build_options
+@click.option("--dry-run", is_flag=True, help="Print what would be built and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print the finished manifest.")
+def build_command(
+    config_file: Path | None, out: Path, quiet: bool, dry_run: bool, as_json: bool, **options: Any
+) -> None:
+    """Draw a dataset: Parquet shards, manifest, card, Croissant.
+
+    \b
+    python -m publish build --config release.yaml --out dist/
+    python -m publish build --n 1000 --seed 0 --split train=0.9 --split test=0.1
+
+    The same command again resumes: finished shards are checked by their hash and kept.
+
+    Exit codes: 0 built; 1 could not be built; 2 wrong usage.
+    """
+    from publish.build import build
+    from publish.plan import plan
+
+    the_plan = plan(settings_of(config_file, options))
+    if dry_run:
+        click.echo(json.dumps(the_plan.preview(), indent=2, ensure_ascii=False))
+        return
+    manifest = build(the_plan, out, quiet=quiet)
+    click.echo(
+        f"{out}: {manifest.n_rows} of {manifest.n_drawn} rows drawn, in {len(manifest.shards)} "
+        f"shards, version {manifest.version}", err=True,
+    )  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(manifest.to_json(), indent=2, ensure_ascii=False))
+    else:
+        click.echo(str(out / "manifest.json"))

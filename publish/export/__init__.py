@@ -1,0 +1,67 @@
+"""A published dataset in the formats other tools read, pixel for pixel."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from lungsynth.errors import ConfigError, OutputError
+from publish.export.cases import Case, iter_cases
+from publish.export.coco import write_coco
+from publish.export.dicom_seg import write_dicom_seg
+from publish.export.monai import write_monai
+from publish.export.nnunet import write_nnunet
+from publish.export.webdataset import write_webdataset
+from publish.manifest import Manifest, read_manifest
+
+Exporter = Callable[[Path, Manifest, Path], int]
+
+FORMATS: dict[str, Exporter] = {
+    "nnunet": write_nnunet,
+    "monai": write_monai,
+    "coco": write_coco,
+    "webdataset": write_webdataset,
+    "dicom-seg": write_dicom_seg,
+}
+"""Name -> (dataset folder, manifest, empty folder) -> rows written."""
+
+__all__ = ["FORMATS", "Case", "export", "iter_cases"]
+
+
+def export(dist: Path, name: str, out: Path) -> int:
+    """Write a dataset in another format: the whole folder, or nothing.
+
+    Args:
+        dist: Folder of `publish build`.
+        name: A key of `FORMATS`.
+        out: Where to; must not exist, or be empty.
+
+    Returns:
+        Rows written.
+
+    Raises:
+        ConfigError: the format is unknown, `out` is not empty, or `dist` is not finished.
+        OutputError: `out` cannot be written; nothing of it stays.
+        MissingDependencyError: the format needs a package that is not installed.
+    """
+    if name not in FORMATS:
+        raise ConfigError(f"Format {name!r} is unknown; there are {', '.join(FORMATS)}.")
+    manifest = read_manifest(dist)
+    if not manifest.is_complete:
+        raise ConfigError(f"{dist}: the build is not finished. Run the same `publish build` again.")
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        if out.exists() and any(out.iterdir()):
+            raise ConfigError(f"{out}: is not empty. Choose another --out.")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        n_rows = FORMATS[name](dist, manifest, partial)
+        if out.exists():
+            out.rmdir()
+        partial.replace(out)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror or error}).") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return n_rows

@@ -1,0 +1,81 @@
+"""Rows as every exporter wants them: decoded, checked, with a name that is a safe file name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsynth.errors import ConfigError, DataError
+from publish.manifest import Manifest
+from publish.rows import decode, iter_rows
+from publish.screening import IGNORE
+
+SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
+COLUMNS = ("id", "image", "mask", "prompt", "seed", "trust", "model", "model_hash", "code_version")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One row."""
+
+    name: str  # the row's id
+    split: str
+    image: NDArray[np.uint8]  # (H, W) grey
+    mask: NDArray[np.uint8]  # (H, W) class ids, 255 = ignore
+    image_png: bytes  # as published, marked as synthetic
+    row: dict[str, Any]  # the other columns
+
+
+def iter_cases(dist: Path, manifest: Manifest) -> Iterator[Case]:
+    """Every row, one at a time.
+
+    Raises:
+        ConfigError: a row's id cannot be a file name.
+        DataError: a mask does not fit its image.
+    """
+    for shard, one in iter_rows(dist, manifest.shards, COLUMNS):
+        name = str(one["id"])
+        if not SAFE.fullmatch(name):
+            raise ConfigError(f"{shard.name}: row id {name!r} cannot be a file name.")
+        image, mask = decode(one["image"], name), decode(one["mask"], name)
+        if image.shape != mask.shape:
+            raise DataError(f"{name}: mask {mask.shape}, image {image.shape}.")
+        row = {k: v for k, v in one.items() if k not in ("image", "mask")}
+        yield Case(name, shard.split, image, mask, one["image"]["bytes"], row)
+
+
+def class_names(manifest: Manifest) -> dict[int, str]:
+    """Mask value -> name without background, ascending."""
+    return {int(value): name for value, name in manifest.classes.items() if value != "0"}
+
+
+def has_ignore(manifest: Manifest) -> bool:
+    """Whether masks may hold 255."""
+    return bool(manifest.config["refine"]["ignore_band"])
+
+
+def consecutive(manifest: Manifest) -> dict[int, int]:
+    """Mask value -> label 0, 1, 2 …; 255, where there is any, becomes the highest."""
+    values = [0, *class_names(manifest), *([IGNORE] if has_ignore(manifest) else [])]
+    return {value: label for label, value in enumerate(values)}
+
+
+def relabel(mask: NDArray[np.uint8], labels: dict[int, int]) -> NDArray[np.uint8]:
+    """A mask with other values.
+
+    Raises:
+        DataError: it holds a value without a label.
+    """
+    table = np.full(256, 255, np.int64)
+    known = np.zeros(256, bool)
+    for value, label in labels.items():
+        table[value], known[value] = label, True
+    if not known[mask].all():
+        raise DataError(f"A mask holds {sorted(set(np.unique(mask).tolist()) - set(labels))}.")
+    return np.asarray(table[mask], dtype=np.uint8)

@@ -1,0 +1,154 @@
+"""DICOM: a Secondary Capture image and a SEG object a row, marked as synthetic data."""
+
+from __future__ import annotations
+
+import uuid
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lungsynth import RESEARCH_NOTICE, __version__
+from publish.export.cases import Case, class_names, iter_cases
+from publish.extras import need
+from publish.manifest import Manifest
+from publish.screening import IGNORE
+
+CODES = {
+    "left lung": ("44029006", "SCT", "Left lung"),
+    "right lung": ("3341006", "SCT", "Right lung"),
+    "lung": ("39607008", "SCT", "Lung"),
+    "lungs": ("74101002", "SCT", "Both lungs"),
+    "heart": ("80891009", "SCT", "Heart"),
+}
+"""Class name -> SNOMED CT code; other classes get a private one."""
+
+DATE, TIME = "20000101", "000000"
+"""Of every object: an export knows no clock, and a synthetic picture has no date."""
+
+
+def uid(*parts: str) -> str:
+    """A UID (2.25.…) that depends on its parts only."""
+    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_URL, 'lungsynth/' + '/'.join(parts)).int}"
+
+
+def write_dicom_seg(dist: Path, manifest: Manifest, out: Path) -> int:
+    """Write `<split>/<row>/image.dcm` and `seg.dcm`; a binary segment a class.
+
+    255 becomes a segment "ignore", so that nothing is lost.
+
+    Args:
+        dist: The dataset folder.
+        manifest: Of it.
+        out: An empty folder.
+
+    Raises:
+        MissingDependencyError: highdicom is not installed.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of their own dependencies
+        need("highdicom")
+    n_rows = 0
+    for one in iter_cases(dist, manifest):
+        folder = out / one.split / one.name
+        folder.mkdir(parents=True)
+        image = make_image(one)
+        image.save_as(folder / "image.dcm", enforce_file_format=True)
+        segments = dict(class_names(manifest))
+        if (one.mask == IGNORE).any():
+            segments[IGNORE] = "ignore"
+        present = {v: name for v, name in segments.items() if (one.mask == v).any()}
+        if present:
+            make_seg(one, image, present).save_as(folder / "seg.dcm", enforce_file_format=True)
+        n_rows += 1
+    return n_rows
+
+
+def make_image(one: Case) -> Any:
+    """The picture as a Secondary Capture dataset."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+
+    meta: Any = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    meta.MediaStorageSOPInstanceUID = uid(one.name, "image")
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image: Any = FileDataset("image.dcm", {}, file_meta=meta, preamble=b"\0" * 128)
+    image.SOPClassUID = SecondaryCaptureImageStorage
+    image.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
+    image.StudyInstanceUID, image.SeriesInstanceUID = (
+        uid(one.name, "study"),
+        uid(one.name, "series"),
+    )
+    image.SyntheticData = "YES"  # (0008,001C)
+    image.ImageType = ["DERIVED", "SECONDARY"]
+    image.DerivationDescription = (
+        f"{RESEARCH_NOTICE} Drawn by lungsynth {one.row['code_version']}, "
+    )
+    image.DerivationDescription += f"model {one.row['model_hash']}, seed {one.row['seed']}."
+    image.ImageComments = str(one.row["prompt"])[:10240]
+    image.PatientName, image.PatientID = "SYNTHETIC", one.name
+    image.PatientBirthDate = image.PatientSex = ""
+    image.StudyDate = image.ContentDate = DATE
+    image.StudyTime = image.ContentTime = TIME
+    image.StudyID, image.SeriesNumber, image.InstanceNumber = "1", 1, 1
+    image.AccessionNumber = image.ReferringPhysicianName = ""
+    image.Modality, image.ConversionType = "OT", "WSD"
+    image.Manufacturer, image.SoftwareVersions = "lungsynth", __version__
+    image.BurnedInAnnotation = "NO"
+    image.Rows, image.Columns = one.image.shape
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.BitsAllocated = image.BitsStored = 8
+    image.HighBit, image.PixelRepresentation = 7, 0
+    pixels = one.image.tobytes()
+    image.PixelData = pixels + b"\0" * (len(pixels) % 2)
+    return image
+
+
+def make_seg(one: Case, image: Any, present: dict[int, str]) -> Any:
+    """The mask as a SEG object of an image."""
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    described = [
+        hd.seg.SegmentDescription(
+            segment_number=number, segment_label=name,
+            segmented_property_category=codes.SCT.AnatomicalStructure,
+            segmented_property_type=_code(value, name),
+            algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+            algorithm_identification=hd.AlgorithmIdentificationSequence(
+                name="lungsynth", version=str(one.row["code_version"]),
+                family=codes.cid7162.ArtificialIntelligence,
+            ),
+        )
+        for number, (value, name) in enumerate(present.items(), 1)
+    ]  # fmt: skip
+    layers = np.stack([one.mask == value for value in present], axis=-1).astype(np.uint8)[None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        seg: Any = hd.seg.Segmentation(
+            source_images=[image], pixel_array=layers,
+            segmentation_type=hd.seg.SegmentationTypeValues.BINARY, segment_descriptions=described,
+            series_instance_uid=uid(one.name, "seg series"), series_number=2,
+            sop_instance_uid=uid(one.name, "seg"), instance_number=1, manufacturer="lungsynth",
+            manufacturer_model_name=str(one.row["model"]), software_versions=__version__,
+            device_serial_number=str(one.row["model_hash"]), content_description="Synthetic mask",
+            omit_empty_frames=False,
+        )  # fmt: skip
+    seg.SyntheticData = "YES"
+    seg.ContentDate, seg.ContentTime = DATE, TIME
+    for name in ("InstanceCreationDate", "SeriesDate"):
+        if name in seg:
+            setattr(seg, name, DATE)
+    for name in ("InstanceCreationTime", "SeriesTime"):
+        if name in seg:
+            setattr(seg, name, TIME)
+    return seg
+
+
+def _code(value: int, name: str) -> Any:
+    import highdicom as hd
+
+    code, scheme, meaning = CODES.get(name.lower(), (f"CLASS{value}", "99LUNGSYNTH", name[:64]))
+    return hd.sr.CodedConcept(value=code, scheme_designator=scheme, meaning=meaning)

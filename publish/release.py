@@ -1,0 +1,152 @@
+"""build -> version -> check -> push: a release, whose number follows from what changed in the data."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lungsynth.errors import ConfigError
+from publish.build import build
+from publish.card import read_human
+from publish.changelog import CHANGELOG_NAME, add_entry
+from publish.check import Checked, check
+from publish.diff import Diff, diff, next_version
+from publish.errata import ERRATA_NAME, read_errata
+from publish.finish import CARD_NAME, finish
+from publish.manifest import MANIFEST_NAME, inside, read_manifest
+from publish.plan import Plan
+from publish.shards import file_sha256, locked, write_atomic
+
+if TYPE_CHECKING:
+    from publish.hub import Hub
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A release that is ready on disk."""
+
+    version: str  # X.Y.Z
+    previous: str | None  # version before
+    changes: Diff | None  # None for a first release
+    checks: tuple[Checked, ...]
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether every check passed."""
+        return not any(one.problems for one in self.checks)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether there is anything to publish."""
+        return self.changes is None or self.changes.bump != "none"
+
+
+def prepare(
+    the_plan: Plan, out: Path, previous: Path | None, *, load: bool = True, quiet: bool = False
+) -> Prepared:
+    """Build a dataset, number it by what changed since the last release, and check it.
+
+    Rows that were withdrawn stay withdrawn, the changelog grows, and what people wrote into the
+    last card is kept unless the new one has words of its own. The same command gives the same files.
+
+    Args:
+        the_plan: What to draw.
+        out: The dataset folder.
+        previous: Folder of the last release; None for the first.
+        load: See `publish.check.check`.
+        quiet: No progress bar.
+
+    Raises:
+        ConfigError: see `build`; or the last release is of another schema.
+        OutputError: the folder cannot be written.
+    """
+    old = read_manifest(previous) if previous is not None else None
+    if previous is not None:
+        _keep_errata(out, previous)
+    build(the_plan, out, quiet=quiet)
+    changes = None
+    if previous is not None and old is not None:
+        with locked(out):
+            changes = _number(out, previous, old.version)
+    version = read_manifest(out).version
+    return Prepared(
+        version, old.version if old else None, changes, tuple(check(out, load=load))
+    )  # fmt: skip
+
+
+def _keep_errata(out: Path, previous: Path) -> None:
+    """Rows withdrawn from the last release are withdrawn from this one."""
+    every = {**read_errata(previous), **read_errata(out)}
+    if every:
+        lines = [json.dumps({"id": k, "reason": v}, ensure_ascii=False) for k, v in every.items()]
+        write_atomic(out / ERRATA_NAME, ("\n".join(lines) + "\n").encode())
+
+
+def _number(out: Path, previous: Path, old_version: str) -> Diff:
+    """Give a built folder its version: first that of the last release, to compare, then its own."""
+    for name, wanted in (
+        (CHANGELOG_NAME, True),
+        (CARD_NAME, not any(text.strip() for text in read_human(out).values())),
+    ):
+        if wanted and (previous / name).is_file():
+            write_atomic(out / name, (previous / name).read_bytes())
+    manifest = replace(read_manifest(out), version=old_version, files=())
+    finish(out, manifest)
+    changes = diff(previous, out)
+    if changes.bump == "none":
+        return changes
+    version = next_version(old_version, changes.bump)
+    text = (out / CHANGELOG_NAME).read_text(encoding="utf-8")
+    write_atomic(out / CHANGELOG_NAME, add_entry(text, version, changes.lines()).encode())
+    finish(out, replace(manifest, version=version))
+    return changes
+
+
+def last_tag(tags: dict[str, str]) -> str | None:
+    """The highest vX.Y.Z of some tags; None without any."""
+    from publish.push import TAG
+
+    named = [tag for tag in tags if TAG.fullmatch(tag)]
+    return max(named, key=lambda tag: tuple(map(int, tag[1:].split("."))), default=None)
+
+
+def fetch_last(hub: Hub, local: Path, into: Path, say: Callable[[str], None]) -> Path | None:
+    """The last tagged release of a repository, as a folder; shards that are here are not fetched.
+
+    Args:
+        hub: The repository, connected.
+        local: A dataset folder whose shards may be the same.
+        into: A folder for it.
+        say: Told what is done.
+
+    Raises:
+        HubError: the Hub cannot be asked.
+        ConfigError: its manifest cannot be understood.
+    """
+    state = hub.state()
+    tag = last_tag(state.tags) if state is not None else None
+    if state is None or tag is None:
+        return None
+    sha = state.tags[tag]
+    there = hub.tree(sha)
+    if MANIFEST_NAME not in there:
+        raise ConfigError(
+            f"{hub.name} at {tag}: no {MANIFEST_NAME}, so the next version cannot be computed. Give "
+            "a folder of it with --previous, or choose another --repo."
+        )
+    say(f"comparing with {tag} ({sha[:8]})")
+    shutil.copy(hub.download(MANIFEST_NAME, sha), into / MANIFEST_NAME)
+    manifest = read_manifest(into)
+    for name in (CARD_NAME, CHANGELOG_NAME, ERRATA_NAME):
+        if name in there:
+            shutil.copy(hub.download(name, sha), into / name)
+    for shard in manifest.shards:
+        path, here = inside(into, shard.name), inside(local, shard.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        same = here.is_file() and file_sha256(here) == shard.sha256
+        path.symlink_to((here if same else hub.download(shard.name, sha)).resolve())
+    return into

@@ -1,0 +1,262 @@
+"""`release.yaml`: every setting of a build, with its type, range and default, checked strictly."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lungsynth.errors import ConfigError, DataError
+from lungsynth.refine import RefineConfig
+
+T = TypeVar("T")
+
+
+def _ranged(default: Any, low: float, high: float) -> Any:
+    """A field whose value lies in [low, high]; `dataclasses.MISSING` makes it required."""
+    return field(default=default, metadata={"low": low, "high": high})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterSettings:
+    """Which rows are good enough. A row that fails is logged with its reasons, not published."""
+
+    apply: bool = True  # False keeps every row and writes the reasons into `qc_flags`
+    min_area: float = _ranged(0.02, 0, 1)  # share of the picture, of every class
+    max_area: float = _ranged(0.4, 0, 1)
+    min_trust: float = _ranged(0.9, 0, 1)  # lowest stability of any class
+    min_contrast: float = _ranged(10.0, 0, 128)  # standard deviation of the picture's grey levels
+    min_pass: float = _ranged(0.5, 0, 1)  # share of rows that must pass, or `check` fails
+    max_ratio: float = _ranged(3.0, 1, 1000)  # larger ÷ smaller area of "left X" and "right X"
+    sides: bool = True  # "left X" must lie right of "right X": the patient's sides
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSettings:
+    """A data set or model the checkpoint was made from; the licence is computed from these."""
+
+    name: str
+    licence: str  # a Hub licence identifier, such as cc-by-4.0, or "unknown"
+    url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardSettings:
+    """What only the maintainer can know."""
+
+    title: str = "Synthetic chest X-rays with masks"
+    repo: str = ""  # ORGANISATION/NAME on the Hub, for the snippets
+    authors: tuple[str, ...] = ()
+    contact: str = ""  # where a picture can be reported, such as an e-mail address or a URL
+    date: str = ""  # of publication, YYYY-MM-DD; a build knows no clock
+    sources: tuple[SourceSettings, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything `publish build` can be told. Paths are relative to the YAML file."""
+
+    n: int = _ranged(0, 1, 10**12)  # rows drawn; those that fail the filter are not published
+    seed: int = _ranged(0, 0, 2**53 - 1)  # decides every prompt and every picture
+    shard_rows: int = _ranged(256, 1, 10**7)  # rows drawn for a Parquet file
+    model: str | None = None  # shipped name or folder; None for the shipped default
+    steps: int = _ranged(20, 1, 1000)  # denoising steps
+    guidance: float = _ranged(1.5, 1, 50)  # classifier-free guidance scale; 1 = off
+    scheduler: str = "default"  # a key of lungsynth.sampling.SCHEDULERS
+    prompts: str | tuple[str, ...] | None = None  # a file, or the prompts; None for the grammar
+    prompt_column: str = "prompt"  # of a prompts file with columns
+    batch_size: int = _ranged(1, 1, 4096)  # pictures drawn together
+    device: str = "auto"  # auto, cpu, cuda …
+    splits: dict[str, float] = field(default_factory=lambda: {"train": 1.0})  # name -> share
+    classes: tuple[str, ...] | None = None  # names kept in the masks; None for all
+    keep_attention: bool = False  # a column with the map of each word
+    keep_probability: bool = True  # a column a class: probability before refinement
+    refine: RefineConfig = field(default_factory=RefineConfig)
+    filter: FilterSettings = field(default_factory=FilterSettings)
+    evaluation: tuple[str, ...] = ()  # JSON files of `lungsynth evaluate masks`
+    memorisation: str | None = None  # JSON file of `lungsynth evaluate neighbours`
+    card: CardSettings = field(default_factory=CardSettings)
+
+
+def read_settings(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Settings of a YAML file and of options, which win.
+
+    Args:
+        path: The YAML file; None for defaults.
+        overrides: Setting -> value; None values are left out.
+
+    Raises:
+        DataError: the file cannot be read.
+        ConfigError: it is not YAML, a key is unknown or doubled, a value has the wrong type or
+            range, or `n` is missing.
+    """
+    values = _load_yaml(path) if path is not None else {}
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    if path is not None:
+        values = _absolute(values, path.parent)
+    where = str(path) if path is not None else "settings"
+    switch, band = given.pop("apply_filter", None), given.pop("ignore_band", None)
+    settings = from_mapping(Settings, {**values, **given}, where)
+    if switch is not None:
+        settings = dataclasses.replace(
+            settings, filter=dataclasses.replace(settings.filter, apply=switch)
+        )
+    if band is not None:
+        refine = dataclasses.replace(settings.refine, ignore_band=band)
+        settings = dataclasses.replace(settings, refine=refine)
+    if settings.n < 1:
+        raise ConfigError(f"{where}: `n` is missing; say how many rows to draw, such as --n 1000.")
+    if settings.filter.min_area > settings.filter.max_area:
+        raise ConfigError(
+            f"{where}: filter.min_area {settings.filter.min_area} is above filter.max_area "
+            f"{settings.filter.max_area}, so no row could pass."
+        )
+    return settings
+
+
+def from_mapping(kind: type[T], values: Any, where: str) -> T:
+    """A dataclass of a JSON or YAML mapping: unknown keys, other types and ranges are refused.
+
+    Raises:
+        ConfigError: naming the key, what was got, and what is expected.
+    """
+    return typing.cast(T, _value(kind, values, where, ""))
+
+
+def _load_yaml(path: Path) -> dict[str, Any]:
+    import yaml  # type: ignore[import-untyped]
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        """Safe, and refuses a key that is written twice."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            seen: set[Any] = set()
+            for key_node, _ in node.value:
+                key = self.construct_object(key_node, deep=True)
+                if key in seen:
+                    raise ConfigError(f"{path}: key {key!r} stands twice. Keep one of them.")
+                seen.add(key)
+            return dict(super().construct_mapping(node, deep))
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as UTF-8 text ({error}).") from error
+    try:
+        loader = Loader(text)
+        try:
+            values = loader.get_single_data()
+        finally:
+            loader.dispose()
+    except (yaml.YAMLError, TypeError) as error:
+        raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())}).") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: a {type(values).__name__}; expected `key: value` lines.")
+    return values
+
+
+def _absolute(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Paths of a YAML file, seen from where the file lies."""
+
+    def place(value: Any) -> Any:
+        return str(folder / value) if isinstance(value, str) else value
+
+    out = dict(values)
+    for key in ("prompts", "memorisation"):
+        if key in out:
+            out[key] = place(out[key])
+    if isinstance(out.get("evaluation"), list):
+        out["evaluation"] = [place(one) for one in out["evaluation"]]
+    model = out.get("model")
+    if isinstance(model, str) and (folder / model).is_dir():
+        out["model"] = str(folder / model)
+    return out
+
+
+def _value(kind: Any, value: Any, where: str, key: str) -> Any:
+    """A value as `kind`, or a ConfigError that names the key."""
+    origin = typing.get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        return _union(kind, value, where, key)
+    if dataclasses.is_dataclass(kind):
+        return _dataclass(kind, value, where, key)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise _wrong(where, key, value, "a list")
+        items = typing.get_args(kind)
+        if items[-1] is not Ellipsis:
+            if len(value) != len(items):
+                raise _wrong(where, key, value, f"a list of {len(items)}")
+            return tuple(_value(k, v, where, f"{key}[{i}]")
+                         for i, (k, v) in enumerate(zip(items, value, strict=True)))  # fmt: skip
+        return tuple(_value(items[0], v, where, f"{key}[{i}]") for i, v in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise _wrong(where, key, value, "a mapping")
+        names, held = typing.get_args(kind)
+        return {_value(names, k, where, key): _value(held, v, where, f"{key}.{k}")
+                for k, v in value.items()}  # fmt: skip
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    plain = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    if kind not in plain:
+        raise ConfigError(f"{where}: {key!r} cannot be set in a file.")
+    if type(value) is not kind:
+        raise _wrong(where, key, value, plain[kind])
+    return value
+
+
+def _union(kind: Any, value: Any, where: str, key: str) -> Any:
+    choices = typing.get_args(kind)
+    if value is None and type(None) in choices:
+        return None
+    choices = tuple(choice for choice in choices if choice is not type(None))
+    listed = [c for c in choices if typing.get_origin(c) is tuple]
+    if isinstance(value, list | tuple) and listed:
+        return _value(listed[0], value, where, key)
+    for choice in choices:
+        if isinstance(choice, type) and type(value) is choice:
+            return value
+    return _value(choices[0], value, where, key)
+
+
+def _dataclass(kind: Any, value: Any, where: str, key: str) -> Any:
+    if dataclasses.is_dataclass(value) and isinstance(value, kind):
+        return value
+    if not isinstance(value, dict):
+        raise _wrong(where, key, value, "`key: value` lines")
+    prefix = f"{key}." if key else ""
+    fields = {one.name: one for one in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
+    for name in value:
+        if name not in fields:
+            raise ConfigError(
+                f"{where}: unknown key {prefix + str(name)!r}; expected one of {', '.join(fields)}."
+            )
+    made = {}
+    for name, one in fields.items():
+        if name not in value:
+            if one.default is one.default_factory is dataclasses.MISSING:
+                raise ConfigError(f"{where}: `{prefix}{name}` is missing.")
+            continue
+        made[name] = _value(hints[name], value[name], where, prefix + name)
+        low, high = one.metadata.get("low"), one.metadata.get("high")
+        if low is not None and not low <= made[name] <= high:
+            raise ConfigError(
+                f"{where}: `{prefix}{name}` is {made[name]}; expected {low:g} to {high:g}."
+            )
+    return kind(**made)
+
+
+def _wrong(where: str, key: str, value: Any, expected: str) -> ConfigError:
+    shown = repr(value)
+    return ConfigError(
+        f"{where}: `{key or 'the file'}` is {shown[:60]}{'…' if len(shown) > 60 else ''} "
+        f"({type(value).__name__}); expected {expected}."
+    )

@@ -1,0 +1,98 @@
+"""`publish release`: build, number, check and push to a local Hub, with the real clients."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from datasets import load_dataset
+from hub.client import pointed_at
+from hub.server import Hub, serve
+from publishing import build_options, contents, run_publish
+
+from publish.manifest import read_manifest
+from publish.release import last_tag
+
+NAME = "lab/films"
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    """An empty Hub; this process is logged in as ann, who may write to lab."""
+    with serve() as running, pointed_at(running, tmp_path / "home"):
+        yield running
+
+
+def options(checkpoint: Path, out: Path, *extra: object) -> list[str]:
+    return ["release", *build_options(checkpoint, out, "--repo", NAME, *extra)[1:]]
+
+
+def test_three_releases_are_numbered_by_what_changed(hub, checkpoint, tmp_path):
+    first, more = tmp_path / "first", tmp_path / "more"
+    quick = ("--json", "--no-load", "--verify", "tree")
+    ran = run_publish(*options(checkpoint, first, "--json", "--no-load"))
+    assert ran.code == 0 and json.loads(ran.out)["status"] == "planned", ran.err
+
+    ran = run_publish(*options(checkpoint, first, "--yes", "--json"))
+    assert ran.code == 0, ran.err
+    told = json.loads(ran.out)
+    assert told["status"] == "published" and told["tag"] == "v1.0.0"
+    rows = load_dataset(NAME, revision="v1.0.0", split="train", cache_dir=str(tmp_path / "c"))
+    assert len(rows) == read_manifest(first).splits["train"]
+
+    before = contents(first)
+    ran = run_publish(*options(checkpoint, first, "--yes", *quick))
+    assert ran.code == 0 and json.loads(ran.out)["status"] == "nothing to do", ran.err
+    assert contents(first) == before
+
+    gone = load_dataset(NAME, split="test", cache_dir=str(tmp_path / "c"))[0]["id"]
+    assert run_publish("erratum", first, "--row", gone, "--reason", "on an arm").code == 0
+    card = (first / "README.md").read_text()
+    mark = "<!-- human:limitations -->\n"
+    (first / "README.md").write_text(card.replace(mark, mark + "Mind the arms.\n"))
+    ran = run_publish(*options(checkpoint, first, "--yes", *quick))
+    assert ran.code == 0 and json.loads(ran.out)["tag"] == "v1.0.1", ran.err
+
+    # a new folder, and more rows: what was withdrawn stays so, what people wrote is kept
+    ran = run_publish(*options(checkpoint, more, "--n", 15, "--yes", *quick))
+    assert ran.code == 0 and json.loads(ran.out)["tag"] == "v1.1.0", ran.err
+    assert read_manifest(more).withdrawn == {gone: "on an arm"} and read_manifest(more).n_rows == 14
+    card = (more / "README.md").read_text()
+    assert "Mind the arms." in card and "on an arm" in card
+    entries = (more / "CHANGELOG.md").read_text()
+    assert [entries.index(f"## {v}") for v in ("1.1.0", "1.0.1", "1.0.0")] == sorted(
+        entries.index(f"## {v}") for v in ("1.1.0", "1.0.1", "1.0.0")
+    )  # fmt: skip
+    assert "3 rows added" in entries and "1 row withdrawn by an erratum" in entries
+    for version, n in (("v1.0.0", 12), ("v1.0.1", 11), ("v1.1.0", 14)):
+        held = load_dataset(NAME, revision=version, streaming=True)
+        assert sum(1 for split in held.values() for _ in split) == n
+
+
+def test_another_tag_than_the_computed_one_is_refused(hub, checkpoint, tmp_path):
+    ran = run_publish(*options(checkpoint, tmp_path / "d", "--tag", "v2.0.0", "--yes", "--no-load"))
+    assert ran.code == 1 and "asks for v1.0.0" in ran.err
+    assert run_publish("push", tmp_path / "d", "--repo", NAME, "--json").code == 0
+
+
+def test_a_failed_check_stops_before_the_push(hub, checkpoint, tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("chest film of Mr Smith\nchest film\n")
+    ran = run_publish("release", "--n", 2, "--steps", 1, "--model", checkpoint, "--no-filter", "--quiet",
+                      "--prompts", file, "--out", tmp_path / "d", "--repo", NAME, "--yes")  # fmt: skip
+    assert ran.code == 8 and "a person's title" in ran.out and "nothing was pushed" in ran.err
+    assert "no such" in run_publish("push", tmp_path / "nothing", "--repo", NAME).err
+
+
+def test_a_dry_run_asks_no_hub(checkpoint, tmp_path):
+    ran = run_publish(*options(checkpoint, tmp_path / "d", "--dry-run", "--json", "--no-load"))
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["status"] == "dry run" and read_manifest(tmp_path / "d").is_complete
+
+
+def test_the_highest_tag_is_the_last():
+    tags = {"v1.9.0": "a", "v1.10.0": "b", "v0.99.99": "c", "v2": "d", "latest": "e"}
+    assert last_tag(tags) == "v1.10.0"
+    assert last_tag({"x": "a"}) is None
