@@ -176,7 +176,7 @@ def certain_labels(
 
 
 def _to_input(images: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(images)).float().div(127.5).sub(1)[:, None]
+    return torch.from_numpy(np.array(images)).float().div(127.5).sub(1)[:, None]
 
 
 @torch.no_grad()

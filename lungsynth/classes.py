@@ -119,5 +119,7 @@ def _read_spec(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise CheckpointError(f"{path}: not JSON ({error}).") from error
     if not isinstance(spec, dict):
-        raise CheckpointError(f"{path}: {type(spec).__name__}; expected an object with `classes`.")
+        raise ConfigError(
+            f"{CLASSES_NAME}: {type(spec).__name__}; expected {{'classes': [{{'id', 'name', 'token'}}]}}."
+        )
     return spec

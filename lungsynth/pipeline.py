@@ -100,8 +100,9 @@ class Synthesizer:
         self._keys = key_weights(self.pipe.unet)
         # (H, W) grey -> its affinities, for the refinements that need them; None without a network
         self.affinity_field: Callable[[UInt8Array], AffinityField] | None = None
-        if (folder / AFFINITY_FOLDER).is_dir():
-            self.set_affinity(load_affinity(folder / AFFINITY_FOLDER))
+        for name in (f"{AFFINITY_FOLDER}-{classes}", AFFINITY_FOLDER):  # one of its own, if there is
+            if self.affinity_field is None and (folder / name).is_dir():
+                self.set_affinity(load_affinity(folder / name))
         self.student: Student | None = None
         if (folder / STUDENT_FOLDER).is_dir():
             self.student = load_student(folder / STUDENT_FOLDER).to(device)
@@ -320,7 +321,7 @@ def _at_threshold(
 
 def finish_mask(
     probability: FloatArray, image: UInt8Array, specs: Sequence[ClassSpec], config: RefineConfig,
-    affinity: AffinityField | None = None,
+    affinity: AffinityField | None = None, *, posterior: FloatArray | None = None,
 ) -> tuple[UInt8Array, UInt8Array, dict[str, Any]]:  # fmt: skip
     """Probability of each class -> coarse mask, refined mask, scores. Needs no model.
 
@@ -330,6 +331,7 @@ def finish_mask(
         specs: The classes, in the order of `probability`.
         config: How the mask is refined.
         affinity: Affinities of the image, for the methods that need them.
+        posterior: Of `refine` with these very arguments, where the caller has it already.
 
     Returns:
         Coarse mask (H, W), refined mask (H, W) and scores. With `config.ignore_band` above 0 the
@@ -342,7 +344,8 @@ def finish_mask(
     if config.gammas is None and any(spec.token is None for spec in specs):
         config = replace(config, gammas=WORD_GAMMAS)
     ids = np.array([0, *(spec.id for spec in specs)], dtype=np.uint8)
-    posterior = refine(probability, image, config, affinity)
+    if posterior is None:
+        posterior = refine(probability, image, config, affinity)
     coarse = ids[probability.argmax(0)]
     refined = ids[posterior.argmax(0)]
     mask = np.zeros_like(refined)
@@ -354,10 +357,13 @@ def finish_mask(
                            weight=probability[1 + index])  # fmt: skip
             region &= (refined == spec.id) | (refined == 0)  # a hole may be another class's place
         mask[region & (mask == 0)] = spec.id
+        stable = quality.stability(posterior[1 + index])
         scores[spec.name] = {
             "area": round(quality.area_share(mask == spec.id), 5),
             "parts": quality.count_parts(mask == spec.id),
-            "stability": round(quality.stability(posterior[1 + index]), 5),
+            "stability": round(stable, 5),
+            # a mask is believed where its border hardly moves with the level, and refining hardly moved it
+            "trust": round(stable * quality.agreement(coarse == spec.id, mask == spec.id), 5),
         }
     if config.ignore_band:
         mask[posterior.max(0) < 0.5 + config.ignore_band] = IGNORE

@@ -21,6 +21,12 @@ def stability(probability: NDArray[np.floating], *, offset: float = 0.15) -> flo
     return float((high & low).sum() / union) if union else 0.0
 
 
+def agreement(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    """Dice of two masks of one class; 1 when both are empty."""
+    total = int(one.sum() + other.sum())
+    return float(2 * (one & other).sum() / total) if total else 1.0
+
+
 def count_parts(mask: NDArray[np.bool_], *, min_share: float = 0.005) -> int:
     """Connected parts of at least `min_share` of the image."""
     from scipy import ndimage

@@ -61,7 +61,7 @@ def student_logits(model: Student, images: NDArray[np.uint8]) -> Tensor:
     """
     height, width = images.shape[1:]
     stride = model.body.stride
-    x = torch.from_numpy(np.ascontiguousarray(images)).float().div(127.5).sub(1)[:, None]
+    x = torch.from_numpy(np.array(images)).float().div(127.5).sub(1)[:, None]
     x = F.pad(x, (0, -width % stride, 0, -height % stride), mode="replicate")
     with torch.inference_mode():
         logits = model(x.to(next(model.parameters()).device)).float()

@@ -10,6 +10,7 @@ from lungsynth import __version__
 from lungsynth.cli.annotate import annotate_command
 from lungsynth.cli.evaluate import evaluate
 from lungsynth.cli.evaluate_masks import draw_command, judge_command, masks_command
+from lungsynth.cli.evaluate_memorisation import memorisation_command
 from lungsynth.cli.evaluate_model import reconstruction_command, sheet_command
 from lungsynth.cli.learn_token import learn_token_command
 from lungsynth.cli.sample import sample, words_command
@@ -43,6 +44,7 @@ evaluate.add_command(sheet_command)
 evaluate.add_command(draw_command)
 evaluate.add_command(masks_command)
 evaluate.add_command(judge_command)
+evaluate.add_command(memorisation_command)
 cli.add_command(evaluate)
 
 

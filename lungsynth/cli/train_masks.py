@@ -72,12 +72,12 @@ def cached(path: Path, key: dict[str, Any], make: Callable[[], dict[str, Any]]) 
     return {**arrays, **about}
 
 
-def install(folder: Path, checkpoint: Path) -> Path:
+def install(folder: Path, checkpoint: Path, name: str) -> Path:
     """Copy a trained part into a checkpoint, in place of an older one."""
     import shutil
 
-    target = checkpoint / folder.name
-    temporary = checkpoint / f".{folder.name}.partial"
+    target = checkpoint / name
+    temporary = checkpoint / f".{name}.partial"
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.copytree(folder, temporary)
     shutil.rmtree(target, ignore_errors=True)
@@ -167,6 +167,7 @@ def train_affinity_command(
     from tqdm import tqdm
 
     from lungsynth.affinity import AFFINITY_FOLDER
+    from lungsynth.classes import classes_path
     from lungsynth.data import read_records
     from lungsynth.framing import whole
     from lungsynth.pipeline import Synthesizer
@@ -213,10 +214,14 @@ def train_affinity_command(
     certain = float((films["labels"] != 255).mean())
     click.echo(f"{len(films['images'])} films, {certain:.1%} of their places certain", err=True)
     model = train_affinity(films["images"], films["labels"], out, options, device=chosen, quiet=quiet)
-    _end(model is not None, out / AFFINITY_FOLDER, checkpoint, do_install=install)
+    second = classes is not None and classes_path(checkpoint, classes).is_file()
+    _end(model is not None, out / AFFINITY_FOLDER, checkpoint, do_install=install,
+         name=f"{AFFINITY_FOLDER}-{classes}" if second else None)  # fmt: skip
 
 
-def _end(done: bool, folder: Path, checkpoint: Path, *, do_install: bool) -> None:
+def _end(
+    done: bool, folder: Path, checkpoint: Path, *, do_install: bool, name: str | None = None
+) -> None:
     click.echo(f"{folder}: {'complete' if done else 'stopped, run the same command to resume'}", err=True)
     if done and do_install:
-        click.echo(f"{install(folder, checkpoint)}: installed", err=True)
+        click.echo(f"{install(folder, checkpoint, name or folder.name)}: installed", err=True)

@@ -222,6 +222,8 @@ class Oracle:
         }
 
     class_probability = Synthesizer.class_probability
+    _with_student = Synthesizer._with_student
+    student = None
 
 
 def _inside(image: np.ndarray) -> np.ndarray:

@@ -20,8 +20,8 @@ from lungsynth.walk import AffinityField, half_disc, random_walk
 
 METHODS = ("none", "crf", "affinity", "sequential", "cross", "cross-product", "cross-mutual")
 GOLDEN = {  # mean IoU of the two ellipses
-    "none": 0.8796, "crf": 0.9694, "affinity": 0.9559, "sequential": 0.9722, "cross": 0.9548,
-    "cross-product": 0.9695, "cross-mutual": 0.9781,
+    "none": 0.8796, "crf": 0.9150, "affinity": 0.9559, "sequential": 0.9642, "cross": 0.9194,
+    "cross-product": 0.9380, "cross-mutual": 0.9677,
 }  # fmt: skip
 
 

@@ -95,7 +95,7 @@ def test_the_finished_mask_has_the_classes_ids_and_scores() -> None:
     coarse, mask, scores = finish_mask(one_hot(ids, 3), np.zeros((60, 80), np.uint8), specs, PLAIN)
     assert np.array_equal(coarse, np.array([0, 7, 200], np.uint8)[ids])
     assert np.array_equal(mask, coarse)
-    assert scores["left"] == {"area": round(1000 / 4800, 5), "parts": 1, "stability": 1.0}
+    assert scores["left"] == {"area": round(1000 / 4800, 5), "parts": 1, "stability": 1.0, "trust": 1.0}
     assert list(scores) == ["left", "right"]
 
 
@@ -126,7 +126,7 @@ def test_an_empty_class_is_scored_as_empty() -> None:
     _, mask, scores = finish_mask(
         p, np.zeros((20, 20), np.uint8), [ClassSpec(1, "x", word="x")], PLAIN
     )
-    assert not mask.any() and scores["x"] == {"area": 0.0, "parts": 0, "stability": 0.0}
+    assert not mask.any() and scores["x"] == {"area": 0.0, "parts": 0, "stability": 0.0, "trust": 0.0}
 
 
 def test_a_broken_probability_is_refused() -> None:
