@@ -15,7 +15,7 @@ base=$runs/arms/$name
 mkdir -p "$base"
 [ -d "$base/checkpoint" ] || {
   cp -r lungsynth/checkpoints/mini "$base/checkpoint"
-  rm -rf "$base"/checkpoint/{student,affinity,tokens,classes*.json}
+  rm -rf "$base"/checkpoint/{student,affinity*,tokens,classes*.json}
 }
 data=(); for source in $unlabelled; do data+=(--data "$source"); done
 id=0

@@ -21,5 +21,5 @@ def need(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingDependencyError(
-            f"{module.split('.')[0]} is not installed; run: pip install 'lungsynth[publish]'"
+            f"{module.split('.')[0]} is not installed; run: pip install -r requirements.txt"
         ) from error
