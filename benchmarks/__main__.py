@@ -1,4 +1,4 @@
-"""`python -m benchmarks latency | capture | refine`."""
+"""`python -m benchmarks latency | capture | refine | compare`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from benchmarks.compare import compare_command
 from benchmarks.refine import refine_command
 
 PROMPTS = (
@@ -120,6 +121,7 @@ def capture(model: str | None, n: int, steps: int, batch_size: int) -> None:
 
 
 main.add_command(refine_command)
+main.add_command(compare_command)
 
 if __name__ == "__main__":
     main()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -142,6 +142,49 @@ def check_config(config: RefineConfig) -> None:
         if not fine:
             raise ConfigError(f"{name}={value}: expected {expected}.")
     check_crf(config.crf)
+
+
+def with_values(config: RefineConfig, texts: Sequence[str]) -> RefineConfig:
+    """A configuration with parameters given as text: `beta=16`, `crf.theta_beta=8`, `clean_up=false`.
+
+    Args:
+        config: What is not named keeps its value.
+        texts: `NAME=VALUE`; lists as `gammas=0.3,0.5,0.7`.
+
+    Raises:
+        ConfigError: no such parameter, or a value of another kind or out of range.
+    """
+    for text in texts:
+        name, equals, value = text.partition("=")
+        owner, dot, inner = name.partition(".")
+        target: Any = getattr(config, owner, None) if dot else config
+        known = {f.name: f for f in fields(target)} if is_dataclass(target) else {}
+        key = inner if dot else owner
+        if not equals or key not in known or is_dataclass(getattr(target, key)):
+            names = [f.name for f in fields(config) if f.name != "crf"]
+            names += [f"crf.{f.name}" for f in fields(config.crf)]
+            raise ConfigError(
+                f"{text!r}: expected NAME=VALUE with one of {', '.join(names)}."
+            )
+        changed = replace(target, **{key: _parsed(text, value, getattr(target, key))})
+        config = replace(config, **{owner: changed}) if dot else changed
+    check_config(config)
+    return config
+
+
+def _parsed(text: str, value: str, now: Any) -> Any:
+    """A value of the kind the parameter has now; None is a tuple of numbers that is not set."""
+    try:
+        if isinstance(now, bool):
+            return {"true": True, "false": False}[value.lower()]
+        if now is None or isinstance(now, tuple):
+            return tuple(float(part) for part in value.split(","))
+        return type(now)(value)
+    except (ValueError, KeyError) as error:
+        kind = "true or false" if isinstance(now, bool) else (
+            "numbers with commas" if now is None or isinstance(now, tuple) else type(now).__name__
+        )
+        raise ConfigError(f"{text!r}: {value!r} is no {kind}.") from error
 
 
 def check_affinity(config: RefineConfig, affinity: object | None) -> None:

@@ -47,6 +47,8 @@ def _truth_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--model", default=None, metavar="NAME|DIR", help="Checkpoint.  [default: the shipped one]")
 @click.option("--methods", default="all", show_default=True, metavar="all|NAME,NAME",
               help="Refinements; the first is what the others are compared with.")
+@click.option("--set", "refine_values", multiple=True, metavar="NAME=VALUE",
+              help="A parameter of the refinement, such as beta=16; repeat for several.")
 @click.option("--rivals", default="mean-mask,otsu,ellipses", show_default=True,
               metavar="all|none|NAME,NAME", help="Also unet, daam, self4, ovam.")
 @click.option("--rival-split", default="train", show_default=True, metavar="NAME",

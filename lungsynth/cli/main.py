@@ -9,6 +9,7 @@ import click
 from lungsynth import __version__
 from lungsynth.cli.annotate import annotate_command
 from lungsynth.cli.evaluate import evaluate
+from lungsynth.cli.evaluate_downstream import downstream_command
 from lungsynth.cli.evaluate_masks import draw_command, judge_command, masks_command
 from lungsynth.cli.evaluate_memorisation import memorisation_command
 from lungsynth.cli.evaluate_model import reconstruction_command, sheet_command
@@ -45,6 +46,7 @@ evaluate.add_command(draw_command)
 evaluate.add_command(masks_command)
 evaluate.add_command(judge_command)
 evaluate.add_command(memorisation_command)
+evaluate.add_command(downstream_command)
 cli.add_command(evaluate)
 
 

@@ -30,6 +30,9 @@ import click
 @click.option("--lora", default=None, metavar="DIR|FILE|HUB_ID", help="LoRA weights to add.")
 @click.option("--refine", "method", default="crf", show_default=True, metavar="NAME",
               help="How the coarse mask is refined: none, crf, affinity, sequential, cross …")
+@click.option("--set", "refine_values", multiple=True, metavar="NAME=VALUE",
+              help="A parameter of the refinement, such as beta=16, crf.theta_beta=8, ignore_band=0.1 "
+                   "or clean_up=false; repeat for several.")
 @click.option("--classes", default=None, metavar="NAME",
               help="Convention of the masks.  [default: the checkpoint's first]")
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True,
@@ -40,8 +43,8 @@ import click
 def sample(
     prompts: tuple[str, ...], out: Path, seed: int, n: int, steps: int, guidance: float,
     height: int | None, width: int | None, scheduler: str, words: tuple[str, ...], model: str | None,
-    lora: str | None, method: str, classes: str | None, batch_size: int, threads: int | None,
-    device: str, quiet: bool,
+    lora: str | None, method: str, refine_values: tuple[str, ...], classes: str | None,
+    batch_size: int, threads: int | None, device: str, quiet: bool,
 ) -> None:  # fmt: skip
     """Draw X-rays from prompts, with attention maps and masks.
 
@@ -57,12 +60,13 @@ def sample(
 
     from lungsynth.output import check_writable, write_result
     from lungsynth.pipeline import Synthesizer
-    from lungsynth.refine import RefineConfig
+    from lungsynth.refine import RefineConfig, with_values
     from lungsynth.sampling import SampleOptions
 
     if threads:
         torch.set_num_threads(threads)
     check_writable(out)
+    refine_config = with_values(RefineConfig(method=method), refine_values)
     synthesizer = Synthesizer(model, lora=lora, device=device, classes=classes)
     options = SampleOptions(steps=steps, guidance=guidance, height=height, width=width,
                             scheduler=scheduler)  # fmt: skip
@@ -77,7 +81,7 @@ def sample(
             if report.dropped:
                 click.echo(f"beyond the model's token limit, not read: {report.dropped!r}", err=True)
     results = synthesizer.generate(
-        texts, seeds, options=options, refine_config=RefineConfig(method=method),
+        texts, seeds, options=options, refine_config=refine_config,
         words=words or None, batch_size=batch_size,
     )  # fmt: skip
     for index, result in enumerate(tqdm(results, total=len(texts), unit="image", disable=quiet)):

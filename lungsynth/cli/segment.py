@@ -26,6 +26,9 @@ if TYPE_CHECKING:
               help="Text the films are read with.  [default: the one the tokens were learnt with]")
 @click.option("--refine", "method", default=None, metavar="NAME",
               help="How the mask is refined: none, crf, affinity …  [default: as `sample`]")
+@click.option("--set", "refine_values", multiple=True, metavar="NAME=VALUE",
+              help="A parameter of the refinement, such as beta=16, crf.theta_beta=8, ignore_band=0.1 "
+                   "or clean_up=false; repeat for several.")
 @click.option("--noise", "n_noise", type=click.IntRange(min=1, max=64), default=1, show_default=True,
               help="Noise draws averaged; more are steadier and slower.")
 @click.option("--seed", type=click.IntRange(min=0, max=2**63 - 65), default=0, show_default=True,
@@ -40,8 +43,8 @@ if TYPE_CHECKING:
 @click.option("--quiet", is_flag=True, help="No progress bar, no warnings, no last line.")
 def segment_command(
     images: tuple[str, ...], out: Path, model: str | None, classes: str | None,
-    prompt: str | None, method: str | None,
-    n_noise: int, seed: int, probability: bool, overwrite: bool,
+    prompt: str | None, method: str | None, refine_values: tuple[str, ...], n_noise: int, seed: int,
+    probability: bool, overwrite: bool,
     batch_size: int, threads: int | None, device: str, quiet: bool,
 ) -> None:  # fmt: skip
     """Outline the organs on your own real X-rays, of any size.
@@ -63,7 +66,7 @@ def segment_command(
     from lungsynth.films import find_films, folder_names, pixels_sha256, read_film
     from lungsynth.output import check_writable, write_files
     from lungsynth.pipeline import Synthesizer
-    from lungsynth.refine import RefineConfig
+    from lungsynth.refine import RefineConfig, with_values
     from lungsynth.segment import (
         file_names,
         segment_files,
@@ -76,7 +79,9 @@ def segment_command(
         torch.set_num_threads(threads)
     paths = find_films(images, exclude=[out])
     check_writable(out)
-    config = RefineConfig() if method is None else RefineConfig(method=method)
+    config = with_values(
+        RefineConfig() if method is None else RefineConfig(method=method), refine_values
+    )
     synthesizer = Synthesizer(model, device=device, classes=classes)
     options: dict[str, Any] = {"prompt": prompt, "seed": seed, "n_noise": n_noise, "config": config}
     settings = segment_settings(synthesizer, **options)

@@ -23,7 +23,7 @@ from lungsynth.evaluation.masks_report import draw_plot, draw_sheet, summarise, 
 from lungsynth.evaluation.rivals import RivalContext, make_rivals, parse_rivals
 from lungsynth.output import check_writable
 from lungsynth.pipeline import Synthesizer
-from lungsynth.refine import REFINEMENTS, RefineConfig
+from lungsynth.refine import REFINEMENTS, RefineConfig, with_values
 from lungsynth.segment import class_prompt
 
 N_TRAIN = 400
@@ -47,6 +47,7 @@ class MasksOptions:
     counted: str = ""  # names of classes that count together; "" = those of `class_ids`, else all
     classes: str | None = None  # convention of the checkpoint's masks
     student_weight: float | None = None
+    refine_values: Sequence[str] = ()  # see `lungsynth.refine.with_values`
     ignore: Sequence[int] = (127,)
     convention: str = ""
     limit: int | None = None
@@ -107,7 +108,7 @@ def run_masks(options: MasksOptions) -> str:
     synthesizer = Synthesizer(options.model, classes=options.classes)
     check_tokens(synthesizer)
     counted = counted_classes(synthesizer.classes, truth, split_names(options.counted))
-    pixels, config = side_of(synthesizer), RefineConfig()
+    pixels, config = side_of(synthesizer), with_values(RefineConfig(), options.refine_values)
     if options.student_weight is not None:
         config = replace(config, student_weight=options.student_weight)
     context = RivalContext(

@@ -28,7 +28,8 @@ def test_student_then_affinity_then_every_refinement(
     run_cli: Cli, own: Path, parquet: Path, tmp_path: Path
 ) -> None:
     ran = run_cli("train", "student", "--checkpoint", own, "--out", tmp_path / "s", "--data", parquet,
-                  "--annotated", f"{parquet}@2", "--install", *STEPS, "--steps", 60, "--lr", 5e-3)  # fmt: skip
+                  "--annotated", f"{parquet}@2", "--install", *STEPS, "--steps", 60,
+                  "--lr", 5e-3)  # fmt: skip
     assert ran.code == 0, ran.err
     assert "2 films with expert masks, 3 labelled by the chain" in ran.err
     about = json.loads((own / "student" / "student.json").read_text())

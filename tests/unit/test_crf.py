@@ -76,7 +76,8 @@ def test_the_smoothness_kernel_removes_specks() -> None:
     p[:, 20, 20] = 0.3, 0.7
     image = np.full((40, 40), 100, np.uint8)
     assert dense_crf(p, image, CrfConfig(n_iters=0)).argmax(0).sum() == 1
-    assert dense_crf(p, image, CrfConfig(w_appearance=0, w_smoothness=3, theta_gamma=0.05)).argmax(0).sum() == 0
+    smooth = CrfConfig(w_appearance=0, w_smoothness=3, theta_gamma=0.05)
+    assert dense_crf(p, image, smooth).argmax(0).sum() == 0
 
 
 def test_certain_probabilities_do_not_break_it() -> None:

@@ -25,6 +25,7 @@ from lungsynth.refine import (
     refine,
     refine_many,
     refinement,
+    with_values,
 )
 
 PLAIN = RefineConfig(method="none")
@@ -302,3 +303,23 @@ def test_the_benchmark_measures(tmp_path: Path) -> None:
     assert row["nodes"] == "16x16" and row["walk_difference"] < 1e-5
     assert set(row["methods_s"]) == set(REFINEMENTS)
     assert min(row["crf_ratio"], row["masks_per_s_1"], row["two_over_one"], row["walk_speedup"]) > 0
+
+
+def test_parameters_are_given_by_name() -> None:
+    got = with_values(RefineConfig(), ["beta=16", "crf.theta_beta=8", "clean_up=false",
+                                       "gammas=0.3,0.5", "n_steps=12", "method=none"])  # fmt: skip
+    assert (got.beta, got.crf.theta_beta, got.clean_up, got.gammas, got.n_steps, got.method) == (
+        16.0, 8.0, False, (0.3, 0.5), 12, "none",
+    )  # fmt: skip
+    assert got.crf.theta_alpha == RefineConfig().crf.theta_alpha
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("beta", "NAME=VALUE"), ("gamma=3", "one of"), ("crf=3", "one of"), ("crf.beta=3", "one of"),
+     ("beta=much", "no float"), ("clean_up=perhaps", "true or false"), ("n_steps=2.5", "no int"),
+     ("gammas=a", "numbers"), ("beta=-1", "above 0"), ("method=best", "unknown")],
+)  # fmt: skip
+def test_parameters_that_do_not_fit_are_refused(text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        with_values(RefineConfig(), [text])
