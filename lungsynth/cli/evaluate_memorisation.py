@@ -8,26 +8,75 @@ import click
 
 
 @click.command("memorisation")
-@click.option("--data", "sources", metavar="SOURCE", multiple=True, required=True,
-              help="Real films: every one the model was trained on, and others; repeat for several.")
-@click.option("--synthetic", type=click.Path(path_type=Path), required=True, metavar="DIR|PARQUET",
-              help="What is to be released: folder with records, or Parquet.")
+@click.option(
+    "--data",
+    "sources",
+    metavar="SOURCE",
+    multiple=True,
+    required=True,
+    help="Real films: every one the model was trained on, and others; repeat for several.",
+)
+@click.option(
+    "--synthetic",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR|PARQUET",
+    help="What is to be released: folder with records, or Parquet.",
+)
 @click.option("--image-column", default="image", show_default=True, metavar="NAME")
-@click.option("--train-split", default="train", show_default=True, metavar="NAME",
-              help="Films the model was trained on.")
-@click.option("--calibration-split", default="val", show_default=True, metavar="NAME",
-              help="Unseen films that set the threshold.")
-@click.option("--test-split", default="test", show_default=True, metavar="NAME",
-              help="Unseen films that say how good the threshold is.")
-@click.option("--planted", "n_planted", type=click.IntRange(min=1), default=800, show_default=True,
-              metavar="N", help="Copies planted: half set the threshold, half are stated.")
-@click.option("--encoder", "encoder_folder", type=click.Path(path_type=Path), default=None,
-              metavar="DIR", help="Encoder of `train encoder`.  [default: the shipped one]")
-@click.option("--limit", type=click.IntRange(min=2), default=None, metavar="N",
-              help="At most N synthetic pictures and N films of each unseen split.")
+@click.option(
+    "--train-split",
+    default="train",
+    show_default=True,
+    metavar="NAME",
+    help="Films the model was trained on.",
+)
+@click.option(
+    "--calibration-split",
+    default="val",
+    show_default=True,
+    metavar="NAME",
+    help="Unseen films that set the threshold.",
+)
+@click.option(
+    "--test-split",
+    default="test",
+    show_default=True,
+    metavar="NAME",
+    help="Unseen films that say how good the threshold is.",
+)
+@click.option(
+    "--planted",
+    "n_planted",
+    type=click.IntRange(min=1),
+    default=800,
+    show_default=True,
+    metavar="N",
+    help="Copies planted: half set the threshold, half are stated.",
+)
+@click.option(
+    "--encoder",
+    "encoder_folder",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="DIR",
+    help="Encoder of `train encoder`.  [default: the shipped one]",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=2),
+    default=None,
+    metavar="N",
+    help="At most N synthetic pictures and N films of each unseen split.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, metavar="DIR",
-              help="Writes memorisation.json and closest.png.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    metavar="DIR",
+    help="Writes memorisation.json and closest.png.",
+)
 @click.option("--gate", is_flag=True, help="Exit code 1 where the gate is not passed.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 @click.pass_context
@@ -53,7 +102,9 @@ def memorisation_command(
 
     check_writable(out)
     encoder = load_encoder(encoder_folder or DEFAULT_FOLDER)
-    drawn = read_samples(synthetic, image_column=image_column, limit=limit, seed=seed)
+    inside = synthetic / "data"  # of a published folder, which also holds a preview
+    place = inside if any(inside.glob("*.parquet")) else synthetic
+    drawn = read_samples(place, image_column=image_column, limit=limit, seed=seed)
     train, calibration, test = (
         read_films(
             sources, split=split, image_column=image_column, seed=seed, quiet=quiet,

@@ -14,6 +14,7 @@ from lungsynth.cli.evaluate_masks import draw_command, judge_command, masks_comm
 from lungsynth.cli.evaluate_memorisation import memorisation_command
 from lungsynth.cli.evaluate_model import reconstruction_command, sheet_command
 from lungsynth.cli.learn_token import learn_token_command
+from lungsynth.cli.report import report_command
 from lungsynth.cli.sample import sample, words_command
 from lungsynth.cli.segment import segment_command
 from lungsynth.cli.tools import doctor_command, pack_command
@@ -48,6 +49,7 @@ evaluate.add_command(judge_command)
 evaluate.add_command(memorisation_command)
 evaluate.add_command(downstream_command)
 cli.add_command(evaluate)
+cli.add_command(report_command)
 
 
 def main() -> None:

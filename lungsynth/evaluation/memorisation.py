@@ -8,6 +8,7 @@ copies planted on purpose. The threshold is set on one half of both and stated o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,9 @@ def duplicates(found: Found, names: Sequence[str], threshold: float) -> list[dic
     return [{"pictures": [names[a], names[b]], "score": round(s, 6)} for (a, b), s in ranked]
 
 
-def encoder_distances(encoder: Encoder, train: ImageSet, queries: Sequence[ImageSet]) -> list[Array]:
+def encoder_distances(
+    encoder: Encoder, train: ImageSet, queries: Sequence[ImageSet]
+) -> list[Array]:
     """Distance of features to the nearest training film: one (N,) a set of queries."""
     from sklearn.neighbors import NearestNeighbors
 
@@ -176,12 +179,15 @@ def _parts(found: Found, sizes: Sequence[int]) -> list[Found]:
     ends = np.cumsum([0, *sizes])
     return [
         Found(found.score[a:b], found.ssim[a:b], found.index[a:b])
-        for a, b in zip(ends[:-1], ends[1:], strict=True)
+        for a, b in pairwise(ends.tolist())
     ]
 
 
 def _caught(
-    above: NDArray[np.bool_], hit: NDArray[np.bool_], kinds: Sequence[str], stated: NDArray[np.bool_]
+    above: NDArray[np.bool_],
+    hit: NDArray[np.bool_],
+    kinds: Sequence[str],
+    stated: NDArray[np.bool_],
 ) -> dict[str, Any]:
     """Share of planted copies at or above the threshold, in all and by kind."""
     kind = np.array(kinds)

@@ -13,7 +13,7 @@ from evaluation_films import image_set, random_encoder
 from tiny import png
 
 from lungsynth.errors import DataError, ShapeError
-from lungsynth.evaluation import copies
+from lungsynth.evaluation import alignment, copies
 from lungsynth.evaluation.alignment import details, view_map, warp
 from lungsynth.evaluation.common import ImageSet
 from lungsynth.evaluation.copies import Finder, views
@@ -30,10 +30,13 @@ COPY, TWINS = 5, (2, 9)
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_candidates() -> Iterator[None]:
-    """A small training set needs few candidates."""
+    """A small training set needs few candidates, and sharp shapes few steps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(copies, "N_COARSE", 4)
         patch.setattr(copies, "N_FINE", 1)
+        for pixels in alignment.STEPS:
+            patch.setitem(alignment.STEPS, pixels, 6)
+            patch.setitem(alignment.RATES, pixels, 2 * alignment.RATES[pixels])
         yield
 
 
@@ -44,7 +47,12 @@ def report() -> dict[str, Any]:
     drawn.images[COPY] = KINDS["combined"](train.images[17], np.random.default_rng(0))
     drawn.images[TWINS[1]] = KINDS["re-exposed"](drawn.images[TWINS[0]], np.random.default_rng(0))
     return evaluate_memorisation(
-        drawn, train, image_set(20, seed=100), image_set(20, seed=200), random_encoder(), n_planted=16
+        drawn,
+        train,
+        image_set(20, seed=100),
+        image_set(20, seed=200),
+        random_encoder(),
+        n_planted=16,
     )[0]
 
 
@@ -107,7 +115,9 @@ def test_a_warp_is_undone_by_the_search() -> None:
 def test_exposure_and_black_margins_leave_no_detail() -> None:
     film = image_set(1).images[0]
     film[:40] = 0
-    plain, dark = (details(f[None], 128)[0, 0].numpy() for f in (film, (film * 0.6).astype(np.uint8)))
+    plain, dark = (
+        details(f[None], 128)[0, 0].numpy() for f in (film, (film * 0.6).astype(np.uint8))
+    )
     assert np.abs(plain[:6]).max() == 0
     assert np.corrcoef(plain.ravel(), dark.ravel())[0, 1] > 0.97
 
@@ -144,8 +154,12 @@ def test_what_cannot_be_calibrated_is_refused() -> None:
 
 
 def test_the_command_writes_the_report_and_the_gate_fails(tmp_path: Path, run_cli: Any) -> None:
-    films = write(tmp_path / "films.parquet", image_set(84), ["train"] * 44 + ["val"] * 20 + ["test"] * 20)
-    drawn = write(tmp_path / "drawn.parquet", image_set(2, seed=10))
+    films = write(
+        tmp_path / "films.parquet", image_set(84), ["train"] * 44 + ["val"] * 20 + ["test"] * 20
+    )
+    drawn = tmp_path / "dataset"  # as published
+    (drawn / "data").mkdir(parents=True)
+    write(drawn / "data" / "train-00000-of-00001.parquet", image_set(2, seed=10))
     out = tmp_path / "out"
     ran = run_cli("evaluate", "memorisation", "--data", films, "--synthetic", drawn, "--out", out,
                   "--planted", 16, "--gate", "--quiet")  # fmt: skip

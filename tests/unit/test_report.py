@@ -1,0 +1,161 @@
+"""One page of every figure: nothing is lost, nothing is invented, nothing from a file is markup."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lungsynth.errors import DataError, OutputError
+from lungsynth.report import gather, to_html, write_page
+from lungsynth.report_sections import table
+
+
+def told(value: float) -> dict[str, float]:
+    return {"value": value, "low": value - 0.01, "high": value + 0.02}
+
+
+MEASURES = {"encoder": {
+    "synthetic": {"median": 2.5, "min": 1.1}, "real_test": {"median": 2.0, "min": 1.0},
+    "below_percentile_of_test": {"0.1": {"share": told(0.02)}},
+}}  # fmt: skip
+STAGE = {"iou": told(0.81), "dice": told(0.893), "hd95_percent": told(4.5),
+         "mean_distance_percent": told(1.25)}  # fmt: skip
+PRESET = {"steps": 40, "batch": 8, "pixels": 64}
+ARM = {"model": "unet", "arm": "real", "n_real": 5, "synthetic": "", "filter": "none",
+       "augmentation": "standard", "test": "elsewhere"}  # fmt: skip
+COUNT = {**told(0.5), "count": 4, "n": 8}
+REPORTS: dict[str, Any] = {
+    "masks.json": {
+        "n": 9, "n_patients": 7, "convention": ["v7: with heart"], "swapped": 1, "source": "films.parquet",
+        "split": "test", "seed": 3,
+        "stages": {"cross": {"rival": False, "regions": {"all": STAGE}},
+                   "otsu": {"rival": True, "regions": {"all": STAGE}}},
+    },
+    "fidelity.json": {"groups": {"adults": {"n": 30, **{
+        k: {"synthetic": told(12.97), f: told(6.76)}
+        for k, f in (("frechet", "floor"), ("kernel", "floor"), ("ms_ssim", "real"))
+    }}}},
+    "obedience.json": {"seed": 0, "tasks": {"age group": {
+        "synthetic": {"n": 20, "balanced_accuracy": told(0.91)},
+        "real": {"balanced_accuracy": told(0.95)}, "balanced_accuracy_points": told(-4.0),
+    }}},
+    "neighbours.json": {"n": {"synthetic": 5, "train": 40, "test": 12}, "seed": 0, "measures": MEASURES},
+    "memorisation.json": {
+        "passed": True, "copies": [], "duplicates": [], "n": {"synthetic": 5}, "threshold": 0.857,
+        "caught": {**COUNT, "kinds": {"flipped": COUNT}}, "false_alarms": COUNT, "seed": 0,
+        "histogram": {"synthetic": [1, 2, 0], "planted": [0, 0, 3]}, "measures": MEASURES,
+        "sources": ["a.parquet", "b.parquet"], "synthetic": "drawn",
+    },
+    "downstream.json": {
+        "arms": [{**ARM, **STAGE}, {**ARM, "arm": "synthetic", "n_real": 0, "synthetic": "set", **STAGE}],
+        "comparisons": [], "preset": PRESET, "real": {"n": 67}, "seeds": 2, "synthetic": [{}],
+        "conventions": ["v7"], "notes": [], "arguments": ["--n", "5"],
+    },
+    "judge.json": {"judge_on_real_test_films": {"n": 8, **STAGE},
+                   "agreement_with_the_judge": {"n": 9, **STAGE}, "sources": ["a.parquet"],
+                   "synthetic": "drawn", "steps": 1500},
+    "reconstruction.json": {"n": 225, "psnr": 36.34, "pca_psnr": 34.79, "gain": 1.55, "gain_low": 1.45,
+                            "gain_high": 1.66, "worst": 29.71},
+}  # fmt: skip
+
+
+def write(folder: Path, name: str, report: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(json.dumps(report))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, report in REPORTS.items():
+        write(tmp_path / "runs" / name.removesuffix(".json"), name, report)
+    return tmp_path / "runs"
+
+
+def test_every_kind_has_its_section_figures_command_and_plot(folder: Path) -> None:
+    sections, left_out = gather(folder)
+    assert left_out == [] and {Path(s.place).name for s in sections} == set(REPORTS)
+    by_name = {Path(s.place).name: s for s in sections}
+    for name, words in {
+        "masks.json": "| rival: otsu | 0.810 [0.800, 0.830] | 0.893 [0.883, 0.913] |",
+        "fidelity.json": "| adults | 30 | frechet | 12.970 [12.960, 12.990] | 6.760 [6.750, 6.780] |",
+        "obedience.json": "| age group | 20 | 91.0 [90.0, 93.0] | 95.0 [94.0, 97.0] | -4.0",
+        "neighbours.json": "| encoder | 2.5 | 2 | 1.1 | 1 | 2.00 [1.00, 4.00] |",
+        "memorisation.json": "Gate passed: 0 copies of training films among 5 pictures",
+        "downstream.json": "| synthetic | 0 | 0.893 [0.883, 0.913] |",
+        "judge.json": "| generated masks, agreement with the judge | 9 | 0.893",
+        "reconstruction.json": "| 225 | 36.34 | 34.79 | 1.55 [1.45, 1.66] | 29.71 |",
+    }.items():
+        assert words in by_name[name].text, name
+        assert by_name[name].command.startswith("python -m lungsynth evaluate "), name
+    assert by_name["masks.json"].command == (
+        "python -m lungsynth evaluate masks --data films.parquet --split test --convention v7 --seed 3 "
+        "--out OUT/masks"
+    )
+    plotted = {name for name, s in by_name.items() if s.plot is not None}
+    assert plotted == {"masks.json", "fidelity.json", "obedience.json", "memorisation.json",
+                       "downstream.json"}  # fmt: skip
+    assert all(s.plot.startswith(b"\x89PNG") for s in sections if s.plot is not None)
+
+
+def test_the_page_needs_no_other_file_and_the_markdown_has_its_plots(
+    folder: Path, run_cli: Any
+) -> None:
+    ran = run_cli("report", folder)
+    assert ran.code == 0 and ran.out.strip().endswith("report.html"), ran.err
+    page = (folder / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 5
+    assert not re.search(r'(?:src|href)="(?!data:|#)', page)
+    assert "<td>0.893 [0.883, 0.913]</td>" in page
+    text = (folder / "report.md").read_text()
+    pictures = re.findall(r"\]\((report/[^)]+)\)", text)
+    assert len(pictures) == 5 and all((folder / p).is_file() for p in pictures)
+    again = run_cli("report", folder)
+    assert again.out == ran.out and (folder / "report.html").read_text() == page
+
+
+def test_what_a_file_says_is_not_markup(folder: Path) -> None:
+    evil = {**REPORTS["masks.json"], "source": "<script>|x"}
+    evil["stages"] = {"<b>a|b": REPORTS["masks.json"]["stages"]["cross"]}
+    write(folder / "masks", "masks.json", evil)
+    page = to_html(*gather(folder))
+    assert "<script>" not in page and "<b>a" not in page
+    assert "<td>&lt;b&gt;a|b</td>" in page  # and stays in one cell
+
+
+def test_other_versions_are_named_and_left_out(folder: Path, run_cli: Any) -> None:
+    write(
+        folder / "old",
+        "masks.json",
+        {"stages": {"coarse": {"iou": 0.8}}, "source": "x", "split": "t"},
+    )
+    (folder / "old" / "fidelity.json").write_text("{")
+    write(folder / "downstream" / "cells", "masks.json", {})  # nothing to be told
+    ran = run_cli("report", folder, "--out", folder.parent / "page")
+    assert ran.code == 0 and "old/masks.json: not a result of this version (KeyError" in ran.err
+    assert "old/fidelity.json: not a result" in ran.err and "cells" not in ran.err
+    assert "## Left out" in (folder.parent / "page" / "report.md").read_text()
+
+
+def test_a_folder_without_figures_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no figures here\. Expected one of downstream\.json"):
+        gather(tmp_path)
+    with pytest.raises(DataError, match="no such folder"):
+        gather(tmp_path / "nowhere")
+
+
+def test_a_place_that_cannot_be_written_is_told(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"cannot be written .* Choose another --out"):
+        write_page(folder, tmp_path / "file")
+
+
+def test_tables_keep_their_columns() -> None:
+    assert table(["a", "b"], [["x|y", 1]]).splitlines() == [
+        "| a | b |",
+        "| --- | --- |",
+        "| x\\|y | 1 |",
+    ]
