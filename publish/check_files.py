@@ -197,7 +197,7 @@ def _personal(text: str, where: str) -> Iterator[str]:
 
 
 def memorisation_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
-    """Pictures that lie nearer to a training film than 99.9 % of real films do; a gate.
+    """Copies of training films, or, without a calibrated threshold, what lies nearer than real films; a gate.
 
     A listed picture must be looked at, and be withdrawn (`publish erratum`) or measured anew.
     """
@@ -205,9 +205,12 @@ def memorisation_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
     if not path.is_file():
         return
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    for picture in report["closer_than_test_0.1"]:
+    calibrated = "copies" in report  # `evaluate memorisation` says what a copy is; `neighbours` only hints
+    for picture in report["copies" if calibrated else "closer_than_test_0.1"]:
         if Path(picture).stem not in manifest.withdrawn and picture not in manifest.withdrawn:
             yield (
+                f"{MEMORISATION_NAME}: {picture} is a copy of a training film. Withdraw the row"
+                if calibrated else
                 f"{MEMORISATION_NAME}: {picture} lies nearer to a training film than 99.9 % of real "
                 "films. Look at it, and withdraw the row if it is a copy"
             )

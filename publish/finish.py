@@ -132,7 +132,7 @@ def write_reports(out: Path, reports: Mapping[str, dict[str, Any]]) -> None:
 
 
 def memorisation_report(path: Path) -> dict[str, Any]:
-    """A result of `lungsynth evaluate neighbours`, without the names of training films.
+    """A result of `lungsynth evaluate memorisation` or `neighbours`, without names of training films.
 
     Raises:
         DataError: it cannot be read.
@@ -140,7 +140,10 @@ def memorisation_report(path: Path) -> dict[str, Any]:
     """
     report = _read_json(path)
     try:
-        return {
+        gate: dict[str, Any] = {k: report[k] for k in ("threshold", "caught", "false_alarms") if k in report}
+        if "copies" in report:  # of `evaluate memorisation`, which says what a copy is
+            gate |= {"copies": sorted(map(str, report["copies"]))}
+        return gate | {
             "n": report["n"], "measures": report["measures"],
             "closer_than_test_0.1": sorted(map(str, report["closer_than_test_0.1"])),
             "pictures": [
