@@ -197,7 +197,7 @@ def _personal(text: str, where: str) -> Iterator[str]:
 
 
 def memorisation_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
-    """Copies of training films, or, without a calibrated threshold, what lies nearer than real films; a gate.
+    """Copies of training films, or, without a threshold for them, what lies nearer than real films; a gate.
 
     A listed picture must be looked at, and be withdrawn (`publish erratum`) or measured anew.
     """

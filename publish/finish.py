@@ -140,7 +140,8 @@ def memorisation_report(path: Path) -> dict[str, Any]:
     """
     report = _read_json(path)
     try:
-        gate: dict[str, Any] = {k: report[k] for k in ("threshold", "caught", "false_alarms") if k in report}
+        kept = ("threshold", "caught", "false_alarms")
+        gate: dict[str, Any] = {k: report[k] for k in kept if k in report}
         if "copies" in report:  # of `evaluate memorisation`, which says what a copy is
             gate |= {"copies": sorted(map(str, report["copies"]))}
         return gate | {
