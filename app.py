@@ -17,8 +17,9 @@ def main(model: str | None, host: str | None, port: int | None) -> None:
     """Serve the page. Synthetic X-rays; research only; not for diagnosis."""
     if model:
         os.environ["LUNGSYNTH_MODEL"] = model
-    from space.ui import build_demo, launch
+    from space.ui import build_demo, launch, warm_up
 
+    warm_up()
     launch(build_demo(), server_name=host, server_port=port)
 
 

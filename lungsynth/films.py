@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from lungsynth.data import UInt8Array, decode_grey
+from lungsynth.decoding import UInt8Array, decode_grey
 from lungsynth.dicom import is_dicom, read_dicom
 from lungsynth.errors import DataError
 

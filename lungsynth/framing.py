@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from lungsynth.data import UInt8Array
+from lungsynth.decoding import UInt8Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,19 +5,18 @@ Nothing here logs or keeps a prompt.
 
 from __future__ import annotations
 
-import io
 import os
 import queue
 import threading
-import zipfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lungsynth.errors import ConfigError, LungSynthError, PromptError
-from lungsynth.images import OKABE_ITO, colour_heat, overlay, png_bytes, slug
+from lungsynth.errors import ConfigError, LungSynthError, PromptError, WordError
+from space.study import Study, Tuning, make_study
 
 if TYPE_CHECKING:
     from lungsynth.pipeline import Result, Synthesizer
@@ -25,17 +24,22 @@ if TYPE_CHECKING:
 MODEL_VARIABLE = "LUNGSYNTH_MODEL"
 MAX_STEPS = 100
 MAX_GUIDANCE = 20.0
+MAX_PICTURES = 4
+MAX_WORDS = 16
+"""Words of a prompt that get a map; a prompt has more only when it is a paragraph."""
 MAX_SEED = 2**53 - 1
 """The largest number a browser keeps exactly."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelState:
-    """Whether the checkpoint is there."""
+    """Whether the checkpoint is there, and what it can do."""
 
     name: str  # public name: a shipped name, a folder's last part, or a Hub id
     weights: str  # hash of the weights; "" when unknown
     problem: str  # why it cannot be used; "" when it can
+    methods: tuple[str, ...] = ()  # refinements it can do
+    conventions: tuple[tuple[str, str], ...] = ()  # title, name for `synthesizer`; its own first
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +58,10 @@ class Progress:
 
     step: int  # 1 … steps
     steps: int
-
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """A class in the refined mask."""
-
-    name: str
-    colour: tuple[int, int, int]  # RGB, 0-255
-    area: float  # share of the picture, [0, 1]
-    coarse_area: float  # the same before refinement
-    n_parts: int  # connected parts
-    stability: float  # [0, 1], 1 = a sure border
+    picture: int  # 1 … pictures
+    pictures: int
+    seconds_left: float | None  # estimate for all pictures; None before there is one
+    preview: Any = None  # (H, W) uint8, the predicted picture so far; None in most steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +69,12 @@ class Drawing:
     """What one prompt and seed gave."""
 
     words: WordCheck
-    seed: int
-    image: bytes  # PNG, (H, W) grey
-    maps: tuple[tuple[str, bytes], ...]  # caption, PNG (H, W, 3): the map over the picture
-    coarse: bytes  # PNG (H, W, 3): the mask before refinement over the picture
-    refined: bytes  # PNG (H, W, 3): the mask over the picture
-    regions: tuple[Region, ...]
-    archive: bytes  # ZIP of every file of the result
-    archive_name: str
+    picture: int  # 1 … pictures
+    study: Study
 
 
 _lock = threading.Lock()
-_loaded: dict[str, Synthesizer] = {}
+_loaded: dict[tuple[str, str], Synthesizer] = {}
 
 
 def model_name() -> str | None:
@@ -92,20 +82,25 @@ def model_name() -> str | None:
     return os.environ.get(MODEL_VARIABLE) or None
 
 
-def synthesizer() -> Synthesizer:
+def synthesizer(convention: str = "") -> Synthesizer:
     """The checkpoint, loaded when first asked for.
+
+    Args:
+        convention: Of the masks; "" for the checkpoint's own.
 
     Raises:
         CheckpointError, ConfigError: it cannot be loaded; the next call tries again.
     """
-    from lungsynth.pipeline import Synthesizer
-
     name = model_name()
     with _lock:
-        if (name or "") not in _loaded:
-            _loaded.clear()
-            _loaded[name or ""] = Synthesizer(name)
-        return _loaded[name or ""]
+        from lungsynth.pipeline import Synthesizer
+
+        key = (name or "", convention)
+        if key not in _loaded:
+            for other in [one for one in _loaded if one[0] != key[0]]:
+                del _loaded[other]
+            _loaded[key] = Synthesizer(name, classes=convention or None)
+        return _loaded[key]
 
 
 def public_name(name: str | None) -> str:
@@ -119,12 +114,42 @@ def public_name(name: str | None) -> str:
 
 
 def model_state() -> ModelState:
-    """Load the checkpoint, if it is not loaded yet, and say whether it can be used."""
+    """Load the checkpoint, if it is not loaded yet, and say what it can do."""
     name = public_name(model_name())
     try:
-        return ModelState(name, synthesizer().model_hash, "")
+        from lungsynth.refine import NEEDS_AFFINITY, REFINEMENTS
+
+        model = synthesizer()
+        has_field = model.affinity_field is not None
+        methods = [one for one in REFINEMENTS if has_field or one not in NEEDS_AFFINITY]
+        return ModelState(name, model.model_hash, "", tuple(methods), _conventions())
     except LungSynthError as error:
         return ModelState(name, "", str(error))
+
+
+def _conventions() -> tuple[tuple[str, str], ...]:
+    """Title and name of the mask conventions there are, the checkpoint's own first as ""."""
+    from lungsynth.checkpoint import resolve
+    from lungsynth.classes import conventions, load_classes
+
+    folder = Path(resolve(model_name()))
+    found = []
+    for name in sorted(conventions(folder)) if folder.is_dir() else []:
+        title = load_classes(folder, name or None)[0].convention or name or "the checkpoint's own"
+        found.append((title, name))
+    return tuple(found)
+
+
+def model_card() -> str:
+    """The checkpoint's card, Markdown without its front matter; "" when there is none."""
+    from lungsynth.checkpoint import resolve
+
+    try:
+        card = Path(resolve(model_name())) / "README.md"
+        text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    except (LungSynthError, OSError):
+        return ""
+    return text.split("---\n", 2)[2].strip() if text.startswith("---\n") else text.strip()
 
 
 def check_words(prompt: str) -> WordCheck:
@@ -152,56 +177,117 @@ def check_words(prompt: str) -> WordCheck:
     return WordCheck(report.known, report.unknown, report.dropped, "")
 
 
-def check_numbers(seed: Any, steps: Any, guidance: Any) -> tuple[int, int, float]:
-    """The three numbers of a drawing, checked.
+def words_to_map(model: Synthesizer, prompt: str) -> list[str]:
+    """Every word of a prompt, in its order, after the phrases worth a map ("right lung").
+
+    Words beyond the token limit are left out.
+
+    Raises:
+        PromptError: the prompt cannot be drawn.
+    """
+    from lungsynth.prompts import default_words, word_tokens
+    from lungsynth.vocabulary import split_words
+
+    report, _ = model.check(prompt)
+    phrases = [one for one in default_words(report.text, model.vocabulary) if " " in one]
+    words = []
+    for word in dict.fromkeys([*phrases, *split_words(report.text)]):
+        try:
+            word_tokens(report.text, word, model.pipe.tokenizer)
+        except WordError:
+            continue  # beyond the limit, or part of a longer word ("19a")
+        words.append(word)
+    return words[:MAX_WORDS]
+
+
+def check_numbers(seed: Any, steps: Any, guidance: Any, n: Any = 1) -> tuple[int, int, float, int]:
+    """The numbers of a drawing, checked.
 
     Args:
         seed: A whole number from 0 to `MAX_SEED`.
         steps: A whole number from 1 to `MAX_STEPS`.
         guidance: From 1 to `MAX_GUIDANCE`.
+        n: Pictures, 1 to `MAX_PICTURES`.
 
     Raises:
         ConfigError: one of them is missing or out of range.
     """
     asked = (("seed", seed, 0, MAX_SEED), ("steps", steps, 1, MAX_STEPS),
-             ("guidance", guidance, 1, MAX_GUIDANCE))  # fmt: skip
+             ("guidance", guidance, 1, MAX_GUIDANCE), ("pictures", n, 1, MAX_PICTURES))  # fmt: skip
     for name, value, low, high in asked:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         whole = name == "guidance" or (is_number and value == value and value % 1 == 0)
         if not is_number or not whole or not low <= value <= high:
             kind = "a number" if name == "guidance" else "a whole number"
-            raise ConfigError(f"`{name}` is {value!r}; expected {kind} from {low} to {high:g}.")
-    return int(seed), int(steps), float(guidance)
+            shown = repr(value)[:40]
+            raise ConfigError(f"`{name}` is {shown}; expected {kind} from {low} to {high:g}.")
+    return int(seed), int(steps), float(guidance), int(n)
 
 
-def draw(prompt: str, seed: int, steps: int, guidance: float) -> Iterator[Progress | Drawing]:
-    """Draw a prompt: a `Progress` after every step, and the `Drawing` last.
+def draw(
+    prompt: str, seed: int, steps: int, guidance: float, n: int = 1, *, tuning: Tuning | None = None,
+    convention: str = "", previews: bool = True,
+) -> Iterator[Progress | Drawing]:  # fmt: skip
+    """Draw a prompt: a `Progress` after every step, and a `Drawing` for each picture.
 
-    Closing the iterator stops the drawing after its current step.
+    Pictures are drawn one by one, so that each is the picture its own seed draws alone. Closing the
+    iterator stops the drawing after its current step.
 
     Args:
         prompt: What the X-ray should show.
-        seed: The same seed draws the same picture.
+        seed: The same seed draws the same picture; further pictures take the next numbers.
         steps: Denoising steps.
         guidance: How strictly the prompt is followed; 1 = off.
+        n: Pictures.
+        tuning: How masks are refined; None for the defaults.
+        convention: Of the masks; see `ModelState`.
+        previews: Decode the predicted picture every few steps.
 
     Raises:
         LungSynthError: the prompt or a number cannot be used, or there is no checkpoint.
     """
+    seed, steps, guidance, n = check_numbers(seed, steps, guidance, n)
+    if not isinstance(prompt, str):
+        raise PromptError("The prompt is not a text. Describe the film in a sentence.")
+    model = synthesizer(convention)
+    words = words_to_map(model, prompt)
+    begun = time.monotonic()
+    for picture in range(1, n + 1):
+        result = None
+        for event in _draw_one(model, prompt, seed + picture - 1, steps, guidance, words, previews):
+            if not isinstance(event, tuple):
+                result = event
+                continue
+            step, preview = event
+            done = (picture - 1) * steps + step
+            left = (time.monotonic() - begun) / done * (n * steps - done)
+            yield Progress(step, steps, picture, n, left if done > 1 else None, preview)
+        assert result is not None
+        report = result.prompt
+        check = WordCheck(report.known, report.unknown, report.dropped, "")
+        yield Drawing(check, picture, make_study(model, result, tuning or Tuning()))
+
+
+def _draw_one(
+    model: Synthesizer, prompt: str, seed: int, steps: int, guidance: float, words: list[str],
+    previews: bool,
+) -> Iterator[tuple[int, Any] | Result]:  # fmt: skip
+    """(step, preview or None) for every step, and the result last."""
     from lungsynth.sampling import SampleOptions
+    from space.preview import Previewer
 
-    seed, steps, guidance = check_numbers(seed, steps, guidance)
-    model = synthesizer()
-    events: queue.SimpleQueue[Progress | None] = queue.SimpleQueue()
+    events: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
     stop = threading.Event()
+    previewer = Previewer(model, steps) if previews else None
 
-    def on_step(step: int, of: int, _: Any) -> bool:
-        events.put(Progress(step, of))
+    def on_step(step: int, of: int, latents: Any) -> bool:
+        events.put((step, previewer(step, latents) if previewer else None))
         return not stop.is_set()
 
     def work() -> Result:
         options = SampleOptions(steps=steps, guidance=guidance)
-        return next(iter(model.generate([prompt], [seed], options=options, on_step=on_step)))
+        drawn = model.generate([prompt], [seed], options=options, words=words, on_step=on_step)
+        return next(iter(drawn))
 
     with ThreadPoolExecutor(1, thread_name_prefix="draw") as pool:
         future = pool.submit(work)
@@ -211,55 +297,4 @@ def draw(prompt: str, seed: int, steps: int, guidance: float) -> Iterator[Progre
                 yield event
         finally:
             stop.set()
-        result = future.result()
-    yield describe(result, class_ids(result))
-
-
-def class_ids(result: Result) -> dict[int, str]:
-    """Mask value -> class name, ascending."""
-    classes = {int(i): str(name) for i, name in result.record["classes"].items()}
-    return dict(sorted(classes.items()))
-
-
-def describe(result: Result, classes: dict[int, str]) -> Drawing:
-    """A result as pictures, numbers and files for the page.
-
-    Args:
-        result: What was drawn.
-        classes: Mask value -> name.
-    """
-    report = result.prompt
-    regions = tuple(
-        Region(
-            name, OKABE_ITO[(i - 1) % len(OKABE_ITO)], float((result.mask == i).mean()),
-            float((result.coarse == i).mean()), int(result.record["scores"][name]["parts"]),
-            float(result.record["scores"][name]["stability"]),
-        )
-        for i, name in classes.items()
-    )  # fmt: skip
-    return Drawing(
-        words=WordCheck(report.known, report.unknown, report.dropped, ""),
-        seed=result.seed,
-        image=png_bytes(result.image),
-        maps=tuple(
-            (word, png_bytes(colour_heat(heat, result.image))) for word, heat in result.maps.items()
-        ),
-        coarse=png_bytes(overlay(result.image, result.coarse)),
-        refined=png_bytes(overlay(result.image, result.mask)),
-        regions=regions,
-        archive=archive(result),
-        archive_name=f"lungsynth-{slug(report.text)}-seed{result.seed}.zip",
-    )
-
-
-def archive(result: Result) -> bytes:
-    """A ZIP of every file of a result; the same result gives the same bytes."""
-    from lungsynth.output import result_files
-
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, data in result_files(result).items():
-            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            entry.external_attr = 0o644 << 16
-            file.writestr(entry, data, zipfile.ZIP_DEFLATED)
-    return buffer.getvalue()
+        yield future.result()

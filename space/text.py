@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Mapping, Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
 from lungsynth import RESEARCH_NOTICE, __version__
-from space.actions import Drawing, ModelState, Region, WordCheck
+
+if TYPE_CHECKING:
+    from space.actions import ModelState, Progress, WordCheck
+    from space.gallery import Shown
+    from space.study import Region, Study
+    from space.upload import Reading
 
 TITLE = "lungsynth"
 SUBTITLE = (
@@ -29,29 +36,51 @@ EMPTY_WORDS = "Words the model knows, and words it has never seen, are listed he
 SEED_INFO = "Same seed, same picture"
 STEPS_INFO = "More is slower"
 GUIDANCE_INFO = "How strictly the prompt is followed; 1 = off"
-MAPS_INFO = (
-    "Where each word of the prompt, and each learnt class, acted in the picture. "
-    "Bright yellow is most, no colour is least; every map has its own scale."
+PICTURES_INFO = "Each with the next seed"
+WORDS_INFO = (
+    "One word: purple, orange, yellow show where it acted more than in the middling pixel of its map, up "
+    "to its maximum. Several: one colour each."
 )
 MASK_INFO = (
     "“Left” and “right” are the patient’s: the right lung is on the left of the picture. Stability "
-    "is 1 when the border stays where it is as the threshold moves."
+    "is 1 when the border stays where it is as the threshold moves; trust is that, times how little "
+    "refinement had to change. Hatched grey is left undecided by the ignore band."
+)
+NO_NETWORK = (
+    "This checkpoint has no affinity network, so there is no walk, and the two fusions "
+    "(sequential and cross) cannot be compared."
+)
+UPLOAD_NOTICE = (
+    "**Only de-identified pictures, please.** The file is read in memory, deleted at once, and neither "
+    "stored nor logged; of a DICOM file only the pixels and how to show them are read, never the "
+    "patient’s tags. Text burned into the pixels stays visible to you. "
+    "PNG, JPEG, TIFF, BMP or DICOM, at most 50 MB. The mask is machine-made: research only, not for "
+    "diagnosis."
 )
 EMPTY_RESULT = "Nothing drawn yet."
 NOT_DRAWN = "Not drawn: the message says why."
+STOPPED = "Stopped. What was drawn before stays."
 BLAND_ERROR = "Something went wrong on our side, and the picture was not drawn. Please try again."
 
 
 def model_line(state: ModelState) -> str:
     """Version and checkpoint, or why there is none; HTML."""
     version = f"lungsynth {escape(__version__)}"
+    links = (
+        ' · <a href="?view=api">API</a> · <a href="gradio_api/openapi.json">OpenAPI</a>'
+        ' · <a href="https://www.apache.org/licenses/LICENSE-2.0">Apache-2.0</a>'
+    )
     if state.problem:
         return (
             f'<p class="ls-problem" role="alert"><strong>The model could not be loaded.</strong> '
-            f"{escape(state.problem)}</p><p>{version}</p>"
+            f"{escape(state.problem)} Pictures drawn beforehand are under Gallery.</p>"
+            f'<p class="ls-links">{version}{links}</p>'
         )
     weights = f", weights <code>{escape(state.weights)}</code>" if state.weights else ""
-    return f"<p>{version} · model <code>{escape(state.name)}</code>{weights}</p>"
+    return (
+        f'<p class="ls-links">{version} · model <code>{escape(state.name)}</code>{weights}'
+        f"{links}</p>"
+    )
 
 
 def word_report(words: WordCheck) -> str:
@@ -77,11 +106,16 @@ def _chips(kind: str, mark: str, title: str, words: Sequence[str]) -> str:
     return f'<p>{title}:</p><ul class="ls-chips" aria-label="{title}">{items}</ul>'
 
 
-def progress(step: int, steps: int) -> str:
-    """How far a drawing is; HTML."""
+def progress(now: Progress) -> str:
+    """How far a drawing is, and for how long still; HTML."""
+    which = f"Picture {now.picture} of {now.pictures}, step" if now.pictures > 1 else "Step"
+    left = (
+        f", about {max(1, round(now.seconds_left))} s left" if now.seconds_left is not None else ""
+    )
+    done, total = (now.picture - 1) * now.steps + now.step, now.pictures * now.steps
     return (
-        f'<div class="ls-progress" role="status"><label for="ls-bar">Step {step} of {steps}</label>'
-        f'<progress id="ls-bar" value="{step}" max="{steps}"></progress></div>'
+        f'<div class="ls-progress" role="status"><label for="ls-bar">{which} {now.step} of '
+        f'{now.steps}{left}</label><progress id="ls-bar" value="{done}" max="{total}"></progress></div>'
     )
 
 
@@ -90,43 +124,159 @@ def status(message: str) -> str:
     return f'<div class="ls-progress" role="status">{escape(message)}</div>'
 
 
-def region_table(regions: Sequence[Region]) -> str:
-    """Legend and numbers of the classes; HTML."""
+def region_table(regions: Sequence[Region], *, coarse: bool = True) -> str:
+    """Legend and numbers of the classes; HTML.
+
+    Args:
+        regions: One a row.
+        coarse: With the area before refinement.
+    """
     rows = "".join(
         f'<tr><th scope="row"><span class="ls-swatch" style="background:rgb{r.colour}"></span>'
-        f"{escape(r.name)}</th><td>{r.coarse_area:.1%}</td><td>{r.area:.1%}</td><td>{r.n_parts}</td>"
-        f"<td>{r.stability:.2f}</td></tr>"
+        f"{escape(r.name)}</th>{f'<td>{r.coarse_area:.1%}</td>' if coarse else ''}"
+        f"<td>{r.area:.1%}</td><td>{r.n_parts}</td><td>{r.stability:.2f}</td><td>{r.trust:.2f}</td></tr>"
         for r in regions
     )
+    heads = ["Class", *(["Coarse area"] if coarse else []), "Area", "Parts", "Stability", "Trust"]
+    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     return (
-        '<div class="ls-scroll"><table class="ls-table"><thead><tr><th scope="col">Class</th>'
-        '<th scope="col">Coarse area</th><th scope="col">Refined area</th>'
-        '<th scope="col">Parts</th><th scope="col">Stability</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
+        '<div class="ls-scroll" tabindex="0" role="region" aria-label="Numbers of the classes">'
+        f'<table class="ls-table"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
     )
 
 
-def summary(drawing: Drawing) -> str:
-    """The masks in one or two plain sentences."""
-    found = [r for r in drawing.regions if r.n_parts or r.area > 0]
+def summary(regions: Sequence[Region], *, ignored: float = 0.0) -> str:
+    """The mask in one or two plain sentences."""
+    found = [r for r in regions if r.n_parts or r.area > 0]
     if not found:
         return "No class was found in the picture; the mask is empty."
     told = [
         f"{r.name} covers {r.area:.0%} of the picture in {r.n_parts} "
-        f"{'part' if r.n_parts == 1 else 'parts'} (stability {r.stability:.2f})"
+        f"{'part' if r.n_parts == 1 else 'parts'} (stability {r.stability:.2f}, trust {r.trust:.2f})"
         for r in found
     ]
     text = "; ".join(told) + "."
-    missing = [r.name for r in drawing.regions if r not in found]
+    missing = [r.name for r in regions if r not in found]
     if missing:
         text += f" Not found: {', '.join(missing)}."
+    if ignored:
+        text += f" {ignored:.1%} of the picture is left undecided."
     return text[:1].upper() + text[1:]
 
 
-def alt_texts(drawing: Drawing, prompt: str) -> tuple[str, str, str]:
-    """What the X-ray, the coarse and the refined mask show, for those who do not see them."""
-    image = f"Synthetic chest X-ray drawn from “{' '.join(prompt.split())}”, seed {drawing.seed}."
-    coarse = "; ".join(f"{r.name} {r.coarse_area:.0%}" for r in drawing.regions)
-    return image, f"The X-ray with the coarse mask: {coarse}.", (
-        f"The X-ray with the refined mask: {summary(drawing)}"
+def alt_text(study: Study) -> str:
+    """What the X-ray shows, for those who do not see it."""
+    said = summary(study.made.regions) if study.made else ""
+    return f"Synthetic chest X-ray drawn from “{study.prompt}”, seed {study.seed}. {said}".strip()
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG as an address that holds it."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def strip(pictures: Sequence[tuple[str, bytes]], *, about: str = "") -> str:
+    """Pictures in a row, each with its title; HTML.
+
+    Args:
+        pictures: Title and PNG.
+        about: Said of each in its alternative text.
+    """
+    figures = "".join(
+        f'<figure><img src="{data_uri(png)}" alt="{escape(f"{title}. {about}".strip())}">'
+        f"<figcaption>{escape(title)}</figcaption></figure>"
+        for title, png in pictures
+    )
+    return f'<div class="ls-strip">{figures}</div>'
+
+
+def fusions(gamma: float, method: str) -> str:
+    """What the two pictures of the slider are; HTML."""
+    return (
+        "<p>Left of the handle <code>sequential</code>: the affinity walk, then the CRF. Right "
+        f"<code>cross</code>: of the CRF’s candidates, γ = {gamma:g}, which agrees best with the walk. "
+        f"The final mask above is made by <code>{escape(method)}</code>; change it under “Change how the "
+        "mask is made”.</p>"
+    )
+
+
+def legend(colours: Mapping[str, tuple[int, int, int]]) -> str:
+    """Which colour is which word; HTML."""
+    items = "".join(
+        f'<span><span class="ls-swatch" style="background:rgb{colour}"></span>{escape(word)}</span>'
+        for word, colour in colours.items()
+    )
+    return f'<p class="ls-legend">{items}</p>'
+
+
+def film(reading: Reading) -> str:
+    """A visitor's film with its mask, numbers, warnings and a download; HTML, nothing on disk."""
+    notes = "".join(
+        f'<p class="ls-problem">Warning: {escape(one)}.</p>' for one in reading.warnings
+    )
+    said = summary(reading.regions)
+    packed = base64.b64encode(reading.archive).decode()
+    mask = data_uri(reading.mask)
+    return (
+        f'<div class="ls-film">{notes}<figure><img src="{data_uri(reading.overlay)}" '
+        f'alt="Your picture with the mask over it. {escape(said)}"></figure>'
+        f"{region_table(reading.regions, coarse=False)}<p>{escape(said)}</p>"
+        f"<p>{reading.width} × {reading.height} pixels. "
+        f'<a download="lungsynth-film.zip" href="data:application/zip;base64,{packed}">'
+        f'Save mask, overlay and record (ZIP)</a> · <a download="mask.png" href="{mask}">'
+        "Save mask.png alone</a></p><p><strong>Machine-made mask of your picture. Research only. Not for "
+        "diagnosis.</strong></p></div>"
+    )
+
+
+def cases(shown: Sequence[Shown], links: Sequence[str], weights: str) -> str:
+    """The gallery; HTML.
+
+    Args:
+        shown: Its pictures.
+        links: An address that draws each again.
+        weights: Hash of the checkpoint in use, "" when there is none.
+    """
+    if not shown:
+        return (
+            "<h2>Drawn beforehand</h2><p>No gallery was built. <code>python -m space.gallery</code> "
+            "draws it.</p>"
+        )
+    parts = []
+    for one, address in zip(shown, links, strict=True):
+        again = f'<a href="{escape(address)}">Draw it again</a>'
+        if weights and weights != one.weights:
+            again += " (drawn with other weights than those in use, so it will differ)"
+        parts.append(
+            f'<section class="ls-case"><h3>{escape(one.prompt)}, seed {one.seed}</h3>'
+            f"{strip(one.pictures, about='Synthetic, ' + one.prompt)}<p>{escape(one.summary)} {again}</p>"
+            "</section>"
+        )
+    head = f"<h2>Drawn beforehand</h2><p>By this very program. {RESEARCH_NOTICE}</p>"
+    return head + "".join(parts)
+
+
+def difference(one: Study, two: Study) -> str:
+    """What two drawings share and where their masks differ, in a sentence each; HTML."""
+    assert one.made is not None and two.made is not None
+    lines = []
+    for a, b in zip(one.made.regions, two.made.regions, strict=False):
+        lines.append(f"{a.name}: {a.area:.1%} and {b.area:.1%} of the picture")
+    if one.image.shape == two.image.shape:
+        change = abs(one.image.astype(float) - two.image.astype(float)).mean()
+        lines.append(f"grey values differ by {change:.1f} of 255 on average")
+    return f"<p>{escape('; '.join(lines))}.</p>"
+
+
+def history(entries: Sequence[object]) -> str:
+    """Links to what this browser drew before; HTML."""
+    items = "".join(
+        f'<li><a href="{escape(str(one["link"]))}">{escape(str(one["prompt"]))}, seed '
+        f"{escape(str(one['seed']))}</a></li>"
+        for one in entries or []
+        if isinstance(one, dict) and str(one.get("link", "")).startswith(("http://", "https://"))
+        and {"prompt", "seed"} <= one.keys()
     )  # fmt: skip
+    if not items:
+        return "<p>What you draw is listed here, and only in this browser.</p>"
+    return f'<p>Drawn here before; kept in this browser only.</p><ul class="ls-links">{items}</ul>'

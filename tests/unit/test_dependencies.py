@@ -60,8 +60,9 @@ def test_the_search_finds_what_it_looks_for() -> None:
 
 def test_errors_and_data_stand_at_the_bottom() -> None:
     assert not any(n.startswith("lungsynth") for n in imported(ROOT / "lungsynth" / "errors.py"))
-    ours = {n for n in imported(ROOT / "lungsynth" / "data.py") if n.startswith("lungsynth")}
-    assert {n.split(".")[1] for n in ours} == {"errors"}
+    for name, below in (("decoding", {"errors"}), ("data", {"errors", "decoding"})):
+        ours = {n for n in imported(ROOT / "lungsynth" / f"{name}.py") if n.startswith("lungsynth")}
+        assert {n.split(".")[1] for n in ours} == below
 
 
 @pytest.mark.parametrize("modules", [

@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lungsynth.errors import CheckpointError, ConfigError, LungSynthError, PromptError
-from space import actions, text
+from lungsynth.errors import CheckpointError, ConfigError, PromptError
+from lungsynth.walk import AffinityField, half_disc
+from space import actions, preview, study, text
+
+PROMPT = "Chest X-ray with pneumonia, zebra"
 
 
 @pytest.fixture(autouse=True)
@@ -27,53 +30,203 @@ def pixels(data: bytes) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def drawing(checkpoint: Path) -> actions.Drawing:
+def events(checkpoint: Path) -> list:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(actions.MODEL_VARIABLE, str(checkpoint))
-        *steps, last = actions.draw("Chest X-ray with pneumonia, zebra", 3, 2, 3.0)
-    assert steps == [actions.Progress(1, 2), actions.Progress(2, 2)]
-    assert isinstance(last, actions.Drawing)
-    return last
+        return list(actions.draw(PROMPT, 3, 4, 3.0, 2))
 
 
-def test_a_drawing_has_every_picture_at_the_same_size(drawing):
-    assert pixels(drawing.image).shape == (64, 64)
-    for data in (drawing.coarse, drawing.refined, *(data for _, data in drawing.maps)):
-        assert pixels(data).shape == (64, 64, 3)
-    assert [word for word, _ in drawing.maps][:2] == ["chest", "pneumonia"]
+@pytest.fixture
+def drawn(events: list) -> study.Study:
+    """The first picture with the mask as it was first made."""
+    study.make(events[4].study, study.Tuning())
+    return events[4].study
 
 
-def test_areas_are_those_of_the_mask_in_the_archive(drawing):
-    with zipfile.ZipFile(io.BytesIO(drawing.archive)) as file:
-        mask = pixels(file.read("mask.png"))
-        record = json.loads(file.read("record.json"))
-        assert {"image.png", "mask.png", "map_chest.png", "record.json"} <= set(file.namelist())
-    assert [r.name for r in drawing.regions] == ["left lung", "right lung"]
-    for value, region in enumerate(drawing.regions, 1):
-        assert region.area == pytest.approx((mask == value).mean())
+@pytest.fixture
+def with_field(drawn: study.Study):
+    """The same with an affinity field."""
+    offsets = half_disc(3)
+    values = np.random.default_rng(0).uniform(0.5, 1, (len(offsets), 16, 16)).astype(np.float32)
+    drawn.field = AffinityField(values, offsets, 16, 16)
+    drawn.cache.clear()
+    yield drawn
+    drawn.field = None
+    drawn.cache.clear()
+
+
+def test_every_step_is_told_and_every_picture_comes(events):
+    kinds = [type(event).__name__ for event in events]
+    assert kinds == (["Progress"] * 4 + ["Drawing"]) * 2
+    assert [(e.step, e.steps, e.picture, e.pictures) for e in events[5:7]] == [
+        (1, 4, 2, 2),
+        (2, 4, 2, 2),
+    ]
+    assert events[0].seconds_left is None and events[1].seconds_left > 0
+    assert [events[4].study.seed, events[9].study.seed] == [3, 4]
+
+
+def test_previews_are_pictures_on_the_way(events):
+    previews = [event.preview for event in events[:4]]
+    assert previews[0] is None and previews[1].shape == (64, 64) and previews[3] is None
+    assert previews[1].dtype == np.uint8
+
+
+def test_the_predicted_picture_is_what_the_scheduler_predicts():
+    import torch
+
+    scheduler = actions.synthesizer().pipe.scheduler
+    scheduler.set_timesteps(5)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 4, 8, 8, generator=generator)
+    for index, t in enumerate(scheduler.timesteps[:-1]):
+        out = scheduler.step(torch.randn(x.shape, generator=generator), t, x)
+        found = preview.predicted_x0(scheduler, index, x, out.prev_sample)
+        assert torch.allclose(found, out.pred_original_sample, atol=1e-3)
+        x = out.prev_sample
+    assert preview.predicted_x0(object(), 0, x, x) is None
+
+
+def test_each_picture_is_the_one_its_seed_draws_alone(events):
+    *_, alone = actions.draw(PROMPT, 4, 4, 3.0, previews=False)
+    assert study.archive(alone.study) == study.archive(events[9].study)
+    assert not np.array_equal(alone.study.image, events[4].study.image)
+
+
+def test_the_archive_is_what_the_command_line_writes(drawn):
+    from lungsynth.output import result_files
+    from lungsynth.sampling import SampleOptions
+
+    model = actions.synthesizer()
+    words = actions.words_to_map(model, PROMPT)
+    options = SampleOptions(steps=4, guidance=3.0)
+    [result] = model.generate([PROMPT], [3], options=options, words=words)
+    with zipfile.ZipFile(io.BytesIO(study.archive(drawn))) as file:
+        inside = {name: file.read(name) for name in file.namelist()}
+    assert inside == result_files(result)
+    assert study.archive_name(drawn) == "lungsynth-chest-x-ray-with-pneumonia-zebra-seed3.zip"
+
+
+def test_every_word_has_a_map(drawn):
+    named = [
+        "chest",
+        "x",
+        "ray",
+        "with",
+        "pneumonia",
+        "zebra",
+        "class left lung",
+        "class right lung",
+    ]
+    assert list(drawn.maps) == named
+    model = actions.synthesizer()
+    assert actions.words_to_map(model, "right lung, chest")[0] == "right lung"
+    assert len(actions.words_to_map(model, "chest " + " ".join(map(str, range(60))))) == 16
+
+
+def test_areas_are_those_of_the_mask(drawn):
+    made = drawn.made
+    record = study.record_of(drawn)
+    assert [r.name for r in made.regions] == ["left lung", "right lung"]
+    for value, region in enumerate(made.regions, 1):
+        assert region.area == pytest.approx((made.mask == value).mean())
         assert region.area == pytest.approx(record["scores"][region.name]["area"], abs=1e-4)
     assert record["synthetic"] is True and record["seed"] == 3
+    assert [title for title, _ in made.stages] == [
+        "1 Raw probability", "2 Threshold", "3 DenseCRF", "4 Final"]  # fmt: skip
+    assert study.fuse(drawn, study.Tuning()) is None
 
 
-def test_same_seed_same_archive_other_seed_another(drawing):
-    *_, again = actions.draw("Chest X-ray with pneumonia, zebra", 3, 2, 3.0)
-    *_, other = actions.draw("Chest X-ray with pneumonia, zebra", 4, 2, 3.0)
-    assert again.archive == drawing.archive
-    assert other.image != drawing.image
+@pytest.mark.parametrize("method", ["sequential", "cross", "affinity", "none", "crf"])
+def test_a_mask_made_anew_is_the_one_the_library_makes(with_field, method):
+    from lungsynth.pipeline import finish_mask
+
+    for tuning in (study.Tuning(method=method, n_gammas=5, beta=2.0, walk_steps=20),
+                   study.Tuning(method=method, n_gammas=5, beta=9.0, walk_steps=20)):  # fmt: skip
+        made = study.make(with_field, tuning)
+        config = tuning.config(with_field.base)
+        coarse, mask, scores = finish_mask(
+            with_field.probability, with_field.image, with_field.specs, config, with_field.field
+        )
+        assert np.array_equal(made.mask, mask) and np.array_equal(made.coarse, coarse)
+        assert made.scores == scores
+        title = "3 Affinity walk"
+        title += f" (unused by {method})" if method in ("crf", "none") else ""
+        assert title in [one for one, _ in made.stages]
+        fused = study.fuse(with_field, tuning)
+        assert fused.gamma in study.gammas(5)
+        for name in ("sequential", "cross"):
+            if name == method:
+                assert np.array_equal(getattr(fused, name), made.final)
 
 
-def test_known_and_unknown_words_are_told_apart(drawing):
+def test_the_record_follows_the_mask(with_field):
+    study.make(with_field, study.Tuning(method="cross", n_gammas=3, grey_width=4.0))
+    record = study.record_of(with_field)
+    assert record["refine"]["method"] == "cross" and record["refine"]["gammas"] == (0.2, 0.5, 0.8)
+    assert record["refine"]["crf"]["theta_beta"] == 4.0
+    with zipfile.ZipFile(io.BytesIO(study.archive(with_field))) as file:
+        assert np.array_equal(pixels(file.read("mask.png")), with_field.made.mask)
+    made = study.make(with_field, study.Tuning(method="none", ignore_band=0.45))
+    assert made.ignored == (made.mask == 255).mean() > 0
+
+
+@pytest.mark.parametrize(
+    "tuning",
+    [{"method": "magic"}, {"beta": float("nan")}, {"beta": -1.0}, {"walk_steps": -3},
+     {"grey_width": 0.0}, {"n_gammas": 0}, {"n_gammas": 99}, {"ignore_band": 0.7},
+     {"position_width": "wide"}, {"method": "cross"}],
+)  # fmt: skip
+def test_a_tuning_that_cannot_be_is_refused_in_words(drawn, tuning):
+    before = drawn.made
+    with pytest.raises(ConfigError):
+        study.make(drawn, study.Tuning(**tuning))
+    assert drawn.made is before
+
+
+def test_maps_over_the_x_ray(drawn):
+    plain = study.heat_overlay(drawn, [], 0.6)
+    one = study.heat_overlay(drawn, ["pneumonia"], 0.6)
+    two = study.heat_overlay(drawn, ["pneumonia", "chest"], 0.6)
+    assert np.array_equal(plain, np.repeat(drawn.image[..., None], 3, 2))
+    assert one.shape == two.shape == (64, 64, 3)
+    assert not np.array_equal(one, plain) and not np.array_equal(one, two)
+    assert np.array_equal(study.heat_overlay(drawn, ["pneumonia", "chest"], 0.0), plain)
+    assert len(set(study.word_colours(["a", "b", "c"]).values())) == 3
+    with pytest.raises(ConfigError, match="opacity"):
+        study.heat_overlay(drawn, [], float("nan"))
+
+
+def test_known_and_unknown_words_are_told_apart(events):
     words = actions.check_words("Chest X-ray, zebra")
     assert words.known == ("chest", "x", "ray") and words.unknown == ("zebra",)
-    assert drawing.words.unknown == ("zebra",)
+    assert events[4].words.unknown == ("zebra",)
     html = text.word_report(words)
     assert "✗</span> zebra" in html and "✓</span> chest" in html
 
 
-def test_a_prompt_that_cannot_be_drawn_is_told_while_typing():
-    words = actions.check_words("zebra <script>")
-    assert words.unknown == ("zebra", "script") and "zebra" in words.problem
-    assert "<script>" not in text.word_report(words)
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [("", "prompt is empty"), (" \n\t", "prompt is empty"), ("chest " * 2000, "12,000 characters"),
+     ("<script>alert()</script>", "No word of"), ("🫁🩻", "No word of"),
+     ("أشعة الصدر", "No word of"), ("胸部のX線", ""), (None, "not a text"), (7, "not a text")],
+)  # fmt: skip
+def test_prompts_that_cannot_be_drawn_are_refused_in_words(prompt, message):
+    if not message:  # "x" is known
+        assert actions.check_words(prompt).problem == ""
+        return
+    with pytest.raises(PromptError, match=message):
+        list(actions.draw(prompt, 0, 2, 3.0))
+
+
+def test_what_was_typed_is_never_markup():
+    words = actions.check_words("zebra <img src=x onerror=alert(1)>")
+    assert words.unknown[0] == "zebra"
+    assert "<img" not in text.word_report(words)
+    assert "<b>" not in text.strip([("<b>", b"")], about='"<b>')
+    assert "<b>" not in text.legend({"<b>": (0, 0, 0)})
+    assert "<b>" not in text.history([{"prompt": "<b>", "seed": "<b>", "link": "http://x/?<b>"}])
+    assert "javascript" not in text.history([{"prompt": "a", "seed": 1, "link": "javascript:x"}])
     assert text.EMPTY_WORDS in text.word_report(actions.check_words("  "))
 
 
@@ -83,15 +236,14 @@ def test_a_seed_that_is_none_is_refused_in_words(seed):
         next(actions.draw("chest", seed, 2, 3.0))
 
 
-@pytest.mark.parametrize("values", [(0, 0, 3.0), (0, 101, 3.0), (0, 2, 0.5), (0, 2, float("inf"))])
+@pytest.mark.parametrize(
+    "values",
+    [(0, 0, 3.0, 1), (0, -5, 3.0, 1), (0, 101, 3.0, 1), (0, 2, 0.5, 1), (0, 2, float("inf"), 1),
+     (0, 2, 3.0, 5), (0, 2, 3.0, 0)],
+)  # fmt: skip
 def test_numbers_out_of_range_are_refused(values):
     with pytest.raises(ConfigError, match="expected"):
         actions.check_numbers(*values)
-
-
-def test_an_empty_prompt_is_refused():
-    with pytest.raises(PromptError, match="The prompt is empty"):
-        list(actions.draw("", 0, 2, 3.0))
 
 
 def test_closing_the_iterator_stops_the_drawing(monkeypatch):
@@ -107,9 +259,9 @@ def test_closing_the_iterator_stops_the_drawing(monkeypatch):
         return generate(*args, on_step=count, **kwargs)
 
     monkeypatch.setattr(model, "generate", counted)
-    events = actions.draw("chest", 0, 60, 3.0)
-    assert next(events) == actions.Progress(1, 60)
-    events.close()
+    drawing = actions.draw("chest", 0, 60, 3.0, 4, previews=False)
+    assert next(drawing).step == 1
+    drawing.close()
     assert len(steps_done) < 60
 
 
@@ -121,40 +273,53 @@ def test_a_missing_checkpoint_is_said_and_can_be_mended(monkeypatch, tmp_path, c
     with pytest.raises(CheckpointError):
         next(actions.draw("chest", 0, 2, 3.0))
     monkeypatch.setenv(actions.MODEL_VARIABLE, str(checkpoint))
-    assert actions.model_state() == actions.ModelState(
-        "pipeline", actions.synthesizer().model_hash, ""
+    state = actions.model_state()
+    assert (state.name, state.problem, state.conventions) == (
+        "pipeline",
+        "",
+        (("the checkpoint's own", ""),),
     )
+    assert set(state.methods) == {"none", "crf"}
 
 
-def test_the_checkpoint_is_loaded_once():
-    assert actions.synthesizer() is actions.synthesizer()
+def test_another_convention_is_loaded_beside_the_first(monkeypatch, tmp_path, checkpoint):
+    import shutil
+
+    folder = tmp_path / "two"
+    shutil.copytree(checkpoint, folder)
+    spec = json.loads((folder / "classes.json").read_text())
+    spec["classes"].reverse()
+    (folder / "classes-nlm.json").write_text(json.dumps(spec | {"convention": "nlm"}))
+    monkeypatch.setenv(actions.MODEL_VARIABLE, str(folder))
+    assert actions.model_state().conventions == (("the checkpoint's own", ""), ("nlm", "nlm"))
+    (folder / "README.md").write_text("---\na: b\n---\n\n# Card\n")
+    assert actions.model_card() == "# Card"
+    assert actions.synthesizer("nlm").classes[0].convention == "nlm"
+    assert actions.synthesizer() is actions.synthesizer() is not actions.synthesizer("nlm")
+    with pytest.raises(ConfigError, match="no such classes"):
+        actions.synthesizer("other")
 
 
-def test_an_empty_mask_is_said_in_words(drawing):
-    gone = actions.Region("left lung", (0, 0, 0), 0.0, 0.0, 0, 0.0)
-    there = actions.Region("right lung", (0, 0, 0), 0.25, 0.3, 1, 0.9)
-    some = actions.Drawing(drawing.words, 0, b"", (), b"", b"", (gone, there), b"", "")
-    assert text.summary(some) == (
-        "Right lung covers 25% of the picture in 1 part (stability 0.90). Not found: left lung."
+def test_the_mask_in_words():
+    gone = study.Region("left lung", (0, 0, 0), 0.0, 0.0, 0, 0.0, 0.0)
+    there = study.Region("right lung", (0, 0, 0), 0.25, 0.3, 1, 0.9, 0.8)
+    assert text.summary((gone, there), ignored=0.02) == (
+        "Right lung covers 25% of the picture in 1 part (stability 0.90, trust 0.80). "
+        "Not found: left lung. 2.0% of the picture is left undecided."
     )
-    none = actions.Drawing(drawing.words, 0, b"", (), b"", b"", (gone,), b"", "")
-    assert text.summary(none) == "No class was found in the picture; the mask is empty."
+    assert text.summary((gone,)) == "No class was found in the picture; the mask is empty."
 
 
-def test_alt_texts_name_prompt_seed_and_areas(drawing):
-    image, coarse, refined = text.alt_texts(drawing, "Chest  X-ray")
-    assert image == "Synthetic chest X-ray drawn from “Chest X-ray”, seed 3."
-    assert "left lung" in coarse and "stability" in refined
+def test_the_x_ray_has_an_alternative_text(drawn):
+    assert text.alt_text(drawn).startswith(f"Synthetic chest X-ray drawn from “{PROMPT}”, seed 3. ")
 
 
-@pytest.mark.parametrize("module", ["space.actions", "space.text"])
+@pytest.mark.parametrize(
+    "module",
+    ["actions", "compose", "gallery", "limits", "preview", "study", "text", "upload"],
+)
 def test_needs_neither_gradio_nor_torch_to_be_imported(module):
     heavy = ("gradio", "torch", "publish")
-    code = f"import {module}, sys; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import space.{module}, sys; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_examples_are_known_to_the_wording():
-    assert all(issubclass(kind, LungSynthError) for kind in (ConfigError, PromptError))
-    assert len(set(text.EXAMPLES)) == len(text.EXAMPLES) > 2

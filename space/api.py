@@ -1,0 +1,162 @@
+"""The page's endpoints for programs: typed, documented, also as tools for language models (MCP)."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from lungsynth.images import png_bytes
+from space import actions, compose, study, text, upload
+from space.handlers import count, gpu, shown
+
+
+@gpu
+def generate(
+    prompt: str, seed: float = 0, steps: float = 20, guidance: float = 1.5, method: str = "",
+    request: gr.Request | None = None,
+) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+    """Draw a synthetic chest X-ray from a sentence, with attention maps and a lung mask.
+
+    Synthetic image, research only, not for diagnosis.
+
+    Args:
+        prompt: What the X-ray should show, such as "Frontal chest X-ray of a 60-year-old man"; at
+            most 2000 characters.
+        seed: Whole number, 0 to 2**53 - 1; the same seed draws the same picture.
+        steps: Denoising steps, 1 to 100.
+        guidance: How strictly the prompt is followed, 1 to 20; 1 = off.
+        method: How the mask is refined: "" for the default, or crf, none, and with an affinity
+            network sequential, cross, affinity.
+        request: Who asks; filled in by the server.
+
+    Returns:
+        X-ray (PNG), mask (PNG of class numbers: 0 background, 1 left lung, 2 right lung), mask over
+        the X-ray (PNG), record (every parameter, hash and score), ZIP of every file, summary.
+    """
+    try:
+        count(request)
+        with tempfile.TemporaryDirectory(prefix="lungsynth-") as folder:
+            for event in actions.draw(
+                prompt,
+                seed,
+                steps,
+                guidance,
+                previews=False,
+                tuning=study.Tuning(method=method or None),
+            ):
+                if isinstance(event, actions.Drawing):
+                    yield _outputs(event.study, Path(folder))
+    except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
+        raise shown(error) from None
+
+
+def _outputs(one: study.Study, folder: Path) -> tuple[Any, ...]:
+    assert one.made is not None
+
+    def file(name: str, data: bytes) -> str:
+        (folder / name).write_bytes(data)
+        return str(folder / name)
+
+    return (
+        file("image.png", png_bytes(one.image)), file("mask.png", png_bytes(one.made.mask)),
+        file("overlay.png", png_bytes(one.made.final)), study.record_of(one),
+        file(study.archive_name(one), study.archive(one)), text.summary(one.made.regions),
+    )  # fmt: skip
+
+
+def segment(
+    film: str | None, request: gr.Request | None = None
+) -> Iterator[tuple[str, str, str, list[str]]]:
+    """Mark the lungs on a frontal chest film of your own. Research only, not for diagnosis.
+
+    De-identified pictures only. The upload is deleted as soon as it is read and never logged; of a
+    DICOM file only the pixels are read. The answer's files are deleted within the hour.
+
+    Args:
+        film: PNG, JPEG, TIFF, BMP or DICOM file, at most 50 MB and 50 million pixels.
+        request: Who asks; filled in by the server.
+
+    Returns:
+        Mask (PNG of class numbers, the film's own size), ZIP (mask, overlay, record), summary,
+        warnings (why the picture may be no frontal film).
+    """
+    try:
+        count(request)
+        if not film:
+            raise upload.DataError("No file was sent; expected PNG, JPEG, TIFF, BMP or DICOM.")
+        reading = upload.segment(film)
+        with tempfile.TemporaryDirectory(prefix="lungsynth-") as folder:
+            (mask := Path(folder) / "mask.png").write_bytes(reading.mask)
+            (packed := Path(folder) / "lungsynth-film.zip").write_bytes(reading.archive)
+            said = text.summary(reading.regions)
+            yield str(mask), str(packed), said, list(reading.warnings)
+    except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
+        raise shown(error, "Not segmented") from None
+
+
+def words(prompt: str) -> dict[str, Any]:
+    """Which words of a prompt the model has learnt, before anything is drawn.
+
+    Args:
+        prompt: What the X-ray should show.
+
+    Returns:
+        known and unknown (lists of words), dropped (what is beyond the model's limit), problem (why
+        it cannot be drawn, "" when it can).
+    """
+    try:
+        found = actions.check_words(str(prompt))
+    except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
+        raise shown(error, "Not checked") from None
+    return {"known": list(found.known), "unknown": list(found.unknown), "dropped": found.dropped,
+            "problem": found.problem}  # fmt: skip
+
+
+def write(
+    view: str = "", age: float = -1, sex: str = "", findings: str = "", side: str = ""
+) -> str:
+    """Write a prompt in the words the model was trained on.
+
+    Args:
+        view: AP, PA or "".
+        age: Years, 0 to 110; below 0 for not said.
+        sex: woman, man or "".
+        findings: Separated by commas, such as "pneumonia, pleural effusion".
+        side: right lung, left lung, both lungs or "".
+
+    Returns:
+        The prompt.
+    """
+    asked = tuple(one.strip() for one in str(findings).split(",") if one.strip())
+    try:
+        years = None if age is None or age < 0 else age
+        return compose.sentence(compose.Controls(view, years, sex, asked, side))
+    except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
+        raise shown(error, "Not written") from None
+
+
+def add_endpoints() -> None:
+    """Put the endpoints into the page that is being built; nothing of them is seen on it."""
+    with gr.Column(visible=False):
+        asked = [
+            gr.Textbox(label="prompt"), gr.Number(0, label="seed", precision=0),
+            gr.Number(20, label="steps", precision=0), gr.Number(1.5, label="guidance"),
+            gr.Textbox("", label="method"),
+        ]  # fmt: skip
+        drawn = [
+            gr.Image(label="image", format="png"), gr.Image(label="mask", format="png"),
+            gr.Image(label="overlay", format="png"), gr.JSON(label="record"),
+            gr.File(label="archive"), gr.Textbox(label="summary"),
+        ]  # fmt: skip
+        film = gr.File(label="film", file_types=list(upload.ENDINGS))
+        read = [gr.Image(label="mask", format="png"), gr.File(label="archive"),
+                gr.Textbox(label="summary"), gr.JSON(label="warnings")]  # fmt: skip
+        gr.Button().click(generate, asked, drawn, api_name="generate", concurrency_id="model",
+                          concurrency_limit=1)  # fmt: skip
+        gr.Button().click(gpu(segment), film, read, api_name="segment", concurrency_id="model")
+    gr.api(words, api_name="words")
+    gr.api(write, api_name="write")

@@ -1,0 +1,74 @@
+"""The picture a drawing is heading for, after a step: decoded x₀, not noise.
+
+A deterministic DDIM step from timestep t to s keeps the predicted x₀ and ε:
+
+    x_t = √ā_t x₀ + √(1 - ā_t) ε,   x_s = √ā_s x₀ + √(1 - ā_s) ε
+
+so two successive latents give x₀ without another pass of the U-Net.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lungsynth.pipeline import Synthesizer
+
+N_PREVIEWS = 6
+"""Pictures decoded on the way; each costs about a quarter of a step."""
+
+
+class Previewer:
+    """Called with the latents after each step; gives a picture for some of them.
+
+    Args:
+        model: Draws with the checkpoint's own scheduler.
+        steps: Of the drawing.
+    """
+
+    def __init__(self, model: Synthesizer, steps: int) -> None:
+        self.model, self.steps, self.before = model, steps, None
+        every = max(1, steps // N_PREVIEWS)
+        self.wanted = {step for step in range(2, steps) if (step - 2) % every == 0}
+
+    def __call__(self, step: int, latents: Any) -> Any:
+        """(H, W) uint8 predicted picture, or None where none is wanted or can be had.
+
+        Args:
+            step: 1 … steps.
+            latents: (1, C, h, w) after this step.
+        """
+        before, self.before = self.before, latents
+        if before is None or step not in self.wanted:
+            return None
+        predicted = predicted_x0(self.model.pipe.scheduler, step - 1, before, latents)
+        if predicted is None:
+            return None
+        from lungsynth.sampling import to_grey
+
+        vae = self.model.pipe.vae
+        decoded = vae.decode(predicted.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)
+        return to_grey(decoded[0])[0]
+
+
+def predicted_x0(scheduler: Any, index: int, before: Any, after: Any) -> Any:
+    """Latents of the predicted picture; None for a scheduler that is no DDIM, or a step that kept all.
+
+    Args:
+        scheduler: With its timesteps set.
+        index: Of the step, from 0.
+        before: Latents (B, C, h, w) before the step.
+        after: Likewise after it.
+    """
+    if type(scheduler).__name__ != "DDIMScheduler":
+        return None
+    t = int(scheduler.timesteps[index])
+    s = t - scheduler.config.num_train_timesteps // scheduler.num_inference_steps
+    a_t = float(scheduler.alphas_cumprod[t])
+    a_s = float(scheduler.alphas_cumprod[s] if s >= 0 else scheduler.final_alpha_cumprod)
+    noise_t, noise_s = math.sqrt(max(1 - a_t, 0)), math.sqrt(max(1 - a_s, 0))
+    scale = math.sqrt(a_t) * noise_s - math.sqrt(a_s) * noise_t
+    if abs(scale) < 1e-6:
+        return None
+    return (before * noise_s - after * noise_t) / scale
