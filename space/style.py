@@ -41,8 +41,8 @@ CSS = """
 .ls-swatch { display: inline-block; width: .9rem; height: .9rem; margin-right: .45rem;
   border: 1px solid #444; vertical-align: -.1rem; }
 .ls-links a, .ls-case a, .ls-film a { text-decoration: underline; color: var(--link-text-color); }
-.token.comment { color: #4d5566 !important; } .dark .token.comment { color: #c3cad6 !important; }
-.tabs { contain: inline-size; } .tab-wrapper { overflow-x: clip; }
+.token { color: inherit !important; }
+.tab-wrapper { contain: inline-size; overflow-x: clip; }
 @media (max-width: 640px) {
   .ls-strip { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   #ls-banner { font-size: .85rem; line-height: 1.25; padding: .3rem .5rem; }

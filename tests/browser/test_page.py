@@ -42,7 +42,10 @@ def x_ray(page: Any) -> bytes:
 
 def shot(page: Any, name: str) -> None:
     if SHOTS:
-        page.wait_for_timeout(800)
+        page.wait_for_timeout(2000)
+        for share in (0.25, 0.5, 0.75, 1, 0):  # pictures are fetched when they come into view
+            page.evaluate("s => window.scrollTo(0, s * document.body.scrollHeight)", share)
+            page.wait_for_timeout(400)
         page.screenshot(path=str(Path(SHOTS) / name), full_page=True)
 
 
@@ -104,6 +107,7 @@ def test_a_link_draws_the_same_bytes_in_another_browser(open_page):
         drawn(page, 11)
         pictures.append(x_ray(page))
     assert pictures[0] == pictures[1] and pictures[0].startswith(b"\x89PNG")
+    page.wait_for_timeout(3000)  # a request cut off by leaving the page is an error to Gradio
     page.reload()
     drawn(page, 11)
     assert x_ray(page) == pictures[0]
