@@ -2,7 +2,7 @@
 
 It needs its own environment, since its requirements are not ours:
 
-    python -m venv /tmp/venvs/olah && /tmp/venvs/olah/bin/pip install olah
+    python -m venv olah && olah/bin/pip install olah, then OLAH_PYTHON=olah/bin/python
 
 OLAH_PYTHON names another interpreter that has it.
 """
@@ -24,7 +24,7 @@ from hub import dataset
 from hub.client import pointed_at
 from hub.server import serve
 
-OLAH = Path(os.environ.get("OLAH_PYTHON", "/tmp/venvs/olah/bin/python"))
+OLAH = Path(os.environ.get("OLAH_PYTHON", "olah/bin/python"))
 NAME = "lab/films"
 
 
