@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lungsynth.errors import CheckpointError, ConfigError, ShapeError
+from lungsynth.errors import ConfigError, ShapeError
+from lungsynth.segmenter import Block, to_input
 from lungsynth.walk import AffinityField, Offsets, half_disc
 
 AFFINITY_FOLDER = "affinity"
@@ -38,16 +40,6 @@ class AffinityConfig:
     n_features: int = 32  # length of a place's feature vector f
     norm_groups: int = 4  # groups of each GroupNorm
     radius: int = 5  # neighbours nearer than this, in places of the grid, are compared
-
-
-class _Block(nn.Sequential):
-    """Twice convolution, GroupNorm, SiLU."""
-
-    def __init__(self, n_in: int, n_out: int, groups: int) -> None:
-        super().__init__(
-            nn.Conv2d(n_in, n_out, 3, 1, 1, bias=False), nn.GroupNorm(groups, n_out), nn.SiLU(),
-            nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False), nn.GroupNorm(groups, n_out), nn.SiLU(),
-        )  # fmt: skip
 
 
 class AffinityNet(nn.Module):
@@ -73,9 +65,9 @@ class AffinityNet(nn.Module):
             nn.Conv2d(c.stem, c.widths[0], 4, 2, 1, bias=False),
             nn.GroupNorm(c.norm_groups, c.widths[0]), nn.SiLU(),
         )  # fmt: skip
-        self.first = _Block(c.widths[0], c.widths[0], c.norm_groups)
-        self.down = nn.ModuleList(_Block(a, b, c.norm_groups) for a, b in pairwise(c.widths))
-        self.up = nn.ModuleList(_Block(a + b, a, c.norm_groups) for a, b in pairwise(c.widths))
+        self.first = Block(c.widths[0], c.widths[0], c.norm_groups)
+        self.down = nn.ModuleList(Block(a, b, c.norm_groups) for a, b in pairwise(c.widths))
+        self.up = nn.ModuleList(Block(a + b, a, c.norm_groups) for a, b in pairwise(c.widths))
         self.head = nn.Conv2d(c.widths[0], c.n_features, 1)
 
     @property
@@ -175,10 +167,6 @@ def certain_labels(
     return labels
 
 
-def _to_input(images: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(np.array(images)).float().div(127.5).sub(1)[:, None]
-
-
 @torch.no_grad()
 def affinity_fields(model: AffinityNet, images: NDArray[np.uint8]) -> list[AffinityField]:
     """The affinities of films or drawn pictures.
@@ -193,7 +181,7 @@ def affinity_fields(model: AffinityNet, images: NDArray[np.uint8]) -> list[Affin
     """
     height, width = images.shape[1:]
     bottom, right = -height % model.stride, -width % model.stride
-    x = _to_input(images).to(next(model.parameters()).device)
+    x = to_input(images).to(next(model.parameters()).device)
     x = F.pad(x, (0, right, 0, bottom), mode="replicate")
     h, w = -(-height // 4), -(-width // 4)
     values = pair_affinities(model(x)[:, :, :h, :w].float(), model.offsets).clamp(0, 1).cpu().numpy()
@@ -220,25 +208,21 @@ def load_affinity(folder: Path) -> AffinityNet:
     Raises:
         CheckpointError: a file is missing, broken, or does not fit the other.
     """
-    from lungsynth.training.common import load_tensors
+    from lungsynth.training.common import load_network
 
-    tensors = load_tensors(folder / WEIGHTS_NAME)
-    try:
-        spec = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    def build(spec: dict[str, Any]) -> AffinityNet:
         spec.pop("info", None)
-        model = AffinityNet(AffinityConfig(**{**spec, "widths": tuple(spec["widths"])}))
-        model.load_state_dict({k: v.float() for k, v in tensors.items()})
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ConfigError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{folder}: not an AffinityNet ({first}). Train it again with `train affinity`."
-        ) from error
-    return model.eval()
+        return AffinityNet(read_config(spec))
+
+    return load_network(
+        folder, CONFIG_NAME, WEIGHTS_NAME, build, kind="an AffinityNet",
+        advice="Train it again with `train affinity`.",
+    )  # fmt: skip
 
 
-def n_parameters(model: nn.Module) -> int:
-    """How many numbers a model holds."""
-    return sum(p.numel() for p in model.parameters())
+def read_config(spec: dict[str, Any]) -> AffinityConfig:
+    """An `AffinityConfig` from JSON, where tuples are lists."""
+    return AffinityConfig(**{**spec, "widths": tuple(spec["widths"])})
 
 
 def majority(labels: NDArray[np.uint8], *, stride: int = 4, share: float = 0.75) -> NDArray[np.uint8]:

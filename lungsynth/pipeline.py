@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from lungsynth.attention import word_map
 from lungsynth.checkpoint import load_pipeline, resolve, weights_hash
 from lungsynth.classes import IGNORE, ClassSpec, load_classes
 from lungsynth.coarse import check_map, class_level, coarse_mask, shift_background
-from lungsynth.errors import ConfigError, WordError
+from lungsynth.errors import ConfigError, DataError, WordError
 from lungsynth.fusion import WORD_GAMMAS
 from lungsynth.prompts import PromptReport, default_words, read_prompt, word_tokens
 from lungsynth.reading import embed_prompts
@@ -114,6 +114,12 @@ class Synthesizer:
             return
         network = model.to(self.device)
         self.affinity_field = lambda image: affinity_fields(network, image[None])[0]
+
+    def field_for(self, image: UInt8Array, methods: Iterable[str]) -> AffinityField | None:
+        """The affinities of an image (H, W), where one of these refinements walks; else None."""
+        if self.affinity_field is None or not NEEDS_AFFINITY.intersection(methods):
+            return None
+        return self.affinity_field(image)
 
     def check(
         self, prompt: str, words: Sequence[str] | None = None
@@ -288,8 +294,7 @@ class Synthesizer:
             specs, logits, index,
             lambda word: heat_of(word_tokens(report.text, word, self.pipe.tokenizer)), config, image,
         )  # fmt: skip
-        needed = self.affinity_field if config.method in NEEDS_AFFINITY else None
-        affinity = needed(image) if needed else None
+        affinity = self.field_for(image, [config.method])
         coarse, mask, scores = finish_mask(probability, image, specs, config, affinity)
         for spec in specs:
             if spec.token is not None:
@@ -304,6 +309,15 @@ class Synthesizer:
             "classes": {str(s.id): s.name for s in specs}, "scores": scores,
         }  # fmt: skip
         return Result(report, seed, image, maps, probability, coarse, mask, record)
+
+
+def no_word(word: str) -> FloatArray:
+    """The `word_heat` of a real film, which no word drew.
+
+    Raises:
+        DataError: always; classes of real films are read from tokens.
+    """
+    raise DataError(f"{word!r} has no learnt token; run `learn-token` first.")
 
 
 def _at_threshold(

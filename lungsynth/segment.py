@@ -26,10 +26,9 @@ from lungsynth.errors import ConfigError, DataError, ShapeError
 from lungsynth.films import MIN_SIDE, Film, pixels_sha256
 from lungsynth.framing import WHOLE, Framing, cut
 from lungsynth.images import heat_to_uint8, overlay, png_bytes, slug
-from lungsynth.pipeline import Synthesizer, finish_mask
+from lungsynth.pipeline import Synthesizer, finish_mask, no_word
 from lungsynth.reading import embed_prompts, encode_images
 from lungsynth.refine import (
-    NEEDS_AFFINITY,
     RefineConfig,
     check_affinity,
     check_config,
@@ -203,13 +202,9 @@ def _finish(
     synthesizer: Synthesizer, image: UInt8Array, square: UInt8Array, logits: dict[int, Any], index: int,
     config: RefineConfig, settings: dict[str, Any],
 ) -> Segmented:  # fmt: skip
-    def no_word(word: str) -> FloatArray:
-        raise DataError(f"{word!r} has no learnt token.")  # settings have refused such a checkpoint
-
     specs, (height, width) = synthesizer.classes, image.shape
     probability = synthesizer.class_probability(specs, logits, index, no_word, config, square)
-    field = synthesizer.affinity_field if config.method in NEEDS_AFFINITY else None
-    posterior = refine(probability, square, config, field(square) if field is not None else None)
+    posterior = refine(probability, square, config, synthesizer.field_for(square, [config.method]))
     _, mask, scores = finish_mask(
         to_film(posterior, height, width), image, specs, replace(config, method="none")
     )

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from lungsynth.errors import CheckpointError, ConfigError, DataError, ShapeError
+from lungsynth.errors import ConfigError, DataError, ShapeError
 
 IGNORED = 255
 CONFIG_NAME, WEIGHTS_NAME = "segmenter.json", "segmenter.safetensors"
@@ -52,7 +52,7 @@ class AugmentOptions:
     noise: float = 0.06  # largest standard deviation, of the full range
 
 
-class _Block(nn.Sequential):
+class Block(nn.Sequential):
     """Twice convolution, GroupNorm, SiLU."""
 
     def __init__(self, n_in: int, n_out: int, groups: int, *, stride: int = 1) -> None:
@@ -79,9 +79,9 @@ class Segmenter(nn.Module):
                 "`norm_groups`, and at least 2 classes."
             )
         self.normalise = nn.InstanceNorm2d(1)
-        self.stem = _Block(1, widths[0], groups)
-        self.down = nn.ModuleList(_Block(a, b, groups, stride=2) for a, b in pairwise(widths))
-        self.up = nn.ModuleList(_Block(a + b, a, groups) for a, b in pairwise(widths))
+        self.stem = Block(1, widths[0], groups)
+        self.down = nn.ModuleList(Block(a, b, groups, stride=2) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(Block(a + b, a, groups) for a, b in pairwise(widths))
         self.head = nn.Conv2d(widths[0], self.config.n_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class Segmenter(nn.Module):
 def to_input(images: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
     """(N, H, W) uint8 -> (N, 1, H, W) float32 in [-1, 1]."""
     return (
-        torch.from_numpy(np.ascontiguousarray(images)).to(device).float().div(127.5).sub(1)[:, None]
+        torch.from_numpy(np.array(images)).to(device).float().div(127.5).sub(1)[:, None]
     )
 
 
@@ -297,14 +297,10 @@ def load_segmenter(folder: Path) -> Segmenter:
     Raises:
         CheckpointError: a file is missing, broken, or does not fit the other.
     """
-    from lungsynth.training.common import load_tensors
+    from lungsynth.training.common import load_network
 
-    tensors = load_tensors(folder / WEIGHTS_NAME)
-    try:
-        spec = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-        model = Segmenter(SegmenterConfig(**{**spec, "widths": tuple(spec["widths"])}))
-        model.load_state_dict(tensors)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ConfigError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{folder}: not a segmenter ({first}). Train it again.") from error
-    return model.eval()
+    return load_network(
+        folder, CONFIG_NAME, WEIGHTS_NAME,
+        lambda spec: Segmenter(SegmenterConfig(**{**spec, "widths": tuple(spec["widths"])})),
+        kind="a segmenter", advice="Train it again.",
+    )  # fmt: skip

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lungsynth.affinity import AffinityConfig, AffinityNet
-from lungsynth.errors import CheckpointError, ConfigError
+from lungsynth.affinity import AffinityConfig, AffinityNet, read_config
+from lungsynth.errors import ConfigError
+from lungsynth.segmenter import to_input
 
 STUDENT_FOLDER = "student"
 CONFIG_NAME, WEIGHTS_NAME = "student.json", "student.safetensors"
@@ -61,8 +62,7 @@ def student_logits(model: Student, images: NDArray[np.uint8]) -> Tensor:
     """
     height, width = images.shape[1:]
     stride = model.body.stride
-    x = torch.from_numpy(np.array(images)).float().div(127.5).sub(1)[:, None]
-    x = F.pad(x, (0, -width % stride, 0, -height % stride), mode="replicate")
+    x = F.pad(to_input(images), (0, -width % stride, 0, -height % stride), mode="replicate")
     with torch.inference_mode():
         logits = model(x.to(next(model.parameters()).device)).float()
         up = F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)
@@ -89,17 +89,10 @@ def load_student(folder: Path) -> Student:
     Raises:
         CheckpointError: a file is missing, broken, or does not fit the other.
     """
-    from lungsynth.training.common import load_tensors
+    from lungsynth.training.common import load_network
 
-    tensors = load_tensors(folder / WEIGHTS_NAME)
-    try:
-        spec = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-        config = AffinityConfig(**{**spec["config"], "widths": tuple(spec["config"]["widths"])})
-        model = Student(spec["outputs"], config)
-        model.load_state_dict({k: v.float() for k, v in tensors.items()})
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ConfigError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{folder}: not a student ({first}). Train it again with `train student`."
-        ) from error
-    return model.eval()
+    return load_network(
+        folder, CONFIG_NAME, WEIGHTS_NAME,
+        lambda spec: Student(spec["outputs"], read_config(spec["config"])), kind="a student",
+        advice="Train it again with `train student`.",
+    )  # fmt: skip

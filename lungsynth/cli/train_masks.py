@@ -164,17 +164,13 @@ def train_affinity_command(
     """
     import numpy as np
     import torch
-    from tqdm import tqdm
 
     from lungsynth.affinity import AFFINITY_FOLDER
     from lungsynth.classes import classes_path
-    from lungsynth.data import read_records
-    from lungsynth.framing import whole
     from lungsynth.pipeline import Synthesizer
-    from lungsynth.reading import embed_prompts, encode_images
     from lungsynth.refine import RefineConfig
     from lungsynth.training.affinity import AffinityOptions, make_labels, train_affinity
-    from lungsynth.training.mask_films import _no_word
+    from lungsynth.training.mask_films import film_probabilities, read_films
 
     options = _given(AffinityOptions(seed=seed), {**given, "max_minutes": max_minutes})
     if threads:
@@ -186,26 +182,14 @@ def train_affinity_command(
     def make() -> dict[str, Any]:
         pipe = synthesizer.pipe
         pixels = int(pipe.unet.config.sample_size) * int(pipe.vae_scale_factor)
-        films = []
         rng = np.random.default_rng(seed)
-        for source in sources:
-            rows = [whole(r.image, pixels=pixels)
-                    for r in read_records(source, text_column=None, split=split or None)]  # fmt: skip
-            if len(rows) > limit:
-                rows = [rows[i] for i in np.sort(rng.choice(len(rows), limit, replace=False))]
-            films += rows
-        labels = []
-        for start in tqdm(range(0, len(films), 16), desc="labelling", disable=quiet):
-            some = np.stack(films[start : start + 16])
-            logits = synthesizer.read_tokens(
-                encode_images(pipe, some), embed_prompts(pipe, [""]).expand(len(some), -1, -1),
-                [seed + start + i for i in range(len(some))],
-            )  # fmt: skip
-            for index, image in enumerate(some):
-                p = synthesizer.class_probability(
-                    synthesizer.classes, logits, index, _no_word, config, image
-                )
-                labels.append(make_labels(p, image, crf=config.crf))
+        films = [film for source in sources for film in read_films(
+            source, pixels=pixels, split=split or None, limit=limit, rng=rng)]  # fmt: skip
+        found = film_probabilities(
+            synthesizer, films, [synthesizer.classes], config=config, seed=seed, quiet=quiet
+        )
+        labels = [make_labels(p, image, crf=config.crf)
+                  for image, (p,) in zip(films, found, strict=True)]  # fmt: skip
         return {"images": np.stack(films), "labels": np.stack(labels)}
 
     key = {"sources": sources, "split": split, "limit": limit, "seed": seed, "classes": classes,

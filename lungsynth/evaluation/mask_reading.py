@@ -54,7 +54,7 @@ def counted_classes(
 
 
 def usable_methods(
-    synthesizer: Synthesizer, methods: Iterable[str], image: UInt8Array, config: RefineConfig
+    synthesizer: Synthesizer, methods: Iterable[str], config: RefineConfig
 ) -> tuple[list[str], dict[str, str]]:
     """Refinements that can run on this checkpoint, and why others cannot.
 
@@ -64,21 +64,12 @@ def usable_methods(
     methods = list(methods)
     for method in methods:
         check_config(replace(config, method=method))
-    if (
-        not any(m in NEEDS_AFFINITY for m in methods)
-        or affinity_field(synthesizer, image) is not None
-    ):
+    if synthesizer.affinity_field is not None:
         return methods, {}
     why = "the checkpoint has no AffinityNet (`lungsynth train affinity` makes one)"
     return [m for m in methods if m not in NEEDS_AFFINITY], {
         m: why for m in methods if m in NEEDS_AFFINITY
     }
-
-
-def affinity_field(synthesizer: Synthesizer, image: UInt8Array) -> Any:
-    """The film's affinity field, or None where the checkpoint has no AffinityNet."""
-    read = getattr(synthesizer, "affinity_field", None)
-    return None if read is None else read(image)
 
 
 def check_tokens(synthesizer: Synthesizer) -> None:

@@ -31,7 +31,6 @@ from lungsynth.evaluation.mask_figures import (
 from lungsynth.evaluation.mask_reading import (
     Batch,
     Rival,
-    affinity_field,
     batches,
     check_tokens,
     counted_classes,
@@ -39,7 +38,7 @@ from lungsynth.evaluation.mask_reading import (
     usable_methods,
 )
 from lungsynth.framing import whole
-from lungsynth.pipeline import Synthesizer, finish_mask
+from lungsynth.pipeline import Synthesizer, finish_mask, no_word
 from lungsynth.reading import embed_prompts, encode_images
 from lungsynth.refine import REFINEMENTS, RefineConfig
 
@@ -137,7 +136,7 @@ def measure(
             images = np.stack([whole(r.image, pixels=pixels) for r in part])
             if out is None:
                 usable, skipped = usable_methods(
-                    synthesizer, REFINEMENTS if methods is None else methods, images[0], config
+                    synthesizer, REFINEMENTS if methods is None else methods, config
                 )
                 main = config.method if config.method in usable else (usable or ["argmax"])[-1]
                 out = Measured(
@@ -191,9 +190,6 @@ def _measure_film(
             add(stage, region, np.isin(labels, ids[region]))
 
     def probability_at(threshold: str, film: UInt8Array | None = None) -> FloatArray:
-        def no_word(word: str) -> FloatArray:
-            raise DataError(f"{word!r} has no learnt token.")  # `check_tokens` has refused it
-
         return synthesizer.class_probability(
             specs, logits, index, no_word, replace(config, threshold=threshold), film
         )
@@ -211,7 +207,7 @@ def _measure_film(
         except MaskError:  # a flat map has no threshold: no mask
             labels = np.zeros_like(image)
         add_labels(f"{RAW}: {name}", labels)
-    field_ = affinity_field(synthesizer, image) if methods else None
+    field_ = synthesizer.field_for(image, methods)
     probability = probability_at(config.threshold, image)
     main = values[plain.argmax(0)]
     if synthesizer.student is not None and config.student_weight:

@@ -123,6 +123,33 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
+def load_network(
+    folder: Path, config_name: str, weights_name: str, build: Callable[[dict[str, Any]], nn.Module],
+    *, kind: str, advice: str,
+) -> Any:  # fmt: skip
+    """A network from its JSON and its weights in a folder: evaluation mode, float32, on the CPU.
+
+    Args:
+        folder: Where both files lie.
+        config_name: JSON file that describes it.
+        weights_name: safetensors file.
+        build: JSON object -> network.
+        kind: What it is, and
+        advice: what to do when it is not, for the message.
+
+    Raises:
+        CheckpointError: a file is missing, broken, or does not fit the other.
+    """
+    tensors = load_tensors(folder / weights_name)
+    try:
+        model = build(json.loads((folder / config_name).read_text(encoding="utf-8")))
+        model.load_state_dict({k: v.float() for k, v in tensors.items()})
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ConfigError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{folder}: not {kind} ({first}). {advice}") from error
+    return model.eval()
+
+
 class Ema:
     """Exponential moving average of parameters, decay warmed up as (1 + s) / (10 + s)."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,10 @@ from tqdm import tqdm
 from lungsynth.classes import ClassSpec
 from lungsynth.data import Record, read_records
 from lungsynth.errors import ConfigError, DataError
+from lungsynth.films import pixels_sha256
 from lungsynth.framing import whole
 from lungsynth.learning import LearnOptions, to_target
-from lungsynth.pipeline import Synthesizer
+from lungsynth.pipeline import Synthesizer, no_word
 from lungsynth.reading import embed_prompts, encode_images
 from lungsynth.refine import RefineConfig
 from lungsynth.training.student import SURE, to_targets
@@ -62,11 +63,6 @@ class MaskFilms:
     annotated_ids: list[str]  # their ids
 
 
-def fingerprint(image: UInt8Array) -> str:
-    """Hash of a film's pixels: what is annotated is never also labelled by the chain."""
-    return hashlib.sha256(np.ascontiguousarray(image).tobytes() + str(image.shape).encode()).hexdigest()
-
-
 def read_annotated(
     what: Annotated, specs: Sequence[ClassSpec], *, pixels: int, split: str | None, seed: int
 ) -> tuple[list[UInt8Array], list[list[UInt8Array]], list[Record]]:
@@ -98,43 +94,68 @@ def read_annotated(
     return images, regions, rows
 
 
-def label_films(
-    synthesizer: Synthesizer, images: UInt8Array, specs: Sequence[ClassSpec], *, config: RefineConfig,
-    seed: int = 0, batch: int = 16, quiet: bool = False,
-) -> NDArray[np.float32]:  # fmt: skip
-    """(N, classes, P / 4, P / 4) probability of classes, from tokens and the student if there is one.
+def read_films(
+    source: str, *, pixels: int, split: str | None, limit: int | None, rng: np.random.Generator,
+    known: Container[str] = (),
+) -> list[UInt8Array]:  # fmt: skip
+    """Films of a source shown whole, (pixels, pixels), at most `limit` drawn in their old order.
 
-    Classes of one convention exclude each other; those of different conventions do not.
+    Args:
+        source: See `lungsynth.data.open_source`.
+        pixels: Side.
+        split: Value of the `split` column; None takes every row.
+        limit: None takes all.
+        rng: Source of randomness.
+        known: `pixels_sha256` of films to leave out: what is annotated is never labelled too.
     """
-    numbered = [replace(spec, id=index + 1) for index, spec in enumerate(specs)]
-    groups = sorted({spec.convention for spec in specs})
-    pipe = synthesizer.pipe
-    before, out = synthesizer.classes, []
-    synthesizer.classes = numbered
+    films = [whole(r.image, pixels=pixels) for r in read_records(source, text_column=None, split=split)]
+    if known:
+        films = [film for film in films if pixels_sha256(film) not in known]
+    if limit is not None and len(films) > limit:
+        films = [films[i] for i in np.sort(rng.choice(len(films), limit, replace=False))]
+    return films
+
+
+def film_probabilities(
+    synthesizer: Synthesizer, images: Sequence[UInt8Array], groups: Sequence[Sequence[ClassSpec]], *,
+    config: RefineConfig, seed: int = 0, batch: int = 16, quiet: bool = False,
+) -> Iterator[list[NDArray[np.float32]]]:  # fmt: skip
+    """Film after film, the class probability (classes + 1, P, P) of each group.
+
+    Classes of one group exclude each other; those of different groups do not. Tokens of all groups
+    are read in one pass.
+    """
+    numbers = count(1)
+    numbered = [[replace(spec, id=next(numbers)) for spec in group] for group in groups]
+    pipe, before = synthesizer.pipe, synthesizer.classes
     try:
         for start in tqdm(range(0, len(images), batch), desc="labelling", disable=quiet):
-            some = images[start : start + batch]
+            some = np.stack(images[start : start + batch])
             embeddings = embed_prompts(pipe, [""]).expand(len(some), -1, -1)
             seeds = [seed + start + i for i in range(len(some))]
+            synthesizer.classes = [spec for group in numbered for spec in group]
             logits = synthesizer.read_tokens(encode_images(pipe, some), embeddings, seeds)
+            synthesizer.classes = before
             for index, image in enumerate(some):
-                found: dict[int, NDArray[np.float32]] = {}
-                for group in groups:
-                    members = [s for s in numbered if s.convention == group]
-                    p = synthesizer.class_probability(
-                        members, logits, index, _no_word, config, image
-                    )
-                    found |= {s.id: p[1 + k] for k, s in enumerate(members)}
-                whole_size = np.stack([found[s.id] for s in numbered])
-                c, h, w = whole_size.shape
-                out.append(whole_size.reshape(c, h // 4, 4, w // 4, 4).mean((2, 4)))
+                yield [
+                    synthesizer.class_probability(group, logits, index, no_word, config, image)
+                    for group in numbered
+                ]
     finally:
         synthesizer.classes = before
+
+
+def label_films(
+    synthesizer: Synthesizer, images: Sequence[UInt8Array], groups: Sequence[Sequence[ClassSpec]], *,
+    config: RefineConfig, seed: int = 0, quiet: bool = False,
+) -> NDArray[np.float32]:  # fmt: skip
+    """(N, classes of all groups, P / 4, P / 4) probability, from tokens and the student if there is one."""
+    out = []
+    for found in film_probabilities(synthesizer, images, groups, config=config, seed=seed, quiet=quiet):
+        p = np.concatenate([one[1:] for one in found])
+        c, h, w = p.shape
+        out.append(p.reshape(c, h // 4, 4, w // 4, 4).mean((2, 4)))
     return np.stack(out).astype(np.float32)
-
-
-def _no_word(word: str) -> NDArray[np.float32]:
-    raise DataError(f"{word!r} has no learnt token; run `learn-token` first.")
 
 
 def gather(
@@ -176,7 +197,7 @@ def gather(
         own = by_convention[what.convention]
         films, regions, rows = read_annotated(what, own, pixels=pixels, split=split_of(what, split),
                                               seed=seed)  # fmt: skip
-        known |= {fingerprint(film) for film in films}
+        known |= {pixels_sha256(film) for film in films}
         images += films
         ids += [row.fields.get("id", "") for row in rows]
         empty = np.zeros((0,), np.uint8)
@@ -188,16 +209,12 @@ def gather(
     n_annotated = len(images)
     rng = np.random.default_rng(seed)
     for source in sources:
-        films = [
-            whole(r.image, pixels=pixels)
-            for r in read_records(source, text_column=None, split=split)
-        ]
-        films = [film for film in films if fingerprint(film) not in known]
-        if limit is not None and len(films) > limit:
-            films = [films[i] for i in np.sort(rng.choice(len(films), limit, replace=False))]
+        films = read_films(source, pixels=pixels, split=split, limit=limit, rng=rng, known=known)
         if not films:
             raise DataError(f"{source}: every film is among the annotated ones.")
-        p = label_films(synthesizer, np.stack(films), specs, config=config, seed=seed, quiet=quiet)
+        p = label_films(
+            synthesizer, films, list(by_convention.values()), config=config, seed=seed, quiet=quiet
+        )
         images += films
         targets += list(np.round(p * SURE).astype(np.uint8))
         weights += [(1 - annotated_share if annotated else 1.0) / len(sources) / len(films)] * len(films)

@@ -223,6 +223,7 @@ class Oracle:
 
     class_probability = Synthesizer.class_probability
     _with_student = Synthesizer._with_student
+    field_for = Synthesizer.field_for
     student = None
 
 
@@ -357,15 +358,14 @@ def test_the_best_threshold_is_the_best(oracle: Oracle) -> None:
 
 
 def test_methods_without_their_affinity_are_left_out_and_said_so(oracle: Oracle) -> None:
-    image = np.zeros((64, 64), np.uint8)
-    usable, skipped = usable_methods(oracle, REFINEMENTS, image, RefineConfig())
+    usable, skipped = usable_methods(oracle, REFINEMENTS, RefineConfig())
     assert set(usable) | set(skipped) == set(REFINEMENTS)
     assert set(skipped) == NEEDS_AFFINITY
     assert all("train affinity" in why for why in skipped.values())
     oracle.affinity_field = lambda image: "a field"
-    assert usable_methods(oracle, REFINEMENTS, image, RefineConfig()) == (list(REFINEMENTS), {})
+    assert usable_methods(oracle, REFINEMENTS, RefineConfig()) == (list(REFINEMENTS), {})
     with pytest.raises(ConfigError, match="nonsense"):
-        usable_methods(oracle, ["nonsense"], image, RefineConfig())
+        usable_methods(oracle, ["nonsense"], RefineConfig())
 
 
 def test_classes_that_the_checkpoint_lacks_are_refused(real: Synthesizer) -> None:
