@@ -1,4 +1,4 @@
-"""`python -m benchmarks latency | capture | refine | compare`."""
+"""`python -m benchmarks latency | capture | refine | compare | relabel`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import click
 
 from benchmarks.compare import compare_command
 from benchmarks.refine import refine_command
+from benchmarks.relabel import relabel
 
 PROMPTS = (
     "Frontal chest X-ray of a 60-year-old man with pneumonia in the right lower lung",
@@ -121,6 +122,7 @@ def capture(model: str | None, n: int, steps: int, batch_size: int) -> None:
 
 
 main.add_command(refine_command)
+main.add_command(relabel)
 main.add_command(compare_command)
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ from typing import Any
 from lungsynth.errors import CheckpointError
 from lungsynth.vocabulary import Vocabulary
 
+NEAREST_FOLDER = "nearest"
+"""Features of a checkpoint's training films; see `lungsynth.nearest`."""
+
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 DEFAULT = "mini"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -140,6 +143,8 @@ def weights_hash(folder: str) -> str:
     """First 16 hex digits of a SHA-256 over all weight files of a folder, by name and content."""
     digest = hashlib.sha256()
     for path in sorted(Path(folder).rglob("*.safetensors")):
+        if NEAREST_FOLDER in path.relative_to(folder).parts[:-1]:
+            continue  # draws nothing
         digest.update(path.relative_to(folder).as_posix().encode())
         with path.open("rb") as handle:
             while block := handle.read(1 << 20):

@@ -53,7 +53,7 @@ def parse_classes(spec: dict[str, Any], folder: Path) -> list[ClassSpec]:
             token = None
             if entry.get("token"):
                 path = (folder / str(entry["token"])).resolve()
-                if not path.is_relative_to(folder.resolve()):
+                if not any(path.is_relative_to(one) for one in _places(folder)):
                     raise ConfigError(f"{entry['token']}: a token must lie inside {folder}.")
                 token = ClassToken.load(path)
             classes.append(ClassSpec(
@@ -71,6 +71,19 @@ def parse_classes(spec: dict[str, Any], folder: Path) -> list[ClassSpec]:
         if one.token is None and not one.word:
             raise ConfigError(f"{CLASSES_NAME}: class {one.name!r} has neither a token nor a word.")
     return classes
+
+
+def _places(folder: Path) -> list[Path]:
+    """Where a checkpoint's files may lie: in its folder, and where a snapshot in a Hub cache links to."""
+    own = folder.resolve()
+    return [own, *([own.parents[1] / "blobs"] if own.parent.name == "snapshots" else [])]
+
+
+CONVENTIONS = {
+    "nlm": "lung fields, without heart and mediastinum, as the Shenzhen and Montgomery masks have them",
+    "v7": "the lung behind the heart counts as lung, as the V7 masks have it",
+}
+"""Known conventions of lung masks, in words."""
 
 
 def classes_path(folder: Path, name: str | None = None) -> Path:

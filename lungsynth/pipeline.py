@@ -18,12 +18,13 @@ from torch import Tensor
 
 from lungsynth import RESEARCH_NOTICE, __version__, quality
 from lungsynth.affinity import AFFINITY_FOLDER, AffinityNet, affinity_fields, load_affinity
-from lungsynth.attention import word_map
+from lungsynth.attention import Captured, word_map
 from lungsynth.checkpoint import load_pipeline, resolve, weights_hash
 from lungsynth.classes import IGNORE, ClassSpec, load_classes
 from lungsynth.coarse import check_map, class_level, coarse_mask, shift_background
 from lungsynth.errors import ConfigError, DataError, WordError
 from lungsynth.fusion import WORD_GAMMAS
+from lungsynth.nearest import NearestTrain, load_nearest
 from lungsynth.prompts import PromptReport, default_words, read_prompt, word_tokens
 from lungsynth.reading import embed_prompts
 from lungsynth.refine import (
@@ -34,7 +35,7 @@ from lungsynth.refine import (
     clean,
     refine,
 )
-from lungsynth.sampling import Drawn, SampleOptions, draw, resolve_size
+from lungsynth.sampling import Drawn, SampleOptions, draw, resolve_size, rounded
 from lungsynth.student import STUDENT_FOLDER, Student, load_student, student_logits
 from lungsynth.tokens import key_weights, parse_timesteps, read_queries, reading_noise, token_logits
 from lungsynth.walk import AffinityField
@@ -106,6 +107,8 @@ class Synthesizer:
         self.student: Student | None = None
         if (folder / STUDENT_FOLDER).is_dir():
             self.student = load_student(folder / STUDENT_FOLDER).to(device)
+        # the films it was trained on, where it keeps their features
+        self.nearest: NearestTrain | None = load_nearest(folder) if folder.is_dir() else None
 
     def set_affinity(self, model: AffinityNet | None) -> None:
         """Use this AffinityNet, or none, for the refinements that walk."""
@@ -152,6 +155,7 @@ class Synthesizer:
         self, prompts: Sequence[str], seeds: Sequence[int], *, options: SampleOptions | None = None,
         refine_config: RefineConfig | None = None, words: Sequence[str] | None = None,
         batch_size: int = 1, on_step: Callable[[int, int, Tensor], bool] | None = None,
+        on_capture: Callable[[Captured], None] | None = None,
     ) -> Iterator[Result]:  # fmt: skip
         """Draw one result per prompt and seed, in order.
 
@@ -163,6 +167,7 @@ class Synthesizer:
             words: Words to map; None picks the prompt's content words.
             batch_size: Pictures drawn together.
             on_step: See `lungsynth.sampling.draw`.
+            on_capture: Likewise, for each batch.
 
         Raises:
             PromptError, WordError, ShapeError, ConfigError: before anything is drawn.
@@ -171,6 +176,7 @@ class Synthesizer:
         if len(prompts) != len(seeds) or not prompts:
             raise ConfigError(f"{len(prompts)} prompts, {len(seeds)} seeds; expected as many, at least 1.")
         resolve_size(self.pipe, options)
+        rounded(self.device, options.precision)
         check_config(refine_config)
         check_affinity(refine_config, self.affinity_field)
         checked = [self.check(prompt, words) for prompt in prompts]
@@ -184,23 +190,26 @@ class Synthesizer:
             with self._lock:
                 self.pipe.scheduler = self._scheduler
                 drawn = draw(self.pipe, [r.text for r, _ in part], part_seeds, options,
-                             on_step=on_step)  # fmt: skip
-                logits = self._class_logits(drawn, part_seeds)
+                             on_step=on_step, on_capture=on_capture)  # fmt: skip
+                logits = self._class_logits(drawn, part_seeds, options.precision)
             for index, ((report, found), seed) in enumerate(zip(part, part_seeds, strict=True)):
                 yield self._finish(drawn, index, report, found, seed, options, refine_config, logits)
 
-    def _class_logits(self, drawn: Drawn, seeds: Sequence[int]) -> dict[int, Tensor]:
+    def _class_logits(
+        self, drawn: Drawn, seeds: Sequence[int], precision: str
+    ) -> dict[int, Tensor]:
         """Class id -> (B, H, W) mean logits of its token, read from the finished pictures.
 
         The clean latents are noised again to the token's timesteps, with noise of the picture's own
         seed, and passed once through the U-Net without a prompt: the same reading a real film gets.
         """
         reading = embed_prompts(self.pipe, [""]).expand(len(seeds), -1, -1)
-        return self.read_tokens(drawn.latents, reading, seeds)
+        return self.read_tokens(drawn.latents, reading, seeds, precision=precision)
 
     def read_tokens(
-        self, latents: Tensor, embeddings: Tensor, seeds: Sequence[int]
-    ) -> dict[int, Tensor]:
+        self, latents: Tensor, embeddings: Tensor, seeds: Sequence[int], *,
+        precision: str = "fp32",
+    ) -> dict[int, Tensor]:  # fmt: skip
         """Class id -> (B, H, W) mean logits of its token for scaled latents (B, C, h, w)."""
         specs = [s for s in self.classes if s.token is not None]
         totals: dict[int, Tensor] = {}
@@ -216,9 +225,10 @@ class Synthesizer:
                     torch.randn(latents.shape[1:], generator=reading_noise(seed, t))
                     for seed in seeds
                 ]).to(self.device)  # fmt: skip
-                queries = read_queries(
-                    self.pipe.unet, self._scheduler, latents, embeddings, t=t, noise=noise
-                )
+                with rounded(self.device, precision):
+                    queries = read_queries(
+                        self.pipe.unet, self._scheduler, latents, embeddings, t=t, noise=noise
+                    )
                 for spec in specs:
                     assert spec.token is not None
                     scores = token_logits(queries, self._keys, spec.token, height=height, width=width)
@@ -306,7 +316,10 @@ class Synthesizer:
             "model_hash": self.model_hash, "code_version": __version__,
             "known_words": list(report.known), "unknown_words": list(report.unknown),
             "dropped_text": report.dropped,
-            "classes": {str(s.id): s.name for s in specs}, "scores": scores,
+            "classes": {str(s.id): s.name for s in specs}, "convention": specs[0].convention,
+            "scores": scores,
+            "nn_train_distance": None if self.nearest is None
+            else round(float(self.nearest.distances(image[None])[0]), 4),
         }  # fmt: skip
         return Result(report, seed, image, maps, probability, coarse, mask, record)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,9 @@ SCHEDULERS = {
 }
 """Short names of diffusers schedulers; "default" keeps the checkpoint's."""
 
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
+"""Names of number formats -> what the denoising network's products are rounded to; None = nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions:
@@ -34,6 +38,7 @@ class SampleOptions:
     height: int | None = None  # pixels; None = the checkpoint's side
     width: int | None = None  # pixels; None = the checkpoint's side
     scheduler: str = "default"  # a key of SCHEDULERS, or "default"
+    precision: str = "fp32"  # of the denoising network, a key of PRECISIONS
     keep_steps: bool = False  # keep the attention of every step
 
 
@@ -87,6 +92,20 @@ def set_scheduler(pipe: Any, name: str) -> None:
         pipe.scheduler = kind.from_config(pipe.scheduler.config, **extra)
 
 
+def rounded(device: torch.device | str, precision: str) -> AbstractContextManager[Any]:
+    """Where the denoising network runs in a number format; weights stay as they are.
+
+    "bf16" takes half the time on processors that have it, and moves grey levels by a few.
+
+    Raises:
+        ConfigError: the name is unknown.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"Precision {precision!r} is unknown; there are {', '.join(PRECISIONS)}.")
+    kind = PRECISIONS[precision]
+    return nullcontext() if kind is None else torch.autocast(torch.device(device).type, kind)
+
+
 def to_grey(decoded: Tensor) -> NDArray[np.uint8]:
     """Decoded (B, c, H, W) in [-1, 1] -> (B, H, W) uint8; colour channels are averaged."""
     grey = decoded.float().mean(1).clamp(-1, 1).add(1).mul(127.5).round()
@@ -96,6 +115,7 @@ def to_grey(decoded: Tensor) -> NDArray[np.uint8]:
 def draw(
     pipe: Any, prompts: Sequence[str], seeds: Sequence[int], options: SampleOptions, *,
     capture: bool = True, on_step: Callable[[int, int, Tensor], bool] | None = None,
+    on_capture: Callable[[Captured], None] | None = None,
 ) -> Drawn:  # fmt: skip
     """Draw one picture per prompt and seed.
 
@@ -110,6 +130,7 @@ def draw(
         capture: Read cross-attention while drawing.
         on_step: Called as (step, steps, current latents); returning False stops the drawing
             with `InterruptedError`.
+        on_capture: Called before the first step with what the attention is read into as it comes.
 
     Raises:
         ShapeError, ConfigError: options do not fit the model.
@@ -120,6 +141,7 @@ def draw(
     height, width = resolve_size(pipe, options)
     set_scheduler(pipe, options.scheduler)
     device = pipe.unet.device
+    rounding = rounded(device, options.precision)
     # as diffusers decides it: a model that was distilled takes the scale as an input instead
     guided = options.guidance > 1.0 and pipe.unet.config.time_cond_proj_dim is None
     stride = int(pipe.vae_scale_factor)
@@ -149,10 +171,13 @@ def draw(
                 pipe.unet, height=shape[1], width=shape[2], guided=guided,
                 keep_steps=options.keep_steps,
             )  # fmt: skip
-            with window as captured:
+            with window as captured, rounding:
+                if on_capture:
+                    on_capture(captured)
                 latents = run()
         else:
-            latents = run()
+            with rounding:
+                latents = run()
         decoded = pipe.vae.decode(latents / pipe.vae.config.scaling_factor, return_dict=False)[0]
         embeddings = embed_prompts(pipe, prompts)
     return Drawn(to_grey(decoded), latents.float().cpu(), embeddings.cpu(), captured)

@@ -114,19 +114,22 @@ def judge_command(**options: Any) -> None:
 @click.option("--steps", type=click.IntRange(min=1, max=1000), default=20, show_default=True)
 @click.option("--guidance", type=click.FloatRange(min=1.0, max=50.0), default=1.5, show_default=True)
 @click.option("--scheduler", default="default", show_default=True)
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option("--quiet", is_flag=True)
 def draw_command(
-    out: Path, n: int, model: str | None, steps: int, guidance: float, scheduler: str, seed: int,
-    batch_size: int, quiet: bool,
+    out: Path, n: int, model: str | None, steps: int, guidance: float, scheduler: str, precision: str,
+    seed: int, batch_size: int, quiet: bool,
 ) -> None:  # fmt: skip
     """Draw a balanced set of samples with what each prompt asked for. Resumes."""
     from lungsynth.evaluation.drawing import draw_set
     from lungsynth.pipeline import Synthesizer
     from lungsynth.sampling import SampleOptions
 
-    options = SampleOptions(steps=steps, guidance=guidance, scheduler=scheduler)
+    options = SampleOptions(
+        steps=steps, guidance=guidance, scheduler=scheduler, precision=precision
+    )
     for _ in draw_set(Synthesizer(model), out, n=n, options=options, seed=seed, batch=batch_size,
                       quiet=quiet):  # fmt: skip
         pass

@@ -23,6 +23,8 @@ import click
 @click.option("--width", type=int, default=None, help="Pixels.  [default: the checkpoint's]")
 @click.option("--scheduler", default="default", show_default=True,
               help="default, ddim, dpm, euler, pndm or lcm.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
+              help="Of the denoising network; bf16 takes half the time where the processor has it.")
 @click.option("--word", "words", multiple=True, metavar="WORD",
               help="Word or phrase of the prompt to map; repeat.  [default: its content words]")
 @click.option("--model", default=None, metavar="NAME|DIR|HUB_ID",
@@ -42,8 +44,8 @@ import click
 @click.option("--quiet", is_flag=True, help="No progress bar, no word report.")
 def sample(
     prompts: tuple[str, ...], out: Path, seed: int, n: int, steps: int, guidance: float,
-    height: int | None, width: int | None, scheduler: str, words: tuple[str, ...], model: str | None,
-    lora: str | None, method: str, refine_values: tuple[str, ...], classes: str | None,
+    height: int | None, width: int | None, scheduler: str, precision: str, words: tuple[str, ...],
+    model: str | None, lora: str | None, method: str, refine_values: tuple[str, ...], classes: str | None,
     batch_size: int, threads: int | None, device: str, quiet: bool,
 ) -> None:  # fmt: skip
     """Draw X-rays from prompts, with attention maps and masks.
@@ -69,7 +71,7 @@ def sample(
     refine_config = with_values(RefineConfig(method=method), refine_values)
     synthesizer = Synthesizer(model, lora=lora, device=device, classes=classes)
     options = SampleOptions(steps=steps, guidance=guidance, height=height, width=width,
-                            scheduler=scheduler)  # fmt: skip
+                            scheduler=scheduler, precision=precision)  # fmt: skip
     texts = [prompt for prompt in prompts for _ in range(n)]
     seeds = [seed + k for _ in prompts for k in range(n)]
     if not quiet:

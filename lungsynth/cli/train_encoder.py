@@ -77,3 +77,36 @@ def train_encoder_command(
         click.echo(table)
     state = "complete" if done else "stopped, run the same command to resume"
     click.echo(f"{out / 'encoder'}: {state}", err=True)
+
+
+@click.command("nearest")
+@click.option("--data", "sources", metavar="SOURCE", multiple=True, required=True,
+              help="Every film the checkpoint was trained on; repeat for several.")
+@click.option("--image-column", default="image", show_default=True, metavar="NAME")
+@click.option("--split", default="train", show_default=True, metavar="NAME",
+              help="Value of the `split` column it was trained on; '' takes every row.")
+@click.option("--checkpoint", type=click.Path(path_type=Path, exists=True, file_okay=False),
+              required=True, metavar="DIR", help="Writes nearest/ into it.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def train_nearest_command(
+    sources: tuple[str, ...], image_column: str, split: str, checkpoint: Path, quiet: bool
+) -> None:  # fmt: skip
+    """Keep features of training films with a checkpoint.
+
+    Every picture it draws then states its distance to the nearest of them.
+
+    \b
+    python -m lungsynth train nearest --data films.parquet --checkpoint runs/diffusion/checkpoint
+    """
+    from lungsynth.evaluation.common import read_films
+    from lungsynth.evaluation.encoder import DEFAULT_FOLDER, checksum, embed, load_encoder
+    from lungsynth.nearest import NEAREST_FOLDER, save_nearest
+
+    films = read_films(sources, split=split or None, image_column=image_column, quiet=quiet)
+    features = embed(load_encoder(DEFAULT_FOLDER), films.images, quiet=quiet).features
+    names = ", ".join(Path(source).name for source in sources)
+    save_nearest(
+        checkpoint, features, encoder=checksum(DEFAULT_FOLDER),
+        sources=f"{len(films)} films, split {split or 'all'} of {names}",
+    )  # fmt: skip
+    click.echo(f"{checkpoint / NEAREST_FOLDER}: features of {len(films)} films")

@@ -49,6 +49,21 @@ def test_an_unknown_scheduler_lists_those_there_are(fresh: Any) -> None:
         draw(fresh, ["both lungs"], [0], SampleOptions(scheduler="magic"))
 
 
+def test_half_the_digits_give_nearly_the_same_picture(fresh: Any) -> None:
+    full, half = (
+        draw(fresh, ["both lungs"], [5], SampleOptions(steps=4, precision=p)) for p in ("fp32", "bf16")
+    )
+    assert half.latents.dtype == torch.float32 and torch.isfinite(half.latents).all()
+    assert half.captured is not None
+    away = (half.latents - full.latents).abs().mean() / full.latents.std()
+    assert 0 < away < 0.05  # rounded somewhere, but the same picture
+
+
+def test_an_unknown_precision_lists_those_there_are(fresh: Any) -> None:
+    with pytest.raises(ConfigError, match="'fp8' is unknown; there are fp32, bf16"):
+        draw(fresh, ["both lungs"], [0], SampleOptions(precision="fp8"))
+
+
 def test_pictures_of_any_shape(pipe: Any, sd_pipe: Any) -> None:
     drawn = draw(pipe, ["both lungs"], [0], SampleOptions(steps=1, height=32, width=96))
     assert drawn.images.shape == (1, 32, 96)
