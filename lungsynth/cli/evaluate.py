@@ -33,8 +33,25 @@ TRAIN_SPLIT = click.option(
 )  # fmt: skip
 
 
+ENCODER_NAMES = "lungsynth|radiomics|inception|torchxrayvision|rad-dino"
+EXTRACTOR = click.option(
+    "--encoder", "extractor_name", default="lungsynth", show_default=True,
+    metavar=f"{ENCODER_NAMES}|DIR|FILE",
+    help="What turns pictures into features. A name, whose weights are looked for in "
+         "~/.cache/lungsynth/encoders (or $LUNGSYNTH_ENCODERS) and never downloaded; an encoder of "
+         "`train encoder`; a folder of transformers; or a .safetensors file.",
+)  # fmt: skip
+
+
 def _real_options(function: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(REAL_OPTIONS):
+        function = option(function)
+    return function
+
+
+def _fidelity_options(function: Callable[..., None]) -> Callable[..., None]:
+    """The same, with an encoder that needs no heads."""
+    for option in reversed([*REAL_OPTIONS[:4], EXTRACTOR, *REAL_OPTIONS[5:]]):
         function = option(function)
     return function
 
@@ -53,7 +70,7 @@ def evaluate() -> None:
 
 
 @evaluate.command("fidelity")
-@_real_options
+@_fidelity_options
 @TRAIN_SPLIT
 @click.option("--match/--no-match", default=True, show_default=True,
               help="Balance adults and children in every set.")
@@ -63,28 +80,32 @@ def evaluate() -> None:
               metavar="N", help="Random pairs behind each MS-SSIM.")
 def fidelity_command(
     sources: tuple[str, ...], synthetic: Path, image_column: str, test_split: str,
-    encoder_folder: Path | None, out: Path, limit: int | None, seed: int, quiet: bool,
-    train_split: str, match: bool, n_subsamples: int, n_pairs: int,
+    extractor_name: str, out: Path, limit: int | None, seed: int, quiet: bool, train_split: str,
+    match: bool, n_subsamples: int, n_pairs: int,
 ) -> None:  # fmt: skip
-    """Frechet and kernel distance to real test films, and diversity, beside real films.
+    """Frechet and kernel distance, precision, recall, density, coverage and diversity.
+
+    Everything stands beside its floor: as many real training films against the same test films.
 
     \b
     python -m lungsynth evaluate fidelity --data films.parquet --synthetic drawn --out out/fidelity
+    python -m lungsynth evaluate fidelity … --encoder radiomics --out out/radiomics
     """
     from lungsynth.evaluation.common import read_films, read_samples, write_report
+    from lungsynth.evaluation.extractors import load_extractor
     from lungsynth.evaluation.fidelity import evaluate_fidelity, fidelity_table
 
-    encoder, name = _encoder(encoder_folder)
+    extractor = load_extractor(extractor_name)
     drawn = read_samples(synthetic, image_column=image_column, limit=limit, seed=seed)
     test, train = (
         read_films(sources, split=split, image_column=image_column, seed=seed, quiet=quiet)
         for split in (test_split, train_split)
     )
     report = evaluate_fidelity(
-        drawn, train, test.limited(limit, seed), encoder, match=match, n_subsamples=n_subsamples,
+        drawn, train, test.limited(limit, seed), extractor, match=match, n_subsamples=n_subsamples,
         n_pairs=n_pairs, seed=seed, quiet=quiet,
     )  # fmt: skip
-    write_report({**report, "encoder": name}, out / "fidelity.json")
+    write_report({**report, "encoder": extractor.checksum}, out / "fidelity.json")
     click.echo(fidelity_table(report))
 
 

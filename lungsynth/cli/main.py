@@ -13,13 +13,14 @@ from lungsynth.cli.evaluate_downstream import downstream_command
 from lungsynth.cli.evaluate_masks import draw_command, judge_command, masks_command
 from lungsynth.cli.evaluate_memorisation import memorisation_command
 from lungsynth.cli.evaluate_model import reconstruction_command, sheet_command
+from lungsynth.cli.evaluate_sides import sides_command
 from lungsynth.cli.learn_token import learn_token_command
 from lungsynth.cli.report import report_command
 from lungsynth.cli.sample import sample, words_command
 from lungsynth.cli.segment import segment_command
 from lungsynth.cli.tools import doctor_command, pack_command
 from lungsynth.cli.train import train
-from lungsynth.cli.train_encoder import train_encoder_command
+from lungsynth.cli.train_encoder import train_encoder_command, train_nearest_command
 from lungsynth.cli.train_masks import train_affinity_command, train_student_command
 from lungsynth.errors import LungSynthError
 
@@ -38,6 +39,7 @@ cli.add_command(segment_command)
 cli.add_command(annotate_command)
 cli.add_command(learn_token_command)
 train.add_command(train_encoder_command)
+train.add_command(train_nearest_command)
 train.add_command(train_student_command)
 train.add_command(train_affinity_command)
 cli.add_command(train)
@@ -48,6 +50,7 @@ evaluate.add_command(masks_command)
 evaluate.add_command(judge_command)
 evaluate.add_command(memorisation_command)
 evaluate.add_command(downstream_command)
+evaluate.add_command(sides_command)
 cli.add_command(evaluate)
 cli.add_command(report_command)
 

@@ -98,9 +98,10 @@ def train_nearest_command(
     \b
     python -m lungsynth train nearest --data films.parquet --checkpoint runs/diffusion/checkpoint
     """
+    from lungsynth.checkpoint import NEAREST_FOLDER
     from lungsynth.evaluation.common import read_films
     from lungsynth.evaluation.encoder import DEFAULT_FOLDER, checksum, embed, load_encoder
-    from lungsynth.nearest import NEAREST_FOLDER, save_nearest
+    from lungsynth.nearest import save_nearest
 
     films = read_films(sources, split=split or None, image_column=image_column, quiet=quiet)
     features = embed(load_encoder(DEFAULT_FOLDER), films.images, quiet=quiet).features

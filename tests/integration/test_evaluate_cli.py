@@ -100,6 +100,8 @@ def test_evaluations_write_a_report_and_print_a_table(
     assert len(first.stdout.splitlines()) >= 4
     if name == "fidelity":
         assert report["groups"]["all"]["n"] == 24
+        assert report["extractor"]["checksum"] == report["encoder"]
+        assert {"precision", "recall", "density", "coverage"} <= set(report["groups"]["all"])
     if name == "obedience":
         assert report["tasks"]["age_group"]["synthetic"]["n"] == 40
     if name == "neighbours":
@@ -109,6 +111,26 @@ def test_evaluations_write_a_report_and_print_a_table(
     again = call(evaluate, *args)
     assert again.stdout == first.stdout
     assert json.loads((tmp_path / f"{name}.json").read_text()) == report
+
+
+def test_fidelity_by_radiomics(films: Path, drawn: Path, tmp_path: Path) -> None:
+    result = call(evaluate, "fidelity", "--data", films, "--synthetic", drawn, "--encoder",
+                  "radiomics", "--limit", 16, "--no-match", "--subsamples", 20, "--pairs", 2,
+                  "--out", tmp_path, "--quiet")  # fmt: skip
+    assert result.exception is None, result.output
+    report = json.loads((tmp_path / "fidelity.json").read_text())
+    assert report["extractor"]["name"] == "radiomics" and report["groups"]["all"]["n"] == 16
+    assert "comparable with nothing published" in result.stdout
+
+
+def test_fidelity_asks_for_weights_that_are_not_there(
+    films: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUNGSYNTH_ENCODERS", str(tmp_path))
+    result = call(evaluate, "fidelity", "--data", films, "--synthetic", drawn, "--encoder",
+                  "rad-dino", "--out", tmp_path, "--quiet")  # fmt: skip
+    assert isinstance(result.exception, CheckpointError)
+    assert "hf download microsoft/rad-dino" in str(result.exception)
 
 
 def test_limit_and_parquet_samples(films: Path, run: tuple[Path, Result], tmp_path: Path) -> None:

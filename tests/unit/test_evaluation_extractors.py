@@ -1,0 +1,393 @@
+"""What turns pictures into features: radiomics, local networks, clear errors."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from evaluation_films import picture, random_encoder
+from safetensors.torch import save_file
+from torch import nn
+
+from lungsynth.cli.evaluate import ENCODER_NAMES
+from lungsynth.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    MissingDependencyError,
+    ShapeError,
+)
+from lungsynth.evaluation import extractor_networks as networks
+from lungsynth.evaluation.encoder import DEFAULT_FOLDER, checksum, embed, save_encoder
+from lungsynth.evaluation.extractors import (
+    MAX_FIT,
+    NAMES,
+    EncoderExtractor,
+    RadiomicsExtractor,
+    Remembered,
+    load_extractor,
+    weights_home,
+)
+from lungsynth.evaluation.radiomics import Standard, definition, feature_names, radiomic_features
+
+SMALL = np.stack([picture(i, pixels=64) for i in range(4)])
+
+
+def value(image: np.ndarray, name: str) -> float:
+    return float(radiomic_features(image[None])[0, feature_names().index(name)])
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LUNGSYNTH_ENCODERS", str(tmp_path / "encoders"))
+    return tmp_path / "encoders"
+
+
+def test_radiomic_features_have_names_and_are_finite() -> None:
+    flat = np.full((1, 64, 64), 255, dtype=np.uint8)
+    told = radiomic_features(np.concatenate([SMALL, flat]))
+    assert told.shape == (5, len(feature_names()))
+    assert len(set(feature_names())) == len(feature_names())
+    assert np.isfinite(told).all()
+    assert len(definition()) == 16
+
+
+def test_tones_by_hand() -> None:
+    image = np.full((64, 64), 40, dtype=np.uint8)
+    image[:, 32:] = 200
+    assert value(image, "tone mean") == pytest.approx(120)
+    assert value(image, "tone std") == pytest.approx(80)
+    assert value(image, "tone entropy") == pytest.approx(1)  # bits: two tones, equally often
+    assert value(image, "tone kurtosis") == pytest.approx(-2)
+    assert value(image, "tone interquartile range") == pytest.approx(160)
+
+
+def test_co_occurrence_by_hand() -> None:
+    stripes = np.zeros((64, 64), dtype=np.uint8)
+    stripes[:, ::2] = 8  # one bin apart, along the rows only
+    # contrast 1 along the rows and both diagonals, 0 down the columns
+    assert value(stripes, "co-occurrence 1/1 contrast mean") == pytest.approx(0.75)
+    assert value(stripes, "co-occurrence 1/1 contrast range") == pytest.approx(1)
+    # at half the side the stripes are gone
+    assert value(stripes, "co-occurrence 1/2 contrast mean") == 0
+
+
+def test_bands_tell_coarse_from_fine() -> None:
+    places = np.arange(128)
+    waves = [
+        np.tile(128 + 60 * np.sin(2 * np.pi * places / period), (128, 1)).astype(np.uint8)
+        for period in (6, 36)
+    ]
+    fine, coarse = waves
+    assert value(fine, "band 1 std") > 5 * value(coarse, "band 1 std")
+    assert value(coarse, "band 8 std") > 5 * value(fine, "band 8 std")
+
+
+def test_patterns_of_a_turned_picture_are_the_same() -> None:
+    names = [n for n in feature_names() if n.startswith("pattern 1/1")]
+    told, turned = (radiomic_features(x[None])[0] for x in (SMALL[0], np.rot90(SMALL[0]).copy()))
+    columns = [feature_names().index(n) for n in names]
+    assert told[columns] == pytest.approx(turned[columns], abs=0.02)
+
+
+def test_radiomics_refuse_other_shapes() -> None:
+    with pytest.raises(ShapeError, match="expected \\(N, H, W\\), square, at least 64"):
+        radiomic_features(np.zeros((1, 64, 80), dtype=np.uint8))
+    with pytest.raises(ShapeError, match="square"):
+        radiomic_features(np.zeros((1, 32, 32), dtype=np.uint8))
+
+
+def test_standardised_training_features_have_mean_0_and_spread_1() -> None:
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(3, 5, (50, 2)), np.full((50, 1), 7.0)], axis=1)
+    told = Standard(x)(x)
+    assert told.mean(0) == pytest.approx([0, 0, 0])
+    assert told.std(0) == pytest.approx([1, 1, 0])
+    with pytest.raises(DataError, match=r"1 training film\(s\)"):
+        Standard(x[:1])
+
+
+def test_radiomics_are_standardised_by_the_films_they_were_fitted_to() -> None:
+    extractor = RadiomicsExtractor()
+    with pytest.raises(ConfigError, match="need `fit`"):
+        extractor.features(SMALL)
+    extractor.fit(SMALL)
+    raw = radiomic_features(SMALL)
+    moving = raw.std(0) > 1e-9
+    assert extractor.features(SMALL)[:, moving].mean(0) == pytest.approx(0, abs=1e-9)
+    assert len(SMALL) < MAX_FIT
+
+
+def test_no_picture_is_read_twice() -> None:
+    seen: list[int] = []
+
+    class Counting(EncoderExtractor):
+        def features(self, images: np.ndarray, *, quiet: bool = True) -> np.ndarray:
+            seen.append(len(images))
+            return super().features(images, quiet=quiet)
+
+    encoder = random_encoder()
+    remembered = Remembered(Counting(encoder))
+    assert remembered.n_features == 0
+    first = remembered.features(SMALL[[0, 1, 0]])
+    again = remembered.features(SMALL[[1, 2, 0]])
+    assert seen == [2, 1] and remembered.n_features == 8
+    assert np.array_equal(first[[0, 2]], again[[2, 2]]) and np.array_equal(first[1], again[0])
+    assert np.allclose(again, embed(encoder, SMALL[[1, 2, 0]]).features, atol=1e-6)
+
+
+def test_the_default_is_the_shipped_encoder() -> None:
+    for chosen in (None, "lungsynth"):
+        extractor = load_extractor(chosen)
+        assert (extractor.name, extractor.checksum) == ("lungsynth", checksum(DEFAULT_FOLDER))
+
+
+def test_help_names_every_encoder() -> None:
+    assert ENCODER_NAMES == "|".join(NAMES)
+
+
+def test_a_folder_of_train_encoder(tmp_path: Path) -> None:
+    encoder = random_encoder()
+    save_encoder(encoder, tmp_path / "own")
+    extractor = load_extractor(str(tmp_path / "own"))
+    assert extractor.checksum == checksum(tmp_path / "own")
+    assert np.allclose(extractor.features(SMALL), embed(encoder, SMALL).features)
+
+
+def test_weights_are_looked_for_at_home(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    assert weights_home() == home
+    monkeypatch.delenv("LUNGSYNTH_ENCODERS")
+    assert weights_home() == Path.home() / ".cache" / "lungsynth" / "encoders"
+
+
+@pytest.mark.parametrize(("name", "file", "advice"), [
+    ("inception", "inception.safetensors", "timm/inception_v3.tv_in1k"),
+    ("torchxrayvision", "torchxrayvision.safetensors", "densenet121-res224-all"),
+    ("rad-dino", "rad-dino", "hf download microsoft/rad-dino"),
+])  # fmt: skip
+def test_missing_weights_say_where_from_and_where_to(
+    name: str, file: str, advice: str, home: Path
+) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        load_extractor(name)
+    told = str(caught.value)
+    assert told.startswith(f"{home / file}: no weights here.")
+    assert advice in told and told.count(str(home / file)) == 2
+
+
+@pytest.mark.parametrize(("package", "name", "file"), [
+    ("torchvision", "inception", "inception.safetensors"),
+    ("torchxrayvision", "torchxrayvision", "torchxrayvision.safetensors"),
+])  # fmt: skip
+def test_missing_packages_are_named(
+    package: str, name: str, file: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.mkdir()
+    save_file({"x": torch.zeros(1)}, home / file)
+    monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace())  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingDependencyError, match=f"{package} cannot be imported.*pip install"):
+        load_extractor(name)
+
+
+def test_a_package_built_for_another_torch_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> None:
+        raise RuntimeError("operator torchvision::nms does not exist\nmore")
+
+    monkeypatch.setattr(networks.importlib, "import_module", broken)
+    with pytest.raises(
+        MissingDependencyError, match=r"\(operator torchvision::nms does not exist\)"
+    ):
+        networks._torchvision()
+
+
+class Inception(nn.Module):
+    """The names of torchvision's network that are looked at, and a feature that is seen through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.Conv2d_1a_3x3 = nn.ModuleDict({"conv": nn.Conv2d(3, 5, 1)})
+        self.fc: nn.Module = nn.Linear(5, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.shape, self.range = tuple(x.shape[1:]), (float(x.min()), float(x.max()))
+        return self.fc(self.Conv2d_1a_3x3["conv"](x).mean((2, 3)))
+
+
+def as_torchvision(monkeypatch: pytest.MonkeyPatch) -> list[Inception]:
+    built: list[Inception] = []
+
+    def build(**options: object) -> Inception:
+        assert options["weights"] is None
+        built.append(Inception())
+        return built[-1]
+
+    module = SimpleNamespace(models=SimpleNamespace(inception_v3=build))
+    monkeypatch.setitem(sys.modules, "torchvision", module)  # type: ignore[arg-type]
+    return built
+
+
+def test_inception_is_filled_from_local_tensors(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built, source = as_torchvision(monkeypatch), Inception()
+    home.mkdir()
+    path = home / "inception.safetensors"
+    save_file({**source.state_dict(), "AuxLogits.x": torch.zeros(2)}, path)
+    images = np.stack([np.zeros((64, 64), np.uint8), np.full((64, 64), 255, np.uint8)])
+    by_name, by_file = load_extractor("inception"), load_extractor(str(path))
+    told = by_name.features(images)
+    assert built[0].shape == (3, 299, 299) and built[0].range == (-1.0, 1.0)
+    weight, bias = source.Conv2d_1a_3x3["conv"].weight, source.Conv2d_1a_3x3["conv"].bias
+    white = (weight.sum((1, 2, 3)) + bias).detach().double().numpy()
+    assert told.shape == (2, 5)
+    assert told[1] == pytest.approx(white, abs=1e-5)
+    assert np.array_equal(told, by_file.features(images))
+    assert by_name.checksum == by_file.checksum and "published FID" in by_name.note
+
+
+def test_other_weights_do_not_become_inception(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_torchvision(monkeypatch)
+    home.mkdir()
+    save_file(
+        {"Conv2d_1a_3x3.conv.weight": torch.zeros(2, 3, 1, 1)}, home / "inception.safetensors"
+    )
+    with pytest.raises(CheckpointError, match="not the weights of torchvision's Inception v3"):
+        load_extractor("inception")
+
+
+def test_torchxrayvision_is_filled_from_local_tensors(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class DenseNet(nn.Module):
+        def __init__(self, weights: None) -> None:
+            super().__init__()
+            self.features = nn.Sequential()
+            self.features.add_module("conv0", nn.Conv2d(1, 4, 1, bias=False))
+            self.features.add_module("norm5", nn.BatchNorm2d(4))
+
+    module = SimpleNamespace(models=SimpleNamespace(DenseNet=DenseNet))
+    monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace())  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "torchxrayvision", module)  # type: ignore[arg-type]
+    source = DenseNet(None).features
+    source.conv0.weight.data = torch.tensor([1.0, -1.0, 2.0, 0.5]).reshape(4, 1, 1, 1)
+    tensors = {k: v for k, v in source.state_dict().items() if "num_batches" not in k}
+    save_file({f"features.{k}": v for k, v in tensors.items()}, home.parent / "whole.safetensors")
+    save_file(tensors, home.parent / "part.safetensors")
+    white = np.full((1, 64, 64), 255, np.uint8)
+    for name in ("whole", "part"):
+        extractor = load_extractor(str(home.parent / f"{name}.safetensors"))
+        assert extractor.name == "torchxrayvision"
+        # white is 1024 to it; negative features are cut
+        told = extractor.features(white)
+        assert told[0] == pytest.approx([1024, 0, 2048, 512], rel=1e-3)
+
+
+def transformers_model(folder: Path, kind: str) -> nn.Module:
+    from transformers import Dinov2Config, Dinov2Model, ResNetConfig, ResNetModel
+
+    torch.manual_seed(0)
+    model: nn.Module
+    if kind == "dinov2":
+        model = Dinov2Model(Dinov2Config(
+            hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14,
+        ))  # fmt: skip
+    else:
+        model = ResNetModel(ResNetConfig(
+            embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic",
+        ))  # fmt: skip
+    model.eval().save_pretrained(folder)
+    told = {"size": {"shortest_edge": 32}, "do_center_crop": True, "crop_size": {"height": 28},
+            "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.1]}  # fmt: skip
+    (folder / "preprocessor_config.json").write_text(json.dumps(told))
+    return model
+
+
+@pytest.mark.parametrize("kind", ["dinov2", "resnet"])
+def test_transformers_folders_give_pooled_features(kind: str, tmp_path: Path) -> None:
+    model = transformers_model(tmp_path, kind)
+    extractor = load_extractor(str(tmp_path))
+    grey = np.full((1, 64, 64), 128, np.uint8)
+    mean, std = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.2, 0.1])
+    x = ((128 / 255 - mean) / std).reshape(1, 3, 1, 1).expand(1, 3, 28, 28)
+    with torch.no_grad():
+        hidden = model(pixel_values=x).last_hidden_state
+    expected = hidden[:, 0] if kind == "dinov2" else hidden.mean((2, 3))
+    assert extractor.name == tmp_path.name
+    assert extractor.features(grey) == pytest.approx(expected.double().numpy(), abs=1e-4)
+
+
+def test_rad_dino_is_read_from_home(home: Path) -> None:
+    transformers_model(home / "rad-dino", "dinov2")
+    extractor = load_extractor("rad-dino")
+    assert (extractor.name, extractor.features(SMALL).shape) == ("rad-dino", (4, 16))
+
+
+def test_a_model_with_missing_tensors_is_refused(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    transformers_model(tmp_path, "dinov2")
+    tensors = load_file(tmp_path / "model.safetensors")
+    del tensors["layernorm.weight"]
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"1 tensors are missing, such as layernorm\.weight"):
+        load_extractor(str(tmp_path))
+
+
+def test_a_language_model_is_refused(tmp_path: Path) -> None:
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
+                        intermediate_size=8)  # fmt: skip
+    BertModel(config).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="does not take pictures"):
+        load_extractor(str(tmp_path))
+
+
+def test_a_broken_preparation_is_named(tmp_path: Path) -> None:
+    transformers_model(tmp_path, "resnet")
+    for told in ("{", '{"image_mean": [0.5, 0.5]}', '{"size": "large"}'):
+        (tmp_path / "preprocessor_config.json").write_text(told)
+        with pytest.raises(CheckpointError, match=r"preprocessor_config\.json: not a usable"):
+            load_extractor(str(tmp_path))
+
+
+def test_transformers_without_safetensors_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "dinov2"}')
+    (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: no weights here"):
+        load_extractor(str(tmp_path))
+
+
+def test_unknown_model_types_are_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "no such thing"}')
+    save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="transformers cannot load it"):
+        load_extractor(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "model.pt", "net.ckpt"])
+def test_pickles_are_refused_by_name(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"\x80\x04N.")
+    with pytest.raises(CheckpointError, match="pickled objects, which are not loaded"):
+        load_extractor(str(tmp_path / name))
+
+
+def test_what_is_neither_name_nor_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match="--encoder incption: neither one of lungsynth, radiomics"
+    ):
+        load_extractor("incption")
+    save_file({"layer": torch.zeros(1)}, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match="by the names of its tensors"):
+        load_extractor(str(tmp_path / "a.safetensors"))
+    (tmp_path / "b.safetensors").write_bytes(b"\x80\x04N.")
+    with pytest.raises(CheckpointError, match="not a readable safetensors file"):
+        load_extractor(str(tmp_path / "b.safetensors"))
+    with pytest.raises(CheckpointError, match="no encoder here"):
+        load_extractor(str(tmp_path))
