@@ -5,21 +5,23 @@ from __future__ import annotations
 import base64
 import html
 import io
-import json
 import re
-import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lungsynth.errors import DataError, OutputError
 from lungsynth.images import slug
-from lungsynth.report_sections import KINDS, Kind, Report
+from lungsynth.report_files import Result, UnfitError, found_below, read_result
+from lungsynth.report_sections import KINDS
+from lungsynth.report_words import Target, targets_table
 
 PICTURES = "report"
 """Folder of the Markdown page's plots, beside it."""
 
-SKIPPED = ("cells", PICTURES)
+LONG = 36  # letters of a table's cell that may be broken into lines
+
+BRACKETS = "Values in brackets are 95 % intervals; each section says of what."
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,27 +30,31 @@ class Section:
 
     title: str
     place: str  # of the JSON file, below the folder
-    command: str  # that makes it
+    command: str  # that made it
+    command_is_whole: bool  # False: the file does not hold it, options may be missing
+    how: str  # n, seeds, what the brackets are
     text: str  # Markdown: paragraphs, bold lines, tables
     plot: bytes | None  # PNG
+    targets: tuple[Target, ...]
 
 
-def _plot(name: str, kind: Kind, report: Report) -> bytes | None:
+def draw_result(result: Result) -> bytes | None:
+    """The plot of a result as PNG; None where its kind has none."""
     buffer = io.BytesIO()
-    if name == "downstream.json":
+    if result.kind is KINDS["downstream"]:
         from lungsynth.evaluation.downstream_report import draw_plot
 
-        draw_plot(report, buffer)
+        draw_plot(result.report, buffer)
         return buffer.getvalue()
-    if kind.draw is None:
+    if result.kind.draw is None:
         return None
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    n_bars = len(report.get("stages", report.get("tasks", ())))
+    n_bars = len(result.report.get("stages", ())) or 2 * len(result.report.get("tasks", ()))
     figure = Figure(figsize=(8, max(3.2, 0.26 * n_bars + 1)), layout="constrained")
     FigureCanvasAgg(figure)
-    kind.draw(figure.subplots(), report)
+    result.kind.draw(figure.subplots(), result.report)
     figure.savefig(buffer, dpi=110)
     return buffer.getvalue()
 
@@ -59,44 +65,53 @@ def gather(folder: Path) -> tuple[list[Section], list[str]]:
     Raises:
         DataError: no such folder, or no file with figures in it.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder. Give where the evaluations were written.")
     sections: list[Section] = []
     left_out: list[str] = []
-    for name, kind in KINDS.items():
-        for path in sorted(folder.rglob(name)):
-            inside = path.relative_to(folder)
-            if any(part.startswith(".") or part in SKIPPED for part in inside.parts[:-1]):
-                continue
-            try:
-                report = json.loads(path.read_text(encoding="utf-8"))
-                command = ["python", "-m", "lungsynth", *kind.command(report)]
-                command += ["--out", f"OUT/{inside.parent.as_posix()}".removesuffix("/.")]
-                sections.append(Section(
-                    kind.title(report), inside.as_posix(), shlex.join(command), kind.text(report),
-                    _plot(name, kind, report),
-                ))  # fmt: skip
-            except OSError as error:
-                left_out.append(f"{inside.as_posix()}: cannot be read ({error}).")
-            except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-                left_out.append(
-                    f"{inside.as_posix()}: not a result of this version ({type(error).__name__}: {error})."
-                )
+    for kind, name, path in found_below(folder):
+        try:
+            result = read_result(path, kind, name)
+            plot = draw_result(result)
+        except (UnfitError, KeyError, TypeError, ValueError) as error:
+            place = path.relative_to(folder).as_posix()
+            left_out.append(f"{place}: {str(error).removeprefix(f'{path}: ')}")
+            continue
+        sections.append(Section(
+            result.kind.title(result.report), path.relative_to(folder).as_posix(), result.command,
+            result.command_is_whole, result.kind.how(result.report), result.kind.text(result.report),
+            plot, tuple(result.kind.targets(result.report)),
+        ))  # fmt: skip
     if not sections:
         why = f" Left out: {' '.join(left_out)}" if left_out else ""
         raise DataError(
-            f"{folder}: no figures here. Expected one of {', '.join(KINDS)}, which `lungsynth evaluate …` "
-            f"writes.{why}"
+            f"{folder}: no figures here. Expected one of {', '.join(f'{k}.json' for k in KINDS)}, which "
+            f"`lungsynth evaluate …` and `benchmarks` write.{why}"
         )
     return sections, left_out
 
 
+def _targets(sections: Sequence[Section]) -> str:
+    """Figures that have a target, with the folder they come from where titles repeat."""
+    titles = [s.title for s in sections]
+    told = []
+    for s in sections:
+        note = f" ({Path(s.place).parent.as_posix()})" if titles.count(s.title) > 1 else ""
+        told += [replace(t, figure=t.figure + note) for t in s.targets if t.met]
+    return targets_table(told) if told else ""
+
+
+def _command(section: Section) -> str:
+    missing = "" if section.command_is_whole else "\n# further options, if any, are not in the file"
+    return section.command + missing
+
+
 def to_markdown(sections: Sequence[Section], left_out: Sequence[str]) -> str:
     """The page as Markdown; plots are files in `report/`."""
-    lines = ["# Results", "", "Values in brackets are 95 % intervals."]
+    lines = ["# Results", "", BRACKETS]
+    if targets := _targets(sections):
+        lines += ["", "## Targets", "", targets]
     for section in sections:
-        lines += ["", f"## {section.title}", "", "```bash", section.command, "```", "",
-                  section.text.strip()]  # fmt: skip
+        lines += ["", f"## {section.title}", "", "```bash", _command(section), "```", "",
+                  section.how, "", section.text.strip()]  # fmt: skip
         if section.plot is not None:
             lines += ["", f"![{section.title}]({PICTURES}/{picture_name(section)})"]
         lines += ["", f"From `{section.place}`."]
@@ -107,18 +122,22 @@ def to_markdown(sections: Sequence[Section], left_out: Sequence[str]) -> str:
 
 def picture_name(section: Section) -> str:
     """File name of a section's plot."""
-    return f"{slug(section.place.removesuffix('.json').replace('/', '-'))}.png"
+    return f"{slug(section.place.removesuffix('.json').replace('/', '-'), limit=120)}.png"
 
 
 def to_html(sections: Sequence[Section], left_out: Sequence[str]) -> str:
     """The page as HTML that needs no other file."""
-    body = ["<h1>Results</h1>", "<p>Values in brackets are 95 % intervals.</p>", "<ul>"]
-    body += [f'<li><a href="#s{i}">{html.escape(s.title)}</a></li>' for i, s in enumerate(sections)]
+    body = ["<h1>Results</h1>", f"<p>{BRACKETS}</p>", "<ul>"]
+    body += [f'<li><a href="#s{i}">{html.escape(s.title)}</a> '
+             f'<span class="from">{html.escape(s.place)}</span></li>'
+             for i, s in enumerate(sections)]  # fmt: skip
     body.append("</ul>")
+    if targets := _targets(sections):
+        body += ["<h2>Targets</h2>", _render(targets)]
     for i, section in enumerate(sections):
         title = html.escape(section.title)
-        body += [f'<h2 id="s{i}">{title}</h2>', f"<pre>{html.escape(section.command)}</pre>"]
-        body.append(_render(section.text))
+        body += [f'<h2 id="s{i}">{title}</h2>', f"<pre>{html.escape(_command(section))}</pre>"]
+        body += [_render(section.how), _render(section.text)]
         if section.plot is not None:
             data = base64.b64encode(section.plot).decode()
             body.append(f'<img alt="{title}" src="data:image/png;base64,{data}">')
@@ -137,10 +156,13 @@ _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>lungsynth results</title>
 <style>
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem;
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem;
        color: #1a1a1a; background: #fff }
-table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto }
+h2 { margin-top: 2.5rem; border-top: 1px solid #ddd; padding-top: 1rem }
+table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; font-size: 90%;
+        font-variant-numeric: tabular-nums }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: left; white-space: nowrap }
+td.long { white-space: normal; min-width: 12rem }
 pre { background: #f4f4f4; padding: .7rem; white-space: pre-wrap; overflow-wrap: anywhere }
 img { max-width: 100% } .from { color: #666; font-size: 85% }
 </style></head><body>
@@ -150,10 +172,15 @@ BODY
 
 
 def _render(text: str) -> str:
-    """Markdown of paragraphs, bold and tables -> HTML; everything else is shown as it is."""
+    """Markdown of paragraphs, bold, code and tables -> HTML; everything else is shown as it is."""
 
     def inline(words: str) -> str:
-        return re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html.escape(words))
+        bold = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html.escape(words))
+        return re.sub(r"`([^`]+)`", r"<code>\1</code>", bold)
+
+    def cell(words: str) -> str:
+        long = ' class="long"' if len(words) > LONG else ""
+        return f"<td{long}>{inline(words)}</td>"
 
     out: list[str] = []
     rows: list[list[str]] = []
@@ -161,10 +188,7 @@ def _render(text: str) -> str:
     def close() -> None:
         if rows:
             head = "".join(f"<th>{inline(c)}</th>" for c in rows[0])
-            inner = "".join(
-                "<tr>" + "".join(f"<td>{inline(c)}</td>" for c in row) + "</tr>\n"
-                for row in rows[2:]
-            )
+            inner = "".join("<tr>" + "".join(map(cell, row)) + "</tr>\n" for row in rows[2:])
             out.append(f"<table><thead><tr>{head}</tr></thead><tbody>\n{inner}</tbody></table>")
             rows.clear()
 

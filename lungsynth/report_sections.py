@@ -1,180 +1,74 @@
-"""How each evaluation's JSON is told: title, command, Markdown and plot."""
+"""How each evaluation's JSON is told: title, command, n and seeds, Markdown, plot, headline figures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Report = Mapping[str, Any]
+from lungsynth.report_copies import (
+    memorisation_command,
+    memorisation_draw,
+    memorisation_how,
+    memorisation_targets,
+    memorisation_text,
+    neighbours_draw,
+    neighbours_how,
+    neighbours_targets,
+    neighbours_text,
+)
+from lungsynth.report_masks import (
+    masks_command,
+    masks_draw,
+    masks_how,
+    masks_targets,
+    masks_text,
+    masks_together,
+    set_title,
+)
+from lungsynth.report_samples import (
+    fidelity_draw,
+    fidelity_how,
+    fidelity_targets,
+    fidelity_text,
+    fidelity_title,
+    obedience_draw,
+    obedience_how,
+    obedience_targets,
+    obedience_text,
+    sides_command,
+    sides_draw,
+    sides_how,
+    sides_targets,
+    sides_text,
+)
+from lungsynth.report_words import Report, Target, bars, span, table, verdict
 
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """How a JSON file of one name is told."""
-
-    title: Callable[[Report], str]
-    command: Callable[[Report], list[str]]
-    text: Callable[[Report], str]
-    draw: Callable[[Any, Report], None] | None  # matplotlib axes, report
-
-
-def span(told: Report, *, digits: int = 3, scale: float = 1.0) -> str:
-    """`0.912 [0.900, 0.921]`."""
-    value, low, high = (f"{scale * told[k]:.{digits}f}" for k in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table; what could break it is escaped."""
-
-    def line(cells: Sequence[object]) -> str:
-        return (
-            "| " + " | ".join(str(c).replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
-        )
-
-    return "\n".join([line(head), "| " + " | ".join(["---"] * len(head)) + " |", *map(line, rows)])
-
-
-def _bars(axes: Any, names: Sequence[str], told: Sequence[Report], colours: Sequence[str]) -> None:
-    """Horizontal bars with intervals, the first on top."""
-    value = [t["value"] for t in told]
-    errors = [[max(0.0, t["value"] - t["low"]) for t in told],
-              [max(0.0, t["high"] - t["value"]) for t in told]]  # fmt: skip
-    axes.barh(range(len(names)), value, xerr=errors, color=colours, ecolor="#333333")
-    axes.set_yticks(range(len(names)), names, fontsize=8)
-    axes.invert_yaxis()
-
-
-# --- masks -----------------------------------------------------------------------------------
-
-
-def _masks_text(r: Report) -> str:
-    rows = []
-    for stage, about in r["stages"].items():
-        e = about["regions"]["all"]
-        distances = [span(e["hd95_percent"], digits=1), span(e["mean_distance_percent"], digits=2)]
-        name = ("rival: " if about["rival"] else "") + stage
-        rows.append([name, span(e["iou"]), span(e["dice"]), *distances])
-    told = table(["mask", "IoU", "Dice", "HD95 % of side", "surface %"], rows)
-    return (
-        f"{r['n']} films of {r['n_patients']} patients, {', '.join(r['convention']) or 'no convention'}; "
-        f"left and right on swapped sides: {r['swapped']}.\n\n{told}"
-    )
-
-
-def _masks_draw(axes: Any, r: Report) -> None:
-    names = list(r["stages"])
-    _bars(axes, names, [r["stages"][n]["regions"]["all"]["iou"] for n in names],
-          ["#999999" if r["stages"][n]["rival"] else "#0072b2" for n in names])  # fmt: skip
-    axes.set(xlim=(0, 1), xlabel="IoU, 95 % interval over films (grey: rivals)")
-
-
-def _masks_command(r: Report) -> list[str]:
-    convention = r["convention"][0].partition(":")[0] if r["convention"] else ""
-    return ["evaluate", "masks", "--data", r["source"], "--split", r["split"],
-            *(["--convention", convention] if convention else []), "--seed", str(r["seed"])]  # fmt: skip
-
-
-# --- fidelity, obedience, neighbours ---------------------------------------------------------
-
-FLOOR = {"frechet": "floor", "kernel": "floor", "ms_ssim": "real"}
 DRAWN = ["--data", "FILMS.parquet", "--synthetic", "DRAWN"]
 
 
-def _fidelity_text(r: Report) -> str:
-    rows = [
-        [name, g["n"], measure, span(g[measure]["synthetic"]), span(g[measure][floor])]
-        for name, g in r["groups"].items() for measure, floor in FLOOR.items() if measure in g
-    ]  # fmt: skip
-    return table(["films", "n", "measure", "synthetic", "real against real"], rows)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """How the JSON of one evaluation is told."""
+
+    title: Callable[[Report], str]
+    command: Callable[[Report], list[str]]  # after `python -m`; only for files that do not hold it
+    how: Callable[[Report], str]  # n, seeds, what the brackets are
+    text: Callable[[Report], str]
+    draw: Callable[[Any, Report], None] | None = None  # matplotlib axes, report
+    targets: Callable[[Report], list[Target]] = lambda _: []
+    together: Callable[[Mapping[str, Report]], str] | None = None  # name -> report; one table
 
 
-def _fidelity_draw(axes: Any, r: Report) -> None:
-    names, told, colours = [], [], []
-    for name, g in r["groups"].items():
-        for label, key, colour in (
-            ("synthetic", "synthetic", "#0072b2"), ("real against real", "floor", "#999999"),
-        ):  # fmt: skip
-            names.append(f"{name}, {label}")
-            told.append(g["frechet"][key])
-            colours.append(colour)
-    _bars(axes, names, told, colours)
-    axes.set(xlabel="Fréchet distance (lower is nearer to real films)")
+# --- downstream ------------------------------------------------------------------------------
 
+NEEDED_RATIO = {"unet": 0.99, "segformer": 0.97}
+"""Dice of a model trained on synthetic pictures only ÷ trained on all real films, per model."""
 
-def _obedience_text(r: Report) -> str:
-    rows = [
-        [task, t["synthetic"]["n"], *(span(t[k]["balanced_accuracy"], digits=1, scale=100)
-                                      for k in ("synthetic", "real")),
-         span(t["balanced_accuracy_points"], digits=1)]
-        for task, t in r["tasks"].items()
-    ]  # fmt: skip
-    head = ["asked for", "n", "obeyed %", "judge on real films %", "difference, points"]
-    return "Balanced accuracy of a judge trained on real films.\n\n" + table(head, rows)
+NEEDED_GAIN = {1: 0.05, 5: 0.03}
+"""Dice that synthetic pictures add to so few real films; more films: never less than without."""
 
-
-def _obedience_draw(axes: Any, r: Report) -> None:
-    names = [f"{t}, {k}" for t in r["tasks"] for k in ("synthetic", "real")]
-    told = [
-        r["tasks"][t][k]["balanced_accuracy"] for t in r["tasks"] for k in ("synthetic", "real")
-    ]
-    _bars(axes, names, told, ["#0072b2", "#999999"] * len(r["tasks"]))
-    axes.set(xlim=(0, 1), xlabel="balanced accuracy")
-    axes.axvline(0.5, color="#333333", linestyle=":")
-
-
-def _measures_table(r: Report) -> str:
-    rows = [
-        [name, f"{m['synthetic']['median']:.4g}", f"{m['real_test']['median']:.4g}",
-         f"{m['synthetic']['min']:.4g}", f"{m['real_test']['min']:.4g}",
-         span(m["below_percentile_of_test"]["0.1"]["share"], digits=2, scale=100)]
-        for name, m in r["measures"].items()
-    ]  # fmt: skip
-    return table(["distance", "median", "of real films", "least", "of real films",
-                  "nearer than 99.9 % of real films, %"], rows)  # fmt: skip
-
-
-def _neighbours_text(r: Report) -> str:
-    n = r["n"]
-    return (
-        f"Nearest of {n['train']} training films: {n['synthetic']} pictures beside {n['test']} unseen real "
-        f"films.\n\n{_measures_table(r)}"
-    )
-
-
-# --- memorisation, downstream, judge, autoencoder --------------------------------------------
-
-
-def _memorisation_text(r: Report) -> str:
-    def share(name: str, told: Report) -> list[object]:
-        return [name, span(told, digits=1, scale=100), f"{told['count']} of {told['n']}"]
-
-    rows = [share("planted copies caught", r["caught"])]
-    rows += [share(f"planted: {kind}", told) for kind, told in r["caught"]["kinds"].items()]
-    rows += [share("false alarms on unseen real films", r["false_alarms"])]
-    return (
-        f"**Gate {'passed' if r['passed'] else 'not passed'}: {len(r['copies'])} copies of training films "
-        f"among {r['n']['synthetic']} pictures, {len(r['duplicates'])} duplicate pairs**\n\nA picture "
-        f"counts as a copy from a score of {r['threshold']:.3f}.\n\n"
-        f"{table(['gate', '%', 'count'], rows)}\n\n{_measures_table(r)}"
-    )
-
-
-def _memorisation_draw(axes: Any, r: Report) -> None:
-    for name, counts in r["histogram"].items():
-        total = max(1, sum(counts))
-        places = [(i + 0.5) / len(counts) for i in range(len(counts))]
-        axes.plot(places, [c / total for c in counts], label=name.replace("_", " "))
-    axes.axvline(r["threshold"], color="#333333", linestyle="--", label="threshold")
-    axes.set(xlabel="likeness to the training film most alike", ylabel="share", xlim=(0, 1))
-    axes.legend(fontsize=8)
-
-
-def _memorisation_command(r: Report) -> list[str]:
-    data = [word for source in r.get("sources", ["FILMS.parquet"]) for word in ("--data", source)]
-    return ["evaluate", "memorisation", *data, "--synthetic", r.get("synthetic", "DRAWN"),
-            "--seed", str(r["seed"])]  # fmt: skip
+NEEDED_DICE = 0.95
 
 
 def _downstream_text(r: Report) -> str:
@@ -183,20 +77,60 @@ def _downstream_text(r: Report) -> str:
     return markdown(r)
 
 
+def _downstream_how(r: Report) -> str:
+    tests = ", ".join(f"{t['name']} {t['n']} films" for t in r["tests"])
+    sets = ", ".join(f"{s['name']} {s['n']}" for s in r["synthetic"])
+    spent = f" {_duration(r['seconds'])} of training and testing." if "seconds" in r else ""
+    return (
+        f"{r['real']['n']} real training films; synthetic pictures: {sets}; tests: {tests}; {r['seeds']} "
+        "seed(s); brackets: bootstrap over seeds and films, those of a patient together."
+        f"{spent}"
+    )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+
+
+def _downstream_targets(r: Report) -> list[Target]:
+    from lungsynth.evaluation.downstream_report import arm_title
+
+    several, out = len(r["synthetic"]) > 1, []
+    for a in r["arms"]:
+        if (a["arm"], a["augmentation"], a["model"]) == ("synthetic", "standard", "unet"):
+            out.append(Target(
+                f"unet, {arm_title(a, several=several)}, Dice on {a['test']}, n = {a['n_films']}",
+                f"≥ {NEEDED_DICE}", span(a["dice"]), verdict(a["dice"], least=NEEDED_DICE),
+            ))  # fmt: skip
+    for c in r["comparisons"]:
+        of, other = c["of"], c["with"]
+        if other["arm"] != "real" or of["augmentation"] != "standard":
+            continue
+        title = f"{of['model']}, {arm_title(of, several=several)}"
+        if c["kind"] == "ratio":
+            needed = NEEDED_RATIO.get(of["model"])
+            words, sign = f"÷ all {other['n_real']} real", False
+        else:
+            needed = NEEDED_GAIN.get(of["n_real"], 0.0)
+            words, sign = f"n = {of['n_real']}, minus real alone", True
+        out.append(Target(
+            f"{title}, {words}, Dice on {c['test']}", "–" if needed is None else f"≥ {needed:g}",
+            span(c["dice"], sign=sign), "" if needed is None else verdict(c["dice"], least=needed),
+        ))  # fmt: skip
+    return out
+
+
+# --- judge, autoencoder, times ---------------------------------------------------------------
+
+
 def _judge_text(r: Report) -> str:
     rows = [
-        [
-            title,
-            told["n"],
-            span(told["dice"]),
-            span(told["iou"]),
-            span(told["hd95_percent"], digits=1),
-        ]
+        [title, told["n"], span(told["dice"]), span(told["iou"]), span(told["hd95_percent"], digits=1)]
         for title, told in (
             ("judge on real test films", r["judge_on_real_test_films"]),
             ("generated masks, agreement with the judge", r["agreement_with_the_judge"]),
         )
-    ]
+    ]  # fmt: skip
     return (
         "Agreement is no accuracy: on generated pictures there is no truth.\n\n"
         + table(["", "n", "Dice", "IoU", "HD95 % of side"], rows)
@@ -208,6 +142,20 @@ def _judge_command(r: Report) -> list[str]:
     return ["evaluate", "judge", *data, "--synthetic", r["synthetic"], "--steps", str(r["steps"])]
 
 
+def _judge_draw(axes: Any, r: Report) -> None:
+    own, theirs = r["judge_on_real_test_films"], r["agreement_with_the_judge"]
+    bars(axes, ["judge on real films", "generated masks, agreement"], [own["dice"], theirs["dice"]],
+         ["#999999", "#0072b2"])  # fmt: skip
+    axes.set(xlim=(0, 1), xlabel="Dice, 95 % interval over films")
+
+
+def _judge_how(r: Report) -> str:
+    return (
+        f"The judge took {r['steps']} steps; seed {r.get('seed', 0)}; brackets: bootstrap over films, "
+        "those of a patient together."
+    )
+
+
 def _reconstruction_text(r: Report) -> str:
     gain = span({"value": r["gain"], "low": r["gain_low"], "high": r["gain_high"]}, digits=2)
     head = ["films", "PSNR dB", "PCA dB", "gain dB", "worst film dB"]
@@ -215,29 +163,103 @@ def _reconstruction_text(r: Report) -> str:
     return table(head, [row])
 
 
+def _reconstruction_targets(r: Report) -> list[Target]:
+    gain = {"value": r["gain"], "low": r["gain_low"], "high": r["gain_high"]}
+    return [
+        Target(f"autoencoder on {r['n']} real test films", "≥ 35 dB", f"{r['psnr']:.2f} dB",
+               "reached" if r["psnr"] >= 35 else "**missed**"),
+        Target(f"autoencoder minus PCA of the same rate ({r['pca_psnr']:.2f} dB)", "≥ 2 dB",
+               f"{span(gain, digits=2, sign=True)} dB", verdict(gain, least=2.0)),
+    ]  # fmt: skip
+
+
+def _latency_text(r: Report) -> str:
+    rows = [
+        [name, f"{t['p50']:.3f}", f"{t['p95']:.3f}" if "p95" in t else ""]
+        for name, t in r["stages"].items()
+    ]
+    return table(["stage", "p50 s", "p95 s"], rows)
+
+
+def _latency_draw(axes: Any, r: Report) -> None:
+    told = {k: t for k, t in r["stages"].items() if "p95" in t}
+    bars(axes, list(told), [{"value": t["p50"], "low": t["p50"], "high": t["p95"]} for t in told.values()],
+         ["#0072b2"] * len(told))  # fmt: skip
+    axes.set(xlabel="seconds: p50, and p95 at the end of the line")
+
+
+def _refine_text(r: Report) -> str:
+    rows = [["random walk", f"{1000 * r['walk_s']:.1f} ms"]]
+    if "dense_s" in r:
+        rows.append(["the same in dense form", f"{1000 * r['dense_s']:.0f} ms: {r['walk_speedup']:.0f} ×, "
+                     f"off by {r['walk_difference']:.1e}"])  # fmt: skip
+    rows.append(["CRF", f"{1000 * r['crf_s']:.1f} ms, {r['crf_ratio']:.3f} of bare pydensecrf"])
+    rows += [[f"refinement `{k}`", f"{1000 * s:.1f} ms"] for k, s in r["methods_s"].items()]
+    if "two_over_one" in r:
+        rows.append(["masks/s, one and two processes", f"{r['masks_per_s_1']:.1f}, "
+                     f"{r['masks_per_s_2']:.1f}: {r['two_over_one']:.2f} ×"])  # fmt: skip
+    return table(["of one film", "time"], rows)
+
+
 KINDS: dict[str, Kind] = {
-    "downstream.json": Kind(
-        lambda r: "Models trained on it", lambda r: ["evaluate", "downstream", *r["arguments"]],
-        _downstream_text, None,
+    "downstream": Kind(
+        title=lambda r: "Models trained on it",
+        command=lambda r: ["evaluate", "downstream", *r["arguments"]],
+        how=_downstream_how, text=_downstream_text, targets=_downstream_targets,
     ),
-    "masks.json": Kind(lambda r: f"Masks: {r['source']} {r['split']}", _masks_command, _masks_text,
-                       _masks_draw),
-    "judge.json": Kind(lambda r: "Generated masks and a judge", _judge_command, _judge_text, None),
-    "fidelity.json": Kind(lambda r: "Fidelity", lambda r: ["evaluate", "fidelity", *DRAWN],
-                          _fidelity_text, _fidelity_draw),
-    "obedience.json": Kind(
-        lambda r: "Obedience", lambda r: ["evaluate", "obedience", *DRAWN, "--seed", str(r["seed"])],
-        _obedience_text, _obedience_draw,
+    "masks": Kind(
+        title=lambda r: f"Masks: {set_title(r)}", command=masks_command, how=masks_how,
+        text=masks_text, draw=masks_draw, targets=masks_targets, together=masks_together,
     ),
-    "memorisation.json": Kind(lambda r: "Memorisation", _memorisation_command, _memorisation_text,
-                              _memorisation_draw),
-    "neighbours.json": Kind(
-        lambda r: "Nearest training films",
-        lambda r: ["evaluate", "neighbours", *DRAWN, "--seed", str(r["seed"])], _neighbours_text, None,
+    "judge": Kind(
+        title=lambda r: "Generated masks and a judge", command=_judge_command, how=_judge_how,
+        text=_judge_text, draw=_judge_draw,
     ),
-    "reconstruction.json": Kind(
-        lambda r: "Autoencoder", lambda r: ["evaluate", "reconstruction", "--data", "FILMS.parquet"],
-        _reconstruction_text, None,
+    "fidelity": Kind(
+        title=fidelity_title, command=lambda r: ["evaluate", "fidelity", *DRAWN],
+        how=fidelity_how, text=fidelity_text, draw=fidelity_draw, targets=fidelity_targets,
+    ),
+    "obedience": Kind(
+        title=lambda r: "Obedience",
+        command=lambda r: ["evaluate", "obedience", *DRAWN, "--seed", str(r["seed"])],
+        how=obedience_how, text=obedience_text, draw=obedience_draw, targets=obedience_targets,
+    ),
+    "sides": Kind(
+        title=lambda r: "Obedience: sides", command=sides_command, how=sides_how, text=sides_text,
+        draw=sides_draw, targets=sides_targets,
+    ),
+    "memorisation": Kind(
+        title=lambda r: "Memorisation", command=memorisation_command, how=memorisation_how,
+        text=memorisation_text, draw=memorisation_draw, targets=memorisation_targets,
+    ),
+    "neighbours": Kind(
+        title=lambda r: "Nearest training films",
+        command=lambda r: ["evaluate", "neighbours", *DRAWN, "--seed", str(r["seed"])],
+        how=neighbours_how, text=neighbours_text, draw=neighbours_draw, targets=neighbours_targets,
+    ),
+    "reconstruction": Kind(
+        title=lambda r: "Autoencoder",
+        command=lambda r: ["evaluate", "reconstruction", "--data", "FILMS.parquet"],
+        how=lambda r: f"n = {r['n']} films; brackets: bootstrap over films, seed 0.",
+        text=_reconstruction_text, targets=_reconstruction_targets,
+    ),
+    "latency": Kind(
+        title=lambda r: "Prompt to files, time",
+        command=lambda r: ["benchmarks", "latency", "--n", str(r["n"]), "--steps", str(r["steps"])],
+        how=lambda r: f"n = {r['n']} prompts, {r['steps']} steps; quantiles over prompts, no interval.",
+        text=_latency_text, draw=_latency_draw,
+    ),
+    "refine": Kind(
+        title=lambda r: "Refinement, time",
+        command=lambda r: ["benchmarks", "refine", "--size", str(r["size"]), "-n", str(r["n"])],
+        how=lambda r: f"Medians of {r['n']} repeats at {r['size']} px, {r['threads']} thread(s); no "
+        "interval.",
+        text=_refine_text,
     ),
 }  # fmt: skip
-"""File name -> how it is told, in the order of the page."""
+"""Name of an evaluation, which its file's name is or begins with -> how it is told, in page order."""
+
+
+def kind_of(stem: str) -> str | None:
+    """`masks` or `masks-shenzhen` -> `masks`; None where the name is no evaluation's."""
+    return next((k for k in KINDS if stem == k or stem.startswith(f"{k}-")), None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +41,13 @@ def reconstruction_command(
     import numpy as np
     import torch
 
+    from lungsynth.captions import is_child
     from lungsynth.checkpoint import load_pipeline
     from lungsynth.cli.train import load_vae
     from lungsynth.data import read_records
     from lungsynth.errors import DataError
+    from lungsynth.evaluation.common import write_report
     from lungsynth.framing import whole
-    from lungsynth.training.frames import is_child
     from lungsynth.training.vae import linear_rival, psnr, to_unit
 
     vae = load_vae(vae_folder) if vae_folder else load_pipeline(model)[0].vae
@@ -90,8 +90,7 @@ def reconstruction_command(
                f"PCA {figures['pca_psnr']:.2f} dB, gain {figures['gain']:.2f} "
                f"[{low:.2f}, {high:.2f}] dB, worst film {figures['worst']:.2f} dB")  # fmt: skip
     if out:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "reconstruction.json").write_text(json.dumps(figures, indent=2) + "\n")
+        write_report(figures, out / "reconstruction.json")
 
 
 @click.command("sheet")

@@ -1,0 +1,75 @@
+"""Shared words of the report: numbers with their intervals, Markdown tables, bars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Report = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A headline figure beside what was aimed at."""
+
+    figure: str
+    target: str  # "–" where none was set
+    here: str
+    met: str = ""  # see `verdict`; "" without a target
+
+
+def span(told: Report, *, digits: int = 3, scale: float = 1.0, sign: bool = False) -> str:
+    """`0.912 [0.900, 0.921]`, or `+0.004 [−0.001, +0.010]` with signs."""
+    how = f"{'+' if sign else ''}.{digits}f"
+    value, low, high = (format(scale * told[k], how) for k in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]".replace("-", "−")
+
+
+def verdict(told: Report, *, least: float | None = None, most: float | None = None) -> str:
+    """`reached` or `**missed**` by the value, and whether the interval says the same throughout."""
+    bound, sign = (least, 1) if least is not None else (most, -1)
+    if bound is None:
+        raise ValueError("a verdict needs `least` or `most`")
+    met, *ends = (sign * told[k] >= sign * bound for k in ("value", "low", "high"))
+    word = "reached" if met else "**missed**"
+    return word if all(end == met for end in ends) else f"{word}, interval holds the target"
+
+
+def count_of(value: Any) -> int:
+    """How many a list holds; a list that was too long to be kept is its length."""
+    return value if isinstance(value, int) else len(value)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table; what could break it is escaped."""
+
+    def line(cells: Sequence[object]) -> str:
+        return (
+            "| " + " | ".join(str(c).replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
+        )
+
+    return "\n".join([line(head), "| " + " | ".join(["---"] * len(head)) + " |", *map(line, rows)])
+
+
+def targets_table(targets: Sequence[Target]) -> str:
+    """A line a target."""
+    return table(["figure", "target", "here", "verdict"],
+                 [[t.figure, t.target, t.here, t.met or "–"] for t in targets])  # fmt: skip
+
+
+def bars(axes: Any, names: Sequence[str], told: Sequence[Report], colours: Sequence[str]) -> None:
+    """Horizontal bars with intervals, the first on top.
+
+    Args:
+        axes: Of matplotlib.
+        names: (N,) labels.
+        told: (N,) each with `value`, `low`, `high`.
+        colours: (N,).
+    """
+    value = [t["value"] for t in told]
+    errors = [[max(0.0, t["value"] - t["low"]) for t in told],
+              [max(0.0, t["high"] - t["value"]) for t in told]]  # fmt: skip
+    axes.barh(range(len(names)), value, xerr=errors, color=colours, ecolor="#333333")
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.invert_yaxis()
