@@ -51,7 +51,8 @@ import click
     default="all",
     show_default=True,
     metavar="all|NAME,NAME",
-    help="real, synthetic, synthetic+real, pretrain-then-real.",
+    help="real, synthetic, synthetic+real, synthetic-to-real (its share falls to none), "
+    "pretrain-then-real.",
 )
 @click.option(
     "--n",

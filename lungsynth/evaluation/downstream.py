@@ -21,7 +21,7 @@ from lungsynth.evaluation.downstream_models import Preset, build_model, foregrou
 from lungsynth.evaluation.mask_figures import compare, iou
 from lungsynth.segmenter import IGNORED
 
-ARMS = ("real", "synthetic", "synthetic+real", "pretrain-then-real")
+ARMS = ("real", "synthetic", "synthetic+real", "synthetic-to-real", "pretrain-then-real")
 FILTERS = ("none", "trust", "noise-learning")
 FINE_TUNE = 0.3  # peak learning rate of the real half of pretrain-then-real, share of the first
 
@@ -146,15 +146,19 @@ def run_cell(cell: Cell, shown: Shown) -> dict[str, Any]:
     drawn = shown.synthetic.get((cell.synthetic, cell.filter))
 
     def fit(
-        parts: Sequence[Pairs], steps: int, lr: float, seed: int, shares: Sequence[float]
+        parts: Sequence[Pairs], steps: int, lr: float, seed: int, shares: Sequence[float],
+        last: Sequence[float] | None = None,
     ) -> None:
+        def each(told: Sequence[float]) -> NDArray[np.float64]:
+            return np.concatenate([
+                np.full(len(p), s / len(p)) for p, s in zip(parts, told, strict=True)
+            ])  # fmt: skip
+
         train(
             model, np.concatenate([p.images for p in parts]),
             np.concatenate([p.masks for p in parts]), preset, steps=steps, lr=lr, seed=seed,
-            augmentation=cell.augmentation, quiet=shown.quiet,
-            share=np.concatenate([
-                np.full(len(p), s / len(p)) for p, s in zip(parts, shares, strict=True)
-            ]),
+            augmentation=cell.augmentation, quiet=shown.quiet, share=each(shares),
+            last_share=None if last is None else each(last),
         )  # fmt: skip
 
     if cell.arm == "real":
@@ -166,6 +170,8 @@ def run_cell(cell: Cell, shown: Shown) -> dict[str, Any]:
         elif cell.arm == "synthetic+real":
             shares = [1 - shown.real_share, shown.real_share]
             fit([drawn, real], preset.steps, preset.lr, cell.seed, shares)
+        elif cell.arm == "synthetic-to-real":
+            fit([drawn, real], preset.steps, preset.lr, cell.seed, [1, 0], [0, 1])
         else:
             half = preset.steps // 2
             fit([drawn], preset.steps - half, preset.lr, cell.seed, [1])

@@ -58,8 +58,8 @@ class Preset:
 PRESETS = {
     "tiny": Preset(pixels=64, steps=4, batch=2, widths=(4, 8, 8), hidden=(8, 8, 16, 16),
                    heads=(1, 1, 2, 2), decoder=16, fold_steps=2, n=(1, 5)),
-    "quick": Preset(pixels=64, steps=150, widths=(8, 16, 32, 64, 96), hidden=(16, 32, 64, 96),
-                    heads=(1, 2, 4, 4), decoder=64, fold_steps=80, n=(1, 5, 25), limit_test=100,
+    "quick": Preset(pixels=64, steps=300, widths=(8, 16, 32, 64, 96), hidden=(16, 32, 64, 96),
+                    heads=(1, 2, 4, 4), decoder=64, fold_steps=150, n=(1, 5, 25), limit_test=100,
                     limit_synthetic=1000),
     "cpu": Preset(pixels=128, steps=400),
     "gpu": Preset(pixels=256, steps=3000, batch=16, widths=(24, 48, 96, 192, 256), fold_steps=600),
@@ -141,7 +141,7 @@ def splice(
 def train(
     model: nn.Module, images: UInt8Array, masks: UInt8Array, preset: Preset, *, steps: int,
     lr: float, seed: int, augmentation: str = "standard", share: NDArray[np.float64] | None = None,
-    quiet: bool = True,
+    last_share: NDArray[np.float64] | None = None, quiet: bool = True,
 ) -> nn.Module:  # fmt: skip
     """Train a model in place: AdamW, 2 % warm-up, cosine to 0.
 
@@ -155,6 +155,7 @@ def train(
         seed: Of draws and augmentation.
         augmentation: One of `AUGMENTATIONS`.
         share: (N,) how often each film is drawn, sums to 1; None is evenly.
+        last_share: The same at the last step, where it changes: linearly in between.
         quiet: No progress bar.
 
     Returns:
@@ -179,7 +180,10 @@ def train(
         torch.manual_seed(seed)
         for step in tqdm(range(steps), desc="training", disable=quiet, leave=False, mininterval=2):
             rng = np.random.default_rng((seed, step))
-            chosen = rng.choice(len(images), preset.batch, p=share)
+            now = share
+            if share is not None and last_share is not None:
+                now = share + (last_share - share) * step / max(1, steps - 1)
+            chosen = rng.choice(len(images), preset.batch, p=now)
             if augmentation == "splicing":
                 films, truth = splice(images, masks, chosen, rng)
             else:
