@@ -204,6 +204,31 @@ def test_counts_of_real_films() -> None:
         real_counts("0", PRESETS["cpu"], 40)
 
 
+def test_batches_move_from_the_first_films_to_the_last() -> None:
+    shown: list[float] = []
+
+    class Watching(torch.nn.Module):
+        """Remembers the mean of each batch."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Conv2d(1, 2, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            shown.append(float(x.mean()))
+            return self.layer(x)  # type: ignore[no-any-return]
+
+    dark, light = (np.full((3, 32, 32), v, np.uint8) for v in (0, 255))
+    train(
+        Watching(), np.concatenate([dark, light]), np.zeros((6, 32, 32), np.uint8), SMALL, steps=40,
+        lr=1e-3, seed=0, augmentation="none", share=np.repeat([1 / 3, 0], 3),
+        last_share=np.repeat([0, 1 / 3], 3),
+    )  # fmt: skip
+    assert shown[0] == pytest.approx(-1, abs=1e-3) and shown[-1] == pytest.approx(1, abs=1e-3)
+    early, late = np.mean(shown[:20]), np.mean(shown[20:])
+    assert -0.8 < early < -0.2 and 0.2 < late < 0.8, (early, late)
+
+
 def test_names_of_synthetic_sets(tmp_path: Path) -> None:
     a, b = tmp_path / "a.parquet", tmp_path / "b.parquet"
     a.touch(), b.touch()
@@ -232,7 +257,7 @@ def test_the_command_measures_resumes_and_writes(call: Any, tmp_path: Path) -> N
     assert ran.code == 0, ran.err
     report = json.loads((tmp_path / "out" / "downstream.json").read_text())
     titles = {(a["model"], a["arm"], a["n_real"], a["filter"]) for a in report["arms"]}
-    assert len(titles) == len(report["arms"]) == 2 + 3 * (1 + 2 + 2)
+    assert len(titles) == len(report["arms"]) == 2 + 3 * (1 + 2 + 2 + 2)
     assert report["filters"] == {"set/none": 12, "set/trust": 6, "set/noise-learning": 6}
     assert report["real"]["n"] == 11 and report["preset"]["steps"] == 2
     assert "| synthetic+real (trust) | 11 |" in ran.out and "--filters" in report["arguments"]
