@@ -45,6 +45,10 @@ class ConfigError(LungSynthError):
     """Options contradict each other or a training run on disk."""
 
 
+class WorkerError(LungSynthError):
+    """A process or machine that worked for this one died, or failed for an unforeseen reason."""
+
+
 class MissingDependencyError(LungSynthError):
     """An optional package is not installed; the message names the pip command."""
 

@@ -1,43 +1,59 @@
 """Plan -> shards -> everything else: the one file of publish that knows the order.
 
-A shard is a pure function of (configuration, rank, rows withdrawn), and the manifest is written
-after each. So a build that was killed goes on where it stopped and ends with the files of an
-unbroken one.
+A shard is a pure function of (configuration, rank, rows withdrawn), and its workers are many or one,
+here or elsewhere. One process, which holds the folder's lock, writes the manifest as shards come in.
+So a build that was killed goes on where it stopped and ends with the files of an unbroken one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from lungsynth.errors import PromptError
+from lungsynth.errors import OutputError
 from lungsynth.output import check_writable
+from publish.engines import Engine, adopt, check_engine, draw_by_engine
 from publish.errata import read_errata, reconcile
 from publish.manifest import (
     FIRST_VERSION,
     MANIFEST_NAME,
     Manifest,
-    canonical_sha256,
     environment,
     read_finished,
     read_manifest,
 )
 from publish.plan import Plan
-from publish.prompts import row_seed
-from publish.schema import id2label, row
-from publish.shards import locked, write_shard
+from publish.schema import id2label
+from publish.shards import Shard, locked, remove_partials
+from publish.worker import (
+    THREADS,
+    Drawer,
+    Job,
+    Order,
+    check_all_prompts,
+    draw_shard,
+    make_job,
+)
+from publish.worker import load as _load
 
-if TYPE_CHECKING:
-    from lungsynth.pipeline import Synthesizer
+MANIFEST_SHARE = 0.1
+"""Share of the time that may go into writing the manifest, which grows with the shards."""
 
 
-def build(the_plan: Plan, out: Path, *, quiet: bool = False) -> Manifest:
+def build(
+    the_plan: Plan, out: Path, *, workers: int | None = None, engine: Engine | None = None,
+    quiet: bool = False,
+) -> Manifest:  # fmt: skip
     """Draw a dataset into a folder, or what is missing of it.
 
     Args:
         the_plan: What to draw.
         out: The dataset folder.
+        workers: Processes that draw; 1 for this one; None for what suits this machine.
+        engine: Draws the shards instead.
         quiet: No progress bar.
 
     Returns:
@@ -47,115 +63,85 @@ def build(the_plan: Plan, out: Path, *, quiet: bool = False) -> Manifest:
         ConfigError: the folder holds another dataset, or another process is writing it.
         OutputError: the folder cannot be written; finished shards stay.
         PromptError: a line of the file of prompts cannot be drawn.
+        WorkerError: a worker died; finished shards stay.
+        MissingDependencyError: the engine is not installed.
     """
-    from dataclasses import asdict
-
     from publish.card import read_human
     from publish.finish import collect_reports, finish, write_reports
 
-    read_finished(out, the_plan.config, the_plan.names)  # refuses before anything is made
+    if engine is not None:
+        check_engine(engine, the_plan, out)
+    names = the_plan.names
     reports = collect_reports(the_plan.settings, str(the_plan.config["model_hash"]))
     read_human(out)
     check_writable(out)
     with locked(out):
         withdrawn = read_errata(out)
-        finished = read_finished(out, the_plan.config, the_plan.names)
+        finished = read_finished(out, the_plan.config, names)
+        if engine is not None:
+            adopt(engine, the_plan, out, finished)
         finished = reconcile(out, finished, withdrawn)
         version = read_manifest(out).version if (out / MANIFEST_NAME).exists() else FIRST_VERSION
-        versions, card = environment(), asdict(the_plan.settings.card)
+        versions, card = environment() | {"threads": str(THREADS)}, asdict(the_plan.settings.card)
 
         def manifest() -> Manifest:
-            shards = tuple(finished[name] for name in the_plan.names if name in finished)
+            shards = tuple(finished[name] for name in names if name in finished)
             return Manifest(
                 the_plan.config, id2label(the_plan.spec.classes), versions, shards,
-                len(the_plan.names), version, card, withdrawn,
+                len(names), version, card, withdrawn,
             )  # fmt: skip
 
         manifest().write(out)  # from now on the folder is this dataset's
-        _draw(the_plan, out, finished, withdrawn, manifest, quiet)
+        if len(finished) < len(names):
+            check_all_prompts(the_plan)
+            job = make_job(the_plan, out, withdrawn)
+            try:
+                _draw(the_plan, job, finished, manifest, workers, engine, quiet)
+            finally:
+                remove_partials(out)  # of workers that were killed
         write_reports(out, reports)
         return finish(out, manifest())
 
 
 def _draw(
-    the_plan: Plan, out: Path, finished: dict[str, Any], withdrawn: Mapping[str, str],
-    manifest: Any, quiet: bool,
+    the_plan: Plan, job: Job, finished: dict[str, Shard], manifest: Callable[[], Manifest],
+    workers: int | None, engine: Engine | None, quiet: bool,
 ) -> None:  # fmt: skip
-    """Draw the shards that are not finished, the manifest after each."""
+    """Draw the shards that are not finished; the manifest follows them."""
     from tqdm import tqdm
 
-    synthesizer: Synthesizer | None = None
-    with tqdm(total=int(the_plan.config["n"]), unit="row", disable=quiet) as bar:
-        for split, rank, name in the_plan.shards:
-            if name in finished:
-                bar.update(finished[name].n_drawn)
-                continue
-            synthesizer = synthesizer or _load(the_plan)
-            told = Footer(the_plan, split, rank)
-            finished[name] = write_shard(
-                _rows(the_plan, synthesizer, told, withdrawn, bar), the_plan.features, out, name,
-                metadata=told.value, split=split,
-            )  # fmt: skip
-            manifest().write(out)
+    from publish.pool import in_processes, visible_gpus, workers_for
 
+    left = [shard for shard in the_plan.shards if shard[2] not in finished]
+    orders = (Order(*shard, the_plan.indices(*shard[:2])) for shard in left)
+    workers = min(workers or workers_for(the_plan, len(left)), len(left))
+    total, done = int(the_plan.config["n"]), sum(shard.n_drawn for shard in finished.values())
+    bar = tqdm(total=total, initial=done, unit="row", disable=quiet)
+    spent, begun, is_behind = 0.0, time.monotonic(), False
 
-class Footer:
-    """What a shard says of itself in its footer; filled while its rows are drawn."""
+    def keep(shard: Shard, *, shown: bool = False) -> None:
+        nonlocal spent, is_behind
+        finished[shard.name] = shard
+        bar.update(0 if shown else shard.n_drawn)
+        now = time.monotonic()
+        is_behind = spent > MANIFEST_SHARE * (now - begun)
+        if not is_behind:
+            manifest().write(job.out)
+            spent += time.monotonic() - now
 
-    def __init__(self, the_plan: Plan, split: str, rank: int) -> None:
-        self.split, self.rank = split, rank
-        self.config_sha256 = canonical_sha256(the_plan.config)
-        self.rejected: list[dict[str, Any]] = []
-        self.withdrawn: list[str] = []
-
-    def value(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "config_sha256": self.config_sha256, "split": self.split, "rank": self.rank,
-            "rejected": self.rejected, "withdrawn": sorted(self.withdrawn),
-        }  # fmt: skip
-
-
-def _load(the_plan: Plan) -> Synthesizer:
-    """Load the checkpoint and check every line of a file of prompts before anything is drawn."""
-    from lungsynth.pipeline import Synthesizer
-
-    synthesizer = Synthesizer(str(the_plan.folder), device=str(the_plan.config["device"]))
-    for number, text in enumerate(the_plan.prompts or (), 1):
-        try:
-            synthesizer.check(text)
-        except PromptError as error:
-            raise PromptError(f"--prompts, prompt {number}: {error}") from error
-    return synthesizer
-
-
-def _rows(
-    the_plan: Plan, synthesizer: Synthesizer, told: Footer, withdrawn: Mapping[str, str], bar: Any
-) -> Iterator[dict[str, Any]]:
-    """The rows of a shard, drawn one batch at a time; those that fail go into its footer."""
-    from lungsynth.sampling import SampleOptions
-
-    config = the_plan.config
-    indices = the_plan.indices(told.split, told.rank)
-    asked = [the_plan.prompt(i) for i in indices]
-    results = synthesizer.generate(
-        [one.text for one in asked], [row_seed(int(config["seed"]), i) for i in indices],
-        options=SampleOptions(
-            steps=int(config["steps"]), guidance=float(config["guidance"]),
-            scheduler=str(config["sampler"]),
-        ),
-        refine_config=the_plan.settings.refine, batch_size=int(config["batch_size"]),
-        words=None if the_plan.spec.keep_attention else [],
-    )  # fmt: skip
-    for index, one, result in zip(indices, asked, results, strict=True):
-        made = row(result, one, the_plan.spec, row_id=the_plan.row_id(index), split=told.split)
-        bar.update(1)
-        if the_plan.spec.limits.apply and made["qc_flags"]:
-            told.rejected.append({
-                "id": made["id"], "split": told.split, "prompt": made["prompt"],
-                "seed": made["seed"], "reasons": made["qc_flags"],
-            })  # fmt: skip
-        elif made["id"] in withdrawn:
-            told.withdrawn.append(made["id"])
+    try:
+        if engine is not None:
+            draw_by_engine(engine, the_plan, job, dict(finished), keep)
+        elif workers > 1:
+            gpus = visible_gpus() if the_plan.config["device"] == "cuda" else None
+            for shard in in_processes(Drawer(job), orders, workers, gpus=gpus):
+                keep(shard)
         else:
-            yield made
+            synthesizer = _load(the_plan)
+            for order in orders:
+                keep(draw_shard(job, order, synthesizer, lambda: bar.update(1)), shown=True)
+    finally:
+        bar.close()
+        if is_behind:
+            with suppress(OutputError):
+                manifest().write(job.out)

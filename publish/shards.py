@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -49,8 +50,18 @@ def file_sha256(path: Path) -> str:
 
 
 def _partial(path: Path) -> Path:
-    """Where a file is written before it is renamed; no reader takes it for a shard."""
-    return path.with_name(f".{path.name}.partial")
+    """Where a file is written before it is renamed; no reader takes it for a shard.
+
+    Another name each time: a worker that was given up for lost may still write the same shard.
+    """
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
+
+
+def remove_partials(out: Path) -> None:
+    """Remove what killed processes left half-written in a dataset folder."""
+    for left in sorted(out.rglob(".*.partial")):
+        with suppress(OSError):
+            left.unlink()
 
 
 def _commit(partial: Path, path: Path) -> None:
@@ -96,9 +107,7 @@ def locked(out: Path) -> Iterator[None]:
             raise OutputError(
                 f"{out}: cannot be locked ({error.strerror}). Choose an --out on a local disk."
             ) from error
-        for left in sorted(out.rglob(".*.partial")):
-            with suppress(OSError):
-                left.unlink()
+        remove_partials(out)
         yield
     finally:
         os.close(held)

@@ -47,6 +47,9 @@ def build_options(command: Any) -> Any:
                      help="How strictly the prompt is followed; 1 = off.  [default: 1.5]"),
         click.option("--scheduler", metavar="NAME",
                      help="Sampler; default keeps the checkpoint's.  [default: default]"),
+        click.option("--precision", type=click.Choice(["fp32", "bf16"]),
+                     help="Of the denoising network; bf16 takes half the time where the processor "
+                          "has it.  [default: fp32]"),
         click.option("--prompts", metavar="FILE",
                      help="Text with one prompt a line, or CSV, JSONL or Parquet with a column; "
                           "taken in turn.  [default: prompts made from the seed]"),
@@ -55,6 +58,9 @@ def build_options(command: Any) -> Any:
         click.option("--split", "splits", multiple=True, metavar="NAME=SHARE",
                      help="Repeat for several; rows of one prompt stay together.  "
                           "[default: train=1]"),
+        click.option("--convention", metavar="NAME",
+                     help="By whose rule masks are drawn, where the checkpoint has several, such as "
+                          "v7.  [default: its first]"),
         click.option("--classes", metavar="NAMES",
                      help="Classes kept in the masks, with commas between.  [default: all]"),
         click.option("--keep-attention/--no-keep-attention", default=None,
@@ -66,7 +72,8 @@ def build_options(command: Any) -> Any:
         click.option("--filter/--no-filter", "apply_filter", default=None,
                      help="Keep rows that fail the quality limits out.  [default: filter]"),
         click.option("--evaluation", multiple=True, metavar="FILE",
-                     help="masks.json of `lungsynth evaluate masks`, for the card; repeatable."),
+                     help="JSON of `lungsynth evaluate` masks, downstream, fidelity or obedience, for "
+                          "the card; repeatable."),
         click.option("--memorisation", metavar="FILE",
                      help="neighbours.json of `lungsynth evaluate neighbours`, for card and check."),
         click.option("--batch-size", type=click.IntRange(min=1),
@@ -92,29 +99,74 @@ def settings_of(config_file: Path | None, options: dict[str, Any]) -> Any:
 
 @click.command("build")
 @build_options
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes that draw, each with one thread.  [default: one a core or GPU; fewer "
+    "for little work or memory]",
+)
+@click.option(
+    "--engine",
+    "engine_name",
+    type=click.Choice(["local", "slurm", "ray"]),
+    help="Draw through datatrove, of the extra `scale`: on this machine, by jobs of Slurm, "
+    "or on a Ray cluster.  [default: processes of this program]",
+)
+@click.option(
+    "--engine-option",
+    "engine_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Repeat for several; slurm needs partition and time.  See docs/SCALING.md.",
+)
+@click.option(
+    "--logs",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Logs and markers of an engine.  [default: the name of --out with .build]",
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be built and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the finished manifest.")
 def build_command(
-    config_file: Path | None, out: Path, quiet: bool, dry_run: bool, as_json: bool, **options: Any
+    config_file: Path | None,
+    out: Path,
+    quiet: bool,
+    workers: int | None,
+    engine_name: str | None,
+    engine_options: tuple[str, ...],
+    logs: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Draw a dataset: Parquet shards, manifest, card, Croissant.
 
     \b
     python -m publish build --config release.yaml --out dist/
     python -m publish build --n 1000 --seed 0 --split train=0.9 --split test=0.1
+    python -m publish build --config release.yaml --engine ray --engine-option address=auto
 
-    The same command again resumes: finished shards are checked by their hash and kept.
+    The same command again resumes: finished shards are checked by their hash and kept. The files do
+    not depend on --workers and --engine, nor on what was killed on the way.
 
     Exit codes: 0 built; 1 could not be built; 2 wrong usage.
     """
     from publish.build import build
+    from publish.engines import read_engine
     from publish.plan import plan
 
+    if engine_name is None and (engine_options or logs):
+        given = "--engine-option" if engine_options else "--logs"
+        raise click.UsageError(f"{given} is for an engine; name it with --engine.")
+    engine = None
+    if engine_name is not None:
+        engine = read_engine(engine_name, engine_options, workers=workers, logs=logs)
     the_plan = plan(settings_of(config_file, options))
     if dry_run:
         click.echo(json.dumps(the_plan.preview(), indent=2, ensure_ascii=False))
         return
-    manifest = build(the_plan, out, quiet=quiet)
+    manifest = build(the_plan, out, workers=workers, engine=engine, quiet=quiet)
     click.echo(
         f"{out}: {manifest.n_rows} of {manifest.n_drawn} rows drawn, in {len(manifest.shards)} "
         f"shards, version {manifest.version}", err=True,

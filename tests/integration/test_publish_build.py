@@ -158,7 +158,7 @@ import lungsynth.pipeline
 from diffusers import StableDiffusionPipeline
 from datasets import DatasetInfo
 from transformers import CLIPTextModel, CLIPTokenizerFast
-from publish import build, card, figures, finish, plan, shards
+from publish import build, card, figures, finish, plan, shards, worker
 from publish.cli import main
 torch.set_num_threads(1)
 
@@ -181,7 +181,7 @@ def child(seed, options):
             return call
 
         for module, name in ((shards, "write_shard"), (shards, "write_atomic"),
-                             (shards.os, "fsync"), (shards, "_commit"), (build, "row")):
+                             (shards.os, "fsync"), (shards, "_commit"), (worker, "row")):
             old = getattr(module, name)
             for user in [m for m in sys.modules.values() if getattr(m, name, None) is old]:
                 setattr(user, name, counted(old))
@@ -401,24 +401,75 @@ def test_a_folder_that_cannot_be_made_is_refused(checkpoint, tmp_path):
     assert issubclass(OutputError, LungSynthError)
 
 
+def masks_result() -> dict:
+    """As `lungsynth evaluate masks` writes it, of two stages."""
+
+    def told(value: float, low: float, high: float) -> dict:
+        return {"value": value, "low": low, "high": high}
+
+    region = {"iou": told(0.7123, 0.70, 0.73), "dice": told(0.832, 0.82, 0.85),
+              "hd95_percent": told(4.0, 3.0, 5.0),
+              "mean_distance_percent": told(1.0, 0.8, 1.2)}  # fmt: skip
+    return {"n": 103, "n_patients": 100, "split": "test", "convention": ["nlm: no heart"], "seed": 0,
+            "swapped": 2, "first_refinement": "crf", "main": "crf", "auroc": {}, "trust": {},
+            "stages": {"crf": {"rival": False, "regions": {"all": region}},
+                       "otsu": {"rival": True, "regions": {"all": region}}},
+            "rival_facts": {"shot films": ["patient-7"]}}  # fmt: skip
+
+
 def test_results_of_real_films_reach_the_card(dist, checkpoint, tmp_path):
     out = shutil.copytree(dist, tmp_path / "dist")
     weights = json.loads((dist / "manifest.json").read_text())["model_hash"]
-    stage = {"iou": 0.7123, "iou_low": 0.70, "iou_high": 0.73, "dice": 0.83, "n": 103.0}
-    masks = {"source": "/home/me/shenzhen.parquet", "split": "test", "model_hash": weights,
-             "stages": {"crf + clean-up": stage}, "swapped": 2}  # fmt: skip
+    masks = {**masks_result(), "source": "/home/me/shenzhen.parquet", "model_hash": weights}
     file = tmp_path / "masks.json"
     file.write_text(json.dumps(masks))
     assert run_publish(*build_options(checkpoint, out, "--evaluation", file)).code == 0
     card = (out / "README.md").read_text()
-    assert "0.712" in card and "n = 103" in card and "swapped: 2 of 103" in card
+    assert "| 0.712 | 0.700 – 0.730 | 0.832 |" in card and "swapped: 2 of 103" in card
+    assert "n = 103" in card
     kept = json.loads((out / "evaluation" / "masks-shenzhen-parquet-test.json").read_text())
     assert kept["source"] == "shenzhen.parquet" and "/home" not in json.dumps(kept)
-    file.write_text(json.dumps({**masks, "model_hash": "other"}))
-    ran = run_publish(*build_options(checkpoint, out, "--evaluation", file))
-    assert ran.code == 1 and "measured on the weights 'other'" in ran.err
+    for changed, message in (
+        ({**masks, "model_hash": "other"}, "measured on the weights 'other'"),
+        ({**masks, "stages": {"crf": {"iou": 0.7}}}, "not a result of this version of `masks`"),
+        ({"psnr": 36.3}, "no `arms`, `stages`, `groups`, `tasks` in it"),
+    ):
+        file.write_text(json.dumps(changed))
+        ran = run_publish(*build_options(checkpoint, out, "--evaluation", file))
+        assert ran.code == 1 and message in ran.err
     assert run_publish(*build_options(checkpoint, out)).code == 0
     assert contents(out) == contents(dist)
+
+
+def test_models_trained_on_the_set_reach_the_card(dist, checkpoint, tmp_path):
+    out = shutil.copytree(dist, tmp_path / "dist")
+    told = {"value": 0.9512, "low": 0.94, "high": 0.96}
+    arm = {"model": "unet", "arm": "synthetic", "n_real": 0, "synthetic": "s", "filter": "none",
+           "augmentation": "standard"}  # fmt: skip
+    figures = {"dice": told, "iou": told, "hd95_percent": told, "mean_distance_percent": told}
+    report = {
+        "arms": [{**arm, "test": "far|away", "n_films": 67, "seeds": 3, **figures}],
+        "comparisons": [{"test": "far|away", "kind": "ratio", "of": arm, "seeds": 3,
+                         "with": {**arm, "arm": "real", "synthetic": "", "n_real": 463},
+                         "dice": {"value": 0.9931, "low": 0.99, "high": 0.996}}],
+        "preset": {"steps": 400, "batch": 8, "pixels": 128}, "seeds": 3, "real": {"n": 463},
+        "synthetic": [{"name": "s", "n": 2000}], "tests": [{"name": "far|away", "n": 67}],
+        "conventions": ["v7"], "notes": ["<b>one</b> note"], "arguments": [],
+    }  # fmt: skip
+    file = tmp_path / "downstream.json"
+    file.write_text(json.dumps(report))
+    given = ("--evaluation", file, "--evaluation", file)
+    assert run_publish(*build_options(checkpoint, out, *given)).code == 0
+    card = (out / "README.md").read_text()
+    assert card.index("## Trained on this set, tested on real films") < card.index(
+        "## Memorisation"
+    )
+    assert "| synthetic | 0 | 0.951 [0.940, 0.960] |" in card and "<b>" not in card
+    assert "| divided by real, n = 463 | 0.993 [0.990, 0.996] |" in card
+    assert "400 steps of 8 films of 128 px" in card and "3 seed(s)" in card
+    names = {path.name for path in (out / "evaluation").iterdir()}
+    assert names == {"downstream-far-away.json", "downstream-far-away-2.json"}
+    assert run_publish("check", out).code == 0
 
 
 def test_the_mask_in_the_card_is_the_mask_in_the_rows(dist):
