@@ -1,7 +1,8 @@
-"""`python -m benchmarks.publishing memory | writing`: the publisher without a model.
+"""`python -m benchmarks.publishing throughput | writing | memory`: how fast, and in how little memory.
 
-The model is replaced by random pictures of 256 × 256 pixels, so that what is measured is the
-publisher: encoding, Parquet, figures, card.
+`throughput` draws with the real checkpoint. `writing` and `memory` replace the model by random
+pictures of 256 × 256 pixels, so that what is measured is the publisher: encoding, Parquet, figures,
+card.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import click
 import numpy as np
 
 CLASSES = {1: "left lung", 2: "right lung"}
+GUIDANCE = 1.5  # the default of `publish build`
 
 
 class RandomPictures:
@@ -44,8 +46,9 @@ class RandomPictures:
                 image=(100 + 60 * x + rng.integers(0, 32, mask.shape)).astype(np.uint8), mask=mask,
                 seed=seed, probability=soft + rng.random(mask.shape, np.float32) * 0.02, maps={},
                 prompt=SimpleNamespace(text=prompt),
-                record={"options": {"steps": 1, "guidance": 1.0}, "scores": scores,
-                        "refine": {"method": "none"}, "model_hash": "0" * 16, "code_version": "0"},
+                record={"options": {"steps": 1, "guidance": 1.0, "precision": "fp32"}, "scores": scores,
+                        "refine": {"method": "none"}, "model_hash": "0" * 16, "code_version": "0",
+                        "nn_train_distance": 1.0},
             )  # fmt: skip
 
 
@@ -84,7 +87,7 @@ def build_once(n: int, model: str, out: Path) -> None:
     stand_in: Any = RandomPictures()
     building._load = lambda _: stand_in
     begun = time.perf_counter()
-    building.build(plan(Settings(n=n, model=model, device="cpu")), out, quiet=True)
+    building.build(plan(Settings(n=n, model=model, device="cpu")), out, workers=1, quiet=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     click.echo(json.dumps({"peak_mb": peak, "seconds": time.perf_counter() - begun}))
 
@@ -93,7 +96,11 @@ def build_once(n: int, model: str, out: Path) -> None:
 @click.option("--rows", default="1000,10000", show_default=True, help="Sizes, commas between.")
 @click.option("--model", default="mini", show_default=True)
 def memory(rows: str, model: str) -> None:
-    """Peak RSS of builds of several sizes; the last line is the ratio of the last to the first."""
+    """Peak RSS of builds of several sizes, one worker; the last line is the ratio of the last to the first.
+
+    Random pictures stand in for the model, whose memory does not depend on the number of rows.
+    """
+    click.echo("random pictures of 256 x 256 stand in for the model")
     peaks = []
     for n in map(int, rows.split(",")):
         with tempfile.TemporaryDirectory() as folder:
@@ -132,6 +139,94 @@ def writing(n: int, repeats: int) -> None:
     for name, taken in times.items():
         click.echo(f"{name:<20} {n / min(taken):8.0f} rows/s")
     click.echo(f"ratio {min(times['Dataset.to_parquet']) / min(times['write_shard']):.2f}")
+
+
+def seconds_of_build(n: int, options: Sequence[str]) -> float:
+    """Seconds of `python -m publish build --n N …`, from its start to its end, into a new folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        begun = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "publish", "build", "--n", str(n), *options, "--quiet",
+             "--out", f"{folder}/dist"],
+            capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1],
+        )  # fmt: skip
+        return time.perf_counter() - begun
+
+
+def bare_rate(n: int, model: str, steps: int, batch_size: int, precision: str) -> float:
+    """Images/s of diffusers' own pipeline: no maps, no masks, nothing written.
+
+    With torch's own number of threads, and channels last, which is faster on a CPU. The first batch
+    is not counted.
+    """
+    import torch
+
+    from lungsynth.checkpoint import load_pipeline
+    from lungsynth.sampling import rounded
+    from publish.prompts import make_prompt
+
+    pipe, _ = load_pipeline(model)
+    pipe.unet.to(memory_format=torch.channels_last)
+    pipe.vae.to(memory_format=torch.channels_last)
+    prompts = [make_prompt(0, i).text for i in range(n)]
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(texts: list[str]) -> None:
+        with rounded("cpu", precision), torch.inference_mode():
+            pipe(texts, num_inference_steps=steps, guidance_scale=GUIDANCE, generator=generator)
+
+    draw(prompts[:batch_size])
+    begun = time.perf_counter()
+    for start in range(0, n, batch_size):
+        draw(prompts[start : start + batch_size])
+    return n / (time.perf_counter() - begun)
+
+
+@main.command()
+@click.option("--n", default=128, show_default=True, help="Pairs, and images, to draw.")
+@click.option("--steps", default=20, show_default=True)
+@click.option("--batch-size", default=8, show_default=True)
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option("--model", default="mini", show_default=True)
+@click.option("--workers", default=None, type=int, help="Of the build.  [default: one a core]")
+def throughput(
+    n: int, steps: int, batch_size: int, precision: str, model: str, workers: int | None
+) -> None:
+    """Pairs/s of `publish build` over images/s of the bare diffusers pipeline, on the CPU.
+
+    Same steps, guidance, batch and number format; each with all cores, in its own way: the build by
+    processes of one thread, the pipeline by torch's threads. The pipeline is timed before and after
+    the build. Of the build, a small one is subtracted, which costs its start and its end: what is
+    left is the rate of a long one. The rate with start and end is told, too.
+    """
+    from publish.pool import usable_cores
+
+    workers = workers or usable_cores()
+    shard = max(batch_size, n // workers // batch_size * batch_size)
+    options = [
+        "--model", model, "--steps", str(steps), "--guidance", str(GUIDANCE), "--batch-size",
+        str(batch_size), "--precision", precision, "--device", "cpu", "--workers", str(workers),
+        "--no-filter",
+    ]  # fmt: skip
+    small = workers * batch_size
+    if n <= small:
+        raise click.BadParameter(
+            f"{n}; expected more than {small} ({workers} batches).", param_hint="--n"
+        )
+    click.echo(
+        f"{model}, {steps} steps, guidance {GUIDANCE:g}, batches of {batch_size}, {precision}"
+    )
+    before = bare_rate(n, model, steps, batch_size, precision)
+    click.echo(f"bare pipeline, before {before:8.3f} images/s")
+    start = seconds_of_build(small, [*options, "--shard-rows", str(batch_size)])
+    whole = seconds_of_build(n, [*options, "--shard-rows", str(shard)])
+    rate = (n - small) / (whole - start)
+    click.echo(
+        f"build, {workers} worker(s) {rate:10.3f} pairs/s; with start and end {n / whole:.3f}"
+    )
+    after = bare_rate(n, model, steps, batch_size, precision)
+    click.echo(f"bare pipeline, after  {after:8.3f} images/s")
+    click.echo(f"ratio {2 * rate / (before + after):.3f}")
 
 
 if __name__ == "__main__":

@@ -124,9 +124,7 @@ def describe_framing(framing: str, rng: np.random.Generator) -> str:
     return str(rng.choice(WHOLE_ANATOMY)) if rng.random() < 0.45 else ""
 
 
-def caption(
-    text: str, fields: Mapping[str, str], framing: str, rng: np.random.Generator
-) -> str:
+def caption(text: str, fields: Mapping[str, str], framing: str, rng: np.random.Generator) -> str:
     """One caption of a picture, drawn from `rng`.
 
     Args:
@@ -170,3 +168,9 @@ def caption(
     elif rng.random() < 0.5:
         out = out[:1].upper() + out[1:]
     return out + ("." if rng.random() < 0.5 else "")
+
+
+def is_child(fields: Mapping[str, str]) -> bool:
+    """True for an age under 18 years ("1-5" counts as 5)."""
+    age = fields.get("age", "").split("-")[-1].strip()
+    return age.isdigit() and int(age) < 18

@@ -9,6 +9,7 @@ from typing import Any
 
 from lungsynth import RESEARCH_NOTICE
 from lungsynth.errors import ConfigError
+from publish.card_evaluation import further_sections
 from publish.card_sections import (
     asked_table,
     class_table,
@@ -69,7 +70,8 @@ def make_card(
         class_rows=class_table(manifest, summary), masks_note=masks_note(manifest),
         columns=columns_table(manifest), asked=asked_table(summary),
         filter=filter_section(manifest, summary), config_sha=canonical_sha256(config)[:16],
-        evaluation=evaluation_section(reports), memorisation=memorisation_section(reports),
+        evaluation=evaluation_section(reports), further=further_sections(reports),
+        memorisation=memorisation_section(reports),
         withdrawn=withdrawn_section(manifest),
         licence=_licence(licence, card), sources=sources_table(card),
         contact=f"Report a picture, or ask for one to be taken down: {markdown_text(card.contact)}"

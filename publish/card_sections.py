@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from publish.card_evaluation import masks_lines
 from publish.card_text import CLASS_COLUMNS, COLUMNS
 from publish.manifest import Manifest
 from publish.markup import markdown_text
@@ -39,6 +40,8 @@ def class_table(manifest: Manifest, summary: Summary) -> str:
 
 def masks_note(manifest: Manifest) -> str:
     """What else is to be known of mask values."""
+    from lungsynth.classes import CONVENTIONS
+
     names = [name.lower() for name in manifest.classes.values()]
     told = "."
     band = manifest.config["refine"]["ignore_band"]
@@ -51,6 +54,13 @@ def masks_note(manifest: Manifest) -> str:
         told += (
             '\n"Left" and "right" are the patient\'s sides: the right lung is on the left of the '
             "picture.\n`mask` tells them apart already, so there is no second mask of sides."
+        )
+    convention = str(manifest.config["convention"])
+    if convention:
+        rule = CONVENTIONS.get(convention)
+        told += (
+            f"\n\nMasks follow the convention **{markdown_text(convention)}**"
+            f"{': ' + rule if rule else ''}. Never train or test across conventions without saying so."
         )
     return told
 
@@ -98,28 +108,8 @@ def evaluation_section(reports: Mapping[str, dict[str, Any]]) -> str:
     """Mask accuracy on real films, from the results in the folder."""
     lines = []
     for name, report in reports.items():
-        if "stages" not in report:
-            continue
-        first = next(iter(report["stages"].values()))
-        lines += [
-            "",
-            f"The same checkpoint, tokens and refinement on **real X-rays** with expert masks: "
-            f"{markdown_text(str(report.get('source')))}, split "
-            f"{markdown_text(str(report.get('split')))}, n = {int(first['n'])} (`{name}`, by "
-            "`python -m lungsynth evaluate masks`).",
-            "",
-            "| stage | IoU | 95 % interval | Dice |",
-            "| --- | --- | --- | --- |",
-        ]
-        lines += [
-            f"| {markdown_text(stage)} | {row['iou']:.3f} | {row['iou_low']:.3f} – "
-            f"{row['iou_high']:.3f} | {row['dice']:.3f} |"
-            for stage, row in report["stages"].items()
-        ]
-        if "swapped" in report:
-            lines.append(
-                f"\nLeft and right swapped: {int(report['swapped'])} of {int(first['n'])}."
-            )
+        if "stages" in report:
+            lines += masks_lines(name, report)
     if not lines:
         lines = ["", "Not measured on real films for this release."]
     return "\n".join(lines) + "\n"
@@ -131,11 +121,12 @@ def memorisation_section(reports: Mapping[str, dict[str, Any]]) -> str:
     if report is None:
         return "Not measured for this release: a picture may repeat a training film."
     n = report["n"]
-    lines = [
+    lines = gate_lines(report) if "copies" in report else []
+    lines += [
         f"Distance of {n['synthetic']:,} pictures to the nearest of {n['train']:,} training films, "
         f"beside that of {n['test']:,} real films the model never saw (`python -m lungsynth evaluate "
-        "neighbours`). A model that does not copy has about 0.1 % of its pictures below the 0.1 % "
-        "quantile of real films.",
+        f"{'memorisation' if 'copies' in report else 'neighbours'}`). A model that does not copy has "
+        "about 0.1 % of its pictures below the 0.1 % quantile of real films.",
         "", "| measure | median | of real films | nearer than 99.9 % of real films |",
         "| --- | --- | --- | --- |",
     ]  # fmt: skip
@@ -148,6 +139,20 @@ def memorisation_section(reports: Mapping[str, dict[str, Any]]) -> str:
     n_listed = len(report["closer_than_test_0.1"])
     lines.append(f"\n{n_listed} picture(s) nearer than that by any measure.")
     return "\n".join(lines)
+
+
+def gate_lines(report: Mapping[str, Any]) -> list[str]:
+    """What the test for copies found, and how surely it would have found one."""
+    caught, alarms, copies = report["caught"], report["false_alarms"], len(report["copies"])
+    return [
+        f"**Copies of training films: {copies} of {report['n']['synthetic']:,}** pictures at or above the "
+        f"likeness {report['threshold']:.3f}. At that threshold the test caught {caught['count']} of "
+        f"{caught['n']} copies planted on purpose ({100 * caught['value']:.1f} %: flipped, turned, "
+        f"cropped, noised, re-exposed, blurred, compressed) and raised {alarms['count']} false alarms on "
+        f"{alarms['n']} real films the model never saw. Pairs alike within the set: "
+        f"{len(report['duplicates'])}.",
+        "",
+    ]
 
 
 def sources_table(card: CardSettings) -> str:

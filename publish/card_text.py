@@ -84,7 +84,7 @@ The least sure masks that were published (lowest `trust`):
 
 ![The least sure masks](figures/least_sure.png)
 
-## Memorisation
+{further}## Memorisation
 
 {memorisation}
 
@@ -124,6 +124,7 @@ COLUMNS = (
     ("id", "name of the row"),
     ("image", "PNG, 8-bit grey"),
     ("mask", "PNG, class ids; see above"),
+    ("mask_convention", "by whose rule the mask is drawn; see above"),
     ("attention", "list of `word` and `map`: PNG, 255 · attention of a word of the prompt"),
     ("prompt", "the text the picture was drawn from"),
     ("view", "what the prompt asks for; empty where it does not say"),
@@ -132,7 +133,10 @@ COLUMNS = (
     ("split", "the split the row is in"),
     ("seed", "of the picture's noise"), ("steps", "denoising steps"),
     ("guidance", "classifier-free guidance scale"), ("scheduler", "class of the sampler"),
+    ("precision", "number format of the denoising network"),
     ("trust", "lowest stability of any class, 0 to 1: IoU of the refined mask thresholded high and low"),
+    ("nn_train_distance", "of the picture's encoder features to the nearest training film's; empty where "
+     "the checkpoint keeps none"),
     ("qc_flags", "why the filter would keep the row out; empty when nothing speaks against it"),
     ("scores", "JSON: class -> area, connected parts, stability"),
     ("refine", "JSON: parameters of the mask's refinement"),

@@ -179,6 +179,10 @@ def _fields(manifest: Manifest, out: Path, split: str) -> list[dict[str, Any]]:
             mask = column.name == "mask" or column.name in soft
             kind: Any = ["cr:SegmentationMask", "sc:ImageObject"] if mask else "sc:ImageObject"
             one["dataType"] = kind
+            if column.name == "mask":
+                convention = str(manifest.config["convention"])
+                rule = f", by the convention {convention}" if convention else ""
+                one["description"] = f"Class ids; see the record set `classes`{rule}."
             one["source"]["transform"] = {"jsonPath": "bytes"}
         elif pa.types.is_list(column.type):
             if pa.types.is_struct(column.type.value_type):

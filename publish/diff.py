@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lungsynth.errors import ConfigError
-from publish.manifest import Manifest, inside, read_manifest
+from publish.manifest import Manifest, inside
+from publish.previous import read_released, schema_of
 from publish.rows import decode, iter_rows
 from publish.schema import pixel_sha256
 
@@ -22,6 +23,7 @@ PROVENANCE = ("code_version",)
 class Diff:
     """Two datasets compared."""
 
+    schema: tuple[int, int]  # version of each; another one: columns may mean something else
     columns_added: tuple[str, ...]
     columns_removed: tuple[str, ...]
     columns_changed: tuple[str, ...]  # other type or meaning
@@ -38,10 +40,11 @@ class Diff:
         """none, patch, minor or major.
 
         As Croissant 1.1 has it: MAJOR changes or removes what was there, MINOR only adds, PATCH
-        leaves every row as it was, or takes out rows that an erratum lists.
+        leaves every row as it was, or takes out rows that an erratum lists. Another schema version
+        is MAJOR, whatever the columns are called.
         """
-        if (self.columns_removed or self.columns_changed or self.classes_changed
-                or self.rows_removed or self.rows_changed):  # fmt: skip
+        if (self.schema[0] != self.schema[1] or self.columns_removed or self.columns_changed
+                or self.classes_changed or self.rows_removed or self.rows_changed):  # fmt: skip
             return "major"
         if self.columns_added or self.classes_added or self.rows_added:
             return "minor"
@@ -50,6 +53,8 @@ class Diff:
     def lines(self) -> list[str]:
         """A sentence a change, for a changelog; [] when there is none."""
         said = []
+        if self.schema[0] != self.schema[1]:
+            said.append("Schema version {} -> {}.".format(*self.schema))
         for what, names in (
             ("Columns added", self.columns_added), ("Columns removed", self.columns_removed),
             ("Columns of another type", self.columns_changed),
@@ -71,10 +76,11 @@ class Diff:
     def to_json(self) -> dict[str, Any]:
         """For `--json`."""
         names = [
-            name for name in self.__slots__ if name not in ("classes_changed", "classes_added")
-        ]
+            name for name in self.__slots__
+            if name not in ("schema", "classes_changed", "classes_added")
+        ]  # fmt: skip
         return {
-            "bump": self.bump, "classes_changed": self.classes_changed,
+            "bump": self.bump, "schema": list(self.schema), "classes_changed": self.classes_changed,
             "classes_added": self.classes_added, **{n: list(getattr(self, n)) for n in names},
         }  # fmt: skip
 
@@ -83,14 +89,14 @@ def diff(old: Path, new: Path) -> Diff:
     """Compare two folders of `publish build` by schema, rows and files.
 
     Args:
-        old: The one that was published.
+        old: The one that was published, perhaps of an earlier schema.
         new: The one that shall be.
 
     Raises:
-        ConfigError: one of them has no manifest.
+        ConfigError: one of them has no manifest that can be understood.
         DataError: a shard cannot be read.
     """
-    before, after = read_manifest(old), read_manifest(new)
+    before, after = read_released(old), read_released(new)
     columns = [_columns(*one) for one in ((old, before), (new, after))]
     shared = sorted(set(columns[0]) & set(columns[1]))
     told = [name for name in shared if name not in PROVENANCE]
@@ -98,6 +104,7 @@ def diff(old: Path, new: Path) -> Diff:
     gone = [one for one in rows[0] if one not in rows[1]]
     meanings = [set(one.classes.items()) for one in (before, after)]
     return Diff(
+        schema=(schema_of(old), schema_of(new)),
         columns_added=tuple(n for n in columns[1] if n not in columns[0]),
         columns_removed=tuple(n for n in columns[0] if n not in columns[1]),
         columns_changed=tuple(n for n in shared if columns[0][n] != columns[1][n]),

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from lungsynth.errors import ConfigError, DataError, OutputError
-from lungsynth.images import slug
 from publish import card, croissant, figures
+from publish.card_evaluation import taken
 from publish.changelog import CHANGELOG_NAME, make_changelog
 from publish.errata import ERRATA_NAME
 from publish.manifest import File, Manifest, json_bytes
@@ -97,18 +97,12 @@ def collect_reports(settings: Settings, model_hash: str) -> dict[str, dict[str, 
     reports: dict[str, dict[str, Any]] = {}
     for place in settings.evaluation:
         report = _read_json(Path(place))
-        if not isinstance(report.get("stages"), dict) or not report["stages"]:
-            raise ConfigError(
-                f"{place}: no `stages` in it; expected masks.json of `lungsynth evaluate masks`."
-            )
-        if report.get("model_hash") != model_hash:
-            raise ConfigError(
-                f"{place}: measured on the weights {report.get('model_hash')!r}, not on this "
-                f"dataset's {model_hash!r}. Measure this checkpoint."
-            )
-        source = Path(str(report.get("source", place))).name
-        name = f"masks-{slug(source)}-{slug(str(report.get('split')))}"
-        reports[f"{EVALUATION}/{name}.json"] = {**report, "source": source}
+        stem, kept = taken(Path(place), report, model_hash)
+        name, number = stem, 1
+        while f"{EVALUATION}/{name}.json" in reports:
+            number += 1
+            name = f"{stem}-{number}"
+        reports[f"{EVALUATION}/{name}.json"] = kept
     if settings.memorisation is not None:
         reports[MEMORISATION_NAME] = memorisation_report(Path(settings.memorisation))
     return reports
@@ -143,7 +137,10 @@ def memorisation_report(path: Path) -> dict[str, Any]:
         kept = ("threshold", "caught", "false_alarms")
         gate: dict[str, Any] = {k: report[k] for k in kept if k in report}
         if "copies" in report:  # of `evaluate memorisation`, which says what a copy is
-            gate |= {"copies": sorted(map(str, report["copies"]))}
+            gate |= {
+                "copies": sorted(map(str, report["copies"])), "duplicates": report["duplicates"],
+                "false_alarms": {k: v for k, v in gate["false_alarms"].items() if k != "films"},
+            }  # fmt: skip
         return gate | {
             "n": report["n"], "measures": report["measures"],
             "closer_than_test_0.1": sorted(map(str, report["closer_than_test_0.1"])),

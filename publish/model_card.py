@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from lungsynth import RESEARCH_NOTICE, __version__
+from lungsynth.checkpoint import NEAREST_FOLDER
 from lungsynth.errors import ConfigError
 from publish.licences import MEDICAL_RESTRICTION, OPENRAIL
 from publish.markup import markdown_text
-from publish.weights import LORA_NAME, Checkpoint
+from publish.model_snippets import use_section
+from publish.weights import Checkpoint
 
 PROMPTS = (
     "PA chest X-ray of a 35-year-old woman, clear lungs",
@@ -78,6 +80,8 @@ def relation(*, is_lora: bool) -> str:
 def figures(report: Any, prefix: str = "") -> list[tuple[str, float, str]]:
     """Numbers of an evaluation: (name, value, as text); intervals are kept together."""
     found: list[tuple[str, float, str]] = []
+    if isinstance(report, Mapping) and isinstance(report.get("arms"), list):
+        report = {**report, **_named_arms(report)}
     if isinstance(report, Mapping):
         if {"value", "low", "high"} <= report.keys() and _is_number(report["value"]):
             shown = f"{report['value']:.4g} [{report['low']:.4g}, {report['high']:.4g}]"
@@ -88,6 +92,22 @@ def figures(report: Any, prefix: str = "") -> list[tuple[str, float, str]]:
         shown = f"{report:.4g}" if isinstance(report, float) else f"{report:,}"
         found.append((prefix, float(report), shown))
     return found
+
+
+def _named_arms(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists of `evaluate downstream` by name, Dice and IoU only."""
+    from lungsynth.evaluation.downstream_report import arm_title
+
+    def title(told: Mapping[str, Any]) -> str:
+        return f"{told['model']}, {arm_title(told)}, n = {told['n_real']}"
+
+    return {
+        "arms": {f"{title(a)}, on {a['test']}": {m: a[m] for m in ("dice", "iou")} for a in report["arms"]},
+        "comparisons": {
+            f"{title(c['of'])} against {title(c['with'])}, on {c['test']}": {f"dice {c['kind']}": c["dice"]}
+            for c in report["comparisons"]
+        },
+    }  # fmt: skip
 
 
 def _is_number(value: Any) -> bool:
@@ -109,32 +129,6 @@ def read_report(path: Path) -> dict[str, Any]:
             f"--evaluation {path}: holds no number. Give what `lungsynth evaluate` wrote."
         )
     return report
-
-
-def snippet(checkpoint: Checkpoint, facts: ModelFacts) -> str:
-    """Python that loads the repository and draws one picture."""
-    lines = ["import torch"]
-    where = json.dumps(facts.base if checkpoint.is_lora else facts.repo)
-    if (
-        checkpoint.needs_lungsynth
-    ):  # diffusers takes a class from an imported module for a folder only
-        lines += ["import lungsynth  # makes the class of the autoencoder known"]
-        lines += ["from huggingface_hub import snapshot_download"]
-        where = f"snapshot_download({where})"
-    lines += ["from diffusers import StableDiffusionPipeline", ""]
-    lines += [f"pipe = StableDiffusionPipeline.from_pretrained({where}, dtype=torch.float32)"]
-    if checkpoint.is_lora:
-        lines += [
-            f"pipe.load_lora_weights({json.dumps(facts.repo)}, weight_name={json.dumps(LORA_NAME)})"
-        ]
-    lines += [
-        "picture = pipe(",
-        f"    {json.dumps(facts.prompts[0], ensure_ascii=False)}, num_inference_steps=20,",
-        "    generator=torch.Generator().manual_seed(0),",
-        ").images[0]",
-        'picture.save("xray.png")',
-    ]
-    return "\n".join(lines)
 
 
 def make_model_card(
@@ -160,7 +154,7 @@ def make_model_card(
         f"# {facts.repo.split('/')[1]}\n\n> **{RESEARCH_NOTICE}**",
         _what(checkpoint, facts),
         "<Gallery />" if samples else "",
-        f"## Use\n\n```python\n{snippet(checkpoint, facts)}\n```",
+        f"## Use\n\n{use_section(checkpoint, facts)}",
         _training(facts),
         _evaluation(reports, facts),
         _licence(facts, licence),
@@ -220,6 +214,11 @@ def _what(checkpoint: Checkpoint, facts: ModelFacts) -> str:
         text += (
             "\n\nIts class tokens (`classes.json`, `tokens/`) read masks from its cross-attention with "
             f"lungsynth {__version__}: {named}."
+        )
+    if checkpoint.has_nearest:
+        text += (
+            f"\n\n`{NEAREST_FOLDER}/` holds features of its training films, no pictures, so that how near "
+            "a picture lies to them can be told."
         )
     return text
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
-import json
 import re
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lungsynth.errors import ConfigError, OutputError
-from publish.manifest import MANIFEST_NAME
 
 TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{30,}")
 """A Hub token."""
@@ -161,104 +157,6 @@ def _refuse_token(path: Path) -> None:
         )
 
 
-def read_dataset(dist: Path) -> Payload:
-    """The files of a built dataset, checked against its manifest.
-
-    Args:
-        dist: Folder of `publish build`.
-
-    Raises:
-        ConfigError: it is not finished, a shard is not the manifest's, or a file of rows is foreign.
-        OutputError: a file cannot be read.
-    """
-    payload = read_folder(dist, "dataset")
-    manifest = _read_json(dist / MANIFEST_NAME)
-    listed = _listed(manifest)
-    if not listed:
-        raise ConfigError(f"{dist / MANIFEST_NAME}: lists no shard. Build the dataset first.")
-    if not manifest.get("is_complete", False):
-        raise ConfigError(
-            f"{dist}: not finished ({len(listed)} of {manifest.get('n_shards', '?')} shards). Run the "
-            "same `publish build` again; it goes on where it stopped."
-        )
-    for name, entry in listed.items():
-        file = payload.files.get(name)
-        if file is None:
-            raise ConfigError(f"{dist}: {name} is missing, but in the manifest. Build again.")
-        if file.sha256 != entry["sha256"]:
-            raise ConfigError(
-                f"{dist / name}: SHA-256 {file.sha256[:16]}…, but the manifest says "
-                f"{str(entry['sha256'])[:16]}…. The file or the manifest was changed; build again."
-            )
-    foreign = [
-        name for name in payload.files if name.endswith(DATA_SUFFIXES) and name not in listed
-    ]
-    if foreign:
-        raise ConfigError(
-            f"{dist}: {foreign[0]} is not in the manifest, but would be published as data. Move it "
-            "away, or build again."
-        )
-    if "README.md" not in payload.files:
-        raise ConfigError(f"{dist}: no README.md (the dataset's card). Run `publish build` again.")
-    splits = _splits(payload)
-    return Payload("dataset", dist, payload.files, splits, payload.clean_folders)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"{path.parent}: no {path.name}, so this is not a built dataset. Run `publish build`."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read as JSON ({error}). Build again.") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path}: not a manifest of `publish build`. Build again.")
-    return value
-
-
-def _listed(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Every file a manifest names with its SHA-256, whichever of its lists it stands in."""
-    found = {}
-    for value in manifest.values():
-        for entry in value if isinstance(value, list) else ():
-            if isinstance(entry, dict) and {"name", "sha256"} <= entry.keys():
-                found[str(entry["name"])] = entry
-    return found
-
-
-def _splits(payload: Payload) -> tuple[SplitRows, ...]:
-    """Rows of each configuration and split the card announces, read from the Parquet files.
-
-    Raises:
-        ConfigError: the card has no valid front matter, or a split without files.
-    """
-    readme = payload.files["README.md"].path
-    values = front_matter(readme)
-    found = []
-    for config in values.get("configs") or [
-        {"config_name": "default", "data_files": "data/train-*"}
-    ]:
-        name = str(config.get("config_name", "default"))
-        data_files = config.get("data_files", "data/train-*")
-        if isinstance(data_files, str) or not all(isinstance(one, dict) for one in data_files):
-            data_files = [{"split": "train", "path": data_files}]
-        for entry in data_files:
-            patterns = [entry["path"]] if isinstance(entry["path"], str) else list(entry["path"])
-            files = [
-                file for path, file in payload.files.items()
-                if path.endswith(".parquet") and any(fnmatch.fnmatch(path, p) for p in patterns)
-            ]  # fmt: skip
-            if not files:
-                raise ConfigError(
-                    f"{readme}: configuration {name!r}, split {entry['split']!r} has no file "
-                    f"({', '.join(patterns)}). Build again."
-                )
-            found.append(_count(name, str(entry["split"]), files))
-    return tuple(found)
-
-
 def front_matter(readme: Path) -> dict[str, Any]:
     """The YAML at the top of a card.
 
@@ -280,26 +178,3 @@ def front_matter(readme: Path) -> dict[str, Any]:
             f"{readme}: its front matter cannot be read ({error}); the Hub would show it as text."
         ) from error
     return values
-
-
-def _count(config: str, split: str, files: list[LocalFile]) -> SplitRows:
-    import pyarrow.parquet as pq
-
-    digest, n_rows, has_ids = hashlib.sha256(), 0, True
-    for file in files:
-        try:
-            with pq.ParquetFile(file.path) as table:
-                n_rows += table.metadata.num_rows
-                has_ids = has_ids and "id" in table.schema_arrow.names
-                if has_ids:
-                    for batch in table.iter_batches(columns=["id"]):
-                        add_ids(digest, batch["id"].to_pylist())
-        except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
-            raise ConfigError(f"{file.path}: not a Parquet file ({error}). Build again.") from error
-    return SplitRows(config, split, n_rows, digest.hexdigest() if has_ids else None)
-
-
-def add_ids(digest: Any, ids: list[Any]) -> None:
-    """Add row names to a running hash."""
-    for one in ids:
-        digest.update(str(one).encode() + b"\n")

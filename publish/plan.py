@@ -118,12 +118,15 @@ def plan(settings: Settings) -> Plan:
     from lungsynth.checkpoint import resolve, weights_hash
     from lungsynth.classes import load_classes
     from lungsynth.refine import check_config
+    from lungsynth.sampling import rounded
 
     folder = checkpoint_folder(resolve(settings.model))
-    specs = load_classes(folder)
+    specs = load_classes(folder, settings.convention)
     every = {spec.id: spec.name for spec in specs}
+    convention = specs[0].convention if specs else ""
     classes = _chosen(every, settings.classes, folder)
     check_config(settings.refine)
+    rounded("cpu", settings.precision)
     prompts = _prompts(settings)
     rows = _split_rows(settings, prompts)
     sampler = scheduler_name(folder, settings.scheduler)
@@ -131,7 +134,8 @@ def plan(settings: Settings) -> Plan:
     config = {
         "n": settings.n, "seed": settings.seed, "shard_rows": settings.shard_rows,
         "batch_size": settings.batch_size, "steps": settings.steps, "guidance": settings.guidance,
-        "sampler": settings.scheduler, "scheduler": sampler, "refine": asdict(settings.refine),
+        "sampler": settings.scheduler, "scheduler": sampler, "precision": settings.precision,
+        "refine": asdict(settings.refine), "convention": convention,
         "device": resolve_device(settings.device),
         "prompts": {"grammar": GRAMMAR_VERSION} if prompts is None
         else {"n": len(prompts), "sha256": prompts_sha256(prompts)},
@@ -145,7 +149,7 @@ def plan(settings: Settings) -> Plan:
     config = json.loads(json.dumps(config))  # as the manifest gives it back: lists, not tuples
     spec = RowSpec(
         classes=classes, all_classes=every, n_parts={s.name: s.n_parts for s in specs},
-        scheduler=sampler, model=folder.resolve().name, **hashes,
+        scheduler=sampler, model=folder.resolve().name, **hashes, convention=convention,
         keep_attention=settings.keep_attention,
         keep_probability=settings.keep_probability, limits=settings.filter,
     )  # fmt: skip

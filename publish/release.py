@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from lungsynth.errors import ConfigError
 from publish.build import build
 from publish.card import read_human
 from publish.changelog import CHANGELOG_NAME, add_entry
@@ -17,12 +13,10 @@ from publish.check import Checked, check
 from publish.diff import Diff, diff, next_version
 from publish.errata import ERRATA_NAME, read_errata
 from publish.finish import CARD_NAME, finish
-from publish.manifest import MANIFEST_NAME, inside, read_manifest
+from publish.manifest import read_manifest
 from publish.plan import Plan
-from publish.shards import file_sha256, locked, write_atomic
-
-if TYPE_CHECKING:
-    from publish.hub import Hub
+from publish.previous import read_released
+from publish.shards import locked, write_atomic
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +55,10 @@ def prepare(
         quiet: No progress bar.
 
     Raises:
-        ConfigError: see `build`; or the last release is of another schema.
+        ConfigError: see `build`; or the last release is of a later schema, or cannot be understood.
         OutputError: the folder cannot be written.
     """
-    old = read_manifest(previous) if previous is not None else None
+    old = read_released(previous) if previous is not None else None
     if previous is not None:
         _keep_errata(out, previous)
     build(the_plan, out, quiet=quiet)
@@ -104,49 +98,3 @@ def _number(out: Path, previous: Path, old_version: str) -> Diff:
     write_atomic(out / CHANGELOG_NAME, add_entry(text, version, changes.lines()).encode())
     finish(out, replace(manifest, version=version))
     return changes
-
-
-def last_tag(tags: dict[str, str]) -> str | None:
-    """The highest vX.Y.Z of some tags; None without any."""
-    from publish.push import TAG
-
-    named = [tag for tag in tags if TAG.fullmatch(tag)]
-    return max(named, key=lambda tag: tuple(map(int, tag[1:].split("."))), default=None)
-
-
-def fetch_last(hub: Hub, local: Path, into: Path, say: Callable[[str], None]) -> Path | None:
-    """The last tagged release of a repository, as a folder; shards that are here are not fetched.
-
-    Args:
-        hub: The repository, connected.
-        local: A dataset folder whose shards may be the same.
-        into: A folder for it.
-        say: Told what is done.
-
-    Raises:
-        HubError: the Hub cannot be asked.
-        ConfigError: its manifest cannot be understood.
-    """
-    state = hub.state()
-    tag = last_tag(state.tags) if state is not None else None
-    if state is None or tag is None:
-        return None
-    sha = state.tags[tag]
-    there = hub.tree(sha)
-    if MANIFEST_NAME not in there:
-        raise ConfigError(
-            f"{hub.name} at {tag}: no {MANIFEST_NAME}, so the next version cannot be computed. Give "
-            "a folder of it with --previous, or choose another --repo."
-        )
-    say(f"comparing with {tag} ({sha[:8]})")
-    shutil.copy(hub.download(MANIFEST_NAME, sha), into / MANIFEST_NAME)
-    manifest = read_manifest(into)
-    for name in (CARD_NAME, CHANGELOG_NAME, ERRATA_NAME):
-        if name in there:
-            shutil.copy(hub.download(name, sha), into / name)
-    for shard in manifest.shards:
-        path, here = inside(into, shard.name), inside(local, shard.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        same = here.is_file() and file_sha256(here) == shard.sha256
-        path.symlink_to((here if same else hub.download(shard.name, sha)).resolve())
-    return into

@@ -15,6 +15,7 @@ from publish.manifest import Manifest, inside, read_manifest
 from publish.rows import decode, iter_rows
 from publish.schema import RowSpec, column_name, row
 from publish.shards import Shard, shard_metadata
+from publish.worker import fixed_threads
 
 if TYPE_CHECKING:
     from lungsynth.pipeline import Synthesizer
@@ -99,8 +100,11 @@ def replay(
         notes.append(f"lungsynth {__version__}, the build had {config['code_version']}")
     if device not in (None, config["device"]):
         notes.append(f"device {device}, the build had {config['device']}")
-    synthesizer = Synthesizer(str(folder), device=device or str(config["device"]))
-    return [_replay_one(dist, manifest, synthesizer, s, one, tuple(notes)) for s, one in found]
+    synthesizer = Synthesizer(
+        str(folder), device=device or str(config["device"]), classes=config["convention"] or None
+    )
+    with fixed_threads():
+        return [_replay_one(dist, manifest, synthesizer, s, one, tuple(notes)) for s, one in found]
 
 
 def _replay_one(
@@ -117,7 +121,7 @@ def _replay_one(
     results = synthesizer.generate(
         [prompt for prompt, _ in batch], [seed for _, seed in batch],
         options=SampleOptions(steps=old["steps"], guidance=old["guidance"],
-                              scheduler=str(config["sampler"])),
+                              scheduler=str(config["sampler"]), precision=old["precision"]),
         refine_config=from_mapping(RefineConfig, json.loads(old["refine"]), "column refine"),
         words=None if config["keep_attention"] else [], batch_size=len(batch),
     )  # fmt: skip

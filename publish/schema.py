@@ -20,7 +20,7 @@ from publish.settings import FilterSettings
 if TYPE_CHECKING:
     from lungsynth.pipeline import Result
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised whenever a column is added, removed, or changes its meaning."""
 
 BACKGROUND = "background"
@@ -38,6 +38,7 @@ class RowSpec:
     tokens_hash: str = ""  # of the class tokens, "" when there are none
     affinity_hash: str = ""  # of the AffinityNet, "" when there is none
     student_hash: str = ""  # of the distilled segmenter, "" when there is none
+    convention: str = ""  # by whose rule masks are drawn, "" when the checkpoint does not say
     keep_attention: bool = False
     keep_probability: bool = True
     limits: FilterSettings = field(default_factory=FilterSettings)
@@ -87,16 +88,18 @@ def features(
         "id": text,
         "image": grey,
         "mask": grey,  # class ids, same height and width as `image`
+        "mask_convention": text,  # by whose rule, such as "nlm"
         **soft,  # 255 · probability before refinement
         **maps,
         "prompt": text, "view": text, "age_group": text, "sex": text, "finding": text,
         "prompt_group": text,  # rows of the same group are in the same split
         "split": text,
         "seed": Value("int64"), "steps": Value("int32"), "guidance": Value("float32"),
-        "scheduler": text,
+        "scheduler": text, "precision": text,
         **{column_name("area", n): Value("float32") for n in names},  # share, in [0, 1]
         **{column_name("box", n): List(Value("int32")) for n in names},  # x, y, width, height
         "trust": Value("float32"),  # lowest stability of any class, in [0, 1]
+        "nn_train_distance": Value("float32"),  # of encoder features to the nearest training film
         "qc_flags": List(text),  # why the filter would reject the row
         "scores": text,  # JSON: class -> area, parts, stability
         "refine": text,  # JSON: parameters of the refinement
@@ -153,8 +156,8 @@ def row(
     made: dict[str, Any] = {
         "id": row_id,
         "image": _png(result.image, row_id),
-        "mask": _png(mask, f"{row_id}_mask"),
-    }
+        "mask": _png(mask, f"{row_id}_mask"), "mask_convention": spec.convention,
+    }  # fmt: skip
     if spec.keep_probability:
         for value, name in names.items():
             column = column_name("probability", name)
@@ -172,10 +175,11 @@ def row(
         "sex": asked.sex, "finding": asked.finding,
         "prompt_group": prompt_group(asked.text), "split": split,
         "seed": result.seed, "steps": options["steps"], "guidance": options["guidance"],
-        "scheduler": spec.scheduler,
+        "scheduler": spec.scheduler, "precision": options["precision"],
         **{column_name("area", n): float((mask == i).mean()) for i, n in names.items()},
         **{column_name("box", n): bounding_box(mask == i) for i, n in names.items()},
-        "trust": trust_of(scores), "qc_flags": flags,
+        "trust": trust_of(scores), "nn_train_distance": result.record["nn_train_distance"],
+        "qc_flags": flags,
         "scores": json.dumps(scores, sort_keys=True),
         "refine": json.dumps(result.record["refine"], sort_keys=True),
         "model": spec.model, "model_hash": result.record["model_hash"],

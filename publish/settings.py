@@ -67,17 +67,21 @@ class Settings:
     steps: int = _ranged(20, 1, 1000)  # denoising steps
     guidance: float = _ranged(1.5, 1, 50)  # classifier-free guidance scale; 1 = off
     scheduler: str = "default"  # a key of lungsynth.sampling.SCHEDULERS
+    precision: str = "fp32"  # of the denoising network, a key of lungsynth.sampling.PRECISIONS
     prompts: str | tuple[str, ...] | None = None  # a file, or the prompts; None for the grammar
     prompt_column: str = "prompt"  # of a prompts file with columns
     batch_size: int = _ranged(1, 1, 4096)  # pictures drawn together
     device: str = "auto"  # auto, cpu, cuda …
     splits: dict[str, float] = field(default_factory=lambda: {"train": 1.0})  # name -> share
+    convention: str | None = None  # by whose rule masks are drawn; None for the checkpoint's first
     classes: tuple[str, ...] | None = None  # names kept in the masks; None for all
     keep_attention: bool = False  # a column with the map of each word
     keep_probability: bool = True  # a column a class: probability before refinement
     refine: RefineConfig = field(default_factory=RefineConfig)
     filter: FilterSettings = field(default_factory=FilterSettings)
-    evaluation: tuple[str, ...] = ()  # JSON files of `lungsynth evaluate masks`
+    evaluation: tuple[
+        str, ...
+    ] = ()  # JSON of `lungsynth evaluate` masks, downstream, fidelity, obedience
     memorisation: str | None = None  # JSON file of `lungsynth evaluate neighbours`
     card: CardSettings = field(default_factory=CardSettings)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import lungsynth
 from lungsynth import RESEARCH_NOTICE
+from lungsynth.checkpoint import NEAREST_FOLDER
 from lungsynth.errors import ConfigError, OutputError
 from publish.payload import front_matter
 
@@ -20,7 +21,8 @@ ROOT = Path(lungsynth.__file__).parents[1]
 """The checkout this program runs from."""
 
 DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn",
-                 "pydensecrf": "pydensecrf2", "yaml": "pyyaml"}  # fmt: skip
+                 "pydensecrf": "pydensecrf2", "yaml": "pyyaml",
+                 "huggingface_hub": "huggingface-hub"}  # fmt: skip
 """Import name -> name on the package index, where they differ."""
 
 ALWAYS = ("transformers", "accelerate", "safetensors", "huggingface-hub")
@@ -157,7 +159,10 @@ def write_space(out: Path, hardware: Hardware, *, root: Path = ROOT, model: str 
     modules, names = needed_modules(root)
     skip = re.compile(r"(^|/)(__pycache__/|\.)")
     files = [root / "app.py", root / "LICENSE", root / "packages.txt", *modules]
-    for folder in (root / "space", checkpoint):
+    folders = [root / "space", checkpoint]
+    if (checkpoint / NEAREST_FOLDER).is_dir():  # its features are of the shipped encoder
+        folders.append(root / "lungsynth" / "checkpoints" / "encoder")
+    for folder in folders:
         files += [
             path for path in sorted(folder.rglob("*"))
             if path.is_file() and not skip.search(path.relative_to(root).as_posix())

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from lungsynth.errors import LungSynthError, OutputError, VerificationError
+from publish.dataset_files import add_ids
 from publish.hub import Hub
 from publish.hub_errors import redact
-from publish.payload import Payload, SplitRows, add_ids
+from publish.payload import Payload, SplitRows
 from publish.retry import DeadlinePassed, Transient, find_cause
 from publish.shards import file_sha256
 from publish.transport import library_settings

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from lungsynth.checkpoint import PICKLED, check_folder, weights_hash
+from lungsynth.checkpoint import NEAREST_FOLDER, PICKLED, check_folder, weights_hash
 from lungsynth.errors import CheckpointError, ConfigError
 from publish.payload import LocalFile, Payload, front_matter, hash_file, read_folder
 
@@ -33,6 +33,7 @@ class Checkpoint:
     hash: str  # see `lungsynth.checkpoint.weights_hash`
     needs_lungsynth: bool  # whether a part's class is ours
     classes: dict[str, int]  # class name -> mask value; empty without tokens
+    has_nearest: bool = False  # whether it keeps features of its training films
 
     @property
     def own_card(self) -> Path | None:
@@ -78,13 +79,15 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     for path in files:
         if path.suffix == ".safetensors":
             part = path.parent.relative_to(folder).as_posix().removeprefix(".")
+            if part == NEAREST_FOLDER:
+                continue  # no weights
             parts[part] = parts.get(part, 0) + _parameters(path, dtypes)
     index = {} if is_lora else json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     return Checkpoint(
         folder, is_lora, str(index.get("_class_name", "")), parts, tuple(sorted(dtypes)),
         weights_hash(str(folder)),
         any(isinstance(value, list) and value[:1] == ["lungsynth"] for value in index.values()),
-        _classes(folder),
+        _classes(folder), any((folder / NEAREST_FOLDER).glob("*.safetensors")),
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from lungsynth.data import UInt8Array
+from lungsynth.decoding import UInt8Array
 from lungsynth.errors import CheckpointError
 from lungsynth.evaluation.labels import HEADS
 from lungsynth.training.common import load_tensors, save_tensors, write_folder

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsynth.training.frames import is_child
+from lungsynth.captions import is_child
 
 HEADS: dict[str, tuple[str, str]] = {
     "age_group": ("adult", "child"),
@@ -123,9 +123,7 @@ def film_labels(fields: Sequence[Mapping[str, str]]) -> Labels:
     Returns:
         (N, 4) int64, columns in the order of `HEADS`.
     """
-    labels = asked_labels(
-        [{**f, "age_group": "child" if is_child(f) else "adult"} for f in fields]
-    )
+    labels = asked_labels([{**f, "age_group": "child" if is_child(f) else "adult"} for f in fields])
     source = np.array([f.get("source_set", "") for f in fields], dtype=object)
     for column in range(1, len(HEADS)):
         for name in sorted(set(source)):
@@ -136,9 +134,7 @@ def film_labels(fields: Sequence[Mapping[str, str]]) -> Labels:
     return labels
 
 
-def label_weights(
-    labels: Labels, fields: Sequence[Mapping[str, str]]
-) -> NDArray[np.float32]:
+def label_weights(labels: Labels, fields: Sequence[Mapping[str, str]]) -> NDArray[np.float32]:
     """Loss weights that make both classes equally heavy within every source (and age, and view).
 
     Ages weigh 1: `draw_weights` of the training balances them already.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
+from lungsynth.captions import is_child
 from lungsynth.data import Record, UInt8Array
 from lungsynth.framing import cut, draw_framing
 
@@ -21,12 +22,6 @@ class Frames:
     texts: list[str]  # text of the film
     fields: list[Mapping[str, str]]  # metadata of the film
     weights: np.ndarray  # (N,) float64, sums to 1: how often a picture is drawn
-
-
-def is_child(fields: Mapping[str, str]) -> bool:
-    """True for an age under 18 years ("1-5" counts as 5)."""
-    age = fields.get("age", "").split("-")[-1].strip()
-    return age.isdigit() and int(age) < 18
 
 
 def cut_frames(

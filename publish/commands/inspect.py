@@ -4,14 +4,35 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from publish.check import Checked
 
 NOT_FIT = 3
 """Exit code: it ran, and the answer is no."""
 
 DIST = click.argument("dist", type=click.Path(path_type=Path, file_okay=False, exists=True))
+
+
+def print_checks(done: Sequence[Checked]) -> None:
+    """One line a check, and one below it for each problem."""
+    for one in done:
+        click.echo(f"{'FAILED' if one.problems else 'ok':>6}  {one.name}")
+        for problem in one.problems:
+            click.echo(f"        {problem}")
+
+
+def not_fit(dist: Path) -> str:
+    """What to do about a failed check."""
+    return (
+        f"{dist}: NOT fit to publish. Mend what is listed, or run the same `publish build` again: it "
+        "makes damaged files anew"
+    )
 
 
 @click.command("check")
@@ -43,11 +64,8 @@ def check_command(dist: Path, load: bool, as_json: bool) -> None:
         told = {"ok": ok, "checks": [one.to_json() for one in done]}
         click.echo(json.dumps(told, indent=2, ensure_ascii=False))
     else:
-        for one in done:
-            click.echo(f"{'FAILED' if one.problems else 'ok':>6}  {one.name}")
-            for problem in one.problems:
-                click.echo(f"        {problem}")
-        click.echo(f"{dist}: {'fit' if ok else 'NOT fit'} to publish", err=True)
+        print_checks(done)
+        click.echo(f"{dist}: fit to publish" if ok else not_fit(dist), err=True)
     if not ok:
         sys.exit(NOT_FIT)
 
@@ -114,10 +132,10 @@ def diff_command(old: Path, new: Path, as_json: bool) -> None:
     Exit codes: 0 compared; 1 could not be compared; 2 wrong usage.
     """
     from publish.diff import diff, next_version
-    from publish.manifest import read_manifest
+    from publish.previous import read_released
 
     found = diff(old, new)
-    version = read_manifest(old).version
+    version = read_released(old).version
     proposed = next_version(version, found.bump)
     if as_json:
         told = {"old_version": version, "new_version": proposed, **found.to_json()}

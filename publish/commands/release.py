@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from publish.commands.build import build_options, settings_of
+from publish.commands.inspect import not_fit, print_checks
 from publish.commands.sending import hub_options, send
 
 NOT_FIT = 8
@@ -43,18 +44,20 @@ def release_command(
     python -m publish release --config release.yaml --repo lab/synthetic-cxr          the plan
     python -m publish release --config release.yaml --repo lab/synthetic-cxr --yes    do it
 
-    MAJOR: rows, columns or classes changed or gone. MINOR: some added. PATCH: the same rows, other
-    files, or rows withdrawn by an erratum. The entry of the changelog says what.
+    MAJOR: another schema version, or rows, columns or classes changed or gone. MINOR: some added.
+    PATCH: the same rows, other files, or rows withdrawn by an erratum. The entry of the changelog
+    says what.
     With --tag, another version than the computed one is refused. With --dry-run the Hub is not
     asked, so a first release is prepared unless --previous is given.
     A failed check ends with exit code 8: nothing is pushed then.
     """
     from lungsynth.errors import ConfigError
+    from publish.dataset_files import read_dataset
     from publish.hub import Hub, check_repo_name, redact
-    from publish.payload import read_dataset
     from publish.plan import plan
+    from publish.previous import fetch_last
     from publish.push import check_tag
-    from publish.release import fetch_last, prepare
+    from publish.release import prepare
     from publish.retry import Deadline, Retry, SystemClock
 
     def say(text: str) -> None:
@@ -75,9 +78,12 @@ def release_command(
         prepared = prepare(the_plan, out, previous, load=load, quiet=quiet or as_json)
     computed = f"v{prepared.version}"
     if not prepared.is_fit:
-        told = [one.to_json() for one in prepared.checks if one.problems]
-        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
-        click.echo(f"{out}: NOT fit to publish; nothing was pushed", err=True)
+        if as_json:
+            told = {"status": "not fit", "checks": [one.to_json() for one in prepared.checks]}
+            click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        else:
+            print_checks(prepared.checks)
+        click.echo(f"{not_fit(out)}. Nothing was pushed", err=True)
         sys.exit(NOT_FIT)
     say(f"{prepared.previous or 'nothing'} -> {prepared.version}"
         f" ({prepared.changes.bump if prepared.changes else 'first release'})")  # fmt: skip

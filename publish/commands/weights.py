@@ -74,11 +74,13 @@ def weights_command(
         --base-licence creativeml-openrail-m --data nih=cc0-1.0 --steps 4000 \\
         --evaluation fidelity.json --tag v1.0.0 --yes
 
-    A README.md in the checkpoint is its card; without one, a card is written from these options,
-    with pictures drawn by the checkpoint itself.
+    A README.md in the checkpoint is its card; what stands between its lines `<!-- made:use -->` and
+    `<!-- /made:use -->` is replaced by code that loads this repository. Without one, a card is
+    written from these options, with pictures drawn by the checkpoint itself.
     """
     from publish.hub import check_repo_name
     from publish.model_card import PROMPTS, ModelFacts
+    from publish.model_snippets import fill_own_card
     from publish.payload import write_out
     from publish.push_plan import check_tag
     from publish.weights import check_own_card, payload_of, read_checkpoint
@@ -96,6 +98,7 @@ def weights_command(
         if found.own_card is not None:
             for warning in check_own_card(found):
                 click.echo(f"note: {warning}", err=True)
+            (generated / "README.md").write_text(fill_own_card(found, facts), encoding="utf-8")
         else:
             _write_card(found, facts, generated, samples, sample_steps)
         payload = payload_of(found, generated)

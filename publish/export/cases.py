@@ -17,7 +17,8 @@ from publish.rows import decode, iter_rows
 from publish.screening import IGNORE
 
 SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
-COLUMNS = ("id", "image", "mask", "prompt", "seed", "trust", "model", "model_hash", "code_version")
+COLUMNS = ("id", "image", "mask", "mask_convention", "prompt", "seed", "trust", "nn_train_distance",
+           "model", "model_hash", "code_version")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,18 @@ def iter_cases(dist: Path, manifest: Manifest) -> Iterator[Case]:
             raise DataError(f"{name}: mask {mask.shape}, image {image.shape}.")
         row = {k: v for k, v in one.items() if k not in ("image", "mask")}
         yield Case(name, shard.split, image, mask, one["image"]["bytes"], row)
+
+
+def description(manifest: Manifest) -> str:
+    """A sentence on the set for the file that describes it: what it is, and by whose rule masks are."""
+    from lungsynth.classes import CONVENTIONS
+
+    told = "Synthetic chest X-rays. Research only. Not for diagnosis."
+    name = str(manifest.config["convention"])
+    if name:
+        rule = CONVENTIONS.get(name)
+        told += f" Masks follow the convention {name}{f': {rule}' if rule else ''}."
+    return told
 
 
 def class_names(manifest: Manifest) -> dict[int, str]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from publish.export.cases import class_names, iter_cases
+from publish.export.cases import class_names, description, iter_cases
 from publish.manifest import Manifest, json_bytes
 from publish.screening import IGNORE, bounding_box
 
@@ -40,7 +40,7 @@ def write_coco(dist: Path, manifest: Manifest, out: Path) -> int:
         (out / "images" / split).mkdir(parents=True)
         told[split] = {
             "info": {
-                "description": "Synthetic chest X-rays. Research only. Not for diagnosis.",
+                "description": description(manifest),
                 "version": manifest.version,
             },
             "images": [], "annotations": [],

@@ -133,7 +133,7 @@ def make_seg(one: Case, image: Any, present: dict[int, str]) -> Any:
             series_instance_uid=uid(one.name, "seg series"), series_number=2,
             sop_instance_uid=uid(one.name, "seg"), instance_number=1, manufacturer="lungsynth",
             manufacturer_model_name=str(one.row["model"]), software_versions=__version__,
-            device_serial_number=str(one.row["model_hash"]), content_description="Synthetic mask",
+            device_serial_number=str(one.row["model_hash"]), content_description=_about(one),
             omit_empty_frames=False,
         )  # fmt: skip
     seg.SyntheticData = "YES"
@@ -145,6 +145,12 @@ def make_seg(one: Case, image: Any, present: dict[int, str]) -> Any:
         if name in seg:
             setattr(seg, name, TIME)
     return seg
+
+
+def _about(one: Case) -> str:
+    """What the mask is, in the 64 characters DICOM has for it."""
+    name = str(one.row["mask_convention"])
+    return f"Synthetic mask{f', convention {name}' if name else ''}"[:64]
 
 
 def _code(value: int, name: str) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lungsynth.images import png_bytes
-from publish.export.cases import class_names, iter_cases
+from publish.export.cases import class_names, description, iter_cases
 from publish.export.nnunet import VALIDATION
 from publish.manifest import Manifest, json_bytes
 
@@ -30,7 +30,7 @@ def write_monai(dist: Path, manifest: Manifest, out: Path) -> int:
         lists[part if part in lists else "training"].append({"image": image, "label": label})
     value: dict[str, Any] = {
         "name": "lungsynth", "release": manifest.version, "tensorImageSize": "2D",
-        "description": "Synthetic chest X-rays. Research only. Not for diagnosis.",
+        "description": description(manifest),
         "modality": {"0": "X-ray"}, "synthetic": True,
         "labels": {"0": "background", **{str(v): n for v, n in class_names(manifest).items()}},
         "numTraining": len(lists["training"]), "numTest": len(lists["test"]),

@@ -12,6 +12,7 @@ from lungsynth.images import png_bytes
 from publish.export.cases import (
     class_names,
     consecutive,
+    description,
     has_ignore,
     iter_cases,
     relabel,
@@ -50,7 +51,7 @@ def write_nnunet(dist: Path, manifest: Manifest, out: Path) -> int:
     (root / "dataset.json").write_bytes(json_bytes({
         "channel_names": {"0": "X-ray"}, "labels": named, "numTraining": len(train),
         "file_ending": ".png", "name": FOLDER.partition("_")[2],
-        "description": "Synthetic chest X-rays. Research only. Not for diagnosis.",
+        "description": description(manifest),
         "release": manifest.version, "synthetic": True,
     }))  # fmt: skip
     held_out = [n for split in VALIDATION for n in cases.get(split, [])]

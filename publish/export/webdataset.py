@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 
 from lungsynth.images import png_bytes
-from publish.export.cases import Case, iter_cases
+from publish.export.cases import Case, description, iter_cases
 from publish.manifest import Manifest, json_bytes
 
 MAX_TAR_BYTES = 1_000_000_000
@@ -17,7 +17,7 @@ MAX_TAR_BYTES = 1_000_000_000
 def write_webdataset(
     dist: Path, manifest: Manifest, out: Path, *, max_bytes: int = MAX_TAR_BYTES
 ) -> int:
-    """Write `<split>-000000.tar` … and `id2label.json`.
+    """Write `<split>-000000.tar` …, `id2label.json` and `dataset.json`.
 
     Args:
         dist: The dataset folder.
@@ -26,6 +26,8 @@ def write_webdataset(
         max_bytes: Of the files in a tar; one row is never split.
     """
     (out / "id2label.json").write_bytes(json_bytes(manifest.classes))
+    about = {"description": description(manifest), "version": manifest.version, "synthetic": True}
+    (out / "dataset.json").write_bytes(json_bytes(about))
     n_rows, held, number, split = 0, 0, 0, ""
     tar: tarfile.TarFile | None = None
     try:

@@ -32,8 +32,9 @@ from lungsynth.errors import (
     UnreachableError,
     VerificationError,
 )
+from publish.dataset_files import read_dataset
 from publish.hub import Hub
-from publish.payload import Payload, read_dataset
+from publish.payload import Payload
 from publish.push import Progress, push
 from publish.push_plan import make_plan
 from publish.retry import Deadline, Retry

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
-from datasets import load_dataset
+from datasets import Features, load_dataset
 from hub.client import pointed_at
 from hub.server import Hub, serve
 from publishing import build_options, contents, run_publish
 
 from publish.manifest import read_manifest
-from publish.release import last_tag
+from publish.previous import last_tag
+from publish.schema import SCHEMA_VERSION
 
 NAME = "lab/films"
 
@@ -82,7 +86,7 @@ def test_a_failed_check_stops_before_the_push(hub, checkpoint, tmp_path):
     file.write_text("chest film of Mr Smith\nchest film\n")
     ran = run_publish("release", "--n", 2, "--steps", 1, "--model", checkpoint, "--no-filter", "--quiet",
                       "--prompts", file, "--out", tmp_path / "d", "--repo", NAME, "--yes")  # fmt: skip
-    assert ran.code == 8 and "a person's title" in ran.out and "nothing was pushed" in ran.err
+    assert ran.code == 8 and "a person's title" in ran.out and "Nothing was pushed" in ran.err
     assert "no such" in run_publish("push", tmp_path / "nothing", "--repo", NAME).err
 
 
@@ -96,3 +100,69 @@ def test_the_highest_tag_is_the_last():
     tags = {"v1.9.0": "a", "v1.10.0": "b", "v0.99.99": "c", "v2": "d", "latest": "e"}
     assert last_tag(tags) == "v1.10.0"
     assert last_tag({"x": "a"}) is None
+
+
+def as_of_an_earlier_schema(dist: Path, out: Path, version: str, *, columns: list[str]) -> Path:
+    """A copy as a program with the schema before this one would have released it."""
+    shutil.copytree(dist, out)
+    told = json.loads((out / "manifest.json").read_text())
+    for shard in told["shards"]:
+        path = out / shard["name"]
+        every = Features.from_arrow_schema(pq.read_schema(path))
+        table = pq.read_table(path).drop_columns(columns)
+        kept = Features({name: every[name] for name in table.column_names})
+        footer = {**(pq.read_metadata(path).metadata or {}), **(kept.arrow_schema.metadata or {})}
+        pq.write_table(table.replace_schema_metadata(footer), path)
+        data = path.read_bytes()
+        shard.update(sha256=hashlib.sha256(data).hexdigest(), n_bytes=len(data))
+        shard["words"] = "a field this program does not know"
+    log = (out / "CHANGELOG.md").read_text().replace("1.0.0", version)
+    (out / "CHANGELOG.md").write_text(log)
+    for file in told["files"]:
+        data = (out / file["name"]).read_bytes()
+        file.update(sha256=hashlib.sha256(data).hexdigest(), n_bytes=len(data))
+    told |= {"schema_version": SCHEMA_VERSION - 1, "version": version}
+    told["config"] |= {"schema_version": SCHEMA_VERSION - 1}
+    (out / "manifest.json").write_text(json.dumps(told))
+    return out
+
+
+@pytest.mark.parametrize(
+    "columns", [["mask_convention", "trust"], []], ids=["fewer columns", "same"]
+)
+def test_a_release_of_an_earlier_schema_is_followed_by_a_major_one(
+    hub, dist, checkpoint, tmp_path, columns
+):  # fmt: skip
+    old = as_of_an_earlier_schema(dist, tmp_path / "old", "1.4.2", columns=columns)
+    assert run_publish("check", old).code == 1  # it is another program's to check
+    ran = run_publish("push", old, "--repo", NAME, "--tag", "v1.4.2", "--yes", "--verify", "tree")
+    assert ran.code == 0, ran.err
+    ran = run_publish(*options(checkpoint, tmp_path / "new", "--yes", "--json", "--no-load"))
+    assert ran.code == 0 and json.loads(ran.out)["tag"] == "v2.0.0", ran.err
+    entries = (tmp_path / "new" / "CHANGELOG.md").read_text()
+    said = f"Schema version {SCHEMA_VERSION - 1} -> {SCHEMA_VERSION}."
+    assert said in entries and entries.index("## 2.0.0") < entries.index("## 1.4.2")
+    assert all(column in entries for column in columns)
+    repo = hub.repo("dataset", NAME)
+    assert set(repo.tags) == {"v1.4.2", "v2.0.0"} and repo.tags["v2.0.0"] == repo.head.sha
+    told = json.loads(run_publish("diff", old, tmp_path / "new", "--json").out)
+    assert told["bump"] == "major" and told["schema"] == [SCHEMA_VERSION - 1, SCHEMA_VERSION]
+    assert told["columns_added"] == columns and not told["rows_changed"]
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"schema_version": SCHEMA_VERSION + 1}, f"schema version {SCHEMA_VERSION + 1}, this program knows"),
+    ({"schema_version": SCHEMA_VERSION - 1, "shards": [{"file": "x"}]}, "and cannot be understood"),
+    ({"schema_version": SCHEMA_VERSION - 1, "shards": [
+        {"name": "../x", "n_rows": 1, "n_bytes": 1, "memory_bytes": 1, "sha256": ""}]}, "leads out of"),
+    ({"schema_version": "two"}, "cannot be understood"),
+])  # fmt: skip
+def test_a_previous_release_that_cannot_be_understood_is_refused(
+    dist, checkpoint, tmp_path, change, words
+):  # fmt: skip
+    old = shutil.copytree(dist, tmp_path / "old")
+    told = json.loads((old / "manifest.json").read_text())
+    (old / "manifest.json").write_text(json.dumps(told | change))
+    ran = run_publish(*options(checkpoint, tmp_path / "d", "--previous", old, "--dry-run"))
+    assert ran.code == 1 and words in ran.err and len(ran.err.splitlines()) == 1
+    assert not (tmp_path / "d").exists()

@@ -49,7 +49,7 @@ def test_a_dry_run_writes_exactly_the_space(publish, tmp_path, monkeypatch):
     there = paths(out)
     assert {"app.py", "space/ui.py", "lungsynth/pipeline.py", "lungsynth/autoencoder.py",
             "lungsynth/checkpoints/mini/model_index.json", "requirements.txt", "packages.txt",
-            "README.md", "LICENSE"} <= there  # fmt: skip
+            "lungsynth/checkpoints/encoder/model.safetensors", "README.md", "LICENSE"} <= there  # fmt: skip
     assert not any(
         part in one
         for one in there
@@ -57,9 +57,9 @@ def test_a_dry_run_writes_exactly_the_space(publish, tmp_path, monkeypatch):
             "__pycache__",
             "tests",
             "publish",
-            "evaluation",
+            "evaluation/memorisation",
+            "evaluation/fidelity",
             "cli/",
-            "checkpoints/encoder",
             ".git",
         )
     )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from hub.client import pointed_at
@@ -83,9 +84,9 @@ def front(card: str) -> dict:
 
 def run_snippet(card: str, tmp_path: Path, monkeypatch) -> Image.Image:
     """Execute the card's Python; the picture it saves."""
-    [code] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", card, re.DOTALL))
     monkeypatch.chdir(tmp_path)
-    code = code.replace("num_inference_steps=20", "num_inference_steps=2")
+    code = code.replace("steps=20", "steps=2")
     exec(compile(code, "card", "exec"), {})
     return Image.open(tmp_path / "xray.png").convert("RGB")
 
@@ -136,14 +137,13 @@ def test_our_own_autoencoder_is_imported_by_the_snippet(
     assert "import lungsynth" in card and "1 = left lung, 2 = right lung" in card
     assert "tokens/left-lung.safetensors" in hub.repo("model", NAME).files()
     assert run_snippet(card, tmp_path, monkeypatch).size == (64, 64)
+    assert set(np.unique(np.asarray(Image.open(tmp_path / "mask.png")))) <= {0, 1, 2}
     assert publish(*args, "--samples", 1, "--yes", "--json").out.count('"nothing to do"') == 1
 
 
 def test_lora_names_its_base_inherits_its_licence_and_changes_the_picture(
     hub, sd_folder, lora_folder, publish, tmp_path, monkeypatch
 ):  # fmt: skip
-    import numpy as np
-
     assert publish("weights", sd_folder, "--repo", "lab/base", "--licence",
                    "creativeml-openrail-m", "--samples", 0, "--yes").code == 0  # fmt: skip
     ran = publish(
@@ -169,13 +169,18 @@ def test_lora_names_its_base_inherits_its_licence_and_changes_the_picture(
 
 def test_a_card_in_the_checkpoint_is_used_as_it_is(hub, sd_folder, publish, tmp_path):
     folder = shutil.copytree(sd_folder, tmp_path / "pipeline")
-    text = "---\nlicense: apache-2.0\n---\n\n# Mine\n\n[how](../../docs/TRAINING.md)\n"
-    (folder / "README.md").write_text(text)
+    text = "---\nlicense: apache-2.0\n---\n\n# Mine\n\n[how](../../docs/TRAINING.md)\n\n"
+    text += "<!-- made:use -->\n{}<!-- /made:use -->\n\nMine too.\n"
+    (folder / "README.md").write_text(text.format("old\n"))
     ran = publish("weights", folder, "--repo", NAME, "--yes")
     assert ran.code == 0, ran.err
     assert "links to ../../docs/TRAINING.md" in ran.err
     files = hub.repo("model", NAME).files()
-    assert files["README.md"].decode() == text and not any("samples" in name for name in files)
+    card = files["README.md"].decode()
+    [made] = re.findall(r"made:use -->\n(.*?)<!--", card, re.DOTALL)
+    assert card == text.format(made) and f'from_pretrained("{NAME}"' in made
+    assert not any("samples" in name for name in files)
+    assert (folder / "README.md").read_text() == text.format("old\n")
 
 
 def test_the_shipped_checkpoint_can_be_published(publish, tmp_path, monkeypatch):
