@@ -5,41 +5,38 @@ Nothing here logs or keeps a prompt.
 
 from __future__ import annotations
 
-import os
 import queue
+import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from lungsynth.errors import ConfigError, LungSynthError, PromptError, WordError
+from lungsynth.errors import ConfigError, PromptError, ShapeError, WordError
+from lungsynth.permalink import MAX_SEED, Permalink
+from space.limits import step_back
+from space.model import MODEL_VARIABLE, ModelState, model_card, model_state, synthesizer
 from space.study import Study, Tuning, make_study
 
 if TYPE_CHECKING:
     from lungsynth.pipeline import Result, Synthesizer
+    from lungsynth.refine import RefineConfig
+    from lungsynth.sampling import SampleOptions
+    from space.watch import Watcher
 
-MODEL_VARIABLE = "LUNGSYNTH_MODEL"
+__all__ = [
+    "MAX_GUIDANCE", "MAX_PICTURES", "MAX_SEED", "MAX_STEPS", "MAX_WORDS", "MODEL_VARIABLE", "Drawing",
+    "ModelState", "Progress", "WordCheck", "check_numbers", "check_words", "draw", "model_card",
+    "model_state", "synthesizer", "words_to_map",
+]  # fmt: skip
+
 MAX_STEPS = 100
 MAX_GUIDANCE = 20.0
 MAX_PICTURES = 4
 MAX_WORDS = 16
 """Words of a prompt that get a map; a prompt has more only when it is a paragraph."""
-MAX_SEED = 2**53 - 1
-"""The largest number a browser keeps exactly."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelState:
-    """Whether the checkpoint is there, and what it can do."""
-
-    name: str  # public name: a shipped name, a folder's last part, or a Hub id
-    weights: str  # hash of the weights; "" when unknown
-    problem: str  # why it cannot be used; "" when it can
-    methods: tuple[str, ...] = ()  # refinements it can do
-    conventions: tuple[tuple[str, str], ...] = ()  # title, name for `synthesizer`; its own first
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +59,7 @@ class Progress:
     pictures: int
     seconds_left: float | None  # estimate for all pictures; None before there is one
     preview: Any = None  # (H, W) uint8, the predicted picture so far; None in most steps
+    heats: Mapping[str, Any] = field(default_factory=dict)  # word -> its map so far, (H, W) uint8
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,85 +69,6 @@ class Drawing:
     words: WordCheck
     picture: int  # 1 … pictures
     study: Study
-
-
-_lock = threading.Lock()
-_loaded: dict[tuple[str, str], Synthesizer] = {}
-
-
-def model_name() -> str | None:
-    """The checkpoint asked for by `LUNGSYNTH_MODEL`; None for the shipped one."""
-    return os.environ.get(MODEL_VARIABLE) or None
-
-
-def synthesizer(convention: str = "") -> Synthesizer:
-    """The checkpoint, loaded when first asked for.
-
-    Args:
-        convention: Of the masks; "" for the checkpoint's own.
-
-    Raises:
-        CheckpointError, ConfigError: it cannot be loaded; the next call tries again.
-    """
-    name = model_name()
-    with _lock:
-        from lungsynth.pipeline import Synthesizer
-
-        key = (name or "", convention)
-        if key not in _loaded:
-            for other in [one for one in _loaded if one[0] != key[0]]:
-                del _loaded[other]
-            _loaded[key] = Synthesizer(name, classes=convention or None)
-        return _loaded[key]
-
-
-def public_name(name: str | None) -> str:
-    """A checkpoint's name without a path of this machine."""
-    if name is None:
-        from lungsynth.checkpoint import DEFAULT
-
-        return DEFAULT
-    path = Path(name)
-    return path.resolve().name if path.is_dir() or path.is_absolute() else name
-
-
-def model_state() -> ModelState:
-    """Load the checkpoint, if it is not loaded yet, and say what it can do."""
-    name = public_name(model_name())
-    try:
-        from lungsynth.refine import NEEDS_AFFINITY, REFINEMENTS
-
-        model = synthesizer()
-        has_field = model.affinity_field is not None
-        methods = [one for one in REFINEMENTS if has_field or one not in NEEDS_AFFINITY]
-        return ModelState(name, model.model_hash, "", tuple(methods), _conventions())
-    except LungSynthError as error:
-        return ModelState(name, "", str(error))
-
-
-def _conventions() -> tuple[tuple[str, str], ...]:
-    """Title and name of the mask conventions there are, the checkpoint's own first as ""."""
-    from lungsynth.checkpoint import resolve
-    from lungsynth.classes import conventions, load_classes
-
-    folder = Path(resolve(model_name()))
-    found = []
-    for name in sorted(conventions(folder)) if folder.is_dir() else []:
-        title = load_classes(folder, name or None)[0].convention or name or "the checkpoint's own"
-        found.append((title, name))
-    return tuple(found)
-
-
-def model_card() -> str:
-    """The checkpoint's card, Markdown without its front matter; "" when there is none."""
-    from lungsynth.checkpoint import resolve
-
-    try:
-        card = Path(resolve(model_name())) / "README.md"
-        text = card.read_text(encoding="utf-8") if card.is_file() else ""
-    except (LungSynthError, OSError):
-        return ""
-    return text.split("---\n", 2)[2].strip() if text.startswith("---\n") else text.strip()
 
 
 def check_words(prompt: str) -> WordCheck:
@@ -226,7 +145,8 @@ def check_numbers(seed: Any, steps: Any, guidance: Any, n: Any = 1) -> tuple[int
 
 def draw(
     prompt: str, seed: int, steps: int, guidance: float, n: int = 1, *, tuning: Tuning | None = None,
-    convention: str = "", previews: bool = True,
+    convention: str = "", size: str = "", scheduler: str = "", precision: str = "",
+    watched: Sequence[str] | None = None, previews: bool = True,
 ) -> Iterator[Progress | Drawing]:  # fmt: skip
     """Draw a prompt: a `Progress` after every step, and a `Drawing` for each picture.
 
@@ -241,55 +161,105 @@ def draw(
         n: Pictures.
         tuning: How masks are refined; None for the defaults.
         convention: Of the masks; see `ModelState`.
+        size: Of the picture, as a link has it: "320" or "320x256"; "" for the checkpoint's side.
+        scheduler: A key of `lungsynth.sampling.SCHEDULERS`; "" for the checkpoint's.
+        precision: A key of `lungsynth.sampling.PRECISIONS`; "" for fp32.
+        watched: Words whose map is told as it forms; None for one worth looking at.
         previews: Decode the predicted picture every few steps.
 
     Raises:
         LungSynthError: the prompt or a number cannot be used, or there is no checkpoint.
     """
+    from lungsynth.refine import RefineConfig, check_affinity
+    from lungsynth.sampling import SampleOptions
+    from space.heat import telling
+    from space.watch import Watcher
+
     seed, steps, guidance, n = check_numbers(seed, steps, guidance, n)
     if not isinstance(prompt, str):
         raise PromptError("The prompt is not a text. Describe the film in a sentence.")
-    model = synthesizer(convention)
+    model, tuning = synthesizer(convention), tuning or Tuning()
     words = words_to_map(model, prompt)
+    _, tokens = model.check(prompt, words)
+    size = check_size(model, size, n)
+    height, width = Permalink("", size=size).pixels()
+    options = SampleOptions(
+        steps=steps, guidance=guidance, height=height, width=width,
+        scheduler=scheduler or "default", precision=precision or "fp32",
+    )  # fmt: skip
+    config = tuning.config(RefineConfig())
+    check_affinity(config, model.affinity_field)
+    if all(spec.token is not None for spec in model.classes) and model.classes:
+        config = replace(config, method="none", clean_up=False)  # the study refines it
     begun = time.monotonic()
     for picture in range(1, n + 1):
         result = None
-        for event in _draw_one(model, prompt, seed + picture - 1, steps, guidance, words, previews):
+        watcher = Watcher(model, steps, tokens, telling(words, watched or ()), previews=previews)
+        for event in _draw_one(model, prompt, seed + picture - 1, options, config, watcher):
             if not isinstance(event, tuple):
                 result = event
                 continue
-            step, preview = event
+            step, (preview, heats) = event
             done = (picture - 1) * steps + step
             left = (time.monotonic() - begun) / done * (n * steps - done)
-            yield Progress(step, steps, picture, n, left if done > 1 else None, preview)
+            yield Progress(step, steps, picture, n, left if done > 1 else None, preview, heats)
         assert result is not None
         report = result.prompt
         check = WordCheck(report.known, report.unknown, report.dropped, "")
-        yield Drawing(check, picture, make_study(model, result, tuning or Tuning()))
+        study = make_study(model, result, tuning, size=size, formation=watcher.formation())
+        yield Drawing(check, picture, study)
+
+
+def check_size(model: Synthesizer, size: str, n: int = 1) -> str:
+    """The size of pictures, checked; "" for the checkpoint's side.
+
+    Args:
+        model: Draws.
+        size: "320", or width x height "320x256".
+        n: Pictures.
+
+    Raises:
+        ConfigError: it is no size.
+        ShapeError: the checkpoint cannot draw it, or it is more than the page keeps for a visitor.
+    """
+    from lungsynth.sampling import SampleOptions, resolve_size
+
+    if size and not re.fullmatch(r"\d{1,5}(x\d{1,5})?", str(size)):
+        raise ConfigError(f"`size` is {str(size)[:40]!r}; expected pixels, as 256 or 320x256.")
+    height, width = Permalink("", size=str(size)).pixels()
+    side, _ = resolve_size(model.pipe, SampleOptions())
+    height, width = resolve_size(model.pipe, SampleOptions(height=height, width=width))
+    most = MAX_PICTURES * side * side // (height * width)
+    if n > most:
+        raise ShapeError(
+            f"{n} × {width} × {height} pixels are more than the page keeps for a visitor; of this size "
+            f"it draws {most}. Take fewer, or smaller ones."
+        )
+    if height == width:
+        return "" if height == side else str(height)
+    return f"{width}x{height}"
 
 
 def _draw_one(
-    model: Synthesizer, prompt: str, seed: int, steps: int, guidance: float, words: list[str],
-    previews: bool,
+    model: Synthesizer, prompt: str, seed: int, options: SampleOptions, config: RefineConfig,
+    watcher: Watcher,
 ) -> Iterator[tuple[int, Any] | Result]:  # fmt: skip
-    """(step, preview or None) for every step, and the result last."""
-    from lungsynth.sampling import SampleOptions
-    from space.preview import Previewer
-
+    """(step, what can be shown by then) for every step, and the result last."""
     events: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
     stop = threading.Event()
-    previewer = Previewer(model, steps) if previews else None
 
     def on_step(step: int, of: int, latents: Any) -> bool:
-        events.put((step, previewer(step, latents) if previewer else None))
+        events.put((step, watcher(step, latents)))
         return not stop.is_set()
 
     def work() -> Result:
-        options = SampleOptions(steps=steps, guidance=guidance)
-        drawn = model.generate([prompt], [seed], options=options, words=words, on_step=on_step)
+        drawn = model.generate(
+            [prompt], [seed], options=options, refine_config=config, words=list(watcher.tokens),
+            on_step=on_step, on_capture=watcher.begin,
+        )  # fmt: skip
         return next(iter(drawn))
 
-    with ThreadPoolExecutor(1, thread_name_prefix="draw") as pool:
+    with ThreadPoolExecutor(1, thread_name_prefix="draw", initializer=step_back) as pool:
         future = pool.submit(work)
         future.add_done_callback(lambda _: events.put(None))
         try:

@@ -2,75 +2,76 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.processing_utils import save_bytes_to_cache
+from gradio.utils import get_upload_folder
 
 from lungsynth.images import png_bytes
-from space import actions, compose, study, text, upload
+from space import actions, compose, links, study, text, upload
+from space.archive import archive, archive_name, record_of
 from space.handlers import count, gpu, shown
+from space.model import convention_of
+from space.tuning import Tuning
 
 
 @gpu
 def generate(
     prompt: str, seed: float = 0, steps: float = 20, guidance: float = 1.5, method: str = "",
-    request: gr.Request | None = None,
-) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+    settings: str = "", request: gr.Request | None = None,
+) -> tuple[Any, ...]:  # fmt: skip
     """Draw a synthetic chest X-ray from a sentence, with attention maps and a lung mask.
 
     Synthetic image, research only, not for diagnosis.
 
     Args:
-        prompt: What the X-ray should show, such as "Frontal chest X-ray of a 60-year-old man"; at
-            most 2000 characters.
+        prompt: What it should show: "Frontal chest X-ray of a 60-year-old man". At most 2000 characters.
         seed: Whole number, 0 to 2**53 - 1; the same seed draws the same picture.
         steps: Denoising steps, 1 to 100.
         guidance: How strictly the prompt is followed, 1 to 20; 1 = off.
-        method: How the mask is refined: "" for the default, or crf, none, and with an affinity
-            network sequential, cross, affinity.
+        method: Refinement of the mask: "" = default, crf, none; with a network sequential, cross, affinity.
+        settings: What else a link can say, as "size=320&classes=v7&crf.theta_beta=8"; "" for the defaults.
         request: Who asks; filled in by the server.
 
     Returns:
-        X-ray (PNG), mask (PNG of class numbers: 0 background, 1 left lung, 2 right lung), mask over
-        the X-ray (PNG), record (every parameter, hash and score), ZIP of every file, summary.
+        X-ray (PNG)
+        mask (PNG of class numbers: 0 background, 1 left lung, 2 right lung)
+        mask over the X-ray (PNG)
+        record (every parameter, hash and score)
+        ZIP of every file
+        summary in words
     """
     try:
+        more = links.read_settings(settings)
         count(request)
-        with tempfile.TemporaryDirectory(prefix="lungsynth-") as folder:
-            for event in actions.draw(
-                prompt,
-                seed,
-                steps,
-                guidance,
-                previews=False,
-                tuning=study.Tuning(method=method or None),
-            ):
-                if isinstance(event, actions.Drawing):
-                    yield _outputs(event.study, Path(folder))
+        *_, drawn = actions.draw(
+            prompt, seed, steps, guidance, previews=False, size=more.size,
+            scheduler=more.scheduler, precision=more.precision,
+            convention=convention_of(more.classes),
+            tuning=Tuning(method=method or None, base=more.refine),
+        )  # fmt: skip
+        assert isinstance(drawn, actions.Drawing)
+        return _outputs(drawn.study)
     except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
         raise shown(error) from None
 
 
-def _outputs(one: study.Study, folder: Path) -> tuple[Any, ...]:
+def _outputs(one: study.Study) -> tuple[Any, ...]:
     assert one.made is not None
-
-    def file(name: str, data: bytes) -> str:
-        (folder / name).write_bytes(data)
-        return str(folder / name)
-
     return (
-        file("image.png", png_bytes(one.image)), file("mask.png", png_bytes(one.made.mask)),
-        file("overlay.png", png_bytes(one.made.final)), study.record_of(one),
-        file(study.archive_name(one), study.archive(one)), text.summary(one.made.regions),
+        _file("image.png", png_bytes(one.image)), _file("mask.png", png_bytes(one.made.mask)),
+        _file("overlay.png", png_bytes(one.made.final)), record_of(one),
+        _file(archive_name(one), archive(one)), text.summary(one.made.regions),
     )  # fmt: skip
 
 
-def segment(
-    film: str | None, request: gr.Request | None = None
-) -> Iterator[tuple[str, str, str, list[str]]]:
+def _file(name: str, data: bytes) -> str:
+    """Path of a file that the page deletes when it is old enough."""
+    return save_bytes_to_cache(data, name, get_upload_folder())
+
+
+def segment(film: str | None, request: gr.Request | None = None) -> tuple[str, str, str, list[str]]:
     """Mark the lungs on a frontal chest film of your own. Research only, not for diagnosis.
 
     De-identified pictures only. The upload is deleted as soon as it is read and never logged; of a
@@ -81,19 +82,18 @@ def segment(
         request: Who asks; filled in by the server.
 
     Returns:
-        Mask (PNG of class numbers, the film's own size), ZIP (mask, overlay, record), summary,
-        warnings (why the picture may be no frontal film).
+        mask (PNG of class numbers, the film's own size)
+        ZIP (mask, overlay, record)
+        summary in words
+        warnings (why the picture may be no frontal film)
     """
     try:
         count(request)
         if not film:
             raise upload.DataError("No file was sent; expected PNG, JPEG, TIFF, BMP or DICOM.")
         reading = upload.segment(film)
-        with tempfile.TemporaryDirectory(prefix="lungsynth-") as folder:
-            (mask := Path(folder) / "mask.png").write_bytes(reading.mask)
-            (packed := Path(folder) / "lungsynth-film.zip").write_bytes(reading.archive)
-            said = text.summary(reading.regions)
-            yield str(mask), str(packed), said, list(reading.warnings)
+        return (_file("mask.png", reading.mask), _file("lungsynth-film.zip", reading.archive),
+                text.summary(reading.regions), list(reading.warnings))  # fmt: skip
     except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
         raise shown(error, "Not segmented") from None
 
@@ -105,8 +105,7 @@ def words(prompt: str) -> dict[str, Any]:
         prompt: What the X-ray should show.
 
     Returns:
-        known and unknown (lists of words), dropped (what is beyond the model's limit), problem (why
-        it cannot be drawn, "" when it can).
+        known and unknown words, dropped (what is beyond the model's limit), problem ("" when none)
     """
     try:
         found = actions.check_words(str(prompt))
@@ -145,7 +144,7 @@ def add_endpoints() -> None:
         asked = [
             gr.Textbox(label="prompt"), gr.Number(0, label="seed", precision=0),
             gr.Number(20, label="steps", precision=0), gr.Number(1.5, label="guidance"),
-            gr.Textbox("", label="method"),
+            gr.Textbox("", label="method"), gr.Textbox("", label="settings"),
         ]  # fmt: skip
         drawn = [
             gr.Image(label="image", format="png"), gr.Image(label="mask", format="png"),

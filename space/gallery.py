@@ -56,7 +56,8 @@ def build(out: Path = FOLDER, *, steps: int = 20, guidance: float = 1.5) -> list
     """
     from lungsynth.output import write_files
     from space import actions, text
-    from space.study import heat_overlay, record_of
+    from space.archive import record_of
+    from space.heat import heat_overlay
 
     entries: list[dict[str, Any]] = []
     written = []

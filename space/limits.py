@@ -1,12 +1,14 @@
-"""How often a visitor may have something computed."""
+"""How often a visitor may have something computed, how many may wait, and who goes first."""
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from lungsynth.errors import LungSynthError
 
@@ -16,6 +18,78 @@ MAX_VISITORS = 4096
 
 class TooManyError(LungSynthError):
     """A visitor asks for more than a shared machine can give one visitor."""
+
+
+class FullError(LungSynthError):
+    """So many drawings wait that no more is taken.
+
+    Args:
+        message: For the visitor.
+        seconds: Until it is worth while to try again, about.
+    """
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRoom:
+    """How many drawings may wait.
+
+    Args:
+        n: Altogether; the one being drawn is not counted.
+        each: For one visitor, so that a program cannot take every place. A hall of people behind one
+            address counts as one, hence not less.
+    """
+
+    n: int = 24
+    each: int = 12
+
+    def check(self, waiting: Sequence[str], visitor: str, *, seconds: float | None = None) -> None:
+        """Whether one more may wait.
+
+        Args:
+            waiting: Who waits, one entry a drawing; see `visitor_of`.
+            visitor: Who comes; "" is counted among all only.
+            seconds: A drawing takes about; None when none was drawn yet.
+
+        Raises:
+            FullError: none may.
+        """
+        own = sum(one == visitor for one in waiting) if visitor else 0
+        if len(waiting) < self.n and own < self.each:
+            return
+        wait = max(5.0, (seconds or 5.0) * (1 + (own if own >= self.each else len(waiting)) / 4))
+        who = (
+            f"{len(waiting)} drawings are waiting for their turn, and no more can wait."
+            if len(waiting) >= self.n
+            else f"{own} drawings of yours are waiting for their turn; a visitor may have {self.each}."
+        )
+        raise FullError(
+            f"{who} Yours was not taken. Try again in about {_about(wait)}, or run the page on your own "
+            "machine.", wait,
+        )  # fmt: skip
+
+
+def _about(seconds: float) -> str:
+    return f"{round(seconds)} seconds" if seconds < 90 else f"{round(seconds / 60)} minutes"
+
+
+def step_back(by: int = 5) -> None:
+    """Let the calling thread, and those it starts, yield to what answers visitors; Linux only.
+
+    The threads of a tensor operation inherit it, so a drawing still uses every core nobody else wants.
+
+    Args:
+        by: Niceness above the process's own.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    thread = threading.get_native_id()
+    wanted = min(19, os.getpriority(os.PRIO_PROCESS, os.getpid()) + by)
+    if os.getpriority(os.PRIO_PROCESS, thread) < wanted:
+        os.setpriority(os.PRIO_PROCESS, thread, wanted)
 
 
 class RateLimit:

@@ -56,15 +56,14 @@ FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 WRITE_LINK = """(link) => {
   try {
     const asked = new URL(link), here = new URL(window.location.href);
-    for (const key of ["prompt", "seed", "steps", "guidance", "weights"]) {
-      const value = asked.searchParams.get(key);
-      if (value === null) here.searchParams.delete(key); else here.searchParams.set(key, value);
-    }
+    for (const key of [...here.searchParams.keys()])
+      if (!key.startsWith("__")) here.searchParams.delete(key);
+    for (const [key, value] of asked.searchParams) here.searchParams.set(key, value);
     window.history.replaceState(null, "", here);
   } catch (error) { /* no link yet */ }
   return [];
 }"""
-"""Puts the link of the picture into the address bar, beside what else stands there."""
+"""Puts the link of the picture into the address bar, beside what Gradio's own keys say."""
 
 SAY_LABEL = """() => {
   const mend = () => document.querySelectorAll("#ls-film button.upload-container[aria-label]")
@@ -73,6 +72,14 @@ SAY_LABEL = """() => {
   return [];
 }"""
 """Lets the upload button be called by the words on it, as whoever speaks to the page does."""
+
+NAME_EMPTY = """() => {
+  const mend = () => document.querySelectorAll("div.empty[aria-label]:not([role])")
+    .forEach((one) => one.setAttribute("role", "img"));
+  mend(); for (const after of [300, 1500, 4000]) setTimeout(mend, after);
+  return [];
+}"""
+"""Gives what stands for a picture not yet drawn a role, without which it may not have a name."""
 
 
 def theme() -> Any:

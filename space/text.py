@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from lungsynth import RESEARCH_NOTICE, __version__
 
 if TYPE_CHECKING:
     from space.actions import ModelState, Progress, WordCheck
-    from space.gallery import Shown
+    from space.reports import Sent
     from space.study import Region, Study
     from space.upload import Reading
 
@@ -57,9 +57,19 @@ UPLOAD_NOTICE = (
     "PNG, JPEG, TIFF, BMP or DICOM, at most 50 MB. The mask is machine-made: research only, not for "
     "diagnosis."
 )
+REPORT_INFO = (
+    "A report holds what you tick, the seed and the settings. It holds your prompt only if you add it, "
+    "and nothing about you."
+)
+SIZE_INFO = "Others than the one it was trained at look worse"
+STEP_INFO = "0 = all steps together"
 EMPTY_RESULT = "Nothing drawn yet."
 NOT_DRAWN = "Not drawn: the message says why."
 STOPPED = "Stopped. What was drawn before stays."
+UNREADABLE = (
+    "One of the values is not of its kind: a text, a number, or a file uploaded here. Nothing was "
+    "computed."
+)
 BLAND_ERROR = "Something went wrong on our side, and the picture was not drawn. Please try again."
 
 
@@ -170,6 +180,29 @@ def alt_text(study: Study) -> str:
     return f"Synthetic chest X-ray drawn from “{study.prompt}”, seed {study.seed}. {said}".strip()
 
 
+def quoted(words: Iterable[str]) -> str:
+    """Words in quotation marks: “lung” and “heart”."""
+    return " and ".join(f"“{word}”" for word in words)
+
+
+def moment(study: Study, step: int, resolution: str) -> str:
+    """Which step and resolution a map is of, to follow what it shows; "" for all of them."""
+    formation = study.formation
+    if formation is None or not (step or resolution):
+        return ""
+    told = f", in the layers of {resolution} alone" if resolution else ""
+    if step:
+        frame = formation.frame_at(step)
+        first = formation.steps[frame - 1] + 1 if frame else 1
+        last = formation.steps[frame]
+        which = f"step {last}" if first == last else f"steps {first} to {last}"
+        told += f", {which} of {study.steps} (noise level t = {formation.timesteps[frame]})"
+        before = formation.picture_at(step)
+        if step < study.steps:
+            told += f", over the picture foreseen after step {before[0]}" if before else ""
+    return told
+
+
 def data_uri(png: bytes) -> str:
     """A PNG as an address that holds it."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
@@ -188,6 +221,17 @@ def strip(pictures: Sequence[tuple[str, bytes]], *, about: str = "") -> str:
         for title, png in pictures
     )
     return f'<div class="ls-strip">{figures}</div>'
+
+
+def unseen(settings: Sequence[str], row: str) -> str:
+    """What the opened link sets that no control shows; HTML, "" for nothing."""
+    told = []
+    if row:
+        told.append(f"This is row <code>{escape(row)}</code> of the dataset.")
+    if settings:
+        named = ", ".join(f"<code>{escape(one)}</code>" for one in settings)
+        told.append(f"The link also sets {named}.")
+    return f"<p>{' '.join(told)}</p>" if told else ""
 
 
 def fusions(gamma: float, method: str) -> str:
@@ -229,31 +273,22 @@ def film(reading: Reading) -> str:
     )
 
 
-def cases(shown: Sequence[Shown], links: Sequence[str], weights: str) -> str:
-    """The gallery; HTML.
-
-    Args:
-        shown: Its pictures.
-        links: An address that draws each again.
-        weights: Hash of the checkpoint in use, "" when there is none.
-    """
-    if not shown:
-        return (
-            "<h2>Drawn beforehand</h2><p>No gallery was built. <code>python -m space.gallery</code> "
-            "draws it.</p>"
-        )
-    parts = []
-    for one, address in zip(shown, links, strict=True):
-        again = f'<a href="{escape(address)}">Draw it again</a>'
-        if weights and weights != one.weights:
-            again += " (drawn with other weights than those in use, so it will differ)"
-        parts.append(
-            f'<section class="ls-case"><h3>{escape(one.prompt)}, seed {one.seed}</h3>'
-            f"{strip(one.pictures, about='Synthetic, ' + one.prompt)}<p>{escape(one.summary)} {again}</p>"
-            "</section>"
-        )
-    head = f"<h2>Drawn beforehand</h2><p>By this very program. {RESEARCH_NOTICE}</p>"
-    return head + "".join(parts)
+def report_sent(sent: Sent) -> str:
+    """What became of a report; HTML."""
+    packed = base64.b64encode(sent.data).decode()
+    file = (
+        f'<a download="{escape(sent.name)}" href="data:application/json;base64,{packed}">'
+        f"{escape(sent.name)}</a>"
+    )
+    if sent.kept:
+        told = f"Thank you; it was sent. The report: {file}."
+    elif sent.url:
+        told = f"Nothing was sent. Save the report, {file}, or hand it in:"
+    else:
+        told = f"Nothing was sent: this page collects no reports. Save the report: {file}."
+    if sent.url:
+        told += f' <a href="{escape(sent.url)}" rel="noreferrer" target="_blank">open the form</a>.'
+    return f'<p class="ls-links" role="status">{told}</p>'
 
 
 def difference(one: Study, two: Study) -> str:
@@ -266,17 +301,3 @@ def difference(one: Study, two: Study) -> str:
         change = abs(one.image.astype(float) - two.image.astype(float)).mean()
         lines.append(f"grey values differ by {change:.1f} of 255 on average")
     return f"<p>{escape('; '.join(lines))}.</p>"
-
-
-def history(entries: Sequence[object]) -> str:
-    """Links to what this browser drew before; HTML."""
-    items = "".join(
-        f'<li><a href="{escape(str(one["link"]))}">{escape(str(one["prompt"]))}, seed '
-        f"{escape(str(one['seed']))}</a></li>"
-        for one in entries or []
-        if isinstance(one, dict) and str(one.get("link", "")).startswith(("http://", "https://"))
-        and {"prompt", "seed"} <= one.keys()
-    )  # fmt: skip
-    if not items:
-        return "<p>What you draw is listed here, and only in this browser.</p>"
-    return f'<p>Drawn here before; kept in this browser only.</p><ul class="ls-links">{items}</ul>'

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from lungsynth.errors import DataError, LungSynthError
 from lungsynth.images import OKABE_ITO
-from space.actions import synthesizer
-from space.study import Region, Tuning, pack
+from space.archive import pack
+from space.model import synthesizer
+from space.study import Region
+from space.tuning import Tuning
 
 MAX_BYTES = 50_000_000
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom", ".dic")

@@ -47,7 +47,7 @@ def open_page(browser: Any, served: tuple[str, Path]) -> Iterator[Callable[..., 
     ) -> Any:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
-        context.set_default_timeout(90_000)
+        context.set_default_timeout(180_000)  # a busy machine
         page = context.new_page()
         page.on("request", lambda r: foreign.append(r.url) if not local(r.url) else None)
         page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)

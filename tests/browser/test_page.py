@@ -6,11 +6,10 @@ import os
 import re
 import time
 import zipfile
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from browser_page import drawn, set_number, shot, steps, x_ray
 from browser_server import serve
 from dicoms import PATIENT, write_dicom
 from PIL import Image
@@ -23,40 +22,7 @@ pytestmark = [
 ]
 
 LINK = "?prompt=PA+view%2C+45-year-old+woman%2C+tuberculosis&seed=11&steps=6&guidance=1.5"
-SHOTS = os.environ.get("LUNGSYNTH_SHOTS")  # a folder for screenshots
 AXE = os.environ.get("LUNGSYNTH_AXE")  # axe.min.js: npm install axe-core
-
-
-def drawn(page: Any, seed: int) -> None:
-    """Wait until everything of a picture is shown."""
-    page.get_by_text(re.compile(rf"Done: seeds? {seed}")).wait_for()
-    page.locator(".ls-strip img").nth(3).wait_for()
-    page.wait_for_function(f"location.search.includes('seed={seed}')")
-
-
-def x_ray(page: Any) -> bytes:
-    """The bytes of the X-ray as the browser has them."""
-    source = page.locator("img[alt^='Synthetic chest X-ray drawn']").first.get_attribute("src")
-    return page.request.get(source).body()
-
-
-def shot(page: Any, name: str) -> None:
-    if SHOTS:
-        page.wait_for_timeout(2000)
-        for share in (0.25, 0.5, 0.75, 1, 0):  # pictures are fetched when they come into view
-            page.evaluate("s => window.scrollTo(0, s * document.body.scrollHeight)", share)
-            page.wait_for_timeout(400)
-        page.screenshot(path=str(Path(SHOTS) / name), full_page=True)
-
-
-def set_number(page: Any, label: str, value: str) -> None:
-    field = page.get_by_label(label, exact=True).first
-    field.fill(value)
-    field.press("Tab")
-
-
-def steps(page: Any, value: int) -> None:
-    set_number(page, "number input for Steps", str(value))
 
 
 def test_a_childs_x_ray_with_pneumonia_from_a_blank_browser(open_page):
@@ -258,24 +224,35 @@ def test_on_a_phone(open_page):
     shot(page, "space-390.png")
 
 
+def serious(page, where):
+    """What axe finds serious or worse: where, rule, element."""
+    report = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        (where, one["id"], one["nodes"][0]["html"][:160]) for one in report["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(open_page, scheme):
     if not AXE:
         pytest.skip("LUNGSYNTH_AXE names no axe.min.js (npm install axe-core)")
+    blank = open_page(f"?__theme={scheme}", color_scheme=scheme)
+    blank.get_by_text("Words the model knows").wait_for()
+    blank.wait_for_timeout(5000)
+    blank.add_script_tag(path=AXE)
+    found = serious(blank, "blank")
     page = open_page(LINK + f"&__theme={scheme}", color_scheme=scheme)
     drawn(page, 11)
     page.add_script_tag(path=AXE)
+    for name in ("Step by step", "Report a bad mask", "The same by program"):
+        page.get_by_role("button", name=re.compile(f"^{name}")).click()
     page.get_by_role("button", name=re.compile("^Change how the mask is made")).click()
     page.get_by_role("button", name=re.compile("^Build the sentence")).click()
-    found = []
     for tab in ("Draw", "Your X-ray", "Compare", "Gallery", "Model"):
         page.get_by_role("tab", name=tab).click()
         page.wait_for_timeout(2000)
-        report = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-        found += [
-            (tab, one["id"], one["nodes"][0]["html"][:160]) for one in report["violations"]
-            if one["impact"] in ("serious", "critical")
-        ]  # fmt: skip
+        found += serious(page, tab)
     assert found == []
 
 

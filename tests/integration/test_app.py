@@ -18,7 +18,8 @@ from PIL import Image
 from tiny import film, png
 
 from lungsynth import RESEARCH_NOTICE
-from space import actions, limits, study, text
+from space import actions, limits, text
+from space.tuning import tuning_of
 
 # gradio makes event loops for its locks and leaves them, with their socket pairs, to the collector
 pytestmark = [
@@ -108,6 +109,18 @@ def test_the_method_of_the_mask_can_be_chosen(client):
         client.predict(PROMPT, 3, 2, 3.0, "cross", api_name="/generate")
 
 
+def test_whatever_a_link_can_say_can_be_asked_for(client):
+    settings = "size=128x64&method=none&min_part=0.1&scheduler=euler"
+    image, mask, _, record, *_ = client.predict(
+        PROMPT, 3, 2, 3.0, "", settings, api_name="/generate"
+    )
+    assert picture(image).size == picture(mask).size == (128, 64)
+    assert record["refine"]["min_part"] == 0.1 and record["refine"]["method"] == "none"
+    assert record["options"]["scheduler"] == "euler"
+    with pytest.raises(AppError, match="`settings` names 'colour'; there are size"):
+        client.predict(PROMPT, 3, 2, 3.0, "", "colour=red", api_name="/generate")
+
+
 def test_a_film_is_segmented_and_nothing_of_it_stays(client, uploads, tmp_path):
     path = tmp_path / "Doe_Jane.png"
     path.write_bytes(png(film(2)[0]))
@@ -151,7 +164,7 @@ def test_a_mistake_is_told_in_a_plain_sentence(client, caplog, values, message):
 
 
 def test_what_is_not_our_error_is_bland_and_logged_without_the_prompt(client, monkeypatch, caplog):
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError(f"broken by {PROMPT}")
 
     monkeypatch.setattr(actions, "make_study", broken)
@@ -203,12 +216,12 @@ def test_the_queue_is_bounded_and_the_model_is_one_at_a_time(address):
     drawing = [fn for fn in demo.fns.values() if fn.concurrency_id == "model"]
     assert {fn.name for fn in drawing} == {"draw", "compare", "read_film", "generate", "segment"}
     assert min(fn.concurrency_limit for fn in drawing if isinstance(fn.concurrency_limit, int)) == 1
-    assert demo._queue.max_size == 24
+    assert limits.WaitingRoom().n == 24 < demo._queue.max_size
 
 
 def test_a_missing_model_is_said_on_the_page(monkeypatch, tmp_path):
     monkeypatch.setenv(actions.MODEL_VARIABLE, str(tmp_path / "none"))
-    from space.handlers import report_words
+    from space.opening import report_words
 
     assert "could not be loaded" in text.model_line(actions.model_state())
     assert report_words(PROMPT) == ""
@@ -216,11 +229,16 @@ def test_a_missing_model_is_said_on_the_page(monkeypatch, tmp_path):
 
 def test_controls_of_the_mask_start_at_the_programs_own_values(address):
     from lungsynth.refine import RefineConfig
-    from space.handlers import tuning_of
     from space.ui import build_demo
 
     demo = build_demo()
-    [event] = [fn for fn in demo.fns.values() if fn.name == "remask"]
+    event = next(fn for fn in demo.fns.values() if fn.name == "remask")
     values = [component.value for component in event.inputs[2:]]
-    assert isinstance(tuning_of(values), study.Tuning)
     assert tuning_of(values).config(RefineConfig()) == RefineConfig()
+
+
+def test_a_gpu_is_borrowed_for_as_long_as_the_drawing_needs():
+    from space.handlers import seconds
+
+    assert seconds("chest", 0, 20, 1.5, 1) == 9 < seconds("chest", 0, 100, 1.5, 4) <= 60
+    assert seconds("chest", 0, None) == seconds("chest", 0, "many") == 10

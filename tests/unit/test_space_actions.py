@@ -15,7 +15,8 @@ from PIL import Image
 
 from lungsynth.errors import CheckpointError, ConfigError, PromptError
 from lungsynth.walk import AffinityField, half_disc
-from space import actions, preview, study, text
+from space import actions, archive, heat, lists, preview, study, text
+from space.tuning import Tuning, gammas
 
 PROMPT = "Chest X-ray with pneumonia, zebra"
 
@@ -39,7 +40,7 @@ def events(checkpoint: Path) -> list:
 @pytest.fixture
 def drawn(events: list) -> study.Study:
     """The first picture with the mask as it was first made."""
-    study.make(events[4].study, study.Tuning())
+    study.make(events[4].study, Tuning())
     return events[4].study
 
 
@@ -89,7 +90,7 @@ def test_the_predicted_picture_is_what_the_scheduler_predicts():
 
 def test_each_picture_is_the_one_its_seed_draws_alone(events):
     *_, alone = actions.draw(PROMPT, 4, 4, 3.0, previews=False)
-    assert study.archive(alone.study) == study.archive(events[9].study)
+    assert archive.archive(alone.study) == archive.archive(events[9].study)
     assert not np.array_equal(alone.study.image, events[4].study.image)
 
 
@@ -101,10 +102,10 @@ def test_the_archive_is_what_the_command_line_writes(drawn):
     words = actions.words_to_map(model, PROMPT)
     options = SampleOptions(steps=4, guidance=3.0)
     [result] = model.generate([PROMPT], [3], options=options, words=words)
-    with zipfile.ZipFile(io.BytesIO(study.archive(drawn))) as file:
+    with zipfile.ZipFile(io.BytesIO(archive.archive(drawn))) as file:
         inside = {name: file.read(name) for name in file.namelist()}
     assert inside == result_files(result)
-    assert study.archive_name(drawn) == "lungsynth-chest-x-ray-with-pneumonia-zebra-seed3.zip"
+    assert archive.archive_name(drawn) == "lungsynth-chest-x-ray-with-pneumonia-zebra-seed3.zip"
 
 
 def test_every_word_has_a_map(drawn):
@@ -126,7 +127,7 @@ def test_every_word_has_a_map(drawn):
 
 def test_areas_are_those_of_the_mask(drawn):
     made = drawn.made
-    record = study.record_of(drawn)
+    record = archive.record_of(drawn)
     assert [r.name for r in made.regions] == ["left lung", "right lung"]
     for value, region in enumerate(made.regions, 1):
         assert region.area == pytest.approx((made.mask == value).mean())
@@ -134,15 +135,15 @@ def test_areas_are_those_of_the_mask(drawn):
     assert record["synthetic"] is True and record["seed"] == 3
     assert [title for title, _ in made.stages] == [
         "1 Raw probability", "2 Threshold", "3 DenseCRF", "4 Final"]  # fmt: skip
-    assert study.fuse(drawn, study.Tuning()) is None
+    assert study.fuse(drawn, Tuning()) is None
 
 
 @pytest.mark.parametrize("method", ["sequential", "cross", "affinity", "none", "crf"])
 def test_a_mask_made_anew_is_the_one_the_library_makes(with_field, method):
     from lungsynth.pipeline import finish_mask
 
-    for tuning in (study.Tuning(method=method, n_gammas=5, beta=2.0, walk_steps=20),
-                   study.Tuning(method=method, n_gammas=5, beta=9.0, walk_steps=20)):  # fmt: skip
+    for tuning in (Tuning(method=method, n_gammas=5, beta=2.0, walk_steps=20),
+                   Tuning(method=method, n_gammas=5, beta=9.0, walk_steps=20)):  # fmt: skip
         made = study.make(with_field, tuning)
         config = tuning.config(with_field.base)
         coarse, mask, scores = finish_mask(
@@ -154,20 +155,20 @@ def test_a_mask_made_anew_is_the_one_the_library_makes(with_field, method):
         title += f" (unused by {method})" if method in ("crf", "none") else ""
         assert title in [one for one, _ in made.stages]
         fused = study.fuse(with_field, tuning)
-        assert fused.gamma in study.gammas(5)
+        assert fused.gamma in gammas(5)
         for name in ("sequential", "cross"):
             if name == method:
                 assert np.array_equal(getattr(fused, name), made.final)
 
 
 def test_the_record_follows_the_mask(with_field):
-    study.make(with_field, study.Tuning(method="cross", n_gammas=3, grey_width=4.0))
-    record = study.record_of(with_field)
+    study.make(with_field, Tuning(method="cross", n_gammas=3, grey_width=4.0))
+    record = archive.record_of(with_field)
     assert record["refine"]["method"] == "cross" and record["refine"]["gammas"] == (0.2, 0.5, 0.8)
     assert record["refine"]["crf"]["theta_beta"] == 4.0
-    with zipfile.ZipFile(io.BytesIO(study.archive(with_field))) as file:
+    with zipfile.ZipFile(io.BytesIO(archive.archive(with_field))) as file:
         assert np.array_equal(pixels(file.read("mask.png")), with_field.made.mask)
-    made = study.make(with_field, study.Tuning(method="none", ignore_band=0.45))
+    made = study.make(with_field, Tuning(method="none", ignore_band=0.45))
     assert made.ignored == (made.mask == 255).mean() > 0
 
 
@@ -180,21 +181,21 @@ def test_the_record_follows_the_mask(with_field):
 def test_a_tuning_that_cannot_be_is_refused_in_words(drawn, tuning):
     before = drawn.made
     with pytest.raises(ConfigError):
-        study.make(drawn, study.Tuning(**tuning))
+        study.make(drawn, Tuning(**tuning))
     assert drawn.made is before
 
 
 def test_maps_over_the_x_ray(drawn):
-    plain = study.heat_overlay(drawn, [], 0.6)
-    one = study.heat_overlay(drawn, ["pneumonia"], 0.6)
-    two = study.heat_overlay(drawn, ["pneumonia", "chest"], 0.6)
+    plain = heat.heat_overlay(drawn, [], 0.6)
+    one = heat.heat_overlay(drawn, ["pneumonia"], 0.6)
+    two = heat.heat_overlay(drawn, ["pneumonia", "chest"], 0.6)
     assert np.array_equal(plain, np.repeat(drawn.image[..., None], 3, 2))
     assert one.shape == two.shape == (64, 64, 3)
     assert not np.array_equal(one, plain) and not np.array_equal(one, two)
-    assert np.array_equal(study.heat_overlay(drawn, ["pneumonia", "chest"], 0.0), plain)
-    assert len(set(study.word_colours(["a", "b", "c"]).values())) == 3
+    assert np.array_equal(heat.heat_overlay(drawn, ["pneumonia", "chest"], 0.0), plain)
+    assert len(set(heat.word_colours(["a", "b", "c"]).values())) == 3
     with pytest.raises(ConfigError, match="opacity"):
-        study.heat_overlay(drawn, [], float("nan"))
+        heat.heat_overlay(drawn, [], float("nan"))
 
 
 def test_known_and_unknown_words_are_told_apart(events):
@@ -225,8 +226,8 @@ def test_what_was_typed_is_never_markup():
     assert "<img" not in text.word_report(words)
     assert "<b>" not in text.strip([("<b>", b"")], about='"<b>')
     assert "<b>" not in text.legend({"<b>": (0, 0, 0)})
-    assert "<b>" not in text.history([{"prompt": "<b>", "seed": "<b>", "link": "http://x/?<b>"}])
-    assert "javascript" not in text.history([{"prompt": "a", "seed": 1, "link": "javascript:x"}])
+    assert "<b>" not in lists.history([{"prompt": "<b>", "seed": "<b>", "link": "http://x/?<b>"}])
+    assert "javascript" not in lists.history([{"prompt": "a", "seed": 1, "link": "javascript:x"}])
     assert text.EMPTY_WORDS in text.word_report(actions.check_words("  "))
 
 
@@ -316,7 +317,24 @@ def test_the_x_ray_has_an_alternative_text(drawn):
 
 @pytest.mark.parametrize(
     "module",
-    ["actions", "compose", "gallery", "limits", "preview", "study", "text", "upload"],
+    [
+        "actions",
+        "archive",
+        "compose",
+        "gallery",
+        "heat",
+        "limits",
+        "links",
+        "lists",
+        "model",
+        "preview",
+        "reports",
+        "study",
+        "text",
+        "tuning",
+        "upload",
+        "watch",
+    ],
 )
 def test_needs_neither_gradio_nor_torch_to_be_imported(module):
     heavy = ("gradio", "torch", "publish")

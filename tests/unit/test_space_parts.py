@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shlex
 import struct
 import sys
 import zipfile
@@ -18,7 +17,7 @@ from PIL import Image
 from tiny import film, png
 
 from lungsynth.errors import ConfigError, DataError, LungSynthError
-from space import actions, compose, gallery, limits, text, upload
+from space import actions, compose, gallery, limits, lists, text, upload
 
 
 @pytest.fixture(autouse=True)
@@ -63,52 +62,6 @@ def test_surprises_can_be_drawn_and_differ():
     found = [compose.surprise() for _ in range(20)]
     assert len({seed for _, seed in found}) == 20
     assert len({compose.sentence(controls) for controls, _ in found}) > 5
-
-
-def test_a_link_asks_for_the_same_again():
-    asked = compose.Request("chest & “lung” #1 +50%", 2**53 - 1, 7, 2.5, "abc123")
-    address = compose.link(asked, "https://lab-page.hf.space")
-    assert address.startswith("https://lab-page.hf.space/?prompt=")
-    assert compose.read_link(address.split("?")[1]) == asked
-    assert compose.link(asked, 'https://x" onload="alert(1)').startswith(compose.LOCAL)
-
-
-def test_a_link_without_a_prompt_asks_for_nothing():
-    assert compose.read_link("") is None and compose.read_link({"__theme": "dark"}) is None
-    assert compose.read_link("?prompt=chest") == compose.Request("chest")
-
-
-@pytest.mark.parametrize("query", ["prompt=a&seed=nan", "prompt=a&seed=-1", "prompt=a&steps=1000",
-                                   "prompt=a&guidance=inf", "prompt=a&seed=1e9"])  # fmt: skip
-def test_a_link_with_an_impossible_number_is_refused_in_words(query):
-    with pytest.raises(ConfigError, match="expected"):
-        compose.read_link(query)
-
-
-def test_the_python_on_the_page_draws_the_same(tmp_path, monkeypatch, checkpoint):
-    from lungsynth.crf import CrfConfig
-    from lungsynth.refine import RefineConfig
-
-    config = RefineConfig(crf=CrfConfig(theta_beta=4.0), ignore_band=0.2)
-    asked = compose.Request("chest \"x\" 'ray'", 5, 2, 3.0)
-    code = compose.python_snippet(asked, config, model=str(checkpoint))
-    assert "RefineConfig(crf=CrfConfig(theta_beta=4.0), ignore_band=0.2)" in code
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code, "snippet", "exec"), {})
-    *_, drawn = actions.draw(asked.prompt, 5, 2, 3.0, previews=False)
-    with Image.open(tmp_path / "out" / "image.png") as image:
-        assert np.array_equal(np.asarray(image), drawn.study.image)
-    assert (
-        json.loads((tmp_path / "out" / "record.json").read_text())["refine"]["ignore_band"] == 0.2
-    )
-    assert "RefineConfig" not in compose.python_snippet(asked, RefineConfig())
-
-
-def test_the_shell_command_quotes_what_was_typed():
-    code = compose.curl_snippet(compose.Request("it's $(reboot) `x`", 1), "http://127.0.0.1:9")
-    parts = shlex.split(code.split("| cut")[0].removeprefix("id=$(").replace("\\\n", ""))
-    assert parts[2] == "http://127.0.0.1:9/gradio_api/call/generate"
-    assert json.loads(parts[-1])["data"][0] == "it's $(reboot) `x`"
 
 
 def test_a_visitor_may_have_so_many_pictures():
@@ -249,11 +202,11 @@ def test_the_gallery_is_drawn_and_shown(tmp_path, monkeypatch):
     ]
     assert [title for title, _ in one.pictures] == titles
     assert one.weights == actions.synthesizer().model_hash and one.steps == 2
-    page = text.cases([one], ["http://x/?prompt=a"], "other")
+    page = lists.cases([one], ["http://x/?prompt=a"], "other")
     assert page.count("<img") == 6 and page.count("alt=") == 6 and "other weights" in page
     (tmp_path / gallery.INDEX).write_text("{")
     assert gallery.load(tmp_path) == [] == gallery.load(tmp_path / "none")
-    assert "No gallery was built" in text.cases([], [], "")
+    assert "No gallery was built" in lists.cases([], [], "")
 
 
 def test_the_shipped_gallery_is_whole():

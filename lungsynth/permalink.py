@@ -1,0 +1,227 @@
+"""What a link, a dataset row and a run on the page share: the query that draws a picture again.
+
+    ?prompt=PA+view%2C+tuberculosis&seed=11&steps=20&guidance=1.5&classes=nlm&crf.theta_beta=40
+
+Keys are those of `Permalink`; parameters of the mask go by their names in `lungsynth.refine`, and what
+is not named has the program's default. Whoever has the same weights gets the same pixels.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlencode
+
+from lungsynth.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from lungsynth.refine import RefineConfig
+
+MAX_PROMPT = 2000  # characters read
+MAX_SEED = 2**53 - 1
+"""The largest number a browser keeps exactly."""
+
+NAMES = ("size", "scheduler", "precision", "classes", "weights", "row")
+"""Keys whose value is text, beside `prompt`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permalink:
+    """A picture with its mask, as it can be asked for again."""
+
+    prompt: str
+    seed: int = 0
+    steps: int = 20
+    guidance: float = 1.5
+    size: str = ""  # pixels: "320", or width x height "320x256"; "" = the checkpoint's side
+    scheduler: str = ""  # a key of lungsynth.sampling.SCHEDULERS; "" = the checkpoint's
+    precision: str = ""  # a key of lungsynth.sampling.PRECISIONS; "" = fp32
+    classes: str = ""  # convention of the mask; "" = the checkpoint's first
+    refine: tuple[str, ...] = ()  # NAME=VALUE; see lungsynth.refine.with_values
+    weights: str = ""  # hash of the checkpoint it was drawn with; "" = any
+    row: str = ""  # id of the dataset row it is
+
+    def pixels(self) -> tuple[int | None, int | None]:
+        """(height, width); None for the checkpoint's own."""
+        if not self.size:
+            return None, None
+        width, _, height = self.size.partition("x")
+        return int(height or width), int(width)
+
+    def config(self) -> RefineConfig:
+        """How the mask is made.
+
+        Raises:
+            ConfigError: a parameter is unknown or out of range.
+        """
+        from lungsynth.refine import RefineConfig, with_values
+
+        return with_values(RefineConfig(), self.refine)
+
+
+def to_query(link: Permalink) -> str:
+    """The query of a link, without the question mark."""
+    values: dict[str, Any] = {
+        "prompt": link.prompt, "seed": link.seed, "steps": link.steps,
+        "guidance": f"{link.guidance:g}", **{name: getattr(link, name) for name in NAMES},
+        **dict(text.split("=", 1) for text in link.refine),
+    }  # fmt: skip
+    return urlencode({key: value for key, value in values.items() if value != ""})
+
+
+def read_query(query: str | Mapping[str, str]) -> Permalink | None:
+    """What a query asks for; None when it names no prompt. Keys of others are passed over.
+
+    Args:
+        query: With or without the question mark, or its values by name.
+
+    Raises:
+        ConfigError: a value is none, or out of range.
+    """
+    if isinstance(query, str):
+        query = {key: values[-1] for key, values in parse_qs(query.lstrip("?")).items()}
+    prompt = str(query.get("prompt", "")).strip()[:MAX_PROMPT]
+    if not prompt:
+        return None
+    preset = Permalink(prompt)
+    size = str(query.get("size", ""))
+    if size and not re.fullmatch(r"\d{1,5}(x\d{1,5})?", size):
+        raise ConfigError(
+            f"`size` in the link is {size[:40]!r}; expected pixels, as 256 or 320x256."
+        )
+    refine = tuple(f"{name}={str(query[name])[:400]}" for name in refine_names() if name in query)
+    link = Permalink(
+        prompt, int(_number(query, "seed", preset.seed, 0, MAX_SEED)),
+        int(_number(query, "steps", preset.steps, 1, 1000)),
+        float(_number(query, "guidance", preset.guidance, 1, 50)), size,
+        _name(query, "scheduler"), _name(query, "precision"), _name(query, "classes"), refine,
+        re.sub(r"[^0-9a-f]", "", str(query.get("weights", "")).lower())[:64], _name(query, "row"),
+    )  # fmt: skip
+    link.config()
+    return link
+
+
+def _number(query: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
+    given = str(query.get(name, default))
+    try:
+        value = float(given) if name == "guidance" else int(given)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        kind = "a number" if name == "guidance" else "a whole number"
+        raise ConfigError(
+            f"`{name}` in the link is {given[:40]!r}; expected {kind} from {low:g} to {high:.17g}."
+        )
+    return value
+
+
+def _name(query: Mapping[str, str], name: str) -> str:
+    given = str(query.get(name, ""))
+    if given and not re.fullmatch(r"[\w.\-]{1,64}", given):
+        raise ConfigError(f"`{name}` in the link is {given[:40]!r}; expected letters and digits.")
+    return given
+
+
+def refine_names() -> list[str]:
+    """Every parameter of a mask as a query names it."""
+    from lungsynth.refine import RefineConfig
+
+    preset = RefineConfig()
+    own = [one.name for one in fields(preset) if not is_dataclass(getattr(preset, one.name))]
+    return own + [f"crf.{one.name}" for one in fields(preset.crf)]
+
+
+def refine_texts(config: RefineConfig, *, every: bool = False) -> tuple[str, ...]:
+    """A configuration as NAME=VALUE, which `lungsynth.refine.with_values` reads.
+
+    Args:
+        config: How a mask is made.
+        every: Also what has its default, so that the text outlives a change of defaults.
+    """
+    from lungsynth.refine import RefineConfig
+
+    preset, texts = RefineConfig(), []
+    for name in refine_names():
+        value, default = (_value(one, name) for one in (config, preset))
+        if value is not None and (every or value != default):
+            texts.append(f"{name}={_text(value)}")
+    return tuple(texts)
+
+
+def _value(config: RefineConfig, name: str) -> Any:
+    owner, _, inner = name.rpartition(".")
+    return getattr(getattr(config, owner) if owner else config, inner)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return ",".join(_text(one) for one in value)
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return str(value)
+
+
+def of_row(row: Mapping[str, Any]) -> Permalink:
+    """The link of a dataset row: prompt, seed, sampling and every parameter of its mask.
+
+    Args:
+        row: As `datasets` or Parquet gives it. `prompt` and `seed` are needed; `steps`, `guidance`,
+            `scheduler` (class name), `precision`, `mask_convention`, `refine` (JSON), `model_hash`,
+            `id` and the picture's size are taken where the row has them.
+
+    Raises:
+        DataError: there is no prompt or seed, or `refine` is not JSON of parameters.
+    """
+    from lungsynth.refine import RefineConfig, check_config
+    from lungsynth.sampling import SCHEDULERS
+
+    if not row.get("prompt") or row.get("seed") is None:
+        raise DataError(f"The row has {', '.join(row) or 'nothing'}; expected `prompt` and `seed`.")
+    try:
+        told = json.loads(row.get("refine") or "{}")
+        crf = told.pop("crf", {})
+        gammas = told.pop("gammas", None)
+        preset = RefineConfig()
+        config = RefineConfig(
+            **told, gammas=None if gammas is None else tuple(gammas), crf=type(preset.crf)(**crf)
+        )
+        check_config(config)
+    except (TypeError, ValueError, AttributeError, ConfigError) as error:
+        raise DataError(
+            f"Column `refine` of row {row.get('id')} cannot be read ({error})."
+        ) from error
+    refine = refine_texts(config, every=True) if row.get("refine") else ()
+    short = {kind: name for name, kind in SCHEDULERS.items()}
+    preset_link, precision = Permalink(""), str(row.get("precision") or "")
+    return Permalink(
+        str(row["prompt"]), int(row["seed"]), int(row.get("steps") or preset_link.steps),
+        float(f"{row.get('guidance') or preset_link.guidance:g}"), _size(row.get("image")),
+        short.get(str(row.get("scheduler")), ""), "" if precision == "fp32" else precision,
+        str(row.get("mask_convention") or ""), refine,
+        str(row.get("model_hash") or ""), str(row.get("id") or ""),
+    )  # fmt: skip
+
+
+def row_query(row: Mapping[str, Any]) -> str:
+    """The query that opens a dataset row on the page; see `of_row`.
+
+    Example: `"https://LAB-PAGE.hf.space/?" + row_query(dataset["train"][0])`.
+    """
+    return to_query(of_row(row))
+
+
+def _size(cell: Any) -> str:
+    """`size` of a picture: a PIL image, or a cell with the bytes of a PNG."""
+    size = getattr(cell, "size", None)
+    data = cell.get("bytes") if isinstance(cell, Mapping) else None
+    if isinstance(data, bytes) and data[:8] == b"\x89PNG\r\n\x1a\n":
+        size = (int.from_bytes(data[16:20]), int.from_bytes(data[20:24]))
+    if not isinstance(size, tuple):
+        return ""
+    return f"{size[0]}" if size[0] == size[1] else f"{size[0]}x{size[1]}"

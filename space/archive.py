@@ -1,0 +1,76 @@
+"""What a visitor takes away of a study: its files as a ZIP, and the link that makes them again."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from lungsynth.images import png_bytes, slug
+from lungsynth.permalink import Permalink, refine_texts
+
+if TYPE_CHECKING:
+    from space.study import Study
+
+
+def record_of(study: Study) -> dict[str, Any]:
+    """The record of a study with the mask as it is now."""
+    assert study.made is not None
+    return study.record | {"refine": asdict(study.made.config), "scores": study.made.scores}
+
+
+def permalink_of(study: Study, opened: Permalink | None = None) -> Permalink:
+    """The link of a study with the mask as it is now.
+
+    Args:
+        study: The picture.
+        opened: The link the page was opened with; its dataset row is kept while the picture is its.
+    """
+    assert study.made is not None
+    options = study.record["options"]
+    told = {
+        "scheduler": "" if options.get("scheduler") == "default" else options.get("scheduler", ""),
+        "precision": "" if options.get("precision") == "fp32" else options.get("precision", ""),
+    }  # fmt: skip
+    link = Permalink(
+        study.prompt, study.seed, study.steps, study.guidance, study.size, **told,
+        classes=study.specs[0].convention if study.specs else "",
+        refine=refine_texts(study.made.config), weights=str(study.record.get("model_hash", "")),
+    )  # fmt: skip
+    if opened is None or not opened.row:
+        return link
+    same = all(
+        getattr(link, name) == getattr(opened, name)
+        for name in ("prompt", "seed", "steps", "guidance", "size", "scheduler", "precision")
+    )
+    return replace(link, row=opened.row) if same else link
+
+
+def archive(study: Study) -> bytes:
+    """A ZIP of every file of a study; the same study and tuning give the same bytes."""
+    assert study.made is not None
+    record = json.dumps(record_of(study), indent=2, ensure_ascii=False) + "\n"
+    files = {
+        "image.png": png_bytes(study.image), "coarse.png": png_bytes(study.made.coarse),
+        "mask.png": png_bytes(study.made.mask), "overlay.png": png_bytes(study.made.final),
+        **study.map_files, "record.json": record.encode(),
+    }  # fmt: skip
+    return pack(files)
+
+
+def pack(files: dict[str, bytes]) -> bytes:
+    """Files as a ZIP without times; PNG is compressed already, so nothing is compressed again."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
+        for name, data in files.items():
+            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            entry.external_attr = 0o644 << 16
+            file.writestr(entry, data)
+    return buffer.getvalue()
+
+
+def archive_name(study: Study) -> str:
+    """A file name that says prompt and seed."""
+    return f"lungsynth-{slug(study.prompt)}-seed{study.seed}.zip"

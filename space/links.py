@@ -1,0 +1,123 @@
+"""Links that draw a picture again, and code that does the same elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+from urllib.parse import parse_qs
+
+from lungsynth.errors import ConfigError
+from lungsynth.permalink import NAMES, Permalink, read_query, to_query
+from space.actions import check_numbers
+
+LOCAL = "http://127.0.0.1:7860"
+
+
+def link(asked: Permalink, origin: str = "") -> str:
+    """An address that opens the page and draws the same pixels.
+
+    Args:
+        asked: What to draw.
+        origin: Of the page, such as https://lab-page.hf.space; anything else gives `LOCAL`.
+    """
+    fine = re.fullmatch(r"https?://[\w.\-]+(:\d{1,5})?", origin or "")
+    return f"{origin if fine else LOCAL}/?{to_query(asked)}"
+
+
+def read_link(query: str | Mapping[str, str]) -> Permalink | None:
+    """What a link asks for, within what the page draws; None when it names no prompt.
+
+    Raises:
+        ConfigError: a value in it is none, or out of range.
+    """
+    asked = read_query(query)
+    if asked is not None:
+        check_numbers(asked.seed, asked.steps, asked.guidance)
+    return asked
+
+
+def settings_of(asked: Permalink) -> str:
+    """What a link says beside prompt, seed, steps and guidance: the `settings` of the endpoint."""
+    bare = replace(asked, weights="", row="")
+    return "&".join(to_query(bare).split("&")[4:])
+
+
+def read_settings(settings: str) -> Permalink:
+    """The endpoint's `settings` as a link without a prompt.
+
+    Args:
+        settings: As in a link: `size=320&classes=v7&method=cross&crf.theta_beta=8`.
+
+    Raises:
+        ConfigError: a name or a value in it is none.
+    """
+    from lungsynth.permalink import refine_names
+
+    given = parse_qs(str(settings).lstrip("?&"), keep_blank_values=True)
+    there = [*(name for name in NAMES if name not in ("weights", "row")), *refine_names()]
+    for name in given:
+        if name not in there:
+            raise ConfigError(f"`settings` names {name[:40]!r}; there are {', '.join(there)}.")
+    read = read_query({"prompt": "-", **{name: values[-1] for name, values in given.items()}})
+    assert read is not None
+    return read
+
+
+def python_snippet(asked: Permalink, *, model: str = "mini") -> str:
+    """Python that draws the same, and refines the mask in the same way, with the library.
+
+    Args:
+        asked: What to draw.
+        model: Name or folder of the checkpoint.
+    """
+    height, width = asked.pixels()
+    sampling = [f"steps={asked.steps}", f"guidance={asked.guidance:g}"]
+    sampling += [f"height={height}, width={width}"] if height else []
+    sampling += [f"{name}={getattr(asked, name)!r}" for name in ("scheduler", "precision")
+                 if getattr(asked, name)]  # fmt: skip
+    refining = _differences(asked.config())
+    more = ", refine_config=config" if refining else ""
+    named = f", classes={asked.classes!r}" if asked.classes else ""
+    return (
+        "from pathlib import Path\n"
+        + ("from lungsynth.crf import CrfConfig\n" if "CrfConfig" in refining else "")
+        + "from lungsynth.output import write_result\n"
+        "from lungsynth.pipeline import Synthesizer\n"
+        + ("from lungsynth.refine import RefineConfig\n" if refining else "")
+        + "from lungsynth.sampling import SampleOptions\n\n"
+        f"options = SampleOptions({', '.join(sampling)})\n"
+        + (f"config = {refining}\n" if refining else "")
+        + f"synthesizer = Synthesizer({model!r}{named})\n"
+        f"[result] = synthesizer.generate([{asked.prompt!r}], [{asked.seed}], options=options{more})\n"
+        'write_result(result, Path("out"))\n'
+    )
+
+
+def _differences(config: Any) -> str:
+    """A configuration as the call that makes it, with what is not the default; "" for the defaults."""
+    if config == type(config)():
+        return ""
+    default = type(config)()
+    told = []
+    for one in fields(config):
+        value = getattr(config, one.name)
+        if value != getattr(default, one.name):
+            told.append(f"{one.name}={_differences(value) if is_dataclass(value) else repr(value)}")
+    return f"{type(config).__name__}({', '.join(told)})"
+
+
+def curl_snippet(asked: Permalink, origin: str = "") -> str:
+    """A shell command that has this page draw the same, over its API."""
+    base = link(asked, origin).split("/?")[0]
+    values = [asked.prompt, asked.seed, asked.steps, asked.guidance, "", settings_of(asked)]
+    data = json.dumps({"data": values}, ensure_ascii=False)
+    call = f"{base}/gradio_api/call/generate"
+    return (
+        f"id=$(curl -s {call} -H 'Content-Type: application/json' \\\n"
+        f"  -d {shlex.quote(data)} | cut -d'\"' -f4)\n"
+        f"curl -sN {call}/$id\n"
+    )

@@ -1,0 +1,129 @@
+"""What opening the page and its lists calls: values of components in, updates of components out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from lungsynth.errors import ConfigError, LungSynthError
+from lungsynth.permalink import Permalink
+from lungsynth.refine import RefineConfig
+from space import actions, compose, gallery, links, lists, text, tuning
+from space.handlers import origin_of, shown
+from space.model import convention_of
+
+
+def report_words(prompt: str) -> str:
+    """Which words of the prompt the model knows; HTML, "" when there is no model."""
+    try:
+        return text.word_report(actions.check_words(prompt or ""))
+    except LungSynthError:
+        return ""  # the line about the model already says why
+
+
+def write_prompt(view: str, age: float | None, sex: str, findings: list[str], side: str) -> str:
+    """The controls as a prompt."""
+    try:
+        return compose.sentence(compose.Controls(view or "", age, sex or "", tuple(findings or ()),
+                                                 side or ""))  # fmt: skip
+    except LungSynthError as error:
+        raise shown(error, "Not written") from None
+
+
+def surprise() -> tuple[Any, ...]:
+    """Prompt, seed, the five controls, and a value that begins the drawing, by chance."""
+    controls, seed = compose.surprise()
+    return (compose.sentence(controls), seed, controls.view, controls.age, controls.sex,
+            list(controls.findings), controls.side, f"surprise {seed}")  # fmt: skip
+
+
+def opened(request: gr.Request) -> tuple[Any, ...]:
+    """The page is opened: what the link asks for, and the model's state.
+
+    Returns:
+        Model line, prompt, seed, steps, guidance, size, convention, the link as it was read, what it
+        asks for that no control shows, an address (drawn when it changes), tabs, and the mask's
+        controls.
+    """
+    state = actions.model_state()
+    asked = None
+    try:
+        asked = _checked(links.read_link(dict(request.query_params)), state)
+    except LungSynthError as error:
+        gr.Warning(str(error), title="Link not used", duration=None)
+    if asked is not None and asked.weights and state.weights:
+        if not state.weights.startswith(asked.weights):
+            gr.Warning("The link was made with other weights; the picture will differ.",
+                       title="Other weights", duration=None)  # fmt: skip
+    names = list(state.conventions) or [("the checkpoint's own", "")]
+    convention = asked.classes if asked and not state.problem else names[0][1]
+    fields = (asked.prompt, asked.seed, asked.steps, asked.guidance) if asked else (gr.skip(),) * 4
+    return (
+        text.model_line(state), *fields, _sizes(state, asked.size if asked else ""),
+        gr.update(choices=names, value=convention, visible=len(names) > 1), asked,
+        text.unseen(tuning.unseen(asked), asked.row if asked else ""),
+        links.link(asked) if asked and not state.problem else "",
+        gr.update(selected="gallery") if state.problem else gr.skip(), *_controls(state, asked),
+    )  # fmt: skip
+
+
+def _checked(asked: Permalink | None, state: actions.ModelState) -> Permalink | None:
+    """A link in the page's own words, after what this checkpoint can do.
+
+    Raises:
+        LungSynthError: it cannot draw it.
+    """
+    if asked is None or state.problem:
+        return asked
+    method = asked.config().method
+    if method not in state.methods:
+        raise ConfigError(
+            f"It asks for `{method}`; this checkpoint can do {', '.join(state.methods)}."
+        )
+    convention = convention_of(asked.classes)
+    model = actions.synthesizer(convention)
+    return replace(asked, classes=convention, size=actions.check_size(model, asked.size))
+
+
+def _sizes(state: actions.ModelState, asked: str) -> Any:
+    """The choice of a size, with one asked for that is none of those offered."""
+    choices = [
+        (f"{side} (trained at)", "") if side == state.side else (str(side), str(side))
+        for side in state.sides
+    ] or [("trained at", "")]  # fmt: skip
+    if asked not in [value for _, value in choices]:
+        choices.append((asked.replace("x", " × "), asked))
+    return gr.update(choices=choices, value=asked)
+
+
+def _controls(state: actions.ModelState, asked: Permalink | None) -> list[Any]:
+    """The mask's controls, in the order of `space.tuning.shown`."""
+    config = asked.config() if asked else RefineConfig()
+    method, *others = tuning.shown(config).values()
+    methods = list(state.methods or (method,))
+    first = gr.update(choices=methods, value=method if method in methods else methods[0])
+    return [first, *(others if asked else (gr.skip(),) * len(others))]
+
+
+def reset() -> tuple[Any, ...]:
+    """The mask's controls as the program has them, no link, nothing unseen."""
+    return (*tuning.shown(RefineConfig()).values(), None, "")
+
+
+def gallery_at_once(history: list[dict[str, Any]], request: gr.Request) -> tuple[Any, Any]:
+    """The gallery where it is all there is; with a model its megabyte is sent when its tab is opened."""
+    if actions.model_state().problem:
+        return show_gallery(history, request)
+    return gr.skip(), gr.skip()
+
+
+def show_gallery(history: list[dict[str, Any]], request: gr.Request) -> tuple[str, str]:
+    """The precomputed pictures, and those this browser remembers; HTML."""
+    pictures = gallery.load()
+    origin = origin_of(request)
+    again = [links.link(Permalink(one.prompt, one.seed, one.steps, one.guidance), origin)
+             for one in pictures]  # fmt: skip
+    state = actions.model_state()
+    return lists.cases(pictures, again, state.weights), lists.history(history)

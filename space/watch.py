@@ -1,0 +1,171 @@
+"""How a picture and the maps of its words form, step by step; what is kept of it is small.
+
+The capture of `lungsynth.attention` sums a token's probability over the steps. What a sum grew by
+between two steps is the map of those steps, so nothing is read twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from lungsynth.attention import Captured
+    from lungsynth.pipeline import Synthesizer
+
+UInt8Array = NDArray[np.uint8]
+Grid = tuple[int, int]
+
+MAX_FRAMES = 25
+"""Frames kept of a drawing; with more steps a frame is the mean of several."""
+
+
+@dataclass(frozen=True, slots=True)
+class Formation:
+    """The maps of a picture's words by step and resolution, and the picture on its way."""
+
+    words: tuple[str, ...]
+    steps: tuple[int, ...]  # last step of each frame, ascending; the last is that of the drawing
+    timesteps: tuple[int, ...]  # noise level of each frame's last step
+    maps: Mapping[Grid, NDArray[np.float16]]  # (h, w) -> (frames, words, h, w) mean probability
+    pictures: Mapping[int, UInt8Array]  # step -> (H, W) predicted picture after it
+
+    @property
+    def resolutions(self) -> list[Grid]:
+        """Those of the network's layers, finest first."""
+        return sorted(self.maps, reverse=True)
+
+    def frame_at(self, step: int) -> int:
+        """The frame that holds a step, 1 … steps."""
+        return min(int(np.searchsorted(self.steps, step)), len(self.steps) - 1)
+
+    def picture_at(self, step: int) -> tuple[int, UInt8Array] | None:
+        """The last predicted picture up to a step, and its step."""
+        done = [one for one in self.pictures if one <= step]
+        return (max(done), self.pictures[max(done)]) if done else None
+
+    def heat(
+        self, word: str, side: Grid, *, step: int = 0, resolution: Grid | None = None
+    ) -> UInt8Array:
+        """Map of a word: side (H, W) uint8, its maximum 255.
+
+        Args:
+            word: Of `words`.
+            side: (H, W) of the map.
+            step: 1 … steps; 0 for all of them.
+            resolution: One of `resolutions`; None for those the word's own map is made of.
+        """
+        import torch
+
+        from lungsynth.attention import Captured, word_map
+        from lungsynth.images import heat_to_uint8
+
+        place = self.words.index(word)
+        chosen = slice(self.frame_at(step), self.frame_at(step) + 1) if step else slice(None)
+        sums = {
+            grid: torch.from_numpy(
+                (maps[chosen, place].astype(np.float32) * self._weights()[chosen, None, None]).sum(0)
+            )[None, ..., None]
+            for grid, maps in self.maps.items()
+        }  # fmt: skip
+        found = Captured(sums=sums, counts=dict.fromkeys(sums, 1))
+        heat = word_map(found, 0, (0,), height=side[0], width=side[1],
+                        resolutions=[resolution] if resolution else None)  # fmt: skip
+        return heat_to_uint8(heat.numpy())
+
+    def _weights(self) -> NDArray[np.float32]:
+        """Steps of each frame."""
+        return np.diff(self.steps, prepend=0).astype(np.float32)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes kept."""
+        arrays = [*self.maps.values(), *self.pictures.values()]
+        return sum(one.nbytes for one in arrays)
+
+
+class Watcher:
+    """Called after each step of one drawing; gives what can be shown by then, and keeps a `Formation`.
+
+    Args:
+        model: Draws.
+        steps: Of the drawing.
+        tokens: Word -> its token positions.
+        watched: Words whose map is given as it forms.
+        previews: Decode the predicted picture every few steps.
+    """
+
+    def __init__(
+        self, model: Synthesizer, steps: int, tokens: Mapping[str, tuple[int, ...]],
+        watched: Sequence[str] = (), *, previews: bool = True,
+    ) -> None:  # fmt: skip
+        from space.preview import Previewer
+
+        self.model, self.steps, self.tokens, self.watched = model, steps, tokens, watched
+        self.previewer = Previewer(model, steps) if previews else None
+        self.every = math.ceil(steps / MAX_FRAMES)
+        self.captured: Captured | None = None
+        self._before: dict[Grid, tuple[NDArray[np.float32], int]] = {}
+        self._frames: dict[Grid, list[NDArray[np.float16]]] = {}
+        self._ends: list[int] = []
+        self._timesteps: list[int] = []
+        self._pictures: dict[int, UInt8Array] = {}
+
+    def begin(self, captured: Captured) -> None:
+        """Called with what will hold the attention, before the first step."""
+        self.captured = captured
+
+    def __call__(self, step: int, latents: Any) -> tuple[UInt8Array | None, dict[str, UInt8Array]]:
+        """(H, W) predicted picture, or None where none is made, and the maps so far of `watched`.
+
+        Args:
+            step: 1 … steps.
+            latents: (1, C, h, w) after this step.
+        """
+        if step % self.every == 0 or step == self.steps:
+            self._keep(step)
+        picture = self.previewer(step, latents) if self.previewer else None
+        if picture is None:
+            return None, {}
+        self._pictures[step] = picture
+        return picture, self._so_far(picture.shape)
+
+    def _so_far(self, side: Grid) -> dict[str, UInt8Array]:
+        from lungsynth.attention import word_map
+        from lungsynth.images import heat_to_uint8
+
+        if self.captured is None or not self.captured.sums:
+            return {}
+        return {
+            word: heat_to_uint8(
+                word_map(self.captured, 0, self.tokens[word], height=side[0], width=side[1]).numpy()
+            )
+            for word in self.watched if word in self.tokens
+        }  # fmt: skip
+
+    def _keep(self, step: int) -> None:
+        if self.captured is None:
+            return
+        for grid, total in self.captured.sums.items():
+            words = [total[0][..., list(tokens)].mean(-1) for tokens in self.tokens.values()]
+            now = np.array([one.float().cpu().numpy() for one in words], dtype=np.float32)
+            count = self.captured.counts[grid]
+            before, n = self._before.get(grid, (np.zeros_like(now), 0))
+            self._before[grid] = (now, count)
+            mean = (now - before) / max(1, count - n)
+            self._frames.setdefault(grid, []).append(mean.astype(np.float16))
+        self._ends.append(step)
+        self._timesteps.append(int(self.model.pipe.scheduler.timesteps[step - 1]))
+
+    def formation(self) -> Formation | None:
+        """What was kept; None when nothing was captured."""
+        if not self._ends or not self.tokens:
+            return None
+        maps = {grid: np.stack(frames) for grid, frames in self._frames.items()}
+        return Formation(tuple(self.tokens), tuple(self._ends), tuple(self._timesteps), maps,
+                         self._pictures)  # fmt: skip
