@@ -14,8 +14,9 @@ FOLDER = Path(__file__).parent / "help"
 
 
 def commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command and group of `python -m lungsynth`, found by walking the tree."""
+    """Every command and group of `python -m lungsynth` and `python -m publish`, found by walking."""
     from lungsynth.cli.main import cli
+    from publish.cli import cli as publish_cli
 
     def walk(
         path: tuple[str, ...], command: click.Command
@@ -26,6 +27,7 @@ def commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:
                 yield from walk((*path, name), command.commands[name])
 
     yield from walk(("lungsynth",), cli)
+    yield from walk(("publish",), publish_cli)
 
 
 def help_text(path: tuple[str, ...], command: click.Command) -> str:

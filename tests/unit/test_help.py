@@ -35,7 +35,16 @@ def test_every_reviewed_text_has_its_command() -> None:
 
 
 def test_the_commands_are_found() -> None:
-    assert {("lungsynth", "sample"), ("lungsynth", "train", "vae")} <= set(COMMANDS)
+    wanted = {("lungsynth", "sample"), ("lungsynth", "train", "vae"), ("publish", "release")}
+    assert wanted <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("path", [p for p in COMMANDS if p[0] == "publish" and p[1:]], ids="-".join)
+def test_every_command_of_publish_has_an_example_and_tells_its_exit_codes(
+    path: tuple[str, ...],
+) -> None:
+    told = MAKER.help_text(path, COMMANDS[path])
+    assert f"python -m publish {path[1]} " in told and "Exit codes: 0 " in told
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids="-".join)
