@@ -21,6 +21,7 @@ from publish.check_files import card_problems, croissant_problems, load_problems
 from publish.check_rows import row_problems
 from publish.manifest import read_manifest
 from publish.rows import decode
+from publish.schema import SCHEMA_VERSION
 from publish.shards import file_sha256, shard_metadata, write_shard
 
 
@@ -203,7 +204,7 @@ def test_a_fault_of_a_file_is_found_and_ends_the_check(copy, fault):
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"shards": [{"name": "../../etc/passwd"}]}, "cannot be understood"),
-    ({"schema_version": 1}, "schema version 1, this program writes and reads 2"),
+    ({"schema_version": 1}, f"schema version 1, this program writes and reads {SCHEMA_VERSION}"),
     ({"files": [{"name": "../x", "n_bytes": 1, "sha256": ""}]}, "leads out of the folder"),
     ({"files": [{"name": "/etc/passwd", "n_bytes": 1, "sha256": ""}]}, "leads out of the folder"),
 ])  # fmt: skip

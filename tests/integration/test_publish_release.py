@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from datasets import Features, load_dataset
 from hub.client import pointed_at
 from hub.server import Hub, serve
@@ -116,6 +117,11 @@ def as_of_an_earlier_schema(dist: Path, out: Path, version: str, *, columns: lis
         data = path.read_bytes()
         shard.update(sha256=hashlib.sha256(data).hexdigest(), n_bytes=len(data))
         shard["words"] = "a field this program does not know"
+    _, front, text = (out / "README.md").read_text().split("---\n", 2)
+    card = yaml.safe_load(front)
+    for info in card["dataset_info"]:
+        info["features"] = [one for one in info["features"] if one["name"] not in columns]
+    (out / "README.md").write_text(f"---\n{yaml.safe_dump(card, sort_keys=False)}---\n{text}")
     log = (out / "CHANGELOG.md").read_text().replace("1.0.0", version)
     (out / "CHANGELOG.md").write_text(log)
     for file in told["files"]:

@@ -48,7 +48,8 @@ def result(seed: int = 5) -> SimpleNamespace:
         image=rng.integers(0, 256, (20, 30), dtype=np.uint8), mask=mask, seed=seed,
         probability=soft, prompt=SimpleNamespace(text="A film"),
         maps={"film": soft[0], "class left lung": soft[1]},
-        record={"options": {"steps": 4, "guidance": 2.5}, "scores": SCORES, "model_hash": "abc",
+        record={"options": {"steps": 4, "guidance": 2.5, "precision": "fp32"},
+                "nn_train_distance": 2.5, "scores": SCORES, "model_hash": "abc",
                 "code_version": "0", "refine": {"method": "crf"}},
     )  # fmt: skip
 
