@@ -30,7 +30,7 @@ def test_a_childs_x_ray_with_pneumonia_from_a_blank_browser(open_page):
     page.get_by_text("Words the model knows").wait_for()
     page.get_by_role("button", name=re.compile("^Frontal AP chest X-ray of a young child")).click()
     page.get_by_role("button", name="Draw", exact=True).click()
-    page.locator("img[alt='The X-ray as it forms']").wait_for()
+    page.locator("img[alt^='The X-ray as it forms']").first.wait_for()
     page.get_by_text(re.compile(r"Step \d+ of 20, about \d+ s left")).wait_for()
     drawn(page, 0)
     shot(page, "space-1440.png")

@@ -67,7 +67,8 @@ def test_tasks_are_taken_as_they_are_needed():
             yield k
 
     drawing = in_processes(square, tasks(), 1)
-    assert next(drawing)[0] == 0 and len(taken) < 10
+    first = next(drawing)[0]  # of the few that are under way, any may be first
+    assert first in {0, 1, 4, 9} and len(taken) < 10
     drawing.close()
 
 
