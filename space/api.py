@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
-from gradio.processing_utils import save_bytes_to_cache
-from gradio.utils import get_upload_folder
 
-from lungsynth.images import png_bytes
 from space import actions, compose, links, study, text, upload
 from space.archive import archive, archive_name, record_of
+from space.files import kept, kept_picture
 from space.handlers import count, gpu, shown
 from space.model import convention_of
 from space.tuning import Tuning
@@ -60,15 +58,10 @@ def generate(
 def _outputs(one: study.Study) -> tuple[Any, ...]:
     assert one.made is not None
     return (
-        _file("image.png", png_bytes(one.image)), _file("mask.png", png_bytes(one.made.mask)),
-        _file("overlay.png", png_bytes(one.made.final)), record_of(one),
-        _file(archive_name(one), archive(one)), text.summary(one.made.regions),
+        kept_picture("image", one.image), kept_picture("mask", one.made.mask),
+        kept_picture("overlay", one.made.final), record_of(one),
+        kept(archive_name(one), archive(one)), text.summary(one.made.regions),
     )  # fmt: skip
-
-
-def _file(name: str, data: bytes) -> str:
-    """Path of a file that the page deletes when it is old enough."""
-    return save_bytes_to_cache(data, name, get_upload_folder())
 
 
 def segment(film: str | None, request: gr.Request | None = None) -> tuple[str, str, str, list[str]]:
@@ -92,7 +85,7 @@ def segment(film: str | None, request: gr.Request | None = None) -> tuple[str, s
         if not film:
             raise upload.DataError("No file was sent; expected PNG, JPEG, TIFF, BMP or DICOM.")
         reading = upload.segment(film)
-        return (_file("mask.png", reading.mask), _file("lungsynth-film.zip", reading.archive),
+        return (kept("mask.png", reading.mask), kept("lungsynth-film.zip", reading.archive),
                 text.summary(reading.regions), list(reading.warnings))  # fmt: skip
     except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
         raise shown(error, "Not segmented") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ import gradio as gr
 from lungsynth.errors import LungSynthError
 from lungsynth.images import png_bytes
 from space import actions, limits, study, text, upload
+from space.files import kept_picture
 from space.heat import lay_over
 from space.tuning import tuning_of
 
@@ -81,38 +81,36 @@ def draw(
     try:
         numbers = actions.check_numbers(seed, steps, guidance, n)
         count(request, numbers[3])
-        with tempfile.TemporaryDirectory(prefix="lungsynth-") as folder:
-            for event in actions.draw(
-                prompt, *numbers, tuning=tuning_of(values), convention=convention or "",
-                size=size or "", watched=watched, scheduler=linked.scheduler if linked else "",
-                precision=linked.precision if linked else "",
-            ):  # fmt: skip
-                if isinstance(event, actions.Progress):
-                    forming: tuple[Any, ...] = (gr.skip(),) * 3
-                    if event.preview is not None:
-                        path = Path(folder) / f"forming-{event.picture}-{event.step}.png"
-                        path.write_bytes(png_bytes(event.preview))
-                        said = f"The X-ray as it forms, after step {event.step} of {event.steps}"
-                        named = text.escape(text.quoted(event.heats))
-                        forming = (
-                            gr.update(value=str(path), alt_text=said),
-                            gr.update(value=lay_over(event.preview, event.heats, opacity),
-                                      alt_text=f"{said}, with the map of {named} so far"),
-                            f"<p>The map of {named} so far: step {event.step} of {event.steps}.</p>",
-                        )  # fmt: skip
-                    yield text.progress(event), *forming, gr.skip(), gr.skip(), gr.skip()
-                    continue
-                studies.append(event.study)
-                path = Path(folder) / f"xray-seed{event.study.seed}.png"
-                path.write_bytes(png_bytes(event.study.image))
-                choices = [(f"Seed {one.seed}", index) for index, one in enumerate(studies)]
-                yield (
-                    text.status("Done: " + _seeds(studies)),
-                    gr.update(value=str(path), alt_text=text.alt_text(event.study)),
-                    gr.skip(), gr.skip(),
-                    gr.update(choices=choices, value=0, visible=len(choices) > 1),
-                    list(studies), text.word_report(event.words),
-                )  # fmt: skip
+        for event in actions.draw(
+            prompt, *numbers, tuning=tuning_of(values), convention=convention or "",
+            size=size or "", watched=watched, scheduler=linked.scheduler if linked else "",
+            precision=linked.precision if linked else "",
+        ):  # fmt: skip
+            if isinstance(event, actions.Progress):
+                forming: tuple[Any, ...] = (gr.skip(),) * 3
+                if event.preview is not None:
+                    said = f"The X-ray as it forms, after step {event.step} of {event.steps}"
+                    named = text.escape(text.quoted(event.heats))
+                    plain = kept_picture(f"forming-step{event.step}", event.preview)
+                    over = lay_over(event.preview, event.heats, opacity)
+                    forming = (
+                        gr.update(value=plain, alt_text=said),
+                        gr.update(value=kept_picture("map", over),
+                                  alt_text=f"{said}, with the map of {named} so far"),
+                        f"<p>The map of {named} so far: step {event.step} of {event.steps}.</p>",
+                    )  # fmt: skip
+                yield text.progress(event), *forming, gr.skip(), gr.skip(), gr.skip()
+                continue
+            studies.append(event.study)
+            path = kept_picture(f"xray-seed{event.study.seed}", event.study.image)
+            choices = [(f"Seed {one.seed}", index) for index, one in enumerate(studies)]
+            yield (
+                text.status("Done: " + _seeds(studies)),
+                gr.update(value=path, alt_text=text.alt_text(event.study)),
+                gr.skip(), gr.skip(),
+                gr.update(choices=choices, value=0, visible=len(choices) > 1),
+                list(studies), text.word_report(event.words),
+            )  # fmt: skip
     except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
         raise shown(error) from None
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -12,6 +10,7 @@ import gradio as gr
 from lungsynth.images import png_bytes
 from lungsynth.permalink import Permalink
 from space import archive, heat, limits, links, reports, study, text
+from space.files import kept, kept_picture
 from space.handlers import count, origin_of, shown
 from space.tuning import tuning_of
 
@@ -33,25 +32,21 @@ def chosen_study(studies: Sequence[study.Study], which: Any) -> study.Study | No
 
 def show(
     studies: list[study.Study], which: Any, words: list[str], opacity: float, *values: Any
-) -> Iterator[tuple[Any, ...]]:
+) -> tuple[Any, ...]:
     """Every panel of one picture: X-ray, words, their map, legend, step, resolution, and `remask`'s."""
     one = chosen_study(studies, which)
     if one is None:
-        yield (gr.skip(),) * 9
-        return
-    kept = heat.telling(list(one.maps), words)
-    picture, legend = look(studies, which, kept, opacity, 0, "")
+        return (gr.skip(),) * 9
+    chosen = heat.telling(list(one.maps), words)
+    picture, legend = look(studies, which, chosen, opacity, 0, "")
     masks = remask(studies, which, *values)
     grids = [heat.grid_name(grid) for grid in one.formation.resolutions] if one.formation else []
-    with tempfile.TemporaryDirectory(prefix="lungsynth-") as folder:  # until the page has it
-        path = Path(folder) / f"xray-seed{one.seed}.png"
-        path.write_bytes(png_bytes(one.image))
-        yield (
-            gr.update(value=str(path), alt_text=text.alt_text(one)),
-            gr.update(choices=list(one.maps), value=kept), picture, legend,
-            gr.update(maximum=one.steps, value=0),
-            gr.update(choices=[("all", ""), *((name, name) for name in grids)], value=""), *masks,
-        )  # fmt: skip
+    return (
+        gr.update(value=kept_picture(f"xray-seed{one.seed}", one.image), alt_text=text.alt_text(one)),
+        gr.update(choices=list(one.maps), value=chosen), picture, legend,
+        gr.update(maximum=one.steps, value=0),
+        gr.update(choices=[("all", ""), *((name, name) for name in grids)], value=""), *masks,
+    )  # fmt: skip
 
 
 def look(
@@ -74,7 +69,7 @@ def look(
     told += text.moment(one, at, resolution or "") + "."
     colours = text.legend(heat.word_colours(chosen)) if len(chosen) > 1 else ""
     note = f"<p>{text.escape(told)}</p>" if len(chosen) < 2 or at or resolution else ""
-    return gr.update(value=picture, alt_text=told), colours + note
+    return gr.update(value=kept_picture("map", picture), alt_text=told), colours + note
 
 
 def remask(studies: list[study.Study], which: Any, *values: Any) -> tuple[Any, ...]:
@@ -102,30 +97,25 @@ def fuse(studies: list[study.Study], which: Any, *values: Any) -> tuple[Any, str
         raise shown(error, "Mask not changed") from None
     if both is None:
         return gr.update(visible=False), f"<p>{text.NO_NETWORK}</p>"
-    return gr.update(value=(both.sequential, both.cross), visible=True), text.fusions(
-        both.gamma, one.made.method
-    )
+    pair = (kept_picture("sequential", both.sequential), kept_picture("cross", both.cross))
+    return gr.update(value=pair, visible=True), text.fusions(both.gamma, one.made.method)
 
 
 def take_away(
     studies: list[study.Study], which: Any, opened: Permalink | None,
     request: gr.Request | None = None,
-) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+) -> tuple[Any, ...]:  # fmt: skip
     """ZIP, link, Python, curl of one picture as it is now."""
     one = chosen_study(studies, which)
     if one is None or one.made is None:
-        yield (gr.skip(),) * 4
-        return
+        return (gr.skip(),) * 4
     asked = archive.permalink_of(one, opened)
     origin = origin_of(request)
-    with tempfile.TemporaryDirectory(prefix="lungsynth-") as folder:
-        path = Path(folder) / archive.archive_name(one)
-        path.write_bytes(archive.archive(one))
-        yield (
-            str(path), links.link(asked, origin),
-            links.python_snippet(asked, model=str(one.record["model"])),
-            links.curl_snippet(asked, origin),
-        )  # fmt: skip
+    return (
+        kept(archive.archive_name(one), archive.archive(one)), links.link(asked, origin),
+        links.python_snippet(asked, model=str(one.record["model"])),
+        links.curl_snippet(asked, origin),
+    )  # fmt: skip
 
 
 def remember(history: list[dict[str, Any]], link: str, studies: list[study.Study]) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from PIL import Image
 
 from lungsynth.permalink import Permalink
 from lungsynth.refine import RefineConfig
@@ -84,7 +85,9 @@ def test_the_legend_says_which_step_and_resolution(drawn):
     name = f"{drawn.formation.resolutions[0][0]}×{drawn.formation.resolutions[0][1]}"
     picture, legend = panels.look([drawn], 0, ["pneumonia", "chest"], 0.6, 2, name)
     assert "step 2 of 3" in legend and f"layers of {name} alone" in legend
-    assert picture["value"].shape == (64, 64, 3) and "step 2 of 3" in picture["alt_text"]
+    with Image.open(picture["value"]) as shown:
+        assert shown.size == (64, 64) and shown.mode == "RGB"
+    assert "step 2 of 3" in picture["alt_text"]
     assert "acted" not in panels.look([drawn], 0, ["pneumonia", "chest"], 0.6, 0, "")[1]
     with pytest.raises(gr.Error, match="there are"):
         panels.look([drawn], 0, ["chest"], 0.6, 0, "1×1")
