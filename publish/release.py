@@ -11,6 +11,7 @@ from publish.card import read_human
 from publish.changelog import CHANGELOG_NAME, add_entry
 from publish.check import Checked, check
 from publish.diff import Diff, diff, next_version
+from publish.engines import Engine
 from publish.errata import ERRATA_NAME, read_errata
 from publish.finish import CARD_NAME, finish
 from publish.manifest import read_manifest
@@ -40,8 +41,9 @@ class Prepared:
 
 
 def prepare(
-    the_plan: Plan, out: Path, previous: Path | None, *, load: bool = True, quiet: bool = False
-) -> Prepared:
+    the_plan: Plan, out: Path, previous: Path | None, *, load: bool = True, quiet: bool = False,
+    workers: int | None = None, engine: Engine | None = None,
+) -> Prepared:  # fmt: skip
     """Build a dataset, number it by what changed since the last release, and check it.
 
     Rows that were withdrawn stay withdrawn, the changelog grows, and what people wrote into the
@@ -53,6 +55,8 @@ def prepare(
         previous: Folder of the last release; None for the first.
         load: See `publish.check.check`.
         quiet: No progress bar.
+        workers: See `publish.build.build`.
+        engine: Likewise.
 
     Raises:
         ConfigError: see `build`; or the last release is of a later schema, or cannot be understood.
@@ -61,7 +65,7 @@ def prepare(
     old = read_released(previous) if previous is not None else None
     if previous is not None:
         _keep_errata(out, previous)
-    build(the_plan, out, quiet=quiet)
+    build(the_plan, out, workers=workers, engine=engine, quiet=quiet)
     changes = None
     if previous is not None and old is not None:
         with locked(out):

@@ -97,49 +97,52 @@ def settings_of(config_file: Path | None, options: dict[str, Any]) -> Any:
     return read_settings(config_file, given)
 
 
+def worker_options(command: Any) -> Any:
+    """Options of who draws; the files do not depend on them."""
+    for option in reversed((
+        click.option("--workers", type=click.IntRange(min=1), metavar="N",
+                     help="Processes that draw, each with one thread.  [default: one a core or GPU; "
+                          "fewer for little work or memory]"),
+        click.option("--engine", "engine_name", type=click.Choice(["local", "slurm", "ray"]),
+                     help="Draw through datatrove, of the extra `scale`: on this machine, by jobs of "
+                          "Slurm, or on a Ray cluster.  [default: processes of this program]"),
+        click.option("--engine-option", "engine_options", multiple=True, metavar="KEY=VALUE",
+                     help="Repeat for several; slurm needs partition and time.  See docs/SCALING.md."),
+        click.option("--logs", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+                     help="Logs and markers of an engine.  [default: the name of --out with .build]"),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def engine_of(
+    name: str | None, options: tuple[str, ...], workers: int | None, logs: Path | None
+) -> Any:
+    """The engine that `worker_options` name; None for processes of this program.
+
+    Raises:
+        click.UsageError: options of an engine, and none named.
+        ConfigError: its options are wrong, or it is not installed.
+    """
+    from publish.engines import read_engine
+
+    if name is not None:
+        return read_engine(name, options, workers=workers, logs=logs)
+    if options or logs:
+        given = "--engine-option" if options else "--logs"
+        raise click.UsageError(f"{given} is for an engine; name it with --engine.")
+    return None
+
+
 @click.command("build")
 @build_options
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Processes that draw, each with one thread.  [default: one a core or GPU; fewer "
-    "for little work or memory]",
-)
-@click.option(
-    "--engine",
-    "engine_name",
-    type=click.Choice(["local", "slurm", "ray"]),
-    help="Draw through datatrove, of the extra `scale`: on this machine, by jobs of Slurm, "
-    "or on a Ray cluster.  [default: processes of this program]",
-)
-@click.option(
-    "--engine-option",
-    "engine_options",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Repeat for several; slurm needs partition and time.  See docs/SCALING.md.",
-)
-@click.option(
-    "--logs",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Logs and markers of an engine.  [default: the name of --out with .build]",
-)
+@worker_options
 @click.option("--dry-run", is_flag=True, help="Print what would be built and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the finished manifest.")
 def build_command(
-    config_file: Path | None,
-    out: Path,
-    quiet: bool,
-    workers: int | None,
-    engine_name: str | None,
-    engine_options: tuple[str, ...],
-    logs: Path | None,
-    dry_run: bool,
-    as_json: bool,
-    **options: Any,
-) -> None:
+    config_file: Path | None, out: Path, quiet: bool, workers: int | None, engine_name: str | None,
+    engine_options: tuple[str, ...], logs: Path | None, dry_run: bool, as_json: bool, **options: Any,
+) -> None:  # fmt: skip
     """Draw a dataset: Parquet shards, manifest, card, Croissant.
 
     \b
@@ -153,15 +156,9 @@ def build_command(
     Exit codes: 0 built; 1 could not be built; 2 wrong usage.
     """
     from publish.build import build
-    from publish.engines import read_engine
     from publish.plan import plan
 
-    if engine_name is None and (engine_options or logs):
-        given = "--engine-option" if engine_options else "--logs"
-        raise click.UsageError(f"{given} is for an engine; name it with --engine.")
-    engine = None
-    if engine_name is not None:
-        engine = read_engine(engine_name, engine_options, workers=workers, logs=logs)
+    engine = engine_of(engine_name, engine_options, workers, logs)
     the_plan = plan(settings_of(config_file, options))
     if dry_run:
         click.echo(json.dumps(the_plan.preview(), indent=2, ensure_ascii=False))

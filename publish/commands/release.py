@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from publish.commands.build import build_options, settings_of
+from publish.commands.build import build_options, engine_of, settings_of, worker_options
 from publish.commands.inspect import not_fit, print_checks
 from publish.commands.sending import hub_options, send
 
@@ -20,6 +20,7 @@ NOT_FIT = 8
 
 @click.command("release")
 @build_options
+@worker_options
 @click.option(
     "--previous",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
@@ -34,7 +35,8 @@ NOT_FIT = 8
 )
 @hub_options
 def release_command(
-    config_file: Path | None, out: Path, quiet: bool, previous: Path | None, load: bool, repo: str,
+    config_file: Path | None, out: Path, quiet: bool, workers: int | None, engine_name: str | None,
+    engine_options: tuple[str, ...], logs: Path | None, previous: Path | None, load: bool, repo: str,
     tag: str | None, yes: bool, dry_run: bool, public: bool, message: str | None, deadline: float,
     verify: str, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
@@ -66,6 +68,7 @@ def release_command(
 
     check_repo_name(repo)
     check_tag(tag)
+    engine = engine_of(engine_name, engine_options, workers, logs)
     the_plan = plan(settings_of(config_file, options))
     with tempfile.TemporaryDirectory(prefix="publish-") as room:
         if previous is None and not dry_run:
@@ -75,7 +78,8 @@ def release_command(
             with hub.connected(cache):
                 hub.check_account()
                 previous = fetch_last(hub, out, last, say)
-        prepared = prepare(the_plan, out, previous, load=load, quiet=quiet or as_json)
+        prepared = prepare(the_plan, out, previous, load=load, quiet=quiet or as_json,
+                           workers=workers, engine=engine)  # fmt: skip
     computed = f"v{prepared.version}"
     if not prepared.is_fit:
         if as_json:

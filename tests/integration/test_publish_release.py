@@ -16,6 +16,7 @@ from hub.client import pointed_at
 from hub.server import Hub, serve
 from publishing import build_options, contents, run_publish
 
+import publish.release
 from publish.manifest import read_manifest
 from publish.previous import last_tag
 from publish.schema import SCHEMA_VERSION
@@ -95,6 +96,18 @@ def test_a_dry_run_asks_no_hub(checkpoint, tmp_path):
     ran = run_publish(*options(checkpoint, tmp_path / "d", "--dry-run", "--json", "--no-load"))
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["status"] == "dry run" and read_manifest(tmp_path / "d").is_complete
+
+
+def test_who_draws_is_chosen_as_for_a_build(checkpoint, tmp_path, monkeypatch):
+    asked = []
+    original = publish.release.build
+    monkeypatch.setattr(publish.release, "build", lambda *args, **named: asked.append(named)
+                        or original(*args, **named | {"workers": 1}))  # fmt: skip
+    dry = ("--dry-run", "--json", "--no-load")
+    assert run_publish(*options(checkpoint, tmp_path / "d", "--workers", 3, *dry)).code == 0
+    assert asked[0]["workers"] == 3 and asked[0]["engine"] is None
+    ran = run_publish(*options(checkpoint, tmp_path / "e", "--engine-option", "time=1:00", *dry))
+    assert ran.code == 2 and "name it with --engine" in ran.err
 
 
 def test_the_highest_tag_is_the_last():
