@@ -36,6 +36,7 @@ def relabel(
     import pyarrow.parquet as pq
     from tqdm import tqdm
 
+    from lungsynth.output import write_parquet
     from lungsynth.pipeline import Synthesizer
     from lungsynth.refine import RefineConfig
 
@@ -59,11 +60,8 @@ def relabel(
                  "mask_convention": synthesizer.classes[0].convention}
                 for one, mask in zip(part, masks, strict=True)
             ]  # fmt: skip
-    out.mkdir(parents=True, exist_ok=True)
     for name, found in made.items():
-        partial = out / f".{name}.partial"
-        pq.write_table(pa.Table.from_pylist(found), partial)
-        partial.replace(out / f"{name}.parquet")
+        write_parquet(found, out / f"{name}.parquet")
     click.echo(f"{out}: {len(rows)} pictures, {', '.join(names)}")
 
 

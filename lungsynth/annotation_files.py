@@ -17,7 +17,7 @@ from lungsynth.annotation import Annotation, rasterise, read_annotations, read_l
 from lungsynth.errors import DataError, LungSynthError, OutputError
 from lungsynth.films import find_films, folder_names, pixels_sha256, read_film
 from lungsynth.images import OKABE_ITO, overlay, png_bytes
-from lungsynth.output import write_files
+from lungsynth.output import write_files, write_parquet
 
 UInt8Array = NDArray[np.uint8]
 
@@ -173,29 +173,19 @@ def overlays_of(out: Path) -> Path:
     return out.with_name(f"{out.stem}-overlays") if out.suffix == ".parquet" else out / "overlays"
 
 
-def write_parquet(films: Sequence[Annotated], path: Path) -> None:
+def write_films(films: Sequence[Annotated], path: Path) -> None:
     """Write films as one Parquet file (id, image, mask, text, split) and overlays beside it.
 
     Raises:
         OutputError: the place cannot be written.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     rows = [
         {"id": film.name, "image": {"bytes": png_bytes(film.image, synthetic=False), "path": None},
          "mask": {"bytes": png_bytes(film.mask, synthetic=False), "path": None}, "text": "",
          "split": "train"}
         for film in films
     ]  # fmt: skip
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(rows), temporary, compression="zstd")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+    write_parquet(rows, path)
     write_files(_overlays(films), overlays_of(path))
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lungsynth.errors import OutputError
 from lungsynth.images import colour_heat, heat_to_uint8, overlay, png_bytes, slug
@@ -20,7 +24,20 @@ def result_files(result: Result) -> dict[str, bytes]:
         "mask.png": png_bytes(result.mask),
         "overlay.png": png_bytes(overlay(result.image, result.mask)),
     }
-    for word, heat in result.maps.items():
+    files |= map_files(result.maps, result.image)
+    files["record.json"] = (json.dumps(result.record, indent=2, ensure_ascii=False) + "\n").encode()
+    return files
+
+
+def map_files(maps: Mapping[str, NDArray[np.floating]], image: NDArray[np.uint8]) -> dict[str, bytes]:
+    """Two PNG files for each word's map: its values, and its colours over the picture.
+
+    Args:
+        maps: Word -> (H, W) in [0, 1].
+        image: (H, W).
+    """
+    files: dict[str, bytes] = {}
+    for word, heat in maps.items():
         name, n = f"map_{slug(word)}", 1
         while (
             f"{name}.png" in files
@@ -28,8 +45,7 @@ def result_files(result: Result) -> dict[str, bytes]:
             n += 1
             name = f"map_{slug(word)}-{n}"
         files[f"{name}.png"] = png_bytes(heat_to_uint8(heat))
-        files[f"{name}_overlay.png"] = png_bytes(colour_heat(heat, result.image))
-    files["record.json"] = (json.dumps(result.record, indent=2, ensure_ascii=False) + "\n").encode()
+        files[f"{name}_overlay.png"] = png_bytes(colour_heat(heat, image))
     return files
 
 
@@ -73,4 +89,25 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
         raise OutputError(
             f"{folder}: cannot be written ({error.strerror or error}). Free space or choose another --out."
+        ) from error
+
+
+def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write rows as one Parquet file, whole or not at all.
+
+    Raises:
+        OutputError: the disk is full or the place cannot be written; what was there before stays.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(rows), temporary, compression="zstd")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}). Free space or choose another --out."
         ) from error

@@ -10,7 +10,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from lungsynth.data import FIELDS, Record, UInt8Array
-from lungsynth.errors import DataError, OutputError
+from lungsynth.errors import DataError
+from lungsynth.output import write_parquet
 
 
 def jpeg_bytes(image: UInt8Array, *, short_side: int, quality: int) -> bytes:
@@ -46,9 +47,6 @@ def pack(
         DataError: no film.
         OutputError: a file cannot be written; none is left half-written.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     written: list[Path] = []
     rows: list[dict[str, object]] = []
     size = 0
@@ -57,16 +55,7 @@ def pack(
         path = out
         if max_megabytes:
             path = out.with_name(f"{out.stem}-{len(written):02d}{out.suffix}")
-        temporary = path.with_name(path.name + ".tmp")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(pa.Table.from_pylist(rows), temporary, compression="zstd")
-            temporary.replace(path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise OutputError(
-                f"{path}: cannot be written ({error}). Free space or choose --out."
-            ) from error
+        write_parquet(rows, path)
         written.append(path)
 
     for record in tqdm(records, desc="packing", unit="film", disable=quiet, mininterval=2):

@@ -35,7 +35,7 @@ from lungsynth.refine import (
     clean,
     refine,
 )
-from lungsynth.sampling import Drawn, SampleOptions, draw, resolve_size, rounded
+from lungsynth.sampling import Drawn, SampleOptions, check_precision, draw, resolve_size, rounded
 from lungsynth.student import STUDENT_FOLDER, Student, load_student, student_logits
 from lungsynth.tokens import key_weights, parse_timesteps, read_queries, reading_noise, token_logits
 from lungsynth.walk import AffinityField
@@ -176,7 +176,7 @@ class Synthesizer:
         if len(prompts) != len(seeds) or not prompts:
             raise ConfigError(f"{len(prompts)} prompts, {len(seeds)} seeds; expected as many, at least 1.")
         resolve_size(self.pipe, options)
-        rounded(self.device, options.precision)
+        check_precision(options.precision)
         check_config(refine_config)
         check_affinity(refine_config, self.affinity_field)
         checked = [self.check(prompt, words) for prompt in prompts]

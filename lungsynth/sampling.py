@@ -92,6 +92,16 @@ def set_scheduler(pipe: Any, name: str) -> None:
         pipe.scheduler = kind.from_config(pipe.scheduler.config, **extra)
 
 
+def check_precision(precision: str) -> None:
+    """Make sure that a number format is one of `PRECISIONS`.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"Precision {precision!r} is unknown; there are {', '.join(PRECISIONS)}.")
+
+
 def rounded(device: torch.device | str, precision: str) -> AbstractContextManager[Any]:
     """Where the denoising network runs in a number format; weights stay as they are.
 
@@ -100,8 +110,7 @@ def rounded(device: torch.device | str, precision: str) -> AbstractContextManage
     Raises:
         ConfigError: the name is unknown.
     """
-    if precision not in PRECISIONS:
-        raise ConfigError(f"Precision {precision!r} is unknown; there are {', '.join(PRECISIONS)}.")
+    check_precision(precision)
     kind = PRECISIONS[precision]
     return nullcontext() if kind is None else torch.autocast(torch.device(device).type, kind)
 

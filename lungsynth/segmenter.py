@@ -177,6 +177,18 @@ def segmentation_loss(logits: Tensor, target: Tensor, weight: Tensor | None = No
     return entropy + (1 - (2 * both + 1) / (total + 1)).mean()
 
 
+def descend(
+    model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, rate: float
+) -> None:
+    """One step down a loss at a learning rate; the gradient's norm is clipped to 1."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+
+
 def train_segmenter(
     images: NDArray[np.uint8], masks: NDArray[np.uint8], *, steps: int = 250, batch: int = 8,
     lr: float = 1e-3, seed: int = 0, weights: NDArray[np.floating] | None = None,
@@ -247,12 +259,7 @@ def train_segmenter(
         )
         logits = model(x.contiguous(memory_format=torch.channels_last))
         loss = segmentation_loss(logits, planes[:, 0].long(), planes[:, 1] + 1)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, plan)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        descend(model, optimizer, loss, learning_rate(step, plan))
     return model.eval()
 
 

@@ -137,7 +137,7 @@ def _draw(
             for shard in in_processes(Drawer(job), orders, workers, gpus=gpus):
                 keep(shard)
         else:
-            synthesizer = _load(the_plan)
+            synthesizer = _load(the_plan.folder, the_plan.config)
             for order in orders:
                 keep(draw_shard(job, order, synthesizer, lambda: bar.update(1)), shown=True)
     finally:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,21 @@ class Manifest:
         write_atomic(out / MANIFEST_NAME, json_bytes(self.to_json()))
 
 
+@contextmanager
+def understood(path: Path) -> Iterator[None]:
+    """Reading a manifest: what goes wrong within is told as a `ConfigError`."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path.parent}: no {path.name}, so not a dataset of `publish build`. Build it first."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path}: cannot be understood ({error!r}). Run `publish build` again."
+        ) from error
+
+
 def read_manifest(out: Path) -> Manifest:
     """The manifest of a dataset folder; its claims are not checked.
 
@@ -128,7 +144,7 @@ def read_manifest(out: Path) -> Manifest:
         ConfigError: there is none, or it cannot be understood.
     """
     path = out / MANIFEST_NAME
-    try:
+    with understood(path):
         told = json.loads(path.read_text(encoding="utf-8"))
         shards = tuple(Shard(**one) for one in told["shards"])
         files = tuple(File(**one) for one in told["files"])
@@ -144,14 +160,6 @@ def read_manifest(out: Path) -> Manifest:
             int(told["n_shards"]), str(told["version"]), dict(told["card"]),
             dict(told["withdrawn"]), files,
         )  # fmt: skip
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"{out}: no {MANIFEST_NAME}, so not a dataset of `publish build`. Build it first."
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{path}: cannot be understood ({error!r}). Run `publish build` again."
-        ) from error
 
 
 def inside(out: Path, name: str) -> Path:
@@ -177,10 +185,10 @@ def read_finished(out: Path, config: Mapping[str, Any], names: list[str]) -> dic
         ConfigError: the folder holds another dataset, or a manifest that cannot be understood.
         OutputError: it cannot be read.
     """
-    path = out / MANIFEST_NAME
+    path, known = out / MANIFEST_NAME, set(names)
     try:
         present = sorted(found.name for found in (out / "data").glob("*.parquet"))
-        foreign = [name for name in present if f"data/{name}" not in names]
+        foreign = [name for name in present if f"data/{name}" not in known]
         text = path.read_text(encoding="utf-8") if path.exists() else None
     except OSError as error:
         raise OutputError(f"{out}: cannot be read ({error.strerror or error}).") from error
@@ -198,7 +206,7 @@ def read_finished(out: Path, config: Mapping[str, Any], names: list[str]) -> dic
         for entry in json.loads(text)["shards"]:
             shard = Shard(**entry)
             there = out / shard.name
-            if shard.name in names and there.is_file() and file_sha256(there) == shard.sha256:
+            if shard.name in known and there.is_file() and file_sha256(there) == shard.sha256:
                 finished[shard.name] = shard
     except (KeyError, TypeError) as error:
         raise ConfigError(f"{path}: its shards cannot be understood ({error}).") from error

@@ -118,7 +118,7 @@ def plan(settings: Settings) -> Plan:
     from lungsynth.checkpoint import resolve, weights_hash
     from lungsynth.classes import load_classes
     from lungsynth.refine import check_config
-    from lungsynth.sampling import rounded
+    from lungsynth.sampling import check_precision
 
     folder = checkpoint_folder(resolve(settings.model))
     specs = load_classes(folder, settings.convention)
@@ -126,7 +126,7 @@ def plan(settings: Settings) -> Plan:
     convention = specs[0].convention if specs else ""
     classes = _chosen(every, settings.classes, folder)
     check_config(settings.refine)
-    rounded("cpu", settings.precision)
+    check_precision(settings.precision)
     prompts = _prompts(settings)
     rows = _split_rows(settings, prompts)
     sampler = scheduler_name(folder, settings.scheduler)

@@ -13,7 +13,7 @@ from lungsynth.errors import ConfigError
 from publish.changelog import CHANGELOG_NAME
 from publish.errata import ERRATA_NAME
 from publish.finish import CARD_NAME
-from publish.manifest import MANIFEST_NAME, Manifest, inside, read_manifest
+from publish.manifest import MANIFEST_NAME, Manifest, inside, read_manifest, understood
 from publish.schema import SCHEMA_VERSION
 from publish.shards import Shard, file_sha256
 
@@ -71,19 +71,11 @@ def read_released(folder: Path) -> Manifest:
 
 def _told(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST_NAME
-    try:
+    with understood(path):
         told = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(told["schema_version"], bool) or not isinstance(told["schema_version"], int):
             raise ValueError(f"schema_version {told['schema_version']!r}")
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"{folder}: no {MANIFEST_NAME}, so not a dataset of `publish build`. Build it first."
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{path}: cannot be understood ({error!r}). Run `publish build` again."
-        ) from error
-    return dict(told)
+        return dict(told)
 
 
 def last_tag(tags: dict[str, str]) -> str | None:

@@ -15,7 +15,7 @@ from publish.manifest import Manifest, inside, read_manifest
 from publish.rows import decode, iter_rows
 from publish.schema import RowSpec, column_name, row
 from publish.shards import Shard, shard_metadata
-from publish.worker import fixed_threads
+from publish.worker import fixed_threads, load
 
 if TYPE_CHECKING:
     from lungsynth.pipeline import Synthesizer
@@ -81,7 +81,6 @@ def replay(
         CheckpointError: the checkpoint is not there.
     """
     from lungsynth.checkpoint import resolve, weights_hash
-    from lungsynth.pipeline import Synthesizer
     from publish.plan import checkpoint_folder, settings_sha256
 
     manifest = read_manifest(dist)
@@ -100,9 +99,7 @@ def replay(
         notes.append(f"lungsynth {__version__}, the build had {config['code_version']}")
     if device not in (None, config["device"]):
         notes.append(f"device {device}, the build had {config['device']}")
-    synthesizer = Synthesizer(
-        str(folder), device=device or str(config["device"]), classes=config["convention"] or None
-    )
+    synthesizer = load(folder, config, device=device)
     with fixed_threads():
         return [_replay_one(dist, manifest, synthesizer, s, one, tuple(notes)) for s, one in found]
 

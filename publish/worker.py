@@ -64,18 +64,21 @@ def fixed_threads() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def load(the_plan: Plan) -> Synthesizer:
-    """Load the checkpoint of a plan.
+def load(folder: Path, config: Mapping[str, Any], *, device: str | None = None) -> Synthesizer:
+    """Load the checkpoint that a dataset is drawn with.
+
+    Args:
+        folder: The checkpoint.
+        config: Of the plan, or of the manifest.
+        device: None for the configuration's.
 
     Raises:
         CheckpointError, ConfigError: it cannot be loaded, or not onto the device.
     """
     from lungsynth.pipeline import Synthesizer
 
-    return Synthesizer(
-        str(the_plan.folder), device=str(the_plan.config["device"]),
-        classes=the_plan.config["convention"] or None,
-    )  # fmt: skip
+    return Synthesizer(str(folder), device=device or str(config["device"]),
+                       classes=config["convention"] or None)  # fmt: skip
 
 
 def check_all_prompts(the_plan: Plan) -> None:
@@ -161,7 +164,7 @@ class Drawer:
                 f"this worker has {'; '.join(differing)}, so its pixels would differ. Install the "
                 "same environment on every machine."
             )
-        synthesizer = load(self.job.plan)
+        synthesizer = load(self.job.plan.folder, self.job.plan.config)
         wanted = self.job.plan.config["model_hash"]
         if synthesizer.model_hash != wanted:
             raise ConfigError(

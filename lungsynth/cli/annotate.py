@@ -88,15 +88,15 @@ def _import(files: tuple[str, ...], classes: Mapping[str, int], images: Path | N
         import_annotations,
         overlays_of,
         shares,
+        write_films,
         write_image_folder,
-        write_parquet,
     )
 
     parquet = out.suffix == ".parquet"
     overlays = overlays_of(out)
     made = [overlays] if parquet else [overlays, out / "images", out / "masks"]
     films = import_annotations([Path(f) for f in files], classes, images=images, exclude=made)
-    (write_parquet if parquet else write_image_folder)(films, out)
+    (write_films if parquet else write_image_folder)(films, out)
     click.echo(str(out))
     for film in films:
         told = ", ".join(f"{name} {share:.1%}" for name, share in shares(film, classes).items())

@@ -20,6 +20,7 @@ from lungsynth.segmenter import (
     Segmenter,
     SegmenterConfig,
     augment,
+    descend,
     segmentation_loss,
     to_input,
 )
@@ -195,12 +196,7 @@ def train(
             )
             x = x.contiguous(memory_format=torch.channels_last)
             loss = segmentation_loss(model(x), planes[:, 0].long())
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, plan)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
+            descend(model, optimizer, loss, learning_rate(step, plan))
     return model.eval()
 
 
