@@ -37,6 +37,8 @@ MAX_GUIDANCE = 20.0
 MAX_PICTURES = 4
 MAX_WORDS = 16
 """Words of a prompt that get a map; a prompt has more only when it is a paragraph."""
+SAID_EVERY = 0.25
+"""Seconds between two reports of progress; a browser on the same machine takes its time from us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ def draw(
     convention: str = "", size: str = "", scheduler: str = "", precision: str = "",
     watched: Sequence[str] | None = None, previews: bool = True,
 ) -> Iterator[Progress | Drawing]:  # fmt: skip
-    """Draw a prompt: a `Progress` after every step, and a `Drawing` for each picture.
+    """Draw a prompt: a `Progress` every few steps, and a `Drawing` for each picture.
 
     Pictures are drawn one by one, so that each is the picture its own seed draws alone. Closing the
     iterator stops the drawing after its current step.
@@ -191,7 +193,7 @@ def draw(
     check_affinity(config, model.affinity_field)
     if all(spec.token is not None for spec in model.classes) and model.classes:
         config = replace(config, method="none", clean_up=False)  # the study refines it
-    begun = time.monotonic()
+    begun, told = time.monotonic(), float("-inf")
     for picture in range(1, n + 1):
         result = None
         watcher = Watcher(model, steps, tokens, telling(words, watched or ()), previews=previews)
@@ -200,6 +202,9 @@ def draw(
                 result = event
                 continue
             step, (preview, heats) = event
+            if preview is None and step < steps and time.monotonic() - told < SAID_EVERY:
+                continue
+            told = time.monotonic()
             done = (picture - 1) * steps + step
             left = (time.monotonic() - begun) / done * (n * steps - done)
             yield Progress(step, steps, picture, n, left if done > 1 else None, preview, heats)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lungsynth.images import png_bytes, slug
 from lungsynth.permalink import Permalink, refine_texts
+from space.study import files_of
 
 if TYPE_CHECKING:
     from space.study import Study
@@ -55,7 +56,7 @@ def archive(study: Study) -> bytes:
     files = {
         "image.png": png_bytes(study.image), "coarse.png": png_bytes(study.made.coarse),
         "mask.png": png_bytes(study.made.mask), "overlay.png": png_bytes(study.made.final),
-        **study.map_files, "record.json": record.encode(),
+        **files_of(study), "record.json": record.encode(),
     }  # fmt: skip
     return pack(files)
 

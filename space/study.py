@@ -56,10 +56,11 @@ class Study:
     field: AffinityField | None
     base: RefineConfig  # the program's defaults for this checkpoint
     record: dict[str, Any]
-    map_files: dict[str, bytes]  # PNG files of the maps, as the command line writes them
+    heats: dict[str, FloatArray]  # word -> (H, W) in [0, 1]; empty once `map_files` is written
     size: str = ""  # of the picture as a link has it; "" = the checkpoint's side
     formation: Formation | None = None  # how the maps formed
     made: Made | None = None  # the mask as it was last made
+    map_files: dict[str, bytes] = field(default_factory=dict)  # PNG files of the maps; see `files_of`
     cache: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # last walk, last candidates
 
 
@@ -107,17 +108,15 @@ def make_study(
     Raises:
         ConfigError: the tuning is not valid.
     """
-    from lungsynth.output import result_files
     from lungsynth.refine import RefineConfig
 
-    files = {k: v for k, v in result_files(result).items() if k.startswith("map_")}
     options = result.record["options"]
     study = Study(
         result.prompt.text, result.seed, int(options["steps"]), float(options["guidance"]),
         result.image, {word: heat_to_uint8(heat) for word, heat in result.maps.items()},
         result.probability, model.class_specs(result.prompt),
         model.affinity_field(result.image) if model.affinity_field else None,
-        RefineConfig(), result.record, files, size, formation,
+        RefineConfig(), result.record, dict(result.maps), size, formation,
     )  # fmt: skip
     make(study, tuning)
     return study
@@ -132,6 +131,8 @@ def make(study: Study, tuning: Tuning) -> Made:
     from lungsynth.refine import check_affinity
 
     config = tuning.config(study.base)
+    if study.made is not None and study.made.config == config:
+        return study.made
     check_affinity(config, study.field)
     image = study.image
     ids = np.array([0, *(spec.id for spec in study.specs)], dtype=np.uint8)
@@ -158,6 +159,18 @@ def make(study: Study, tuning: Tuning) -> Made:
     study.made = Made(config, config.method, mask, coarse, tuple(stages), regions,
                       float((mask == 255).mean()), scores)  # fmt: skip
     return study.made
+
+
+def files_of(study: Study) -> dict[str, bytes]:
+    """PNG files of the maps, as the command line writes them.
+
+    Written when first asked for, which is after the picture was seen: it takes a third of a second.
+    """
+    from lungsynth.output import map_files
+
+    if study.heats:
+        study.map_files, study.heats = map_files(study.heats, study.image), {}
+    return study.map_files
 
 
 def fuse(study: Study, tuning: Tuning) -> Fusions | None:

@@ -34,6 +34,7 @@ def pixels(data: bytes) -> np.ndarray:
 def events(checkpoint: Path) -> list:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(actions.MODEL_VARIABLE, str(checkpoint))
+        patch.setattr(actions, "SAID_EVERY", 0)
         return list(actions.draw(PROMPT, 3, 4, 3.0, 2))
 
 
@@ -51,8 +52,9 @@ def with_field(drawn: study.Study):
     values = np.random.default_rng(0).uniform(0.5, 1, (len(offsets), 16, 16)).astype(np.float32)
     drawn.field = AffinityField(values, offsets, 16, 16)
     drawn.cache.clear()
+    drawn.made = None
     yield drawn
-    drawn.field = None
+    drawn.field = drawn.made = None
     drawn.cache.clear()
 
 
@@ -65,6 +67,14 @@ def test_every_step_is_told_and_every_picture_comes(events):
     ]
     assert events[0].seconds_left is None and events[1].seconds_left > 0
     assert [events[4].study.seed, events[9].study.seed] == [3, 4]
+
+
+def test_quick_steps_are_told_together_but_the_first_and_last_step_and_pictures_always(monkeypatch):
+    monkeypatch.setattr(actions, "SAID_EVERY", 1000)
+    *told, drawing = actions.draw(PROMPT, 3, 12, 3.0)
+    steps = [event.step for event in told]
+    assert steps == [1, 2, 4, 6, 8, 10, 12] and isinstance(drawing, actions.Drawing)
+    assert all(event.preview is not None for event in told[1:-1])
 
 
 def test_previews_are_pictures_on_the_way(events):
