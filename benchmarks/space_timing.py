@@ -101,13 +101,14 @@ def slider_times(page: Any, n: int) -> dict[str, list[float]]:
     field = page.get_by_label("Method", exact=True).first
     field.click()
     methods = [one.inner_text().strip("✓ \n") for one in page.get_by_role("option").all()]
-    field.press("Escape")
+    field.press("Tab")
     for method in methods:
         name, low, high = SLIDERS[method]
         if field.input_value() != method:
             before = page.evaluate(STRIP)
             field.click()
-            page.get_by_role("option", name=method, exact=True).click()
+            # Gradio listens for the press; a click waits for the list to stand still, and it is gone then
+            page.get_by_role("option", name=method, exact=True).dispatch_event("mousedown")
             page.wait_for_function(f"b => {STRIP} !== b", arg=before)
         times[f"slider: {method}"] = found = []
         for value in np.linspace(low, high, n + 1).round(2):
