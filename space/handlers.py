@@ -136,15 +136,20 @@ def read_film(path: str | None, convention: str, request: gr.Request) -> tuple[A
 
 def compare(
     prompt: str, seed: float, other_prompt: str, other_seed: float, steps: float, guidance: float,
-    convention: str, request: gr.Request | None = None,
+    size: str, convention: str, *values: Any, request: gr.Request | None = None,
 ) -> Iterator[tuple[str, Any, Any, Any]]:  # fmt: skip
     """Two drawings side by side: status, first, second, what differs."""
     made: list[study.Study] = []
+    linked = values[-1]
     try:
         count(request, 2)
         for index, (words, number) in enumerate(((prompt, seed), (other_prompt, other_seed)), 1):
-            for event in actions.draw(words, number, steps, guidance, previews=False,
-                                      convention=convention or ""):  # fmt: skip
+            for event in actions.draw(
+                words, number, steps, guidance, previews=False, tuning=tuning_of(values),
+                convention=convention or "", size=size or "",
+                scheduler=linked.scheduler if linked else "",
+                precision=linked.precision if linked else "",
+            ):  # fmt: skip
                 if isinstance(event, actions.Progress):
                     status = text.status(
                         f"Picture {index} of 2, step {event.step} of {event.steps}"

@@ -30,7 +30,8 @@ def film_tab(convention: gr.Dropdown) -> None:
 def compare_tab(draw: dict[str, Any]) -> None:
     """Two drawings side by side."""
     gr.Markdown(
-        "Two prompts, or one prompt under two seeds, with the steps and guidance set under Draw."
+        "Two prompts, or one prompt under two seeds; steps, guidance, size and everything about the mask "
+        "are as set under Draw."
     )
     sides = []
     with gr.Row():
@@ -50,7 +51,9 @@ def compare_tab(draw: dict[str, Any]) -> None:
     (first, first_seed, one), (second, second_seed, two) = sides
     drawn = button.click(
         handlers.gpu(handlers.compare),
-        [first, first_seed, second, second_seed, draw["steps"], draw["guidance"], draw["convention"]],
+        [first, first_seed, second, second_seed,
+         *(draw[name] for name in ("steps", "guidance", "size", "convention")), *draw["tuning"],
+         draw["linked"]],
         [status, one, two, told], concurrency_id="model", show_progress="full",
         show_progress_on=[status], api_visibility="private",
     )  # fmt: skip

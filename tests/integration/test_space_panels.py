@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +16,7 @@ from PIL import Image
 
 from lungsynth.permalink import Permalink
 from lungsynth.refine import RefineConfig
-from space import actions, limits, opening, panels, reports, study, tuning
+from space import actions, handlers, limits, opening, panels, reports, study, tuning
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
 
@@ -79,6 +82,17 @@ def test_the_page_without_a_link_keeps_what_it_shows(told):
     assert answer[7] is None and answer[8] == answer[9] == "" and not told
     assert answer[5]["value"] == "" and answer[11]["value"] == RefineConfig().method
     assert opening.reset() == (*tuning.shown(RefineConfig()).values(), None, "")
+
+
+def test_two_drawings_follow_what_is_set_under_draw():
+    asked = [*(tuning.shown(RefineConfig()) | {"method": "none"}).values(), None]
+    *_, (status, first, second, told) = handlers.compare("chest", 1, "chest", 2, 2, 1.0, "96", "", *asked)
+    assert "Done" in status and "grey values differ by" in told
+    for side in (first, second):
+        pictures = re.findall(r"base64,([^\"]+)", side)
+        assert [Image.open(io.BytesIO(base64.b64decode(one))).size for one in pictures] == [(96, 96)] * 2
+    *_, (_, plain, _, _) = handlers.compare("chest", 1, "chest", 2, 2, 1.0, "", "", *asked)
+    assert plain != first
 
 
 def test_the_legend_says_which_step_and_resolution(drawn):
