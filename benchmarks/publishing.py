@@ -85,7 +85,7 @@ def build_once(n: int, model: str, out: Path) -> None:
     from publish.settings import Settings
 
     stand_in: Any = RandomPictures()
-    building._load = lambda _: stand_in
+    building._load = lambda *_: stand_in
     begun = time.perf_counter()
     building.build(plan(Settings(n=n, model=model, device="cpu")), out, workers=1, quiet=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

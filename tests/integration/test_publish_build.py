@@ -125,7 +125,7 @@ def test_the_snippets_of_the_card_run(dist, tmp_path):
 
 def test_again_is_the_same_and_draws_nothing(dist, checkpoint, tmp_path, monkeypatch):
     out = shutil.copytree(dist, tmp_path / "dist")
-    monkeypatch.setattr("publish.build._load", lambda _: pytest.fail("drew a finished dataset"))
+    monkeypatch.setattr("publish.build._load", lambda *_: pytest.fail("drew a finished dataset"))
     assert run_publish(*build_options(checkpoint, out)).code == 0
     assert contents(out) == contents(dist)
 
