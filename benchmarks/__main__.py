@@ -54,8 +54,9 @@ def latency(model: str | None, n: int, steps: int, out: Path | None) -> None:
     """p50 and p95 of each stage, prompt to written files, the model loaded."""
     import tempfile
 
+    from lungsynth.finish import finish_mask
     from lungsynth.output import write_result
-    from lungsynth.pipeline import Synthesizer, finish_mask
+    from lungsynth.pipeline import Synthesizer
     from lungsynth.refine import RefineConfig
     from lungsynth.sampling import SampleOptions, draw
 

@@ -74,8 +74,8 @@ def _masks(
     import numpy as np
     from PIL import Image
 
+    from lungsynth.finish import finish_mask, no_word
     from lungsynth.images import png_bytes
-    from lungsynth.pipeline import finish_mask, no_word
     from lungsynth.reading import embed_prompts, encode_images
     from lungsynth.segment import class_prompt
 

@@ -194,7 +194,7 @@ def save_affinity(model: AffinityNet, folder: Path, info: dict[str, str] | None 
     Raises:
         OutputError: it cannot be written.
     """
-    from lungsynth.training.common import save_tensors
+    from lungsynth.tensor_files import save_tensors
 
     about = {**asdict(model.config), "info": info or {}}
     tensors = {k: v.half() for k, v in model.state_dict().items()}
@@ -208,7 +208,7 @@ def load_affinity(folder: Path) -> AffinityNet:
     Raises:
         CheckpointError: a file is missing, broken, or does not fit the other.
     """
-    from lungsynth.training.common import load_network
+    from lungsynth.tensor_files import load_network
 
     def build(spec: dict[str, Any]) -> AffinityNet:
         spec.pop("info", None)

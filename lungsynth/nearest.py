@@ -65,7 +65,7 @@ def save_nearest(
     Raises:
         OutputError: the folder cannot be written.
     """
-    from lungsynth.training.common import save_tensors
+    from lungsynth.tensor_files import save_tensors
 
     half = torch.from_numpy(np.asarray(features, dtype=np.float16))
     about = {"format": FORMAT, "encoder": encoder, "sources": sources}

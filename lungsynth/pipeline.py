@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lungsynth import RESEARCH_NOTICE, __version__, quality
+from lungsynth import RESEARCH_NOTICE, __version__
 from lungsynth.affinity import AFFINITY_FOLDER, AffinityNet, affinity_fields, load_affinity
 from lungsynth.attention import Captured, word_map
 from lungsynth.checkpoint import load_pipeline, resolve, weights_hash
-from lungsynth.classes import IGNORE, ClassSpec, load_classes
-from lungsynth.coarse import check_map, class_level, coarse_mask, shift_background
-from lungsynth.errors import ConfigError, DataError, WordError
-from lungsynth.fusion import WORD_GAMMAS
+from lungsynth.classes import ClassSpec, load_classes
+from lungsynth.coarse import check_map, coarse_mask
+from lungsynth.errors import ConfigError, WordError
+from lungsynth.finish import at_threshold, finish_mask
 from lungsynth.nearest import NearestTrain, load_nearest
 from lungsynth.prompts import PromptReport, default_words, read_prompt, word_tokens
 from lungsynth.reading import embed_prompts
@@ -32,8 +32,6 @@ from lungsynth.refine import (
     RefineConfig,
     check_affinity,
     check_config,
-    clean,
-    refine,
 )
 from lungsynth.sampling import Drawn, SampleOptions, check_precision, draw, resolve_size, rounded
 from lungsynth.student import STUDENT_FOLDER, Student, load_student, student_logits
@@ -254,7 +252,7 @@ class Synthesizer:
             probability = scores.softmax(0).float().numpy()
             if image is not None:
                 probability = self._with_student(probability, specs, image, config.student_weight)
-            return _at_threshold(probability, specs, logits, config)
+            return at_threshold(probability, specs, logits, config)
         method = "otsu" if config.threshold == "auto" else config.threshold
         share = []
         for spec in specs:
@@ -271,7 +269,7 @@ class Synthesizer:
         background = np.clip(1 - foreground.max(0, keepdims=True), 1e-3, None)
         both = np.concatenate([background, foreground])
         both = np.asarray(both / both.sum(0, keepdims=True), dtype=np.float32)
-        return _at_threshold(both, specs, logits, config)
+        return at_threshold(both, specs, logits, config)
 
     def _with_student(
         self, probability: FloatArray, specs: Sequence[ClassSpec], image: UInt8Array, weight: float
@@ -322,76 +320,3 @@ class Synthesizer:
             else round(float(self.nearest.distances(image[None])[0]), 4),
         }  # fmt: skip
         return Result(report, seed, image, maps, probability, coarse, mask, record)
-
-
-def no_word(word: str) -> FloatArray:
-    """The `word_heat` of a real film, which no word drew.
-
-    Raises:
-        DataError: always; classes of real films are read from tokens.
-    """
-    raise DataError(f"{word!r} has no learnt token; run `learn-token` first.")
-
-
-def _at_threshold(
-    probability: FloatArray, specs: Sequence[ClassSpec], logits: dict[int, Tensor], config: RefineConfig
-) -> FloatArray:
-    """The probability with token classes moved to a threshold named by the caller."""
-    if config.threshold == "auto" or not any(spec.id in logits for spec in specs):
-        return probability
-    levels = [
-        class_level(probability, 1 + k, config.threshold) if spec.id in logits else 0.5
-        for k, spec in enumerate(specs)
-    ]
-    return shift_background(probability, levels)
-
-
-def finish_mask(
-    probability: FloatArray, image: UInt8Array, specs: Sequence[ClassSpec], config: RefineConfig,
-    affinity: AffinityField | None = None, *, posterior: FloatArray | None = None,
-) -> tuple[UInt8Array, UInt8Array, dict[str, Any]]:  # fmt: skip
-    """Probability of each class -> coarse mask, refined mask, scores. Needs no model.
-
-    Args:
-        probability: (classes + 1, H, W), background first.
-        image: (H, W) grey.
-        specs: The classes, in the order of `probability`.
-        config: How the mask is refined.
-        affinity: Affinities of the image, for the methods that need them.
-        posterior: Of `refine` with these very arguments, where the caller has it already.
-
-    Returns:
-        Coarse mask (H, W), refined mask (H, W) and scores. With `config.ignore_band` above 0 the
-        refined mask is 255 where the top posterior is under 0.5 + the band, and the scores are those
-        of the mask without it.
-
-    Raises:
-        MaskError, ShapeError, ConfigError: see `lungsynth.refine.refine`.
-    """
-    if config.gammas is None and any(spec.token is None for spec in specs):
-        config = replace(config, gammas=WORD_GAMMAS)
-    ids = np.array([0, *(spec.id for spec in specs)], dtype=np.uint8)
-    if posterior is None:
-        posterior = refine(probability, image, config, affinity)
-    coarse = ids[probability.argmax(0)]
-    refined = ids[posterior.argmax(0)]
-    mask = np.zeros_like(refined)
-    scores: dict[str, Any] = {}
-    for index, spec in enumerate(specs):
-        region = refined == spec.id
-        if config.clean_up:
-            region = clean(region, n_parts=spec.n_parts, min_part=config.min_part,
-                           weight=probability[1 + index])  # fmt: skip
-            region &= (refined == spec.id) | (refined == 0)  # a hole may be another class's place
-        mask[region & (mask == 0)] = spec.id
-        stable = quality.stability(posterior[1 + index])
-        scores[spec.name] = {
-            "area": round(quality.area_share(mask == spec.id), 5),
-            "parts": quality.count_parts(mask == spec.id),
-            "stability": round(stable, 5),
-            # a mask is believed where its border hardly moves with the level, and refining hardly moved it
-            "trust": round(stable * quality.agreement(coarse == spec.id, mask == spec.id), 5),
-        }
-    if config.ignore_band:
-        mask[posterior.max(0) < 0.5 + config.ignore_band] = IGNORE
-    return coarse, mask, scores

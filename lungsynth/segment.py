@@ -24,9 +24,10 @@ from PIL import Image
 from lungsynth import __version__
 from lungsynth.errors import ConfigError, DataError, ShapeError
 from lungsynth.films import MIN_SIDE, Film, pixels_sha256
+from lungsynth.finish import finish_mask, no_word
 from lungsynth.framing import WHOLE, Framing, cut
 from lungsynth.images import heat_to_uint8, overlay, png_bytes, slug
-from lungsynth.pipeline import Synthesizer, finish_mask, no_word
+from lungsynth.pipeline import Synthesizer
 from lungsynth.reading import embed_prompts, encode_images
 from lungsynth.refine import (
     RefineConfig,

@@ -291,7 +291,7 @@ def save_segmenter(model: Segmenter, folder: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    from lungsynth.training.common import save_tensors
+    from lungsynth.tensor_files import save_tensors
 
     about = json.dumps(asdict(model.config))
     save_tensors(model.state_dict(), folder / WEIGHTS_NAME, {"segmenter": about})
@@ -304,7 +304,7 @@ def load_segmenter(folder: Path) -> Segmenter:
     Raises:
         CheckpointError: a file is missing, broken, or does not fit the other.
     """
-    from lungsynth.training.common import load_network
+    from lungsynth.tensor_files import load_network
 
     return load_network(
         folder, CONFIG_NAME, WEIGHTS_NAME,

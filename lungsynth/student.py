@@ -75,7 +75,7 @@ def save_student(model: Student, folder: Path, info: dict[str, str] | None = Non
     Raises:
         OutputError: it cannot be written.
     """
-    from lungsynth.training.common import save_tensors
+    from lungsynth.tensor_files import save_tensors
 
     about = {"outputs": list(model.outputs), "config": asdict(model.body.config), "info": info or {}}
     tensors = {k: v.half() for k, v in model.state_dict().items()}
@@ -89,7 +89,7 @@ def load_student(folder: Path) -> Student:
     Raises:
         CheckpointError: a file is missing, broken, or does not fit the other.
     """
-    from lungsynth.training.common import load_network
+    from lungsynth.tensor_files import load_network
 
     return load_network(
         folder, CONFIG_NAME, WEIGHTS_NAME,

@@ -39,7 +39,7 @@ class ClassToken:
 
     def save(self, path: Path) -> None:
         """Write a safetensors file."""
-        from lungsynth.training.common import save_tensors
+        from lungsynth.tensor_files import save_tensors
 
         tensors = {"bias": self.bias}
         tensors |= {f"vectors.{k}": v for k, v in self.vectors.items()}
@@ -55,7 +55,7 @@ class ClassToken:
         """
         from safetensors import safe_open
 
-        from lungsynth.training.common import load_tensors
+        from lungsynth.tensor_files import load_tensors
 
         tensors = load_tensors(path)
         with safe_open(path, framework="pt") as handle:

@@ -195,7 +195,7 @@ NEEDS_WALK = ("affinity", "sequential", "cross", "cross-product", "cross-mutual"
 def _finish(
     study: Study, config: RefineConfig, posterior: FloatArray
 ) -> tuple[UInt8Array, UInt8Array, dict[str, Any]]:
-    from lungsynth.pipeline import finish_mask
+    from lungsynth.finish import finish_mask
 
     return finish_mask(study.probability, study.image, study.specs, config, study.field,
                        posterior=posterior)  # fmt: skip

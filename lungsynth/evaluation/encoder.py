@@ -23,7 +23,7 @@ from tqdm import tqdm
 from lungsynth.decoding import UInt8Array
 from lungsynth.errors import CheckpointError
 from lungsynth.evaluation.labels import HEADS
-from lungsynth.training.common import load_tensors, save_tensors, write_folder
+from lungsynth.tensor_files import load_tensors, save_tensors, write_folder
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from lungsynth.data import UInt8Array
 from lungsynth.errors import CheckpointError, MissingDependencyError
-from lungsynth.training.common import load_tensors
+from lungsynth.tensor_files import load_tensors
 
 Array = NDArray[np.float64]
 Prepare = Callable[[Tensor], Tensor]

@@ -37,8 +37,9 @@ from lungsynth.evaluation.mask_reading import (
     side_of,
     usable_methods,
 )
+from lungsynth.finish import finish_mask, no_word
 from lungsynth.framing import whole
-from lungsynth.pipeline import Synthesizer, finish_mask, no_word
+from lungsynth.pipeline import Synthesizer
 from lungsynth.reading import embed_prompts, encode_images
 from lungsynth.refine import REFINEMENTS, RefineConfig
 

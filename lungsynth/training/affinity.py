@@ -24,7 +24,8 @@ from lungsynth.coarse import shift_background
 from lungsynth.crf import CrfConfig, DenseCrf
 from lungsynth.errors import DataError, ShapeError
 from lungsynth.segmenter import AugmentOptions, augment, to_input
-from lungsynth.training.common import LoopOptions, Run, torch_generator, write_folder
+from lungsynth.tensor_files import write_folder
+from lungsynth.training.common import LoopOptions, Run, torch_generator
 
 
 @dataclass(frozen=True, kw_only=True)

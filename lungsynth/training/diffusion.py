@@ -16,14 +16,8 @@ from tqdm import tqdm
 
 from lungsynth.captions import caption
 from lungsynth.errors import ConfigError
-from lungsynth.training.common import (
-    LoopOptions,
-    Run,
-    load_tensors,
-    save_tensors,
-    torch_generator,
-    write_folder,
-)
+from lungsynth.tensor_files import load_tensors, save_tensors, write_folder
+from lungsynth.training.common import LoopOptions, Run, torch_generator
 from lungsynth.training.frames import Frames
 from lungsynth.training.vae import to_unit
 from lungsynth.vocabulary import Vocabulary, count_words, train_tokenizer

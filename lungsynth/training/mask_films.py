@@ -15,9 +15,10 @@ from lungsynth.classes import ClassSpec
 from lungsynth.data import Record, read_records
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.films import pixels_sha256
+from lungsynth.finish import no_word
 from lungsynth.framing import whole
 from lungsynth.learning import LearnOptions, to_target
-from lungsynth.pipeline import Synthesizer, no_word
+from lungsynth.pipeline import Synthesizer
 from lungsynth.reading import embed_prompts, encode_images
 from lungsynth.refine import RefineConfig
 from lungsynth.training.student import SURE, to_targets

@@ -16,7 +16,8 @@ from lungsynth.affinity import AffinityConfig
 from lungsynth.errors import ConfigError, DataError, ShapeError
 from lungsynth.segmenter import AugmentOptions, augment, to_input
 from lungsynth.student import STUDENT_FOLDER, WIDTHS, Student, save_student
-from lungsynth.training.common import LoopOptions, Run, torch_generator, write_folder
+from lungsynth.tensor_files import write_folder
+from lungsynth.training.common import LoopOptions, Run, torch_generator
 
 SURE = 254
 """Target of a sure pixel; targets are uint8: probability · 254, 255 = counts nowhere."""

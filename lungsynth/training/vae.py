@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from lungsynth.autoencoder import PatchAutoencoderKL, fit_patch_pca
 from lungsynth.data import UInt8Array
 from lungsynth.errors import ConfigError
-from lungsynth.training.common import LoopOptions, Run, torch_generator, write_folder
+from lungsynth.tensor_files import write_folder
+from lungsynth.training.common import LoopOptions, Run, torch_generator
 from lungsynth.training.frames import Frames
 
 

@@ -15,7 +15,8 @@ from lungsynth import refine as refine_module
 from lungsynth.classes import ClassSpec
 from lungsynth.crf import CrfConfig
 from lungsynth.errors import ConfigError, MaskError, ShapeError
-from lungsynth.pipeline import Synthesizer, finish_mask
+from lungsynth.finish import finish_mask
+from lungsynth.pipeline import Synthesizer
 from lungsynth.refine import (
     NEEDS_AFFINITY,
     REFINEMENTS,

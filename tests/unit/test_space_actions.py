@@ -150,7 +150,7 @@ def test_areas_are_those_of_the_mask(drawn):
 
 @pytest.mark.parametrize("method", ["sequential", "cross", "affinity", "none", "crf"])
 def test_a_mask_made_anew_is_the_one_the_library_makes(with_field, method):
-    from lungsynth.pipeline import finish_mask
+    from lungsynth.finish import finish_mask
 
     for tuning in (Tuning(method=method, n_gammas=5, beta=2.0, walk_steps=20),
                    Tuning(method=method, n_gammas=5, beta=9.0, walk_steps=20)):  # fmt: skip

@@ -20,8 +20,9 @@ from safetensors.torch import load_file, save_file
 from tiny import tiny_frames
 from torch import Tensor, nn
 
+from lungsynth import tensor_files
 from lungsynth.errors import CheckpointError, ConfigError, OutputError
-from lungsynth.training import common
+from lungsynth.tensor_files import load_tensors, save_tensors, write_folder
 from lungsynth.training.common import (
     METRICS_NAME,
     OPTIONS_NAME,
@@ -30,10 +31,7 @@ from lungsynth.training.common import (
     LoopOptions,
     Run,
     learning_rate,
-    load_tensors,
-    save_tensors,
     torch_generator,
-    write_folder,
 )
 from lungsynth.training.diffusion import build_parts, train_diffusion
 from lungsynth.training.presets import DIFFUSION_PRESETS, VAE_PRESETS
@@ -287,7 +285,7 @@ def test_a_full_disk_keeps_the_state_before(
         Path(where).write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(common, "save_file", full)
+    monkeypatch.setattr(tensor_files, "save_file", full)
     with pytest.raises(OutputError, match="No space left"):
         save_tensors({"a": torch.zeros(2)}, path, {})
     assert torch.equal(load_tensors(path)["a"], torch.ones(2))

@@ -1,0 +1,108 @@
+"""Tensors and networks on disk: safetensors, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from lungsynth.errors import CheckpointError, ConfigError, OutputError
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """Write safetensors to a temporary name, flush to disk, rename: never half a file.
+
+    Raises:
+        OutputError: the folder cannot be written or the disk is full.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(
+            {k: v.detach().contiguous().cpu() for k, v in tensors.items()},
+            temporary,
+            metadata=dict(metadata),
+        )
+        with temporary.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise OutputError(f"{path}: cannot be written ({error}). Free space or choose --out.") from error
+
+
+def write_folder(folder: Path, save: Callable[[Path], object]) -> None:
+    """Let `save` fill a folder beside `folder`, then move what it wrote into place, part by part.
+
+    What else `folder` holds (learnt tokens, say) stays.
+
+    Raises:
+        OutputError: the folder cannot be written or the disk is full; what was there before stays.
+    """
+    temporary = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        save(temporary)
+        folder.mkdir(exist_ok=True)
+        for part in sorted(temporary.iterdir()):
+            target = folder / part.name
+            if target.is_dir():
+                shutil.rmtree(target)
+            part.replace(target)
+        temporary.rmdir()
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise OutputError(f"{folder}: cannot be written ({error}). Free space or choose --out.") from error
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read safetensors.
+
+    Raises:
+        CheckpointError: the file is missing or not safetensors.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file.")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: not a readable safetensors file ({error}). Pickled weights are never loaded."
+        ) from error
+
+
+def load_network(
+    folder: Path, config_name: str, weights_name: str, build: Callable[[dict[str, Any]], nn.Module],
+    *, kind: str, advice: str,
+) -> Any:  # fmt: skip
+    """A network from its JSON and its weights in a folder: evaluation mode, float32, on the CPU.
+
+    Args:
+        folder: Where both files lie.
+        config_name: JSON file that describes it.
+        weights_name: safetensors file.
+        build: JSON object -> network.
+        kind: What it is, and
+        advice: what to do when it is not, for the message.
+
+    Raises:
+        CheckpointError: a file is missing, broken, or does not fit the other.
+    """
+    tensors = load_tensors(folder / weights_name)
+    try:
+        model = build(json.loads((folder / config_name).read_text(encoding="utf-8")))
+        model.load_state_dict({k: v.float() for k, v in tensors.items()})
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ConfigError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{folder}: not {kind} ({first}). {advice}") from error
+    return model.eval()
