@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+
+from lungsynth.cli.options import with_options
 
 REAL_OPTIONS = [
     click.option("--data", "sources", metavar="SOURCE", multiple=True, required=True,
@@ -43,17 +44,8 @@ EXTRACTOR = click.option(
 )  # fmt: skip
 
 
-def _real_options(function: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(REAL_OPTIONS):
-        function = option(function)
-    return function
-
-
-def _fidelity_options(function: Callable[..., None]) -> Callable[..., None]:
-    """The same, with an encoder that needs no heads."""
-    for option in reversed([*REAL_OPTIONS[:4], EXTRACTOR, *REAL_OPTIONS[5:]]):
-        function = option(function)
-    return function
+FIDELITY_OPTIONS = [*REAL_OPTIONS[:4], EXTRACTOR, *REAL_OPTIONS[5:]]
+"""The same, with an encoder that needs no heads."""
 
 
 def _encoder(folder: Path | None) -> tuple[Any, str]:
@@ -70,7 +62,7 @@ def evaluate() -> None:
 
 
 @evaluate.command("fidelity")
-@_fidelity_options
+@with_options(FIDELITY_OPTIONS)
 @TRAIN_SPLIT
 @click.option("--match/--no-match", default=True, show_default=True,
               help="Balance adults and children in every set.")
@@ -110,7 +102,7 @@ def fidelity_command(
 
 
 @evaluate.command("obedience")
-@_real_options
+@with_options(REAL_OPTIONS)
 def obedience_command(
     sources: tuple[str, ...], synthetic: Path, image_column: str, test_split: str,
     encoder_folder: Path | None, out: Path, limit: int | None, seed: int, quiet: bool,
@@ -134,7 +126,7 @@ def obedience_command(
 
 
 @evaluate.command("neighbours")
-@_real_options
+@with_options(REAL_OPTIONS)
 @TRAIN_SPLIT
 def neighbours_command(
     sources: tuple[str, ...], synthetic: Path, image_column: str, test_split: str,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+
+from lungsynth.cli.options import with_options
 
 TRUTH_OPTIONS = [
     click.option("--image-column", default="image", show_default=True, metavar="NAME"),
@@ -24,17 +25,11 @@ TRUTH_OPTIONS = [
 ]  # fmt: skip
 
 
-def _truth_options(function: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(TRUTH_OPTIONS):
-        function = option(function)
-    return function
-
-
 @click.command("masks")
 @click.option("--data", "source", required=True, metavar="SOURCE",
               help="Films with expert masks: Parquet, image folder with `masks`, or `datasets` name.")
 @click.option("--split", default="test", show_default=True, metavar="NAME", help="'' takes every row.")
-@_truth_options
+@with_options(TRUTH_OPTIONS)
 @click.option("--class-ids", default="", metavar="'1=NAME,2=NAME'",
               help="Mask values of the checkpoint's classes, instead of --foreground.")
 @click.option("--count", "counted", default="", metavar="NAME,NAME",
@@ -88,7 +83,7 @@ def masks_command(**options: Any) -> None:
 @click.option("--train-split", default="train", show_default=True, metavar="NAME")
 @click.option("--test-split", default="test", show_default=True, metavar="NAME",
               help="Films the judge itself is tested on.")
-@_truth_options
+@with_options(TRUTH_OPTIONS)
 @click.option("--mask-ids", default="", metavar="1,2",
               help="Values that count in the generated masks.  [default: all but 0 and 255]")
 @click.option("--judge", "judge_folder", type=click.Path(path_type=Path, file_okay=False, exists=True),

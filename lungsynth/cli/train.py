@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 import click
+
+from lungsynth.cli.options import with_options
 
 DATA_OPTIONS = [
     click.option("--data", "sources", metavar="SOURCE", multiple=True, required=True,
@@ -37,18 +38,6 @@ LOOP_OPTIONS = [
     click.option("--quiet", is_flag=True, help="No progress bar."),
     click.option("-n", "--dry-run", is_flag=True, help="Print the resolved options and stop."),
 ]  # fmt: skip
-
-
-Command = Callable[..., None]
-
-
-def _add(options: Sequence[Callable[[Command], Command]]) -> Callable[[Command], Command]:
-    def wrap(function: Command) -> Command:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return wrap
 
 
 def _given(options: Any, values: dict[str, Any]) -> Any:
@@ -88,8 +77,8 @@ def train() -> None:
 
 
 @train.command("vae")
-@_add(DATA_OPTIONS)
-@_add(LOOP_OPTIONS)
+@with_options(DATA_OPTIONS)
+@with_options(LOOP_OPTIONS)
 @click.option("--pixels", type=click.IntRange(min=32), default=256, show_default=True)
 @click.option("--latent-channels", type=click.IntRange(min=1), default=None)
 def train_vae_command(
@@ -140,8 +129,8 @@ def train_vae_command(
 
 
 @train.command("diffusion")
-@_add(DATA_OPTIONS)
-@_add(LOOP_OPTIONS)
+@with_options(DATA_OPTIONS)
+@with_options(LOOP_OPTIONS)
 @click.option("--vae", "vae_folder", type=click.Path(path_type=Path), default=None, metavar="DIR",
               help="Autoencoder of `train vae`; needed unless --init-from.")
 @click.option("--init-from", default=None, metavar="DIR|HUB_ID",

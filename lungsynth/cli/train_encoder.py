@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
+from lungsynth.cli.options import with_options
 from lungsynth.cli.train import LOOP_OPTIONS, _given, _preset, resolve_device
 
 DATA_OPTIONS = [
@@ -25,14 +25,8 @@ DATA_OPTIONS = [
 ]  # fmt: skip
 
 
-def _data_and_loop(function: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(DATA_OPTIONS + LOOP_OPTIONS):
-        function = option(function)
-    return function
-
-
 @click.command("encoder")
-@_data_and_loop
+@with_options(DATA_OPTIONS + LOOP_OPTIONS)
 def train_encoder_command(
     sources: tuple[str, ...], image_column: str, split: str, val_split: str, test_split: str,
     out: Path, preset: str | None, threads: int | None, device: str, quiet: bool, dry_run: bool,

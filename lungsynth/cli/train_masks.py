@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
+from lungsynth.cli.options import with_options
 from lungsynth.cli.train import _given, resolve_device
 
 LOOP_OPTIONS = [
@@ -34,15 +35,6 @@ LOOP_OPTIONS = [
     click.option("--install", is_flag=True, help="Copy the result into the checkpoint."),
     click.option("--quiet", is_flag=True, help="No progress bar."),
 ]  # fmt: skip
-
-
-def _add(options: Sequence[Callable[..., Any]]) -> Callable[..., Any]:
-    def wrap(function: Any) -> Any:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return wrap
 
 
 def cached(path: Path, key: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -86,7 +78,7 @@ def install(folder: Path, checkpoint: Path, name: str) -> Path:
 
 
 @click.command("student")
-@_add(LOOP_OPTIONS)
+@with_options(LOOP_OPTIONS)
 @click.option("--data", "sources", metavar="SOURCE", multiple=True,
               help="Films without masks, to be labelled by the chain; repeat for several.")
 @click.option("--annotated", metavar="[CONVENTION=]SOURCE[@K]", multiple=True,
@@ -145,7 +137,7 @@ def train_student_command(
 
 
 @click.command("affinity")
-@_add(LOOP_OPTIONS)
+@with_options(LOOP_OPTIONS)
 @click.option("--data", "sources", metavar="SOURCE", multiple=True, required=True,
               help="Films; their masks, if they have any, are not read. Repeat for several.")
 @click.option("--classes", default=None, metavar="NAME", help="Convention of the classes.")

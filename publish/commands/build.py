@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from lungsynth.cli.options import with_options
+
 
 def _splits(given: tuple[str, ...]) -> dict[str, float] | None:
     """("train=0.9", "test=0.1") -> shares."""
@@ -26,7 +28,7 @@ def _splits(given: tuple[str, ...]) -> dict[str, float] | None:
 
 def build_options(command: Any) -> Any:
     """Options of everything that builds; not given means: as the YAML file or the default says."""
-    for option in reversed((
+    return with_options((
         click.option("--config", "config_file", default=None, metavar="FILE",
                      type=click.Path(path_type=Path, dir_okay=False),
                      help="YAML with any setting below and more; options win over it."),
@@ -80,9 +82,7 @@ def build_options(command: Any) -> Any:
                      help="Pictures drawn together.  [default: 1]"),
         click.option("--device", help="auto, cpu, cuda …  [default: auto]"),
         click.option("--quiet", is_flag=True, help="No progress bar."),
-    )):  # fmt: skip
-        command = option(command)
-    return command
+    ))(command)  # fmt: skip
 
 
 def settings_of(config_file: Path | None, options: dict[str, Any]) -> Any:
@@ -99,7 +99,7 @@ def settings_of(config_file: Path | None, options: dict[str, Any]) -> Any:
 
 def worker_options(command: Any) -> Any:
     """Options of who draws; the files do not depend on them."""
-    for option in reversed((
+    return with_options((
         click.option("--workers", type=click.IntRange(min=1), metavar="N",
                      help="Processes that draw, each with one thread.  [default: one a core or GPU; "
                           "fewer for little work or memory]"),
@@ -110,9 +110,7 @@ def worker_options(command: Any) -> Any:
                      help="Repeat for several; slurm needs partition and time.  See docs/SCALING.md."),
         click.option("--logs", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
                      help="Logs and markers of an engine.  [default: the name of --out with .build]"),
-    )):  # fmt: skip
-        command = option(command)
-    return command
+    ))(command)  # fmt: skip
 
 
 def engine_of(

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
+from lungsynth.cli.options import with_options
 from lungsynth.errors import LungSynthError
 from publish.payload import Payload
 
@@ -44,8 +45,7 @@ def hub_options(command: F) -> F:
                      show_default=True, help="Read everything back, or compare names and hashes."),
         click.option("--json", "as_json", is_flag=True, help="Machine-readable."),
     )  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
+    command = with_options(options)(command)
     command.__doc__ = (command.__doc__ or "") + EXIT_CODES
     return command
 
