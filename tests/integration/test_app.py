@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
+from space_page import page
 from tiny import film, png
 
 from lungsynth import RESEARCH_NOTICE
@@ -41,18 +40,8 @@ def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def address(checkpoint: Path, uploads: Path) -> Iterator[str]:
     """Where the page is served from the tiny checkpoint."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(actions.MODEL_VARIABLE, str(checkpoint))
-        patch.setenv("GRADIO_TEMP_DIR", str(uploads))
-        from space.ui import build_demo, launch
-
-        demo = build_demo()
-        _, url, _ = launch(demo, prevent_thread_lock=True, quiet=True, mcp_server=False)
+    with page(checkpoint, uploads) as url:
         yield url
-        demo.close()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()  # what gradio left, so that no later test meets it
 
 
 @pytest.fixture(scope="module")

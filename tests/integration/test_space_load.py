@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from space_page import page
 
 from benchmarks import space_client, space_load
 from space import limits, serving
-from space.model import MODEL_VARIABLE
 
 # gradio makes event loops for its locks and leaves them, with their socket pairs, to the collector
 pytestmark = [
@@ -27,18 +26,11 @@ STEPS = 2
 @pytest.fixture(scope="module")
 def address(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The page with places for two drawings to wait."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(MODEL_VARIABLE, str(checkpoint))
-        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-        from space.ui import build_demo, launch
+    def two_wait(demo: Any) -> Any:
+        return serving.bounded(demo, limits.WaitingRoom(n=2))
 
-        demo = serving.bounded(build_demo(), limits.WaitingRoom(n=2))
-        _, url, _ = launch(demo, prevent_thread_lock=True, quiet=True, mcp_server=False)
+    with page(checkpoint, tmp_path_factory.mktemp("gradio"), two_wait) as url:
         yield url
-        demo.close()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()  # what gradio left, so that no later test meets it
 
 
 def test_visitors_at_once_get_their_own_pictures_in_the_order_of_coming(address, checkpoint):
