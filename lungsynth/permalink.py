@@ -25,6 +25,9 @@ MAX_PROMPT = 2000  # characters read
 MAX_SEED = 2**53 - 1
 """The largest number a browser keeps exactly."""
 
+SIZE = re.compile(r"\d{1,5}(x\d{1,5})?")
+"""Of a picture, as `Permalink.size` has it."""
+
 NAMES = ("size", "scheduler", "precision", "classes", "weights", "row")
 """Keys whose value is text, beside `prompt`."""
 
@@ -89,7 +92,7 @@ def read_query(query: str | Mapping[str, str]) -> Permalink | None:
         return None
     preset = Permalink(prompt)
     size = str(query.get("size", ""))
-    if size and not re.fullmatch(r"\d{1,5}(x\d{1,5})?", size):
+    if size and not SIZE.fullmatch(size):
         raise ConfigError(
             f"`size` in the link is {size[:40]!r}; expected pixels, as 256 or 320x256."
         )

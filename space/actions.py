@@ -6,7 +6,6 @@ Nothing here logs or keeps a prompt.
 from __future__ import annotations
 
 import queue
-import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lungsynth.errors import ConfigError, PromptError, ShapeError, WordError
-from lungsynth.permalink import MAX_SEED, Permalink
+from lungsynth.permalink import MAX_SEED, SIZE, Permalink
 from space.limits import step_back
 from space.model import MODEL_VARIABLE, ModelState, model_card, model_state, synthesizer
 from space.study import Study, Tuning, make_study
@@ -229,7 +228,7 @@ def check_size(model: Synthesizer, size: str, n: int = 1) -> str:
     """
     from lungsynth.sampling import SampleOptions, resolve_size
 
-    if size and not re.fullmatch(r"\d{1,5}(x\d{1,5})?", str(size)):
+    if size and not SIZE.fullmatch(str(size)):
         raise ConfigError(f"`size` is {str(size)[:40]!r}; expected pixels, as 256 or 320x256.")
     height, width = Permalink("", size=str(size)).pixels()
     side, _ = resolve_size(model.pipe, SampleOptions())

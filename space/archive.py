@@ -6,14 +6,11 @@ import io
 import json
 import zipfile
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lungsynth.images import png_bytes, slug
 from lungsynth.permalink import Permalink, refine_texts
-from space.study import files_of
-
-if TYPE_CHECKING:
-    from space.study import Study
+from space.study import Study, files_of
 
 
 def record_of(study: Study) -> dict[str, Any]:

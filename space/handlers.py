@@ -20,6 +20,7 @@ from lungsynth.images import png_bytes
 from space import actions, limits, study, text, upload
 from space.files import kept_picture
 from space.heat import lay_over
+from space.serving import visitor
 from space.tuning import tuning_of
 
 log = logging.getLogger("lungsynth.space")
@@ -62,13 +63,27 @@ def count(
         TooManyError: too many.
     """
     if request is not None:
-        host = request.client.host if request.client else None
-        (rate or RATE).check(limits.visitor_of(host, request.headers), cost=cost)
+        (rate or RATE).check(visitor(request), cost=cost)
 
 
 def origin_of(request: gr.Request | None) -> str:
     """Where the page is opened, as the browser says it."""
     return str(request.headers.get("origin", "")) if request is not None else ""
+
+
+def _asked(size: str, convention: str, values: Sequence[Any]) -> dict[str, Any]:
+    """What `actions.draw` is asked for by the controls that both tabs draw with.
+
+    Args:
+        size: Of the picture.
+        convention: Of the mask.
+        values: The mask's controls, and the link that was opened, or None.
+    """
+    link = values[-1]
+    return {
+        "tuning": tuning_of(values), "size": size or "", "convention": convention or "",
+        "scheduler": link.scheduler if link else "", "precision": link.precision if link else "",
+    }  # fmt: skip
 
 
 def draw(
@@ -77,15 +92,11 @@ def draw(
 ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
     """Draw pictures: status, X-ray, map, legend, choice of picture, kept studies, words."""
     studies: list[study.Study] = []
-    linked = values[-1]
     try:
         numbers = actions.check_numbers(seed, steps, guidance, n)
         count(request, numbers[3])
-        for event in actions.draw(
-            prompt, *numbers, tuning=tuning_of(values), convention=convention or "",
-            size=size or "", watched=watched, scheduler=linked.scheduler if linked else "",
-            precision=linked.precision if linked else "",
-        ):  # fmt: skip
+        asked = _asked(size, convention, values)
+        for event in actions.draw(prompt, *numbers, watched=watched, **asked):
             if isinstance(event, actions.Progress):
                 forming: tuple[Any, ...] = (gr.skip(),) * 3
                 if event.preview is not None:
@@ -140,16 +151,11 @@ def compare(
 ) -> Iterator[tuple[str, Any, Any, Any]]:  # fmt: skip
     """Two drawings side by side: status, first, second, what differs."""
     made: list[study.Study] = []
-    linked = values[-1]
     try:
         count(request, 2)
+        asked = _asked(size, convention, values)
         for index, (words, number) in enumerate(((prompt, seed), (other_prompt, other_seed)), 1):
-            for event in actions.draw(
-                words, number, steps, guidance, previews=False, tuning=tuning_of(values),
-                convention=convention or "", size=size or "",
-                scheduler=linked.scheduler if linked else "",
-                precision=linked.precision if linked else "",
-            ):  # fmt: skip
+            for event in actions.draw(words, number, steps, guidance, previews=False, **asked):
                 if isinstance(event, actions.Progress):
                     status = text.status(
                         f"Picture {index} of 2, step {event.step} of {event.steps}"

@@ -15,8 +15,8 @@ from urllib.parse import parse_qs
 import gradio as gr
 from fastapi import HTTPException, Request
 
-from space import text
-from space.limits import FullError, WaitingRoom, visitor_of
+from space import limits, text
+from space.limits import FullError, WaitingRoom
 
 log = logging.getLogger("lungsynth.space")
 
@@ -96,7 +96,7 @@ async def _send_all(messages: list[Message], send: Send) -> None:
 
 def visitor(request: Request | gr.Request) -> str:
     """See `limits.visitor_of`."""
-    return visitor_of(request.client.host if request.client else None, request.headers)
+    return limits.visitor_of(request.client.host if request.client else None, request.headers)
 
 
 def guarded(demo: gr.Blocks) -> gr.Blocks:
