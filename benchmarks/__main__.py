@@ -54,11 +54,11 @@ def latency(model: str | None, n: int, steps: int, out: Path | None) -> None:
     """p50 and p95 of each stage, prompt to written files, the model loaded."""
     import tempfile
 
-    from lungsynth.finish import finish_mask
+    from lungsynth.masks.finish import finish_mask
+    from lungsynth.masks.refine import RefineConfig
+    from lungsynth.model.sampling import SampleOptions, draw
     from lungsynth.output import write_result
     from lungsynth.pipeline import Synthesizer
-    from lungsynth.refine import RefineConfig
-    from lungsynth.sampling import SampleOptions, draw
 
     load, synthesizer = timed(lambda: Synthesizer(model))
     options = SampleOptions(steps=steps)
@@ -100,8 +100,8 @@ def latency(model: str | None, n: int, steps: int, out: Path | None) -> None:
 @click.option("--batch-size", default=1, show_default=True)
 def capture(model: str | None, n: int, steps: int, batch_size: int) -> None:
     """Time of drawing with attention capture on, divided by off; paired, in alternating order."""
+    from lungsynth.model.sampling import SampleOptions, draw
     from lungsynth.pipeline import Synthesizer
-    from lungsynth.sampling import SampleOptions, draw
 
     pipe = Synthesizer(model).pipe
     options = SampleOptions(steps=steps)

@@ -161,8 +161,8 @@ def bare_rate(n: int, model: str, steps: int, batch_size: int, precision: str) -
     """
     import torch
 
-    from lungsynth.checkpoint import load_pipeline
-    from lungsynth.sampling import rounded
+    from lungsynth.model.checkpoint import load_pipeline
+    from lungsynth.model.sampling import rounded
     from publish.prompts import make_prompt
 
     pipe, _ = load_pipeline(model)

@@ -13,10 +13,10 @@ from typing import Any
 import click
 import numpy as np
 
-from lungsynth.crf import CrfConfig, dense_crf
-from lungsynth.fusion import area_mean
-from lungsynth.refine import NEEDS_AFFINITY, REFINEMENTS, RefineConfig, refine, refine_many
-from lungsynth.walk import AffinityField, half_disc, random_walk
+from lungsynth.masks.crf import CrfConfig, dense_crf
+from lungsynth.masks.fusion import area_mean
+from lungsynth.masks.refine import NEEDS_AFFINITY, REFINEMENTS, RefineConfig, refine, refine_many
+from lungsynth.masks.walk import AffinityField, half_disc, random_walk
 
 
 def film(size: int, stride: int, seed: int) -> tuple[Any, Any, AffinityField]:

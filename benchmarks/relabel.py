@@ -36,9 +36,9 @@ def relabel(
     import pyarrow.parquet as pq
     from tqdm import tqdm
 
+    from lungsynth.masks.refine import RefineConfig
     from lungsynth.output import write_parquet
     from lungsynth.pipeline import Synthesizer
-    from lungsynth.refine import RefineConfig
 
     names = methods.split(",")
     if all((out / f"{name}.parquet").exists() for name in names):
@@ -74,9 +74,9 @@ def _masks(
     import numpy as np
     from PIL import Image
 
-    from lungsynth.finish import finish_mask, no_word
     from lungsynth.images import png_bytes
-    from lungsynth.reading import embed_prompts, encode_images
+    from lungsynth.masks.finish import finish_mask, no_word
+    from lungsynth.model.backbone import embed_prompts, encode_images
     from lungsynth.segment import class_prompt
 
     images = np.stack([np.asarray(Image.open(io.BytesIO(one["image"]["bytes"]))) for one in part])

@@ -155,8 +155,8 @@ def count_wrong(checkpoint: str, steps: int, seen: Sequence[tuple[int, Any, Any]
     Drawn here by the library alone. Grey values may differ by one: the number of threads decides in
     which order a sum is taken.
     """
+    from lungsynth.model.sampling import SampleOptions
     from lungsynth.pipeline import Synthesizer
-    from lungsynth.sampling import SampleOptions
 
     model, wrong = Synthesizer(checkpoint or None), 0
     for seed, shown, packed in seen:

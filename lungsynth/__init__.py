@@ -18,7 +18,7 @@ def __getattr__(name: str) -> Any:
     `StableDiffusionPipeline.from_pretrained` needs, and importing lungsynth stays free of torch.
     """
     if name in ("PatchAutoencoderKL", "ModelMixin"):
-        from lungsynth import autoencoder
+        from lungsynth.model import autoencoder
 
         return getattr(autoencoder, name)
     raise AttributeError(f"module 'lungsynth' has no attribute {name!r}")

@@ -81,9 +81,9 @@ def examine(model: str | None = None) -> tuple[dict[str, Any], list[str]]:
 
 
 def _examine_checkpoint(model: str | None, problems: list[str]) -> dict[str, Any]:
-    from lungsynth.checkpoint import load_pipeline, resolve, weights_hash
-    from lungsynth.classes import load_classes
     from lungsynth.errors import LungSynthError
+    from lungsynth.masks.classes import load_classes
+    from lungsynth.model.checkpoint import load_pipeline, resolve, weights_hash
 
     where = resolve(model)
     about: dict[str, Any] = {"name": model or "mini"}

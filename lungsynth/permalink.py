@@ -2,8 +2,8 @@
 
     ?prompt=PA+view%2C+tuberculosis&seed=11&steps=20&guidance=1.5&classes=nlm&crf.theta_beta=40
 
-Keys are those of `Permalink`; parameters of the mask go by their names in `lungsynth.refine`, and what
-is not named has the program's default. Whoever has the same weights gets the same pixels.
+Keys are those of `Permalink`; parameters of the mask go by their names in `lungsynth.masks.refine`,
+and what is not named has the program's default. Whoever has the same weights gets the same pixels.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlencode
 from lungsynth.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from lungsynth.refine import RefineConfig
+    from lungsynth.masks.refine import RefineConfig
 
 MAX_PROMPT = 2000  # characters read
 MAX_SEED = 2**53 - 1
@@ -41,10 +41,10 @@ class Permalink:
     steps: int = 20
     guidance: float = 1.5
     size: str = ""  # pixels: "320", or width x height "320x256"; "" = the checkpoint's side
-    scheduler: str = ""  # a key of lungsynth.sampling.SCHEDULERS; "" = the checkpoint's
-    precision: str = ""  # a key of lungsynth.sampling.PRECISIONS; "" = fp32
+    scheduler: str = ""  # a key of lungsynth.model.sampling.SCHEDULERS; "" = the checkpoint's
+    precision: str = ""  # a key of lungsynth.model.sampling.PRECISIONS; "" = fp32
     classes: str = ""  # convention of the mask; "" = the checkpoint's first
-    refine: tuple[str, ...] = ()  # NAME=VALUE; see lungsynth.refine.with_values
+    refine: tuple[str, ...] = ()  # NAME=VALUE; see lungsynth.masks.refine.with_values
     weights: str = ""  # hash of the checkpoint it was drawn with; "" = any
     row: str = ""  # id of the dataset row it is
 
@@ -61,7 +61,7 @@ class Permalink:
         Raises:
             ConfigError: a parameter is unknown or out of range.
         """
-        from lungsynth.refine import RefineConfig, with_values
+        from lungsynth.masks.refine import RefineConfig, with_values
 
         return with_values(RefineConfig(), self.refine)
 
@@ -131,7 +131,7 @@ def _name(query: Mapping[str, str], name: str) -> str:
 
 def refine_names() -> list[str]:
     """Every parameter of a mask as a query names it."""
-    from lungsynth.refine import RefineConfig
+    from lungsynth.masks.refine import RefineConfig
 
     preset = RefineConfig()
     own = [one.name for one in fields(preset) if not is_dataclass(getattr(preset, one.name))]
@@ -139,13 +139,13 @@ def refine_names() -> list[str]:
 
 
 def refine_texts(config: RefineConfig, *, every: bool = False) -> tuple[str, ...]:
-    """A configuration as NAME=VALUE, which `lungsynth.refine.with_values` reads.
+    """A configuration as NAME=VALUE, which `lungsynth.masks.refine.with_values` reads.
 
     Args:
         config: How a mask is made.
         every: Also what has its default, so that the text outlives a change of defaults.
     """
-    from lungsynth.refine import RefineConfig
+    from lungsynth.masks.refine import RefineConfig
 
     preset, texts = RefineConfig(), []
     for name in refine_names():
@@ -181,8 +181,8 @@ def of_row(row: Mapping[str, Any]) -> Permalink:
     Raises:
         DataError: there is no prompt or seed, or `refine` is not JSON of parameters.
     """
-    from lungsynth.refine import RefineConfig, check_config
-    from lungsynth.sampling import SCHEDULERS
+    from lungsynth.masks.refine import RefineConfig, check_config
+    from lungsynth.model.sampling import SCHEDULERS
 
     if not row.get("prompt") or row.get("seed") is None:
         raise DataError(f"The row has {', '.join(row) or 'nothing'}; expected `prompt` and `seed`.")

@@ -17,26 +17,39 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lungsynth import RESEARCH_NOTICE, __version__
-from lungsynth.affinity import AFFINITY_FOLDER, AffinityNet, affinity_fields, load_affinity
-from lungsynth.attention import Captured, word_map
-from lungsynth.checkpoint import load_pipeline, resolve, weights_hash
-from lungsynth.classes import ClassSpec, load_classes
-from lungsynth.coarse import check_map, coarse_mask
 from lungsynth.errors import ConfigError, WordError
-from lungsynth.finish import at_threshold, finish_mask
-from lungsynth.nearest import NearestTrain, load_nearest
-from lungsynth.prompts import PromptReport, default_words, read_prompt, word_tokens
-from lungsynth.reading import embed_prompts
-from lungsynth.refine import (
+from lungsynth.masks.affinity import AFFINITY_FOLDER, AffinityNet, affinity_fields, load_affinity
+from lungsynth.masks.classes import ClassSpec, load_classes
+from lungsynth.masks.coarse import check_map, coarse_mask
+from lungsynth.masks.finish import at_threshold, finish_mask
+from lungsynth.masks.refine import (
     NEEDS_AFFINITY,
     RefineConfig,
     check_affinity,
     check_config,
 )
-from lungsynth.sampling import Drawn, SampleOptions, check_precision, draw, resolve_size, rounded
-from lungsynth.student import STUDENT_FOLDER, Student, load_student, student_logits
-from lungsynth.tokens import key_weights, parse_timesteps, read_queries, reading_noise, token_logits
-from lungsynth.walk import AffinityField
+from lungsynth.masks.student import STUDENT_FOLDER, Student, load_student, student_logits
+from lungsynth.masks.tokens import (
+    key_weights,
+    parse_timesteps,
+    read_queries,
+    reading_noise,
+    token_logits,
+)
+from lungsynth.masks.walk import AffinityField
+from lungsynth.model.attention import Captured, word_map
+from lungsynth.model.backbone import embed_prompts
+from lungsynth.model.checkpoint import load_pipeline, resolve, weights_hash
+from lungsynth.model.nearest import NearestTrain, load_nearest
+from lungsynth.model.sampling import (
+    Drawn,
+    SampleOptions,
+    check_precision,
+    draw,
+    resolve_size,
+    rounded,
+)
+from lungsynth.prompts import PromptReport, default_words, read_prompt, word_tokens
 
 FloatArray = NDArray[np.float32]
 UInt8Array = NDArray[np.uint8]
@@ -64,7 +77,7 @@ class Synthesizer:
         lora: LoRA weights to add.
         device: "auto", "cpu", "cuda" …
         classes: Convention of the masks, where the checkpoint has several; see
-            `lungsynth.classes.load_classes`.
+            `lungsynth.masks.classes.load_classes`.
 
     One drawing at a time: calls from several threads wait for each other.
     """
@@ -164,7 +177,7 @@ class Synthesizer:
             refine_config: How masks are made.
             words: Words to map; None picks the prompt's content words.
             batch_size: Pictures drawn together.
-            on_step: See `lungsynth.sampling.draw`.
+            on_step: See `lungsynth.model.sampling.draw`.
             on_capture: Likewise, for each batch.
 
         Raises:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lungsynth.errors import PromptError, WordError
-from lungsynth.vocabulary import WORD, Vocabulary
+from lungsynth.model.vocabulary import WORD, Vocabulary
 
 MAX_CHARACTERS = 2000
 

@@ -3,7 +3,7 @@
     film (H, W) -> square of the model's side -> latents -> noise, one pass, tokens -> probability
     -> refined in the square -> film's part of the square -> (H, W) -> class ids
 
-The square is the one the model is trained and evaluated on (`lungsynth.framing.whole`), except that
+The square is the one the model is trained and evaluated on (`lungsynth.films.framing.whole`), except that
 films longer than 1.25 : 1 are padded rather than cropped, so that every pixel gets a class. Refining
 in the square and enlarging the posterior, not the mask, keeps borders smooth, and the work of the model
 and the refinement the same whatever the film's size.
@@ -23,19 +23,19 @@ from PIL import Image
 
 from lungsynth import __version__
 from lungsynth.errors import ConfigError, DataError, ShapeError
-from lungsynth.films import MIN_SIDE, Film, pixels_sha256
-from lungsynth.finish import finish_mask, no_word
-from lungsynth.framing import WHOLE, Framing, cut
+from lungsynth.films.film import MIN_SIDE, Film, pixels_sha256
+from lungsynth.films.framing import WHOLE, Framing, cut
 from lungsynth.images import heat_to_uint8, overlay, png_bytes, slug
-from lungsynth.pipeline import Synthesizer
-from lungsynth.reading import embed_prompts, encode_images
-from lungsynth.refine import (
+from lungsynth.masks.finish import finish_mask, no_word
+from lungsynth.masks.refine import (
     RefineConfig,
     check_affinity,
     check_config,
     refine,
 )
-from lungsynth.tokens import parse_timesteps
+from lungsynth.masks.tokens import parse_timesteps
+from lungsynth.model.backbone import embed_prompts, encode_images
+from lungsynth.pipeline import Synthesizer
 
 FloatArray = NDArray[np.float32]
 UInt8Array = NDArray[np.uint8]
@@ -179,7 +179,7 @@ def segment_films(
         if image.ndim != 2 or image.dtype != np.uint8 or min(image.shape) < MIN_SIDE:
             raise ShapeError(
                 f"A film is {image.shape} {image.dtype}; expected (H, W) uint8 of at least "
-                f"{MIN_SIDE} pixels a side (`lungsynth.films.read_film` reads files so)."
+                f"{MIN_SIDE} pixels a side (`lungsynth.films.film.read_film` reads files so)."
             )
     if not images:
         return []

@@ -9,10 +9,10 @@ from typing import Any
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.evaluation.downstream_report import arm_title
 from lungsynth.images import slug
-from lungsynth.report_files import read_result, small
-from lungsynth.report_masks import ordered_stages, stage_title
-from lungsynth.report_sections import KINDS
-from lungsynth.report_words import span
+from lungsynth.report.files import read_result, small
+from lungsynth.report.masks import ordered_stages, stage_title
+from lungsynth.report.sections import KINDS
+from lungsynth.report.words import span
 from publish.markup import markdown_text
 
 SIGNS = {"downstream": "arms", "masks": "stages", "fidelity": "groups", "obedience": "tasks"}

@@ -40,7 +40,7 @@ def class_table(manifest: Manifest, summary: Summary) -> str:
 
 def masks_note(manifest: Manifest) -> str:
     """What else is to be known of mask values."""
-    from lungsynth.classes import CONVENTIONS
+    from lungsynth.masks.classes import CONVENTIONS
 
     names = [name.lower() for name in manifest.classes.values()]
     told = "."

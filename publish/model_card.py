@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lungsynth import RESEARCH_NOTICE, __version__
-from lungsynth.checkpoint import NEAREST_FOLDER
 from lungsynth.errors import ConfigError
+from lungsynth.model.checkpoint import NEAREST_FOLDER
 from publish.licences import MEDICAL_RESTRICTION, OPENRAIL
 from publish.markup import markdown_text
 from publish.model_snippets import use_section

@@ -45,7 +45,7 @@ def mask_snippet(checkpoint: Checkpoint, facts: ModelFacts) -> str:
     return "\n".join([
         "from huggingface_hub import snapshot_download",
         "from lungsynth.pipeline import Synthesizer",
-        "from lungsynth.sampling import SampleOptions",
+        "from lungsynth.model.sampling import SampleOptions",
         "from PIL import Image",
         "",
         f"synthesizer = Synthesizer(snapshot_download({json.dumps(facts.repo)}))",

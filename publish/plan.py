@@ -115,10 +115,10 @@ def plan(settings: Settings) -> Plan:
             or the sampler is unknown; the shares of the splits are wrong, or a split stays empty.
         DataError: the file of prompts cannot be read.
     """
-    from lungsynth.checkpoint import resolve, weights_hash
-    from lungsynth.classes import load_classes
-    from lungsynth.refine import check_config
-    from lungsynth.sampling import check_precision
+    from lungsynth.masks.classes import load_classes
+    from lungsynth.masks.refine import check_config
+    from lungsynth.model.checkpoint import resolve, weights_hash
+    from lungsynth.model.sampling import check_precision
 
     folder = checkpoint_folder(resolve(settings.model))
     specs = load_classes(folder, settings.convention)
@@ -164,7 +164,7 @@ def checkpoint_folder(where: str) -> Path:
     Raises:
         CheckpointError: it is not there, or incomplete.
     """
-    from lungsynth.checkpoint import check_folder, shipped_names
+    from lungsynth.model.checkpoint import check_folder, shipped_names
 
     folder = Path(where)
     if not folder.is_dir():
@@ -177,7 +177,7 @@ def checkpoint_folder(where: str) -> Path:
 
 
 def _chosen(every: dict[int, str], wanted: tuple[str, ...] | None, folder: Path) -> dict[int, str]:
-    from lungsynth.classes import CLASSES_NAME
+    from lungsynth.masks.classes import CLASSES_NAME
 
     if not every:
         raise ConfigError(
@@ -255,7 +255,7 @@ def scheduler_name(folder: Path, sampler: str = "default") -> str:
         CheckpointError: the checkpoint does not say.
         ConfigError: the name is unknown.
     """
-    from lungsynth.sampling import SCHEDULERS
+    from lungsynth.model.sampling import SCHEDULERS
 
     if sampler != "default":
         if sampler not in SCHEDULERS:
@@ -281,7 +281,7 @@ def settings_sha256(folder: Path) -> str:
 
 def _part_hash(folder: Path, part: str) -> str:
     """16 hex digits over the weights in one folder of a checkpoint; "" when there are none."""
-    from lungsynth.checkpoint import weights_hash
+    from lungsynth.model.checkpoint import weights_hash
 
     if not any((folder / part).rglob("*.safetensors")):
         return ""

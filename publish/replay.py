@@ -80,7 +80,7 @@ def replay(
         ConfigError: a row is not there, or the checkpoint is another one.
         CheckpointError: the checkpoint is not there.
     """
-    from lungsynth.checkpoint import resolve, weights_hash
+    from lungsynth.model.checkpoint import resolve, weights_hash
     from publish.plan import checkpoint_folder, settings_sha256
 
     manifest = read_manifest(dist)
@@ -108,8 +108,8 @@ def _replay_one(
     dist: Path, manifest: Manifest, synthesizer: Synthesizer, shard: Shard, old: dict[str, Any],
     notes: tuple[str, ...],
 ) -> Replayed:  # fmt: skip
-    from lungsynth.refine import RefineConfig
-    from lungsynth.sampling import SampleOptions
+    from lungsynth.masks.refine import RefineConfig
+    from lungsynth.model.sampling import SampleOptions
     from publish.prompts import RowPrompt
     from publish.settings import FilterSettings, from_mapping
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from publish.settings import FilterSettings
 
 IGNORE = 255
-"""`lungsynth.classes.IGNORE`, whose module imports torch; a command line must start quickly."""
+"""`lungsynth.masks.classes.IGNORE`, whose module imports torch; a command line must start quickly."""
 
 
 def trust_of(scores: Mapping[str, Mapping[str, Any]]) -> float:

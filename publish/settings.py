@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lungsynth.errors import ConfigError, DataError
-from lungsynth.refine import RefineConfig
+from lungsynth.masks.refine import RefineConfig
 
 T = TypeVar("T")
 
@@ -66,8 +66,8 @@ class Settings:
     model: str | None = None  # shipped name or folder; None for the shipped default
     steps: int = _ranged(20, 1, 1000)  # denoising steps
     guidance: float = _ranged(1.5, 1, 50)  # classifier-free guidance scale; 1 = off
-    scheduler: str = "default"  # a key of lungsynth.sampling.SCHEDULERS
-    precision: str = "fp32"  # of the denoising network, a key of lungsynth.sampling.PRECISIONS
+    scheduler: str = "default"  # a key of lungsynth.model.sampling.SCHEDULERS
+    precision: str = "fp32"  # of the denoising network, a key of lungsynth.model.sampling.PRECISIONS
     prompts: str | tuple[str, ...] | None = None  # a file, or the prompts; None for the grammar
     prompt_column: str = "prompt"  # of a prompts file with columns
     batch_size: int = _ranged(1, 1, 4096)  # pictures drawn together

@@ -13,8 +13,8 @@ from typing import Any
 
 import lungsynth
 from lungsynth import RESEARCH_NOTICE
-from lungsynth.checkpoint import NEAREST_FOLDER
 from lungsynth.errors import ConfigError, OutputError
+from lungsynth.model.checkpoint import NEAREST_FOLDER
 from publish.payload import front_matter
 
 ROOT = Path(lungsynth.__file__).parents[1]

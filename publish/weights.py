@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from lungsynth.checkpoint import NEAREST_FOLDER, PICKLED, check_folder, weights_hash
 from lungsynth.errors import CheckpointError, ConfigError
+from lungsynth.model.checkpoint import NEAREST_FOLDER, PICKLED, check_folder, weights_hash
 from publish.payload import LocalFile, Payload, front_matter, hash_file, read_folder
 
 LORA_NAME = "pytorch_lora_weights.safetensors"
@@ -30,7 +30,7 @@ class Checkpoint:
     pipeline_class: str  # StableDiffusionPipeline; "" for LoRA
     parts: dict[str, int]  # folder of the weights, "" = the top -> number of parameters
     dtypes: tuple[str, ...]  # such as F16
-    hash: str  # see `lungsynth.checkpoint.weights_hash`
+    hash: str  # see `lungsynth.model.checkpoint.weights_hash`
     needs_lungsynth: bool  # whether a part's class is ours
     classes: dict[str, int]  # class name -> mask value; empty without tokens
     has_nearest: bool = False  # whether it keeps features of its training films
@@ -108,7 +108,7 @@ def _parameters(path: Path, dtypes: set[str]) -> int:
 
 
 def _classes(folder: Path) -> dict[str, int]:
-    from lungsynth.classes import load_classes
+    from lungsynth.masks.classes import load_classes
 
     return {spec.name: spec.id for spec in load_classes(folder)}
 

@@ -91,9 +91,9 @@ def check_all_prompts(the_plan: Plan) -> None:
         return
     from transformers import CLIPTokenizer
 
-    from lungsynth.checkpoint import quiet_libraries
+    from lungsynth.model.checkpoint import quiet_libraries
+    from lungsynth.model.vocabulary import Vocabulary
     from lungsynth.prompts import read_prompt
-    from lungsynth.vocabulary import Vocabulary
 
     with quiet_libraries():
         tokenizer = CLIPTokenizer.from_pretrained(str(the_plan.folder / "tokenizer"))
@@ -195,7 +195,7 @@ def _rows(
     job: Job, order: Order, synthesizer: Synthesizer, told: Footer, on_row: Callable[[], Any]
 ) -> Iterator[dict[str, Any]]:
     """The rows of a shard, drawn one batch at a time; those that fail go into its footer."""
-    from lungsynth.sampling import SampleOptions
+    from lungsynth.model.sampling import SampleOptions
 
     the_plan, config = job.plan, job.plan.config
     asked = [the_plan.prompt(i) for i in order.indices]

@@ -20,9 +20,9 @@ from space.model import MODEL_VARIABLE, ModelState, model_card, model_state, syn
 from space.study import Study, Tuning, make_study
 
 if TYPE_CHECKING:
+    from lungsynth.masks.refine import RefineConfig
+    from lungsynth.model.sampling import SampleOptions
     from lungsynth.pipeline import Result, Synthesizer
-    from lungsynth.refine import RefineConfig
-    from lungsynth.sampling import SampleOptions
     from space.watch import Watcher
 
 __all__ = [
@@ -81,7 +81,7 @@ def check_words(prompt: str) -> WordCheck:
     Raises:
         CheckpointError, ConfigError: the checkpoint cannot be loaded.
     """
-    from lungsynth.vocabulary import split_words
+    from lungsynth.model.vocabulary import split_words
 
     if not prompt.strip():
         return WordCheck((), (), "", "")
@@ -105,8 +105,8 @@ def words_to_map(model: Synthesizer, prompt: str) -> list[str]:
     Raises:
         PromptError: the prompt cannot be drawn.
     """
+    from lungsynth.model.vocabulary import split_words
     from lungsynth.prompts import default_words, word_tokens
-    from lungsynth.vocabulary import split_words
 
     report, _ = model.check(prompt)
     phrases = [one for one in default_words(report.text, model.vocabulary) if " " in one]
@@ -163,16 +163,16 @@ def draw(
         tuning: How masks are refined; None for the defaults.
         convention: Of the masks; see `ModelState`.
         size: Of the picture, as a link has it: "320" or "320x256"; "" for the checkpoint's side.
-        scheduler: A key of `lungsynth.sampling.SCHEDULERS`; "" for the checkpoint's.
-        precision: A key of `lungsynth.sampling.PRECISIONS`; "" for fp32.
+        scheduler: A key of `lungsynth.model.sampling.SCHEDULERS`; "" for the checkpoint's.
+        precision: A key of `lungsynth.model.sampling.PRECISIONS`; "" for fp32.
         watched: Words whose map is told as it forms; None for one worth looking at.
         previews: Decode the predicted picture every few steps.
 
     Raises:
         LungSynthError: the prompt or a number cannot be used, or there is no checkpoint.
     """
-    from lungsynth.refine import RefineConfig, check_affinity
-    from lungsynth.sampling import SampleOptions
+    from lungsynth.masks.refine import RefineConfig, check_affinity
+    from lungsynth.model.sampling import SampleOptions
     from space.heat import telling
     from space.watch import Watcher
 
@@ -226,7 +226,7 @@ def check_size(model: Synthesizer, size: str, n: int = 1) -> str:
         ConfigError: it is no size.
         ShapeError: the checkpoint cannot draw it, or it is more than the page keeps for a visitor.
     """
-    from lungsynth.sampling import SampleOptions, resolve_size
+    from lungsynth.model.sampling import SampleOptions, resolve_size
 
     if size and not SIZE.fullmatch(str(size)):
         raise ConfigError(f"`size` is {str(size)[:40]!r}; expected pixels, as 256 or 320x256.")

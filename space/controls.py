@@ -82,7 +82,7 @@ def word_controls() -> list[Any]:
 
 def tuning_controls() -> tuple[list[Any], gr.Button]:
     """Controls of the mask, in the order of `tuning.shown`, and the button that puts them back."""
-    from lungsynth.refine import RefineConfig
+    from lungsynth.masks.refine import RefineConfig
 
     preset = tuning.shown(RefineConfig())
 

@@ -84,11 +84,11 @@ def python_snippet(asked: Permalink, *, model: str = "mini") -> str:
     named = f", classes={asked.classes!r}" if asked.classes else ""
     return (
         "from pathlib import Path\n"
-        + ("from lungsynth.crf import CrfConfig\n" if "CrfConfig" in refining else "")
+        + ("from lungsynth.masks.crf import CrfConfig\n" if "CrfConfig" in refining else "")
         + "from lungsynth.output import write_result\n"
         "from lungsynth.pipeline import Synthesizer\n"
-        + ("from lungsynth.refine import RefineConfig\n" if refining else "")
-        + "from lungsynth.sampling import SampleOptions\n\n"
+        + ("from lungsynth.masks.refine import RefineConfig\n" if refining else "")
+        + "from lungsynth.model.sampling import SampleOptions\n\n"
         f"options = SampleOptions({', '.join(sampling)})\n"
         + (f"config = {refining}\n" if refining else "")
         + f"synthesizer = Synthesizer({model!r}{named})\n"

@@ -64,7 +64,7 @@ def synthesizer(convention: str = "") -> Synthesizer:
 def public_name(name: str | None) -> str:
     """A checkpoint's name without a path of this machine."""
     if name is None:
-        from lungsynth.checkpoint import DEFAULT
+        from lungsynth.model.checkpoint import DEFAULT
 
         return DEFAULT
     path = Path(name)
@@ -75,7 +75,7 @@ def model_state() -> ModelState:
     """Load the checkpoint, if it is not loaded yet, and say what it can do."""
     name = public_name(model_name())
     try:
-        from lungsynth.refine import NEEDS_AFFINITY, REFINEMENTS
+        from lungsynth.masks.refine import NEEDS_AFFINITY, REFINEMENTS
 
         model = synthesizer()
         has_field = model.affinity_field is not None
@@ -88,8 +88,8 @@ def model_state() -> ModelState:
 
 def _conventions() -> tuple[tuple[str, str], ...]:
     """Title and name of the mask conventions there are, the checkpoint's own first as ""."""
-    from lungsynth.checkpoint import resolve
-    from lungsynth.classes import conventions, load_classes
+    from lungsynth.masks.classes import conventions, load_classes
+    from lungsynth.model.checkpoint import resolve
 
     folder = Path(resolve(model_name()))
     found = []
@@ -122,7 +122,7 @@ def convention_of(name: str) -> str:
 
 def model_card() -> str:
     """The checkpoint's card, Markdown without its front matter; "" when there is none."""
-    from lungsynth.checkpoint import resolve
+    from lungsynth.model.checkpoint import resolve
 
     try:
         card = Path(resolve(model_name())) / "README.md"

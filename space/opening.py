@@ -8,8 +8,8 @@ from typing import Any
 import gradio as gr
 
 from lungsynth.errors import ConfigError, LungSynthError
+from lungsynth.masks.refine import RefineConfig
 from lungsynth.permalink import Permalink
-from lungsynth.refine import RefineConfig
 from space import actions, compose, gallery, links, lists, text, tuning
 from space.handlers import origin_of, shown
 from space.model import convention_of

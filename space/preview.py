@@ -45,7 +45,7 @@ class Previewer:
         predicted = predicted_x0(self.model.pipe.scheduler, step - 1, before, latents)
         if predicted is None:
             return None
-        from lungsynth.sampling import to_grey
+        from lungsynth.model.sampling import to_grey
 
         vae = self.model.pipe.vae
         decoded = vae.decode(predicted.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)

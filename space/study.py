@@ -18,10 +18,10 @@ from lungsynth.images import OKABE_ITO, heat_to_uint8, overlay
 from space.tuning import Tuning
 
 if TYPE_CHECKING:
-    from lungsynth.classes import ClassSpec
+    from lungsynth.masks.classes import ClassSpec
+    from lungsynth.masks.refine import RefineConfig
+    from lungsynth.masks.walk import AffinityField
     from lungsynth.pipeline import Result, Synthesizer
-    from lungsynth.refine import RefineConfig
-    from lungsynth.walk import AffinityField
     from space.watch import Formation
 
 UInt8Array = NDArray[np.uint8]
@@ -108,7 +108,7 @@ def make_study(
     Raises:
         ConfigError: the tuning is not valid.
     """
-    from lungsynth.refine import RefineConfig
+    from lungsynth.masks.refine import RefineConfig
 
     options = result.record["options"]
     study = Study(
@@ -128,7 +128,7 @@ def make(study: Study, tuning: Tuning) -> Made:
     Raises:
         ConfigError: a value is not valid, or a method needs the affinity network that is not there.
     """
-    from lungsynth.refine import check_affinity
+    from lungsynth.masks.refine import check_affinity
 
     config = tuning.config(study.base)
     if study.made is not None and study.made.config == config:
@@ -195,17 +195,17 @@ NEEDS_WALK = ("affinity", "sequential", "cross", "cross-product", "cross-mutual"
 def _finish(
     study: Study, config: RefineConfig, posterior: FloatArray
 ) -> tuple[UInt8Array, UInt8Array, dict[str, Any]]:
-    from lungsynth.finish import finish_mask
+    from lungsynth.masks.finish import finish_mask
 
     return finish_mask(study.probability, study.image, study.specs, config, study.field,
                        posterior=posterior)  # fmt: skip
 
 
 def _posterior(study: Study, config: RefineConfig) -> FloatArray:
-    """What `lungsynth.refine.refine` gives, with the walk and the CRF's results kept."""
-    from lungsynth import fusion
-    from lungsynth.crf import DenseCrf
-    from lungsynth.refine import refine
+    """What `lungsynth.masks.refine.refine` gives, with the walk and the CRF's results kept."""
+    from lungsynth.masks import fusion
+    from lungsynth.masks.crf import DenseCrf
+    from lungsynth.masks.refine import refine
 
     def kept(name: str, key: Any, compute: Any) -> Any:
         if name not in study.cache or study.cache[name][0] != key:

@@ -11,8 +11,8 @@ import numpy as np
 from lungsynth.errors import ConfigError
 
 if TYPE_CHECKING:
+    from lungsynth.masks.refine import RefineConfig
     from lungsynth.permalink import Permalink
-    from lungsynth.refine import RefineConfig
 
 LOW_GAMMA, HIGH_GAMMA = 0.2, 0.8
 MAX_GAMMAS = 13
@@ -50,7 +50,7 @@ class Tuning:
         Raises:
             ConfigError: a value is not valid.
         """
-        from lungsynth.refine import check_config, with_values
+        from lungsynth.masks.refine import check_config, with_values
 
         for name in RANGES:
             value = getattr(self, name)
@@ -110,7 +110,7 @@ def tuning_of(values: Sequence[Any]) -> Tuning:
     Args:
         values: In the order of `shown`, and the link that was opened, or None.
     """
-    from lungsynth.refine import RefineConfig
+    from lungsynth.masks.refine import RefineConfig
 
     *given, link = values
     base: tuple[str, ...] = link.refine if link is not None else ()

@@ -54,8 +54,8 @@ def segment(path: str | Path, *, tuning: Tuning | None = None, convention: str =
 
 
 def _segment(path: Path, tuning: Tuning, convention: str) -> Reading:
-    from lungsynth.films import Film, read_film
-    from lungsynth.refine import RefineConfig
+    from lungsynth.films.film import Film, read_film
+    from lungsynth.masks.refine import RefineConfig
     from lungsynth.segment import segment_files, segment_film
 
     if path.is_file() and path.stat().st_size > MAX_BYTES:

@@ -1,6 +1,6 @@
 """How a picture and the maps of its words form, step by step; what is kept of it is small.
 
-The capture of `lungsynth.attention` sums a token's probability over the steps. What a sum grew by
+The capture of `lungsynth.model.attention` sums a token's probability over the steps. What a sum grew by
 between two steps is the map of those steps, so nothing is read twice.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from lungsynth.attention import Captured
+    from lungsynth.model.attention import Captured
     from lungsynth.pipeline import Synthesizer
 
 UInt8Array = NDArray[np.uint8]
@@ -62,8 +62,8 @@ class Formation:
         """
         import torch
 
-        from lungsynth.attention import Captured, word_map
         from lungsynth.images import heat_to_uint8
+        from lungsynth.model.attention import Captured, word_map
 
         place = self.words.index(word)
         chosen = slice(self.frame_at(step), self.frame_at(step) + 1) if step else slice(None)
@@ -136,8 +136,8 @@ class Watcher:
         return picture, self._so_far(picture.shape)
 
     def _so_far(self, side: Grid) -> dict[str, UInt8Array]:
-        from lungsynth.attention import word_map
         from lungsynth.images import heat_to_uint8
+        from lungsynth.model.attention import word_map
 
         if self.captured is None or not self.captured.sums:
             return {}

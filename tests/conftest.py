@@ -74,7 +74,7 @@ def parquet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def pipe(checkpoint: Path) -> Any:
     """The loaded `checkpoint`; not to be changed."""
-    from lungsynth.checkpoint import load_pipeline
+    from lungsynth.model.checkpoint import load_pipeline
 
     return load_pipeline(str(checkpoint))[0]
 
@@ -82,7 +82,7 @@ def pipe(checkpoint: Path) -> Any:
 @pytest.fixture(scope="session")
 def sd_pipe(sd_folder: Path) -> Any:
     """The loaded `sd_folder`; not to be changed."""
-    from lungsynth.checkpoint import load_pipeline
+    from lungsynth.model.checkpoint import load_pipeline
 
     return load_pipeline(str(sd_folder))[0]
 

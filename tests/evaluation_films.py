@@ -9,7 +9,7 @@ import numpy as np
 from tiny import png
 
 from lungsynth.evaluation.common import ImageSet
-from lungsynth.evaluation.encoder import Encoder, EncoderConfig
+from lungsynth.model.encoder import Encoder, EncoderConfig
 
 
 def picture(seed: int, *, tone: float = 90, pixels: int = 256) -> np.ndarray:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from lungsynth.fusion import area_mean
-from lungsynth.walk import AffinityField, half_disc
+from lungsynth.masks.fusion import area_mean
+from lungsynth.masks.walk import AffinityField, half_disc
 
 
 @dataclass(frozen=True)

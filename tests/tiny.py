@@ -63,7 +63,7 @@ def write_parquet(path: Path, n: int = 16) -> Path:
 
 def tiny_frames(n: int = 12, pixels: int = 64) -> Any:
     """Frames cut from tiny films."""
-    from lungsynth.data import Record
+    from lungsynth.films.data import Record
     from lungsynth.training.frames import cut_frames
 
     records = [
@@ -92,8 +92,8 @@ def add_tokens(checkpoint: Path) -> None:
     """Give a checkpoint two random class tokens and a `classes.json`."""
     import torch
 
-    from lungsynth.checkpoint import load_pipeline
-    from lungsynth.tokens import ClassToken, key_weights
+    from lungsynth.masks.tokens import ClassToken, key_weights
+    from lungsynth.model.checkpoint import load_pipeline
 
     pipe, _ = load_pipeline(str(checkpoint))
     keys = key_weights(pipe.unet)
@@ -125,7 +125,7 @@ def sd_checkpoint(folder: Path) -> Path:
     )
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from lungsynth.vocabulary import train_tokenizer
+    from lungsynth.model.vocabulary import train_tokenizer
 
     torch.manual_seed(0)
     tokenizer = train_tokenizer(

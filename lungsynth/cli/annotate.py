@@ -41,7 +41,7 @@ def annotate_command(
     writes what `learn-token --data` reads, with an overlay of each film to check by eye. Where
     outlines overlap the later one wins; the label `background` cuts a hole, `ignore` marks 255.
     """
-    from lungsynth.annotation import parse_class_options
+    from lungsynth.films.annotation import parse_class_options
 
     classes = parse_class_options(named) or _classes_of(model)
     if importing:
@@ -51,9 +51,9 @@ def annotate_command(
 
 
 def _page(files: tuple[str, ...], classes: Mapping[str, int], images: Path | None, out: Path) -> None:
-    from lungsynth.annotation_files import annotation_page
     from lungsynth.errors import ConfigError, OutputError
-    from lungsynth.films import find_films
+    from lungsynth.films.annotation_files import annotation_page
+    from lungsynth.films.film import find_films
     from lungsynth.output import check_writable
 
     if images is not None:
@@ -84,7 +84,7 @@ def _page(files: tuple[str, ...], classes: Mapping[str, int], images: Path | Non
 
 
 def _import(files: tuple[str, ...], classes: Mapping[str, int], images: Path | None, out: Path) -> None:
-    from lungsynth.annotation_files import (
+    from lungsynth.films.annotation_files import (
         import_annotations,
         overlays_of,
         shares,
@@ -115,9 +115,9 @@ def _import(files: tuple[str, ...], classes: Mapping[str, int], images: Path | N
 
 def _classes_of(model: str | None) -> dict[str, int]:
     """Name -> id of a checkpoint's `classes.json`, without loading its weights."""
-    from lungsynth.checkpoint import resolve
-    from lungsynth.classes import classes_path
     from lungsynth.errors import ConfigError
+    from lungsynth.masks.classes import classes_path
+    from lungsynth.model.checkpoint import resolve
 
     path = classes_path(Path(resolve(model)))
     try:

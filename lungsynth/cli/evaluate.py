@@ -50,7 +50,7 @@ FIDELITY_OPTIONS = [*REAL_OPTIONS[:4], EXTRACTOR, *REAL_OPTIONS[5:]]
 
 def _encoder(folder: Path | None) -> tuple[Any, str]:
     """The encoder, and its name for the report."""
-    from lungsynth.evaluation.encoder import DEFAULT_FOLDER, checksum, load_encoder
+    from lungsynth.model.encoder import DEFAULT_FOLDER, checksum, load_encoder
 
     chosen = folder or DEFAULT_FOLDER
     return load_encoder(chosen), checksum(chosen)

@@ -119,8 +119,8 @@ def draw_command(
 ) -> None:  # fmt: skip
     """Draw a balanced set of samples with what each prompt asked for. Resumes."""
     from lungsynth.evaluation.drawing import draw_set
+    from lungsynth.model.sampling import SampleOptions
     from lungsynth.pipeline import Synthesizer
-    from lungsynth.sampling import SampleOptions
 
     options = SampleOptions(
         steps=steps, guidance=guidance, scheduler=scheduler, precision=precision

@@ -96,8 +96,8 @@ def memorisation_command(
     """
     from lungsynth.errors import OutputError
     from lungsynth.evaluation.common import read_films, read_samples, write_report
-    from lungsynth.evaluation.encoder import DEFAULT_FOLDER, checksum, load_encoder
     from lungsynth.evaluation.memorisation import evaluate_memorisation, memorisation_table
+    from lungsynth.model.encoder import DEFAULT_FOLDER, checksum, load_encoder
     from lungsynth.output import check_writable
 
     check_writable(out)

@@ -41,13 +41,13 @@ def reconstruction_command(
     import numpy as np
     import torch
 
-    from lungsynth.captions import is_child
-    from lungsynth.checkpoint import load_pipeline
     from lungsynth.cli.train import load_vae
-    from lungsynth.data import read_records
     from lungsynth.errors import DataError
     from lungsynth.evaluation.common import write_report
-    from lungsynth.framing import whole
+    from lungsynth.films.data import read_records
+    from lungsynth.films.framing import whole
+    from lungsynth.model.checkpoint import load_pipeline
+    from lungsynth.training.captions import is_child
     from lungsynth.training.vae import linear_rival, psnr, to_unit
 
     vae = load_vae(vae_folder) if vae_folder else load_pipeline(model)[0].vae
@@ -111,8 +111,8 @@ def sheet_command(
 
     from lungsynth.contact import contact_sheet
     from lungsynth.images import overlay
+    from lungsynth.model.sampling import SampleOptions, draw
     from lungsynth.pipeline import Synthesizer
-    from lungsynth.sampling import SampleOptions, draw
 
     texts = [p for p in (prompts or SHEET_PROMPTS) for _ in range(seeds)]
     numbers = [seed + k for _ in (prompts or SHEET_PROMPTS) for k in range(seeds)]

@@ -46,8 +46,8 @@ def sides_command(
     from lungsynth.evaluation.sides import evaluate_sides, sides_table
     from lungsynth.evaluation.sides_drawing import draw_pairs, side_sheet, unknown_words
     from lungsynth.evaluation.sides_prompts import given_prompts, side_prompts
+    from lungsynth.model.sampling import SampleOptions
     from lungsynth.pipeline import Synthesizer
-    from lungsynth.sampling import SampleOptions
 
     asked = given_prompts(prompts, normal_prompt, n_pairs) if prompts else side_prompts(n_pairs)
     options = SampleOptions(steps=steps, guidance=guidance, scheduler=scheduler)

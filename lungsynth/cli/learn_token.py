@@ -56,12 +56,17 @@ def learn_token_command(
     """
     import numpy as np
 
-    from lungsynth.checkpoint import load_pipeline
-    from lungsynth.data import Record, read_records
     from lungsynth.errors import ConfigError, DataError
-    from lungsynth.framing import whole
-    from lungsynth.learning import LearnOptions, add_to_checkpoint, learn_from_films, suggest_films
-    from lungsynth.prior import load_priors, prior_mask
+    from lungsynth.films.data import Record, read_records
+    from lungsynth.films.framing import whole
+    from lungsynth.model.checkpoint import load_pipeline
+    from lungsynth.training.prior import load_priors, prior_mask
+    from lungsynth.training.tokens import (
+        LearnOptions,
+        add_to_checkpoint,
+        learn_from_films,
+        suggest_films,
+    )
 
     if not suggest and (name is None or (class_id is None and out is None)):
         raise ConfigError("Give --class and --id (or --out), or --suggest to choose films first.")

@@ -48,9 +48,9 @@ def report_command(folder: Path, out: Path | None, kept: Path | None, into: Path
     on its own line. After "figures:" come names of kept results; several of masks are set side by
     side; "targets NAME …" shows headline figures beside their targets, "plot NAME" the plot.
     """
-    from lungsynth.report import write_page
-    from lungsynth.report_blocks import write_into
-    from lungsynth.report_files import keep
+    from lungsynth.report.blocks import write_into
+    from lungsynth.report.files import keep
+    from lungsynth.report.page import write_page
 
     if sum(option is not None for option in (out, kept, into)) > 1:
         raise click.UsageError("Give one of --out, --keep and --into.")

@@ -60,10 +60,10 @@ def sample(
     import torch
     from tqdm import tqdm
 
+    from lungsynth.masks.refine import RefineConfig, with_values
+    from lungsynth.model.sampling import SampleOptions
     from lungsynth.output import check_writable, write_result
     from lungsynth.pipeline import Synthesizer
-    from lungsynth.refine import RefineConfig, with_values
-    from lungsynth.sampling import SampleOptions
 
     if threads:
         torch.set_num_threads(threads)
@@ -97,7 +97,7 @@ def sample(
 @click.option("--model", default=None, metavar="NAME|DIR", help="[default: mini, shipped]")
 def words_command(prompt: str, model: str | None) -> None:
     """Say which words of PROMPT a checkpoint has learnt (JSON)."""
-    from lungsynth.checkpoint import load_pipeline
+    from lungsynth.model.checkpoint import load_pipeline
     from lungsynth.prompts import read_prompt
 
     pipe, vocabulary = load_pipeline(model)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from lungsynth.films import Film
+    from lungsynth.films.film import Film
 
 
 @click.command("segment")
@@ -63,10 +63,10 @@ def segment_command(
     from tqdm import tqdm
 
     from lungsynth.errors import LungSynthError, OutputError
-    from lungsynth.films import find_films, folder_names, pixels_sha256, read_film
+    from lungsynth.films.film import find_films, folder_names, pixels_sha256, read_film
+    from lungsynth.masks.refine import RefineConfig, with_values
     from lungsynth.output import check_writable, write_files
     from lungsynth.pipeline import Synthesizer
-    from lungsynth.refine import RefineConfig, with_values
     from lungsynth.segment import (
         file_names,
         segment_files,

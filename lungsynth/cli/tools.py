@@ -57,8 +57,8 @@ def pack_command(
     short_side: int, quality: int, max_megabytes: float, quiet: bool,
 ) -> None:  # fmt: skip
     """Pack films and texts (no masks) into one small Parquet file for a machine with a GPU."""
-    from lungsynth.data import read_records
-    from lungsynth.packing import pack
+    from lungsynth.films.data import read_records
+    from lungsynth.films.packing import pack
 
     records = (
         record

@@ -93,8 +93,8 @@ def train_vae_command(
     """
     import torch
 
-    from lungsynth.data import read_records
-    from lungsynth.framing import whole
+    from lungsynth.films.data import read_records
+    from lungsynth.films.framing import whole
     from lungsynth.training.frames import cut_frames
     from lungsynth.training.presets import VAE_PRESETS
     from lungsynth.training.vae import train_vae
@@ -160,8 +160,8 @@ def train_diffusion_command(
     """
     import torch
 
-    from lungsynth.data import read_records
     from lungsynth.errors import ConfigError
+    from lungsynth.films.data import read_records
     from lungsynth.training.diffusion import build_parts, load_parts, train_diffusion
     from lungsynth.training.frames import cut_frames
     from lungsynth.training.presets import DIFFUSION_PRESETS
@@ -208,8 +208,8 @@ def load_vae(folder: Path | None) -> Any:
     Raises:
         CheckpointError: the folder holds none.
     """
-    from lungsynth.autoencoder import PatchAutoencoderKL
     from lungsynth.errors import CheckpointError
+    from lungsynth.model.autoencoder import PatchAutoencoderKL
 
     try:
         return PatchAutoencoderKL.from_pretrained(folder, use_safetensors=True)

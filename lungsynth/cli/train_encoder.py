@@ -41,12 +41,12 @@ def train_encoder_command(
 
     from lungsynth.errors import DataError
     from lungsynth.evaluation.common import read_films, write_report
-    from lungsynth.evaluation.encoder import checksum, load_encoder
     from lungsynth.evaluation.encoder_training import (
         ENCODER_PRESETS,
         report_accuracy,
         train_encoder,
     )
+    from lungsynth.model.encoder import checksum, load_encoder
 
     options = _given(_preset(ENCODER_PRESETS, preset, "cpu"), given)
     if dry_run:
@@ -92,10 +92,10 @@ def train_nearest_command(
     \b
     python -m lungsynth train nearest --data films.parquet --checkpoint runs/diffusion/checkpoint
     """
-    from lungsynth.checkpoint import NEAREST_FOLDER
     from lungsynth.evaluation.common import read_films
-    from lungsynth.evaluation.encoder import DEFAULT_FOLDER, checksum, embed, load_encoder
-    from lungsynth.nearest import save_nearest
+    from lungsynth.model.checkpoint import NEAREST_FOLDER
+    from lungsynth.model.encoder import DEFAULT_FOLDER, checksum, embed, load_encoder
+    from lungsynth.model.nearest import save_nearest
 
     films = read_films(sources, split=split or None, image_column=image_column, quiet=quiet)
     features = embed(load_encoder(DEFAULT_FOLDER), films.images, quiet=quiet).features

@@ -101,10 +101,10 @@ def train_student_command(
     """
     import torch
 
-    from lungsynth.classes import load_classes
+    from lungsynth.masks.classes import load_classes
+    from lungsynth.masks.refine import RefineConfig
+    from lungsynth.masks.student import STUDENT_FOLDER, load_student
     from lungsynth.pipeline import Synthesizer
-    from lungsynth.refine import RefineConfig
-    from lungsynth.student import STUDENT_FOLDER, load_student
     from lungsynth.training.mask_films import Annotated, gather
     from lungsynth.training.student import StudentOptions, train_student
 
@@ -157,10 +157,10 @@ def train_affinity_command(
     import numpy as np
     import torch
 
-    from lungsynth.affinity import AFFINITY_FOLDER
-    from lungsynth.classes import classes_path
+    from lungsynth.masks.affinity import AFFINITY_FOLDER
+    from lungsynth.masks.classes import classes_path
+    from lungsynth.masks.refine import RefineConfig
     from lungsynth.pipeline import Synthesizer
-    from lungsynth.refine import RefineConfig
     from lungsynth.training.affinity import AffinityOptions, make_labels, train_affinity
     from lungsynth.training.mask_films import film_probabilities, read_films
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lungsynth.data import UInt8Array, decode_grey, open_source, read_records
 from lungsynth.errors import DataError, OutputError
-from lungsynth.framing import whole
+from lungsynth.films.data import UInt8Array, decode_grey, open_source, read_records
+from lungsynth.films.framing import whole
 
 PIXELS = 256  # side of every picture that is compared
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -112,7 +112,7 @@ def read_films(
     """Real films of one split, each shown whole at 256 × 256.
 
     Args:
-        sources: See `lungsynth.data.open_source`; each is read on its own.
+        sources: See `lungsynth.films.data.open_source`; each is read on its own.
         split: Value of the `split` column; None takes every row.
         image_column: Column of the image.
         limit: Keep at most so many, drawn with `seed`.

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from lungsynth.data import UInt8Array
 from lungsynth.evaluation.alignment import (
     COARSE,
     FINE,
@@ -29,6 +28,7 @@ from lungsynth.evaluation.alignment import (
     warp,
 )
 from lungsynth.evaluation.similarity import ssim
+from lungsynth.films.data import UInt8Array
 
 SQUARES = ((1.0, 1), (0.91, 3), (0.85, 4), (0.78, 5))  # side, and places a row: 51 squares
 DEGREES = (-5.0, 0.0, 5.0)

@@ -19,7 +19,7 @@ from lungsynth.errors import ConfigError, DataError
 from lungsynth.evaluation.downstream_data import AREA, Pairs
 from lungsynth.evaluation.downstream_models import Preset, build_model, foreground, train
 from lungsynth.evaluation.mask_figures import compare, iou
-from lungsynth.segmenter import IGNORED
+from lungsynth.masks.body import IGNORED
 
 ARMS = ("real", "synthetic", "synthetic+real", "synthetic-to-real", "pretrain-then-real")
 FILTERS = ("none", "trust", "noise-learning")

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsynth.data import FIELDS, Record, open_source, read_records
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.evaluation.common import RECORD_NAME
 from lungsynth.evaluation.judge import mask_counts, read_generated
 from lungsynth.evaluation.mask_figures import ALL, TruthSpec
 from lungsynth.evaluation.mask_reading import read_masked
-from lungsynth.framing import whole
-from lungsynth.segmenter import IGNORED
+from lungsynth.films.data import FIELDS, Record, open_source, read_records
+from lungsynth.films.framing import whole
+from lungsynth.masks.body import IGNORED
 
 UInt8Array = NDArray[np.uint8]
 
@@ -108,7 +108,7 @@ def read_real(
     """Real films with expert masks.
 
     Args:
-        source: See `lungsynth.data.open_source`; rows without a mask are skipped.
+        source: See `lungsynth.films.data.open_source`; rows without a mask are skipped.
         split: Value of the `split` column; a source without that column is taken whole.
         pixels: Side P of the square.
         truth: What the mask values mean.

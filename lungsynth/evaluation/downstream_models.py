@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from lungsynth.errors import ConfigError
-from lungsynth.segmenter import (
+from lungsynth.masks.body import (
     AugmentOptions,
     Segmenter,
     SegmenterConfig,

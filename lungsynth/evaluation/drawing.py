@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from lungsynth.errors import OutputError
 from lungsynth.images import png_bytes
+from lungsynth.model.sampling import SampleOptions, draw
 from lungsynth.output import check_writable
 from lungsynth.pipeline import Synthesizer
-from lungsynth.sampling import SampleOptions, draw
 
 RECORDS_NAME = "records.jsonl"
 

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import ImageSet, need
-from lungsynth.evaluation.encoder import Encoder, EncoderConfig, embed, save_encoder, shrink
 from lungsynth.evaluation.judgement import balanced_accuracy, score_table, score_tasks
 from lungsynth.evaluation.labels import HEAD_NAMES, UNKNOWN, film_labels, label_weights
+from lungsynth.model.encoder import Encoder, EncoderConfig, embed, save_encoder, shrink
 from lungsynth.training.common import LoopOptions, Run, torch_generator
 
 HEAD_WEIGHTS = {"age_group": 0.25, "view": 1.0, "finding": 1.0, "sex": 1.0}

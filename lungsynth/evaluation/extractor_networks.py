@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from lungsynth.data import UInt8Array
 from lungsynth.errors import CheckpointError, MissingDependencyError
-from lungsynth.tensor_files import load_tensors
+from lungsynth.films.data import UInt8Array
+from lungsynth.model.tensor_files import load_tensors
 
 Array = NDArray[np.float64]
 Prepare = Callable[[Tensor], Tensor]

@@ -19,9 +19,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsynth.data import UInt8Array
 from lungsynth.errors import CheckpointError, ConfigError
-from lungsynth.evaluation.encoder import (
+from lungsynth.evaluation.radiomics import (
+    Standard,
+    definition,
+    feature_names,
+    radiomic_features,
+)
+from lungsynth.films.data import UInt8Array
+from lungsynth.model.encoder import (
     CONFIG_NAME,
     DEFAULT_FOLDER,
     FORMAT,
@@ -29,12 +35,6 @@ from lungsynth.evaluation.encoder import (
     checksum,
     embed,
     load_encoder,
-)
-from lungsynth.evaluation.radiomics import (
-    Standard,
-    definition,
-    feature_names,
-    radiomic_features,
 )
 
 Array = NDArray[np.float64]

@@ -17,16 +17,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from lungsynth.classes import IGNORE
-from lungsynth.data import Record, read_records
 from lungsynth.errors import DataError, OutputError
 from lungsynth.evaluation.common import RECORD_NAME, write_report
 from lungsynth.evaluation.mask_figures import ALL, METRICS, TruthSpec, compare
 from lungsynth.evaluation.mask_reading import batches, read_masked
 from lungsynth.evaluation.masks_report import mean_interval, resample_films
-from lungsynth.framing import whole
-from lungsynth.output import check_writable
-from lungsynth.segmenter import (
+from lungsynth.films.data import Record, read_records
+from lungsynth.films.framing import whole
+from lungsynth.masks.body import (
     IGNORED,
     Segmenter,
     load_segmenter,
@@ -34,6 +32,8 @@ from lungsynth.segmenter import (
     save_segmenter,
     train_segmenter,
 )
+from lungsynth.masks.classes import IGNORE
+from lungsynth.output import check_writable
 
 PIXELS = 128
 """Side of the square the judge looks at."""

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsynth.evaluation.common import Interval, resample_clusters
-from lungsynth.evaluation.encoder import Embedding
 from lungsynth.evaluation.labels import HEAD_NAMES, HEADS, TASKS, Labels, Task
+from lungsynth.model.encoder import Embedding
 
 Counts = NDArray[np.float64]  # (..., 2, 2), rows = true or asked for, columns = judged
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsynth.captions import is_child
+from lungsynth.training.captions import is_child
 
 HEADS: dict[str, tuple[str, str]] = {
     "age_group": ("adult", "child"),

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lungsynth.classes import ClassSpec
-from lungsynth.data import Record, read_records
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.evaluation.mask_figures import TruthSpec
+from lungsynth.films.data import Record, read_records
+from lungsynth.masks.classes import ClassSpec
+from lungsynth.masks.refine import NEEDS_AFFINITY, RefineConfig, check_config
+from lungsynth.masks.tokens import parse_timesteps
 from lungsynth.pipeline import Synthesizer
-from lungsynth.refine import NEEDS_AFFINITY, RefineConfig, check_config
-from lungsynth.tokens import parse_timesteps
 
 UInt8Array = NDArray[np.uint8]
 
@@ -116,7 +116,7 @@ def read_masked(
     """Films with masks of one convention, in an order drawn with the seed.
 
     Args:
-        source: See `lungsynth.data.open_source`.
+        source: See `lungsynth.films.data.open_source`.
         split: Value of the `split` column; None takes every row.
         convention: Only films whose `mask_convention` begins with this, in any case; a source without
             that column is taken whole.
@@ -127,7 +127,7 @@ def read_masked(
         text_column: Column of the text, None for none.
 
     Raises:
-        DataError: see `lungsynth.data.read_records`; or no film is of the convention.
+        DataError: see `lungsynth.films.data.read_records`; or no film is of the convention.
         ConfigError: films of several conventions and none was chosen: their figures are not comparable.
     """
     seen, n = "", 0

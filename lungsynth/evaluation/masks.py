@@ -15,9 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lungsynth.classes import ClassSpec
-from lungsynth.coarse import THRESHOLDS, coarse_mask
-from lungsynth.data import Record
 from lungsynth.errors import DataError, MaskError
 from lungsynth.evaluation.mask_figures import (
     ALL,
@@ -37,11 +34,14 @@ from lungsynth.evaluation.mask_reading import (
     side_of,
     usable_methods,
 )
-from lungsynth.finish import finish_mask, no_word
-from lungsynth.framing import whole
+from lungsynth.films.data import Record
+from lungsynth.films.framing import whole
+from lungsynth.masks.classes import ClassSpec
+from lungsynth.masks.coarse import THRESHOLDS, coarse_mask
+from lungsynth.masks.finish import finish_mask, no_word
+from lungsynth.masks.refine import REFINEMENTS, RefineConfig
+from lungsynth.model.backbone import embed_prompts, encode_images
 from lungsynth.pipeline import Synthesizer
-from lungsynth.reading import embed_prompts, encode_images
-from lungsynth.refine import REFINEMENTS, RefineConfig
 
 BoolArray = NDArray[np.bool_]
 UInt8Array = NDArray[np.uint8]

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from lungsynth import __version__
-from lungsynth.data import Record
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import write_report
 from lungsynth.evaluation.mask_figures import Spill, TruthSpec, parse_class_ids
@@ -21,9 +20,10 @@ from lungsynth.evaluation.mask_reading import (
 from lungsynth.evaluation.masks import measure
 from lungsynth.evaluation.masks_report import draw_plot, draw_sheet, summarise, table, write_csv
 from lungsynth.evaluation.rivals import RivalContext, make_rivals, parse_rivals
+from lungsynth.films.data import Record
+from lungsynth.masks.refine import REFINEMENTS, RefineConfig, with_values
 from lungsynth.output import check_writable
 from lungsynth.pipeline import Synthesizer
-from lungsynth.refine import REFINEMENTS, RefineConfig, with_values
 from lungsynth.segment import class_prompt
 
 N_TRAIN = 400
@@ -47,7 +47,7 @@ class MasksOptions:
     counted: str = ""  # names of classes that count together; "" = those of `class_ids`, else all
     classes: str | None = None  # convention of the checkpoint's masks
     student_weight: float | None = None
-    refine_values: Sequence[str] = ()  # see `lungsynth.refine.with_values`
+    refine_values: Sequence[str] = ()  # see `lungsynth.masks.refine.with_values`
     ignore: Sequence[int] = (127,)
     convention: str = ""
     limit: int | None = None

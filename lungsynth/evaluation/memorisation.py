@@ -18,9 +18,9 @@ from PIL import Image
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import ImageSet, Interval, need
 from lungsynth.evaluation.copies import Finder, Found
-from lungsynth.evaluation.encoder import Encoder, embed
 from lungsynth.evaluation.neighbours import PERCENTILES, closest_sheet
 from lungsynth.evaluation.planted import KINDS, plant
+from lungsynth.model.encoder import Encoder, embed
 
 MAX_FALSE_ALARMS, MIN_CAUGHT = 0.01, 0.95
 """Largest share of unseen real films above the threshold, least share of planted copies."""

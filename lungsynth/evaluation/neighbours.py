@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lungsynth.contact import contact_sheet
-from lungsynth.data import UInt8Array
 from lungsynth.evaluation.common import ImageSet, Interval, need
-from lungsynth.evaluation.encoder import Encoder, embed
 from lungsynth.evaluation.similarity import ssim, thumbnails, unit_vectors
+from lungsynth.films.data import UInt8Array
+from lungsynth.model.encoder import Encoder, embed
 
 MEASURES = ("encoder", "correlation", "ssim")
 """Euclidean distance of features; 1 - correlation; 1 - SSIM, both at 64 × 64."""

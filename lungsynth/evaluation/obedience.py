@@ -13,9 +13,9 @@ import numpy as np
 
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import ImageSet, Interval, need
-from lungsynth.evaluation.encoder import Encoder, embed
 from lungsynth.evaluation.judgement import accuracy, balanced_accuracy, score_tasks
 from lungsynth.evaluation.labels import UNKNOWN, asked_labels, film_labels
+from lungsynth.model.encoder import Encoder, embed
 
 MIN_IMAGES = 2
 

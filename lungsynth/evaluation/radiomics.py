@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lungsynth.data import UInt8Array
 from lungsynth.errors import DataError, ShapeError
 from lungsynth.evaluation.similarity import thumbnails
+from lungsynth.films.data import UInt8Array
 
 SCALES = (1, 2, 4)  # the picture is read at its side divided by these
 BIN_WIDTH = 8  # grey levels of one bin of the co-occurrence

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lungsynth.data import Record
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.evaluation.mask_figures import ALL, TruthSpec, iou
 from lungsynth.evaluation.mask_reading import Batch, Rival
-from lungsynth.framing import whole
+from lungsynth.films.data import Record
+from lungsynth.films.framing import whole
+from lungsynth.masks.body import IGNORED, AugmentOptions, predict, train_segmenter
+from lungsynth.masks.refine import clean
 from lungsynth.pipeline import Synthesizer
-from lungsynth.refine import clean
-from lungsynth.segmenter import IGNORED, AugmentOptions, predict, train_segmenter
 
 BoolArray = NDArray[np.bool_]
 UInt8Array = NDArray[np.uint8]

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from lungsynth.attention import AttentionCapture, Captured, grid_of, is_cross_attention
 from lungsynth.errors import CaptureError, WordError
 from lungsynth.evaluation.mask_reading import Batch, Rival, class_timesteps
 from lungsynth.evaluation.rivals import RivalContext, rival
+from lungsynth.masks.tokens import reading_noise
+from lungsynth.model.attention import AttentionCapture, Captured, grid_of, is_cross_attention
+from lungsynth.model.backbone import embed_prompts
 from lungsynth.prompts import word_tokens
-from lungsynth.reading import embed_prompts
-from lungsynth.tokens import reading_noise
 
 FloatArray = NDArray[np.float32]
 

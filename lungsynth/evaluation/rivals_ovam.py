@@ -14,10 +14,16 @@ from lungsynth.errors import DataError
 from lungsynth.evaluation.mask_figures import ALL
 from lungsynth.evaluation.mask_reading import Batch, Rival, class_timesteps
 from lungsynth.evaluation.rivals import RivalContext, rival
-from lungsynth.framing import cut, draw_framing
-from lungsynth.reading import embed_prompts, noised_queries
-from lungsynth.segmenter import IGNORED, AugmentOptions, augment, segmentation_loss, to_input
-from lungsynth.tokens import ClassToken, key_weights, read_queries, reading_noise, token_logits
+from lungsynth.films.framing import cut, draw_framing
+from lungsynth.masks.body import IGNORED, AugmentOptions, augment, segmentation_loss, to_input
+from lungsynth.masks.tokens import (
+    ClassToken,
+    key_weights,
+    read_queries,
+    reading_noise,
+    token_logits,
+)
+from lungsynth.model.backbone import embed_prompts, noised_queries
 from lungsynth.training.common import torch_generator
 
 FloatArray = NDArray[np.float32]
@@ -33,7 +39,7 @@ def learn_shared_token(
 ) -> ClassToken:  # fmt: skip
     """Learn OVAM's token: one vector for all layers and no weight of a head.
 
-    Optimiser and kind of losses are those of `lungsynth.tokens.learn_token`; a single vector needs
+    Optimiser and kind of losses are those of `lungsynth.masks.tokens.learn_token`; a single vector needs
     more and longer steps, so it is given them.
 
     Args:

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsynth.data import UInt8Array
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import Interval, resample_clusters
 from lungsynth.evaluation.judgement import balanced_accuracy
 from lungsynth.evaluation.memorisation import proportion
+from lungsynth.films.data import UInt8Array
 
 SIDES = ("left", "right")
 LUNG_IDS = {"left": 1, "right": 2}  # in `Pair.lungs`

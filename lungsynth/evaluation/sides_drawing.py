@@ -13,14 +13,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from lungsynth.contact import contact_sheet
-from lungsynth.data import UInt8Array, decode_grey
 from lungsynth.errors import ConfigError, DataError, OutputError
 from lungsynth.evaluation.sides import LUNG_IDS, SIDES, Pair
 from lungsynth.evaluation.sides_prompts import SidePrompt
+from lungsynth.films.data import UInt8Array, decode_grey
 from lungsynth.images import png_bytes
+from lungsynth.model.sampling import SampleOptions
 from lungsynth.output import check_writable
 from lungsynth.pipeline import Result, Synthesizer
-from lungsynth.sampling import SampleOptions
 
 RECORDS_NAME, SETTINGS_NAME = "pairs.jsonl", "settings.json"
 VERSIONS = ("left", "right", "normal")

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lungsynth.affinity import (
+from lungsynth.errors import DataError, ShapeError
+from lungsynth.masks.affinity import (
     AFFINITY_FOLDER,
     AffinityConfig,
     AffinityNet,
@@ -20,11 +21,10 @@ from lungsynth.affinity import (
     pair_affinities,
     save_affinity,
 )
-from lungsynth.coarse import shift_background
-from lungsynth.crf import CrfConfig, DenseCrf
-from lungsynth.errors import DataError, ShapeError
-from lungsynth.segmenter import AugmentOptions, augment, to_input
-from lungsynth.tensor_files import write_folder
+from lungsynth.masks.body import AugmentOptions, augment, to_input
+from lungsynth.masks.coarse import shift_background
+from lungsynth.masks.crf import CrfConfig, DenseCrf
+from lungsynth.model.tensor_files import write_folder
 from lungsynth.training.common import LoopOptions, Run, torch_generator
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lungsynth.errors import CheckpointError, ConfigError, OutputError
-from lungsynth.tensor_files import load_tensors, save_tensors
+from lungsynth.model.tensor_files import load_tensors, save_tensors
 
 STATE_NAME = "state.safetensors"
 OPTIONS_NAME = "options.json"

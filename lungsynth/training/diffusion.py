@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from lungsynth.captions import caption
 from lungsynth.errors import ConfigError
-from lungsynth.tensor_files import load_tensors, save_tensors, write_folder
+from lungsynth.model.tensor_files import load_tensors, save_tensors, write_folder
+from lungsynth.model.vocabulary import Vocabulary, count_words, train_tokenizer
+from lungsynth.training.captions import caption
 from lungsynth.training.common import LoopOptions, Run, torch_generator
 from lungsynth.training.frames import Frames
 from lungsynth.training.vae import to_unit
-from lungsynth.vocabulary import Vocabulary, count_words, train_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ def build_parts(vae: Any, frames: Frames, options: DiffusionOptions) -> Parts:
 
 def load_parts(init_from: str) -> Parts:
     """The components of an existing Stable Diffusion 1.x/2.x checkpoint, directory or Hub id."""
-    from lungsynth.checkpoint import load_pipeline
+    from lungsynth.model.checkpoint import load_pipeline
 
     pipe, vocabulary = load_pipeline(init_from)
     return Parts(pipe.vae, pipe.text_encoder, pipe.tokenizer, pipe.unet, pipe.scheduler, vocabulary)
@@ -275,7 +275,7 @@ def save_pipeline(parts: Parts, out: Path, options: DiffusionOptions) -> None:
     """Write `out/pipeline` (diffusers layout, fp16) or, for LoRA, `out/lora`."""
     import copy
 
-    from lungsynth.checkpoint import quiet_libraries
+    from lungsynth.model.checkpoint import quiet_libraries
 
     if options.lora_rank:
         from diffusers import StableDiffusionPipeline

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from lungsynth.captions import is_child
-from lungsynth.data import Record, UInt8Array
-from lungsynth.framing import cut, draw_framing
+from lungsynth.films.data import Record, UInt8Array
+from lungsynth.films.framing import cut, draw_framing
+from lungsynth.training.captions import is_child
 
 
 @dataclass(frozen=True, slots=True)

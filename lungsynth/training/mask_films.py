@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lungsynth.classes import ClassSpec
-from lungsynth.data import Record, read_records
 from lungsynth.errors import ConfigError, DataError
-from lungsynth.films import pixels_sha256
-from lungsynth.finish import no_word
-from lungsynth.framing import whole
-from lungsynth.learning import LearnOptions, to_target
+from lungsynth.films.data import Record, read_records
+from lungsynth.films.film import pixels_sha256
+from lungsynth.films.framing import whole
+from lungsynth.masks.classes import ClassSpec
+from lungsynth.masks.finish import no_word
+from lungsynth.masks.refine import RefineConfig
+from lungsynth.model.backbone import embed_prompts, encode_images
 from lungsynth.pipeline import Synthesizer
-from lungsynth.reading import embed_prompts, encode_images
-from lungsynth.refine import RefineConfig
 from lungsynth.training.student import SURE, to_targets
+from lungsynth.training.tokens import LearnOptions, to_target
 
 UInt8Array = NDArray[np.uint8]
 
@@ -31,7 +31,7 @@ class Annotated:
     """Expert masks of one source, drawn by one convention."""
 
     source: str
-    convention: str  # a name `lungsynth.classes.load_classes` takes; "" = the checkpoint's first
+    convention: str  # a name `lungsynth.masks.classes.load_classes` takes; "" = the checkpoint's first
     k: int | None = None  # films used, chosen by the seed; None = all
 
     @classmethod
@@ -102,7 +102,7 @@ def read_films(
     """Films of a source shown whole, (pixels, pixels), at most `limit` drawn in their old order.
 
     Args:
-        source: See `lungsynth.data.open_source`.
+        source: See `lungsynth.films.data.open_source`.
         pixels: Side.
         split: Value of the `split` column; None takes every row.
         limit: None takes all.
@@ -224,7 +224,7 @@ def gather(
 
 def split_of(what: Annotated, split: str | None) -> str | None:
     """The split to read of an annotated source: None for a folder of hand-made masks without one."""
-    from lungsynth.data import open_source
+    from lungsynth.films.data import open_source
 
     path = Path(what.source)
     rows = open_source(str(path))

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from lungsynth.affinity import AffinityConfig
 from lungsynth.errors import ConfigError, DataError, ShapeError
-from lungsynth.segmenter import AugmentOptions, augment, to_input
-from lungsynth.student import STUDENT_FOLDER, WIDTHS, Student, save_student
-from lungsynth.tensor_files import write_folder
+from lungsynth.masks.affinity import AffinityConfig
+from lungsynth.masks.body import AugmentOptions, augment, to_input
+from lungsynth.masks.student import STUDENT_FOLDER, WIDTHS, Student, save_student
+from lungsynth.model.tensor_files import write_folder
 from lungsynth.training.common import LoopOptions, Run, torch_generator
 
 SURE = 254

@@ -11,10 +11,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from lungsynth.autoencoder import PatchAutoencoderKL, fit_patch_pca
-from lungsynth.data import UInt8Array
 from lungsynth.errors import ConfigError
-from lungsynth.tensor_files import write_folder
+from lungsynth.films.data import UInt8Array
+from lungsynth.model.autoencoder import PatchAutoencoderKL, fit_patch_pca
+from lungsynth.model.tensor_files import write_folder
 from lungsynth.training.common import LoopOptions, Run, torch_generator
 from lungsynth.training.frames import Frames
 

@@ -144,8 +144,8 @@ def _write_card(
 ) -> None:
     """Draw the gallery and write card and evaluation into a folder."""
     from lungsynth.images import png_bytes
+    from lungsynth.model.sampling import SampleOptions, draw
     from lungsynth.pipeline import Synthesizer
-    from lungsynth.sampling import SampleOptions, draw
     from publish.model_card import licence_chain, make_model_card, read_report
 
     licence_chain(facts, is_lora=checkpoint.is_lora)  # before anything is drawn

@@ -17,8 +17,8 @@ from dicoms import PATIENT, write_dicom
 from PIL import Image
 from tiny import film
 
-from lungsynth.annotation import Annotation, Shape, to_labelme
-from lungsynth.data import read_records
+from lungsynth.films.annotation import Annotation, Shape, to_labelme
+from lungsynth.films.data import read_records
 
 Cli = Callable[..., Any]
 CLASSES = ("--class", "left lung=1", "--class", "right lung=2")
@@ -157,7 +157,7 @@ def test_learn_token_learns_from_the_import(
     """The command that is printed is run as it stands, on a copy of a checkpoint."""
     import shlex
 
-    from lungsynth.learning import LearnOptions
+    from lungsynth.training.tokens import LearnOptions
 
     for name, value in (("n_views", 3), ("batch", 1), ("n_iters", 2)):
         monkeypatch.setattr(LearnOptions.__init__, "__kwdefaults__",

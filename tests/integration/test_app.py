@@ -217,7 +217,7 @@ def test_a_missing_model_is_said_on_the_page(monkeypatch, tmp_path):
 
 
 def test_controls_of_the_mask_start_at_the_programs_own_values(address):
-    from lungsynth.refine import RefineConfig
+    from lungsynth.masks.refine import RefineConfig
     from space.ui import build_demo
 
     demo = build_demo()

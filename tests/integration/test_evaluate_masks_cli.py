@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from tiny import film, png
 
-from lungsynth.refine import NEEDS_AFFINITY
+from lungsynth.masks.refine import NEEDS_AFFINITY
 
 Cli = Callable[..., Any]
 
@@ -149,7 +149,7 @@ def test_the_judge_is_tested_itself_and_then_judges(
     from functools import partial
 
     from lungsynth.evaluation import judge
-    from lungsynth.segmenter import train_segmenter
+    from lungsynth.masks.body import train_segmenter
 
     monkeypatch.setattr(judge, "PIXELS", 48)
     small = partial(train_segmenter, widths=(8, 16, 24), lr=5e-3)

@@ -50,8 +50,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
 
 def draw(model: str | None) -> Any:
     """One picture with its mask."""
+    from lungsynth.model.sampling import SampleOptions
     from lungsynth.pipeline import Synthesizer
-    from lungsynth.sampling import SampleOptions
 
     [drawn] = Synthesizer(model, device="cpu").generate(
         [PROMPT], [0], options=SampleOptions(steps=STEPS)

@@ -47,7 +47,7 @@ def test_a_dry_run_writes_exactly_the_space(publish, tmp_path, monkeypatch):
     out = tmp_path / "space"
     assert publish("space", "--repo", NAME, "--hardware", "zero", "--dry-run", "--out", out) == 0
     there = paths(out)
-    assert {"app.py", "space/ui.py", "lungsynth/pipeline.py", "lungsynth/autoencoder.py",
+    assert {"app.py", "space/ui.py", "lungsynth/pipeline.py", "lungsynth/model/autoencoder.py",
             "lungsynth/checkpoints/mini/model_index.json", "requirements.txt", "packages.txt",
             "lungsynth/checkpoints/encoder/model.safetensors", "README.md", "LICENSE"} <= there  # fmt: skip
     assert not any(
@@ -128,7 +128,7 @@ def starts(python: Path, folder: Path, home: Path) -> None:
                 time.sleep(0.5)
         code = (
             "import sys; from lungsynth.pipeline import Synthesizer\n"
-            "from lungsynth.sampling import SampleOptions\n"
+            "from lungsynth.model.sampling import SampleOptions\n"
             "[r] = Synthesizer().generate(['Chest X-ray'], [0], options=SampleOptions(steps=1))\n"
             "assert r.image.shape == r.mask.shape == (256, 256); print('drawn')"
         )

@@ -63,7 +63,7 @@ def lora_folder(sd_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     from diffusers.utils import convert_state_dict_to_diffusers
     from peft import LoraConfig, get_peft_model_state_dict
 
-    from lungsynth.checkpoint import load_pipeline
+    from lungsynth.model.checkpoint import load_pipeline
 
     unet = load_pipeline(str(sd_folder))[0].unet
     unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights="gaussian"))

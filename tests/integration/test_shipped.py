@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lungsynth.checkpoint import CHECKPOINTS, PICKLED, shipped_names
+from lungsynth.model.checkpoint import CHECKPOINTS, PICKLED, shipped_names
+from lungsynth.model.sampling import SampleOptions
 from lungsynth.pipeline import Synthesizer
-from lungsynth.sampling import SampleOptions
 
 MINI = CHECKPOINTS / "mini"
 PROMPT = "Frontal PA chest X-ray of a 60-year-old man. Normal."

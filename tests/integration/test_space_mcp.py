@@ -79,9 +79,9 @@ def call(address: str, tool: str, **arguments: Any) -> tuple[bool, list[Any]]:
 @pytest.fixture(scope="module")
 def direct(checkpoint: Path) -> dict[str, Any]:
     """What the library itself draws: method -> result."""
+    from lungsynth.masks.refine import RefineConfig
+    from lungsynth.model.sampling import SampleOptions
     from lungsynth.pipeline import Synthesizer
-    from lungsynth.refine import RefineConfig
-    from lungsynth.sampling import SampleOptions
 
     model, options = Synthesizer(str(checkpoint)), SampleOptions(steps=2, guidance=3.0)
     return {

@@ -14,8 +14,8 @@ import gradio as gr
 import pytest
 from PIL import Image
 
+from lungsynth.masks.refine import RefineConfig
 from lungsynth.permalink import Permalink
-from lungsynth.refine import RefineConfig
 from space import actions, handlers, limits, opening, panels, reports, study, tuning
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")

@@ -103,7 +103,7 @@ def test_sheet_and_reconstruction(run_cli: Cli, checkpoint: Path, parquet: Path,
 
 
 def test_a_packed_file_is_a_source(run_cli: Cli, parquet: Path, tmp_path: Path) -> None:
-    from lungsynth.data import read_records
+    from lungsynth.films.data import read_records
 
     ran = run_cli("pack", "--data", parquet, "--out", tmp_path / "p.parquet", "--short-side", 48, "--quiet")
     assert ran.code == 0, ran.err
@@ -148,7 +148,7 @@ def test_benchmarks_print_their_figures(checkpoint: Path, tmp_path: Path) -> Non
 
 
 def test_reading_a_film_is_repeatable(pipe: Any) -> None:
-    from lungsynth.reading import encode_images, noised_queries
+    from lungsynth.model.backbone import encode_images, noised_queries
 
     images = np.stack([np.full((64, 64), 90, np.uint8), np.full((64, 64), 30, np.uint8)])
     one = noised_queries(pipe, images, ["", ""], t=50, seed=3)

@@ -116,7 +116,7 @@ def test_films_to_annotate_are_suggested_and_can_be_named(
     out = tmp_path / "token.safetensors"
     ran = run_cli(*base, "--films", ",".join(ids), "--class", "lung", "--out", out)
     assert ran.code == 0, ran.err
-    from lungsynth.tokens import ClassToken
+    from lungsynth.masks.tokens import ClassToken
 
     token = ClassToken.load(out)
     assert token.info["shots"] == "3" and set(token.info["films"].split(",")) == set(ids)
@@ -135,7 +135,7 @@ def test_a_label_free_token_reads_no_mask(run_cli: Cli, own: Path, tmp_path: Pat
                   "--class", "left lung", "--id", 1, "--prior", prior, "--checkpoint", own,
                   "--quiet")  # fmt: skip
     assert ran.code == 0, ran.err
-    from lungsynth.tokens import ClassToken
+    from lungsynth.masks.tokens import ClassToken
 
     token = ClassToken.load(own / "tokens" / "left-lung.safetensors")
     assert (token.info["label_free"], token.info["shots"]) == ("true", "0")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from lungsynth.affinity import (
+from lungsynth.errors import CheckpointError, ConfigError, ShapeError
+from lungsynth.masks.affinity import (
     AffinityConfig,
     AffinityNet,
     affinity_fields,
@@ -19,9 +20,8 @@ from lungsynth.affinity import (
     pair_affinities,
     save_affinity,
 )
-from lungsynth.errors import CheckpointError, ConfigError, ShapeError
+from lungsynth.masks.walk import half_disc, random_walk
 from lungsynth.training.affinity import AffinityOptions, make_labels, train_affinity
-from lungsynth.walk import half_disc, random_walk
 
 SMALL = AffinityConfig(stem=8, widths=(8, 12), n_features=4)
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lungsynth.annotation import (
+from lungsynth.errors import ConfigError, DataError
+from lungsynth.films.annotation import (
     Annotation,
     Shape,
     parse_class_options,
@@ -21,7 +22,6 @@ from lungsynth.annotation import (
     read_labelme,
     to_labelme,
 )
-from lungsynth.errors import ConfigError, DataError
 
 CLASSES = {"left lung": 1, "right lung": 2}
 

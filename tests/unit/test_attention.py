@@ -7,9 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from lungsynth.attention import AttentionCapture, Captured, grid_of, is_cross_attention, word_map
 from lungsynth.errors import CaptureError
-from lungsynth.sampling import SampleOptions, draw
+from lungsynth.model.attention import (
+    AttentionCapture,
+    Captured,
+    grid_of,
+    is_cross_attention,
+    word_map,
+)
+from lungsynth.model.sampling import SampleOptions, draw
 
 
 @pytest.fixture(params=["pipe", "sd_pipe"])
@@ -195,7 +201,7 @@ def test_queries_are_those_of_the_layer(unet: Any) -> None:
 
 
 def test_lora_layers_are_captured(sd_folder: Any) -> None:
-    from lungsynth.checkpoint import load_pipeline
+    from lungsynth.model.checkpoint import load_pipeline
     from lungsynth.training.diffusion import add_lora
 
     unet = load_pipeline(str(sd_folder))[0].unet

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny import tiny_frames
 
-from lungsynth.autoencoder import PatchAutoencoderKL, fit_patch_pca
+from lungsynth.model.autoencoder import PatchAutoencoderKL, fit_patch_pca
 from lungsynth.training.presets import VAE_PRESETS
 from lungsynth.training.vae import build, linear_rival, psnr, to_unit
 

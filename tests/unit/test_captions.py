@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lungsynth.captions import (
+from lungsynth.films.framing import CLOSE_UPS, SHIFTED, WHOLE
+from lungsynth.training.captions import (
     CLOSE_UP_ANATOMY,
     WHOLE_ANATOMY,
     caption,
@@ -13,7 +14,6 @@ from lungsynth.captions import (
     describe_framing,
     describe_patient,
 )
-from lungsynth.framing import CLOSE_UPS, SHIFTED, WHOLE
 
 SICK = {"view": "PA", "age": "60", "sex": "M", "findings": "effusion", "label": "effusion"}
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from lungsynth.checkpoint import (
+from lungsynth.errors import CheckpointError
+from lungsynth.model.checkpoint import (
     DEFAULT,
     check_folder,
     load_pipeline,
@@ -18,7 +19,6 @@ from lungsynth.checkpoint import (
     resolve,
     weights_hash,
 )
-from lungsynth.errors import CheckpointError
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -175,7 +175,7 @@ def test_lora_weights_that_are_pickled_or_missing(checkpoint: Path, tmp_path: Pa
 
 
 def test_names_are_resolved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from lungsynth import checkpoint as module
+    from lungsynth.model import checkpoint as module
 
     monkeypatch.setattr(module, "CHECKPOINTS", tmp_path)
     (tmp_path / DEFAULT).mkdir()

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from lungsynth.classes import CLASSES_NAME, load_classes, parse_classes
 from lungsynth.errors import CheckpointError, ConfigError
+from lungsynth.masks.classes import CLASSES_NAME, load_classes, parse_classes
 
 
 def test_a_checkpoints_classes(checkpoint: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lungsynth.coarse import (
+from lungsynth.errors import ConfigError, MaskError
+from lungsynth.masks.coarse import (
     THRESHOLDS,
     check_map,
     class_level,
@@ -18,7 +19,6 @@ from lungsynth.coarse import (
     otsu,
     shift_background,
 )
-from lungsynth.errors import ConfigError, MaskError
 
 
 def two_levels() -> np.ndarray:

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from lungsynth.crf import CrfConfig, DenseCrf, dense_crf, unary_probability
 from lungsynth.errors import ConfigError, MaskError, MissingDependencyError, ShapeError
+from lungsynth.masks.crf import CrfConfig, DenseCrf, dense_crf, unary_probability
 
 
 def blurred_step(height: int, width: int, edge: float, *, softness: float = 6.0) -> np.ndarray:

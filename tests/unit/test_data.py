@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from tiny import film, png, write_parquet
 
-from lungsynth.data import decode_grey, open_source, read_records
 from lungsynth.errors import DataError
+from lungsynth.films.data import decode_grey, open_source, read_records
 
 IDS = np.zeros((96, 112), np.uint8)
 IDS[20:60, 10:40], IDS[20:60, 60:100] = 1, 2

@@ -27,7 +27,7 @@ from lungsynth.evaluation.downstream_models import (
 from lungsynth.evaluation.downstream_report import ratio_interval, seed_films_interval, summarise
 from lungsynth.evaluation.downstream_run import named_sources, real_counts
 from lungsynth.evaluation.mask_figures import TruthSpec, dice
-from lungsynth.framing import whole
+from lungsynth.films.framing import whole
 
 SMALL = Preset(pixels=32, steps=60, batch=4, widths=(8, 16), hidden=(8, 16, 16, 16),
                heads=(1, 1, 2, 2), decoder=16, fold_steps=40)  # fmt: skip

@@ -11,13 +11,6 @@ import torch
 from evaluation_films import image_set, random_encoder
 
 from lungsynth.errors import CheckpointError, DataError
-from lungsynth.evaluation.encoder import (
-    CONFIG_NAME,
-    WEIGHTS_NAME,
-    embed,
-    load_encoder,
-    save_encoder,
-)
 from lungsynth.evaluation.encoder_training import (
     ENCODER_PRESETS,
     augment,
@@ -27,6 +20,13 @@ from lungsynth.evaluation.encoder_training import (
 )
 from lungsynth.evaluation.judgement import accuracy, balanced_accuracy
 from lungsynth.evaluation.labels import HEADS
+from lungsynth.model.encoder import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    embed,
+    load_encoder,
+    save_encoder,
+)
 from lungsynth.training.common import torch_generator
 
 

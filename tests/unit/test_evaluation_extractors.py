@@ -23,7 +23,6 @@ from lungsynth.errors import (
     ShapeError,
 )
 from lungsynth.evaluation import extractor_networks as networks
-from lungsynth.evaluation.encoder import DEFAULT_FOLDER, checksum, embed, save_encoder
 from lungsynth.evaluation.extractors import (
     MAX_FIT,
     NAMES,
@@ -34,6 +33,7 @@ from lungsynth.evaluation.extractors import (
     weights_home,
 )
 from lungsynth.evaluation.radiomics import Standard, definition, feature_names, radiomic_features
+from lungsynth.model.encoder import DEFAULT_FOLDER, checksum, embed, save_encoder
 
 SMALL = np.stack([picture(i, pixels=64) for i in range(4)])
 

@@ -14,8 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import film
 
-from lungsynth.classes import ClassSpec
-from lungsynth.data import Record
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.evaluation import masks as masks_module
 from lungsynth.evaluation.mask_figures import (
@@ -42,8 +40,10 @@ from lungsynth.evaluation.masks_report import (
     trust_report,
     write_csv,
 )
+from lungsynth.films.data import Record
+from lungsynth.masks.classes import ClassSpec
+from lungsynth.masks.refine import NEEDS_AFFINITY, REFINEMENTS, RefineConfig
 from lungsynth.pipeline import Synthesizer
-from lungsynth.refine import NEEDS_AFFINITY, REFINEMENTS, RefineConfig
 
 
 def halves(n: int = 8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -50,7 +50,7 @@ def test_search_agrees_with_comparing_every_pair() -> None:
     train, queries = image_set(30), image_set(5, seed=100)
     reference = Reference(train, random_encoder())
     found = reference.search(queries, batch_size=2)
-    from lungsynth.evaluation.encoder import embed
+    from lungsynth.model.encoder import embed
 
     features = embed(random_encoder(), queries.images).features
     every = np.linalg.norm(features[:, None] - reference.features[None], axis=2)

@@ -11,8 +11,6 @@ import pytest
 import torch
 from tiny import film
 
-from lungsynth.attention import AttentionCapture, Captured
-from lungsynth.data import Record
 from lungsynth.errors import CaptureError, ConfigError, DataError, WordError
 from lungsynth.evaluation import rivals as rivals_module
 from lungsynth.evaluation.mask_figures import ALL, TruthSpec, iou
@@ -34,11 +32,13 @@ from lungsynth.evaluation.rivals_attention import (
     word_prompt,
 )
 from lungsynth.evaluation.rivals_ovam import learn_shared_token
-from lungsynth.framing import whole
+from lungsynth.films.data import Record
+from lungsynth.films.framing import whole
+from lungsynth.masks.body import train_segmenter
+from lungsynth.masks.tokens import key_weights, token_logits
+from lungsynth.model.attention import AttentionCapture, Captured
+from lungsynth.model.backbone import embed_prompts, encode_images, noised_queries
 from lungsynth.pipeline import Synthesizer
-from lungsynth.reading import embed_prompts, encode_images, noised_queries
-from lungsynth.segmenter import train_segmenter
-from lungsynth.tokens import key_weights, token_logits
 
 TRUTH = TruthSpec()
 

@@ -223,8 +223,8 @@ def test_the_command_draws_reports_and_resumes(
 
 def test_lungs_are_those_of_the_normal_picture(checkpoint: Path, tmp_path: Path) -> None:
     from lungsynth.evaluation.sides_drawing import draw_pairs, lung_classes
+    from lungsynth.model.sampling import SampleOptions
     from lungsynth.pipeline import Synthesizer
-    from lungsynth.sampling import SampleOptions
 
     synthesizer = Synthesizer(str(checkpoint))
     assert lung_classes(synthesizer) == {1: LUNG_IDS["left"], 2: LUNG_IDS["right"]}

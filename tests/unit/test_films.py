@@ -12,7 +12,14 @@ from PIL import Image
 from tiny import film
 
 from lungsynth.errors import DataError, MissingDependencyError
-from lungsynth.films import find_films, folder_names, pixels_sha256, read_film, stem_of, to_uint8
+from lungsynth.films.film import (
+    find_films,
+    folder_names,
+    pixels_sha256,
+    read_film,
+    stem_of,
+    to_uint8,
+)
 
 JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
 

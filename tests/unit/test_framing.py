@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lungsynth.framing import CLOSE_UPS, SHIFTED, WHOLE, Framing, cut, draw_framing, whole
+from lungsynth.films.framing import CLOSE_UPS, SHIFTED, WHOLE, Framing, cut, draw_framing, whole
 
 SHAPES = [(300, 300), (300, 420), (420, 300), (200, 640)]
 

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from phantom import Phantom, mean_iou, phantom
 
-from lungsynth import fusion
-from lungsynth.coarse import shift_background
-from lungsynth.crf import CrfConfig, dense_crf
 from lungsynth.errors import ConfigError, LungSynthError, MaskError, ShapeError
-from lungsynth.refine import NEEDS_AFFINITY, REFINEMENTS, RefineConfig, refine
-from lungsynth.walk import AffinityField, half_disc, random_walk
+from lungsynth.masks import fusion
+from lungsynth.masks.coarse import shift_background
+from lungsynth.masks.crf import CrfConfig, dense_crf
+from lungsynth.masks.refine import NEEDS_AFFINITY, REFINEMENTS, RefineConfig, refine
+from lungsynth.masks.walk import AffinityField, half_disc, random_walk
 
 METHODS = ("none", "crf", "affinity", "sequential", "cross", "cross-product", "cross-mutual")
 GOLDEN = {  # mean IoU of the two ellipses

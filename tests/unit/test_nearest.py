@@ -9,12 +9,18 @@ import numpy as np
 import pytest
 from evaluation_films import image_set
 
-from lungsynth.checkpoint import weights_hash
 from lungsynth.errors import CheckpointError, ShapeError
-from lungsynth.evaluation.encoder import DEFAULT_FOLDER, checksum, embed, load_encoder
-from lungsynth.nearest import FILE_NAME, NEAREST_FOLDER, NearestTrain, load_nearest, save_nearest
+from lungsynth.model.checkpoint import weights_hash
+from lungsynth.model.encoder import DEFAULT_FOLDER, checksum, embed, load_encoder
+from lungsynth.model.nearest import (
+    FILE_NAME,
+    NEAREST_FOLDER,
+    NearestTrain,
+    load_nearest,
+    save_nearest,
+)
+from lungsynth.model.sampling import SampleOptions
 from lungsynth.pipeline import Synthesizer
-from lungsynth.sampling import SampleOptions
 
 
 def test_a_training_film_is_at_no_distance_and_others_are_not(tmp_path: Path) -> None:

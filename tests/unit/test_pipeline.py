@@ -19,9 +19,9 @@ from lungsynth.errors import (
     ShapeError,
     WordError,
 )
+from lungsynth.masks.refine import RefineConfig
+from lungsynth.model.sampling import SampleOptions
 from lungsynth.pipeline import Synthesizer
-from lungsynth.refine import RefineConfig
-from lungsynth.sampling import SampleOptions
 
 QUICK = SampleOptions(steps=2)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lungsynth.errors import ConfigError, ShapeError
-from lungsynth.prior import Ellipse, Prior, darkness, load_priors, place_score, prior_mask
+from lungsynth.training.prior import Ellipse, Prior, darkness, load_priors, place_score, prior_mask
 
 ROOT = Path(__file__).parents[2]
 TWO = Prior("x", (Ellipse(0.3, 0.5, 0.15, 0.3), Ellipse(0.7, 0.5, 0.15, 0.3)))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lungsynth.errors import ConfigError, DataError
-from lungsynth.vocabulary import split_words
+from lungsynth.model.vocabulary import split_words
 from publish.prompts import (
     ADULT_FINDINGS,
     CHILD_FINDINGS,

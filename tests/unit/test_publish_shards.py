@@ -272,7 +272,7 @@ def test_two_processes_never_hold_a_folder(tmp_path):
 
 
 def test_the_value_to_ignore_is_the_projects():
-    from lungsynth.classes import IGNORE
+    from lungsynth.masks.classes import IGNORE
     from publish import screening
 
     assert screening.IGNORE == IGNORE

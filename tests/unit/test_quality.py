@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lungsynth.quality import area_share, count_parts, split_sides, stability
+from lungsynth.masks.quality import area_share, count_parts, split_sides, stability
 
 
 def pair() -> np.ndarray:

@@ -11,13 +11,12 @@ import pytest
 import torch
 from phantom import Phantom, phantom
 
-from lungsynth import refine as refine_module
-from lungsynth.classes import ClassSpec
-from lungsynth.crf import CrfConfig
 from lungsynth.errors import ConfigError, MaskError, ShapeError
-from lungsynth.finish import finish_mask
-from lungsynth.pipeline import Synthesizer
-from lungsynth.refine import (
+from lungsynth.masks import refine as refine_module
+from lungsynth.masks.classes import ClassSpec
+from lungsynth.masks.crf import CrfConfig
+from lungsynth.masks.finish import finish_mask
+from lungsynth.masks.refine import (
     NEEDS_AFFINITY,
     REFINEMENTS,
     RefineConfig,
@@ -28,6 +27,7 @@ from lungsynth.refine import (
     refinement,
     with_values,
 )
+from lungsynth.pipeline import Synthesizer
 
 PLAIN = RefineConfig(method="none")
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from lungsynth.errors import DataError, OutputError
-from lungsynth.report import gather, to_html, write_page
-from lungsynth.report_words import span, table, verdict
+from lungsynth.report.page import gather, to_html, write_page
+from lungsynth.report.words import span, table, verdict
 
 
 def told(value: float) -> dict[str, float]:

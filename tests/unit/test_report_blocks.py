@@ -11,9 +11,8 @@ import pytest
 from test_report import REPORTS, STAGE, told, write
 
 from lungsynth.errors import DataError
-from lungsynth.report import gather
-from lungsynth.report_blocks import fill
-from lungsynth.report_files import (
+from lungsynth.report.blocks import fill
+from lungsynth.report.files import (
     LONGEST,
     compact,
     found_below,
@@ -22,7 +21,8 @@ from lungsynth.report_files import (
     read_results,
     small,
 )
-from lungsynth.report_masks import masks_text, masks_together
+from lungsynth.report.masks import masks_text, masks_together
+from lungsynth.report.page import gather
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = """# Ours

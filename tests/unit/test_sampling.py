@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lungsynth.errors import ConfigError, ShapeError
-from lungsynth.sampling import SCHEDULERS, SampleOptions, draw, resolve_size, to_grey
+from lungsynth.model.sampling import SCHEDULERS, SampleOptions, draw, resolve_size, to_grey
 
 
 @pytest.fixture

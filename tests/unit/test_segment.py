@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tiny import film, tiny_checkpoint
 
 from lungsynth.errors import ConfigError, DataError, PromptError, ShapeError
-from lungsynth.framing import whole
+from lungsynth.films.framing import whole
+from lungsynth.masks.refine import RefineConfig
 from lungsynth.pipeline import Synthesizer
-from lungsynth.refine import RefineConfig
 from lungsynth.segment import (
     segment_film,
     segment_films,
@@ -93,7 +93,7 @@ def test_every_pixel_gets_its_most_probable_class(synthesizer: Synthesizer) -> N
 
 def test_a_film_at_the_models_size_equals_the_plain_reading(synthesizer: Synthesizer) -> None:
     """The same numbers as reading tokens by hand: nothing is lost on the way."""
-    from lungsynth.reading import embed_prompts, encode_images
+    from lungsynth.model.backbone import embed_prompts, encode_images
 
     image = film(2, height=64, width=64)[0]
     pipe = synthesizer.pipe
@@ -143,7 +143,7 @@ def test_noise_draws_are_averaged_in_logits(synthesizer: Synthesizer) -> None:
 def test_the_affinity_network_is_used_where_the_method_needs_it(
     synthesizer: Synthesizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lungsynth.affinity import AffinityConfig, AffinityNet, affinity_fields
+    from lungsynth.masks.affinity import AffinityConfig, AffinityNet, affinity_fields
 
     network = AffinityNet(AffinityConfig()).eval()
     monkeypatch.setattr(

@@ -10,8 +10,8 @@ import torch
 from tiny import film
 
 from lungsynth.errors import CheckpointError, ConfigError, DataError, OutputError, ShapeError
-from lungsynth.framing import whole
-from lungsynth.segmenter import (
+from lungsynth.films.framing import whole
+from lungsynth.masks.body import (
     AugmentOptions,
     Segmenter,
     SegmenterConfig,

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from lungsynth.errors import CheckpointError, ConfigError, PromptError
-from lungsynth.walk import AffinityField, half_disc
+from lungsynth.masks.walk import AffinityField, half_disc
 from space import actions, archive, heat, lists, preview, study, text
 from space.tuning import Tuning, gammas
 
@@ -105,8 +105,8 @@ def test_each_picture_is_the_one_its_seed_draws_alone(events):
 
 
 def test_the_archive_is_what_the_command_line_writes(drawn):
+    from lungsynth.model.sampling import SampleOptions
     from lungsynth.output import result_files
-    from lungsynth.sampling import SampleOptions
 
     model = actions.synthesizer()
     words = actions.words_to_map(model, PROMPT)
@@ -150,7 +150,7 @@ def test_areas_are_those_of_the_mask(drawn):
 
 @pytest.mark.parametrize("method", ["sequential", "cross", "affinity", "none", "crf"])
 def test_a_mask_made_anew_is_the_one_the_library_makes(with_field, method):
-    from lungsynth.finish import finish_mask
+    from lungsynth.masks.finish import finish_mask
 
     for tuning in (Tuning(method=method, n_gammas=5, beta=2.0, walk_steps=20),
                    Tuning(method=method, n_gammas=5, beta=9.0, walk_steps=20)):  # fmt: skip

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 from publishing import build_options, run_publish
 
-from lungsynth.crf import CrfConfig
 from lungsynth.errors import ConfigError, DataError, LungSynthError, ShapeError
+from lungsynth.masks.crf import CrfConfig
+from lungsynth.masks.refine import RefineConfig, with_values
 from lungsynth.permalink import Permalink, of_row, read_query, refine_texts, row_query, to_query
-from lungsynth.refine import RefineConfig, with_values
 from space import actions, archive, links, study, tuning
 
 CONFIG = RefineConfig(

@@ -52,8 +52,8 @@ def test_all_steps_together_are_the_words_own_map(drawn):
 
 def test_a_step_alone_is_what_the_network_attended_to_in_it(drawn):
     """The library's own capture of every step is the reference."""
-    from lungsynth.attention import Captured, word_map
-    from lungsynth.sampling import SampleOptions, draw
+    from lungsynth.model.attention import Captured, word_map
+    from lungsynth.model.sampling import SampleOptions, draw
 
     model = actions.synthesizer()
     options = SampleOptions(steps=6, guidance=3.0, keep_steps=True)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from lungsynth.affinity import AffinityConfig
-from lungsynth.classes import ClassSpec
 from lungsynth.errors import CheckpointError, ConfigError, DataError, ShapeError
+from lungsynth.masks.affinity import AffinityConfig
+from lungsynth.masks.classes import ClassSpec
+from lungsynth.masks.refine import RefineConfig
+from lungsynth.masks.student import Student, load_student, save_student, student_logits
 from lungsynth.pipeline import Synthesizer
-from lungsynth.refine import RefineConfig
-from lungsynth.student import Student, load_student, save_student, student_logits
 from lungsynth.training.student import SURE, StudentOptions, student_loss, to_targets, train_student
 
 SMALL = AffinityConfig(stem=8, widths=(8, 12))

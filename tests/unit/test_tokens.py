@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lungsynth.errors import CheckpointError, ShapeError
-from lungsynth.tokens import (
+from lungsynth.masks.tokens import (
     ClassToken,
     key_weights,
     learn_token,

@@ -20,9 +20,9 @@ from safetensors.torch import load_file, save_file
 from tiny import tiny_frames
 from torch import Tensor, nn
 
-from lungsynth import tensor_files
 from lungsynth.errors import CheckpointError, ConfigError, OutputError
-from lungsynth.tensor_files import load_tensors, save_tensors, write_folder
+from lungsynth.model import tensor_files
+from lungsynth.model.tensor_files import load_tensors, save_tensors, write_folder
 from lungsynth.training.common import (
     METRICS_NAME,
     OPTIONS_NAME,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lungsynth.errors import CheckpointError
-from lungsynth.vocabulary import (
+from lungsynth.model.vocabulary import (
     VOCABULARY_NAME,
     Vocabulary,
     count_words,

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lungsynth.errors import ConfigError, MaskError, ShapeError
-from lungsynth.walk import (
+from lungsynth.masks.walk import (
     AffinityField,
     chebyshev_weights,
     half_disc,

@@ -1,0 +1,1 @@
+"""Films as data: reading, framing, packing, outlines drawn by hand."""

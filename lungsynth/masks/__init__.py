@@ -1,0 +1,1 @@
+"""From attention maps to masks: classes, coarse masks, refinements, networks, scores."""

@@ -1,0 +1,175 @@
+"""How the random walk and the DenseCRF are put together: every way, in one place.
+
+p is the class probability (C, H, W) of an image I, background first; γ a level in (0, 1).
+
+    walk        V(p)  = up(T^t down(p))               down: area mean to the field's grid; up: bilinear
+    CRF         Q(p)  = mean-field posterior of the CRF of I with the unary of p
+
+    affinity            V(p)
+    sequential          Q(V(p))                                   the walk first, then the CRF
+    cross               Q(p_γ*),  γ* = argmax_γ Dice(argmax Q(p_γ), argmax V(p))
+                        p_γ: p with the background moved so that class c wins where
+                        p_c / (p_c + p_0) > γ (`lungsynth.masks.coarse.shift_background`)
+    cross-product       Q(p)^w · V(p)^(1 - w), scaled to sum to 1 in each pixel
+    cross-mutual        q_0 = p;  q_r = Q(V(q_{r-1})), r = 1 … n_rounds
+
+`sequential` and `cross` are the two orders Pi & Shan (2025) name; their equations were not available,
+so these are readings of ours. `cross` is DiffuMask's rule (Wu et al. 2023): the CRF proposes one
+candidate per γ, the walk only judges. `cross-product` and `cross-mutual` are rivals of ours; the latter
+with one round is `sequential`. Dice of several classes is the mean over the foreground classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsynth.errors import ConfigError, ShapeError
+from lungsynth.masks.coarse import shift_background
+from lungsynth.masks.crf import CrfConfig, DenseCrf
+from lungsynth.masks.walk import AffinityField, random_walk
+
+FloatArray = NDArray[np.float32]
+UInt8Array = NDArray[np.uint8]
+
+TOKEN_GAMMAS = tuple(round(0.2 + 0.05 * k, 2) for k in range(13))
+"""γ 0.20 … 0.80: for probabilities of learnt tokens."""
+
+WORD_GAMMAS = tuple(round(0.35 + 0.01 * k, 2) for k in range(20))
+"""γ 0.35 … 0.54: DiffuMask's, for a word's map over its maximum."""
+
+
+@lru_cache(maxsize=64)
+def _area_weights(n_in: int, n_out: int) -> FloatArray:
+    """(n_out, n_in): the share each input cell has in each output cell; rows sum to 1."""
+    edges = np.linspace(0, n_in, n_out + 1)
+    cells = np.arange(n_in)
+    overlap = np.minimum(edges[1:, None], cells + 1) - np.maximum(edges[:-1, None], cells)
+    return (np.clip(overlap, 0, None) * n_out / n_in).astype(np.float32)
+
+
+@lru_cache(maxsize=64)
+def _bilinear_weights(n_in: int, n_out: int) -> FloatArray:
+    """(n_out, n_in): linear interpolation between cell centres (align_corners=False), held at the ends."""
+    centre = np.clip((np.arange(n_out) + 0.5) * n_in / n_out - 0.5, 0, n_in - 1)
+    low = np.minimum(centre.astype(int), max(n_in - 2, 0))
+    share = (centre - low).astype(np.float32)
+    weights = np.zeros((n_out, n_in), np.float32)
+    weights[np.arange(n_out), low] = 1 - share
+    weights[np.arange(n_out), np.minimum(low + 1, n_in - 1)] += share
+    return weights
+
+
+def area_mean(maps: FloatArray, height: int, width: int) -> FloatArray:
+    """(C, H, W) -> (C, height, width), smaller: the exact mean over each cell's area."""
+    rows, columns = _area_weights(maps.shape[1], height), _area_weights(maps.shape[2], width)
+    return rows @ maps.astype(np.float32) @ columns.T
+
+
+def bilinear(maps: FloatArray, height: int, width: int) -> FloatArray:
+    """(C, h, w) -> (C, height, width), larger; as torch's `interpolate` with align_corners=False."""
+    rows, columns = (
+        _bilinear_weights(maps.shape[1], height),
+        _bilinear_weights(maps.shape[2], width),
+    )
+    return rows @ maps.astype(np.float32) @ columns.T
+
+
+def affinity(
+    probability: FloatArray, field: AffinityField, *, beta: float = 8.0, n_steps: int = 256
+) -> FloatArray:
+    """V(p): the probability walked on the field's grid and brought back to (C, H, W).
+
+    Raises:
+        ShapeError: the field is finer than the image or of another shape of rectangle.
+        MaskError: the probability is not finite.
+    """
+    _, height, width = probability.shape
+    h, w = field.height, field.width
+    if h > height or w > width or abs(h * width - w * height) >= max(height, width):
+        raise ShapeError(
+            f"The affinity field is {h}x{w}, the image {height}x{width}; expected a grid no finer than "
+            "the image and of its proportions. Compute the field from this very image."
+        )
+    small = area_mean(probability, h, w)
+    walked = random_walk(field, small, beta=beta, n_steps=n_steps)
+    return bilinear(walked, height, width)
+
+
+def sequential(
+    probability: FloatArray, image: UInt8Array, field: AffinityField, *, beta: float = 8.0,
+    n_steps: int = 256, crf: CrfConfig | None = None,
+) -> FloatArray:  # fmt: skip
+    """Q(V(p))."""
+    return cross_mutual(probability, image, field, beta=beta, n_steps=n_steps, crf=crf, n_rounds=1)
+
+
+def propose(
+    probability: FloatArray, image: UInt8Array, gammas: Sequence[float], *,
+    crf: CrfConfig | None = None,
+) -> list[FloatArray]:  # fmt: skip
+    """The CRF's candidates Q(p_γ), one (C, H, W) posterior per γ.
+
+    Raises:
+        ConfigError: no γ, or one outside (0, 1).
+    """
+    if not gammas:
+        raise ConfigError("No γ to try; expected levels such as 0.4, 0.5, 0.6.")
+    infer = DenseCrf(image, len(probability), crf)
+    return [infer(shift_background(probability, gamma)) for gamma in gammas]
+
+
+def agreement(one: FloatArray, two: FloatArray) -> float:
+    """Mean over the foreground classes of the Dice of two posteriors' argmax, in [0, 1].
+
+    A class neither has counts as agreed.
+    """
+    a, b = one.argmax(0), two.argmax(0)
+    n = len(one)
+    total = np.bincount(a.ravel(), minlength=n) + np.bincount(b.ravel(), minlength=n)
+    both = np.bincount(a[a == b], minlength=n)
+    return float(np.where(total > 0, 2 * both / np.maximum(total, 1), 1.0)[1:].mean())
+
+
+def cross(
+    probability: FloatArray, image: UInt8Array, field: AffinityField, *, beta: float = 8.0,
+    n_steps: int = 256, crf: CrfConfig | None = None, gammas: Sequence[float] = TOKEN_GAMMAS,
+) -> FloatArray:  # fmt: skip
+    """Q(p_γ*): of the CRF's candidates the one that agrees best with the walk.
+
+    Of several that agree equally well, the one whose γ is nearest 0.5.
+    """
+    walked = affinity(probability, field, beta=beta, n_steps=n_steps)
+    candidates = propose(probability, image, gammas, crf=crf)
+    scores = [
+        (agreement(candidate, walked), -abs(gamma - 0.5))
+        for candidate, gamma in zip(candidates, gammas, strict=True)
+    ]
+    return candidates[max(range(len(scores)), key=scores.__getitem__)]
+
+
+def cross_product(
+    probability: FloatArray, image: UInt8Array, field: AffinityField, *, beta: float = 8.0,
+    n_steps: int = 256, crf: CrfConfig | None = None, weight: float = 0.5,
+) -> FloatArray:  # fmt: skip
+    """Q(p)^w · V(p)^(1 - w), renormalised; w = 1 is the CRF alone, w = 0 the walk alone."""
+    walked = affinity(probability, field, beta=beta, n_steps=n_steps)
+    posterior = DenseCrf(image, len(probability), crf)(probability)
+    log = weight * np.log(np.maximum(posterior, 1e-8))
+    log += (1 - weight) * np.log(np.maximum(walked, 1e-8))
+    product = np.exp(log - log.max(0, keepdims=True))
+    return np.asarray(product / product.sum(0, keepdims=True), dtype=np.float32)
+
+
+def cross_mutual(
+    probability: FloatArray, image: UInt8Array, field: AffinityField, *, beta: float = 8.0,
+    n_steps: int = 256, crf: CrfConfig | None = None, n_rounds: int = 2,
+) -> FloatArray:  # fmt: skip
+    """q_r = Q(V(q_{r-1})) from q_0 = p: the walk starts again from the CRF's posterior each round."""
+    infer = DenseCrf(image, len(probability), crf)
+    for _ in range(n_rounds):
+        probability = infer(affinity(probability, field, beta=beta, n_steps=n_steps))
+    return probability

@@ -1,0 +1,317 @@
+"""From a probability map to a mask: every way of refining, behind one table.
+
+Each refinement is a function (probability of each class, image, config, affinity field) -> posterior of
+each class; their equations stand in `lungsynth.masks.fusion`. Another one registers itself with
+`@refinement("name")` and is then known to every command.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsynth.errors import ConfigError, MaskError, ShapeError
+from lungsynth.masks import fusion
+from lungsynth.masks.coarse import THRESHOLDS
+from lungsynth.masks.crf import CrfConfig, check_crf, dense_crf
+from lungsynth.masks.walk import AffinityField
+
+FloatArray = NDArray[np.float32]
+UInt8Array = NDArray[np.uint8]
+Refinement = Callable[[FloatArray, UInt8Array, "RefineConfig", AffinityField | None], FloatArray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineConfig:
+    """How a mask is made from a map."""
+
+    method: str = "crf"  # a key of REFINEMENTS
+    # "auto" = "otsu" for words and the most probable class for learnt tokens; a key of THRESHOLDS by
+    # name sets the level of both. "cross" on words does not threshold first: it searches γ
+    threshold: str = "auto"
+    label_confidence: float = 0.7  # probability given to a thresholded word map's own side
+    student_weight: float = 0.9  # share of the student, where the checkpoint has one; 0 = tokens alone
+    crf: CrfConfig = field(default_factory=CrfConfig)
+    beta: float = 8.0  # β, exponent of the affinities in the walk
+    n_steps: int = 256  # t, steps of the walk
+    # levels γ tried by "cross"; None = TOKEN_GAMMAS, or WORD_GAMMAS where a class is read from a word
+    gammas: tuple[float, ...] | None = None
+    fusion_weight: float = 0.5  # w of "cross-product": 1 = CRF alone, 0 = walk alone
+    n_rounds: int = 2  # rounds of "cross-mutual"
+    clean_up: bool = (
+        True  # keep the best parts of each class (as many as it may have), fill their holes
+    )
+    min_part: float = 0.005  # parts with less probability (share of the image) go, the best stays
+    ignore_band: float = 0.0  # 255 in the mask where the top posterior is under 0.5 + this; 0 = off
+
+
+REFINEMENTS: dict[str, Refinement] = {}
+NEEDS_AFFINITY: set[str] = set()
+"""Names of the refinements that need an affinity field."""
+
+
+def refinement(name: str, *, needs_affinity: bool = False) -> Callable[[Refinement], Refinement]:
+    """Register a refinement under a name."""
+
+    def register(function: Refinement) -> Refinement:
+        REFINEMENTS[name] = function
+        (NEEDS_AFFINITY.add if needs_affinity else NEEDS_AFFINITY.discard)(name)
+        return function
+
+    return register
+
+
+@refinement("none")
+def _none(
+    p: FloatArray, image: UInt8Array, config: RefineConfig, _: AffinityField | None
+) -> FloatArray:
+    return p
+
+
+@refinement("crf")
+def _crf(
+    p: FloatArray, image: UInt8Array, config: RefineConfig, _: AffinityField | None
+) -> FloatArray:
+    return dense_crf(p, image, config.crf)
+
+
+@refinement("affinity", needs_affinity=True)
+def _affinity(
+    p: FloatArray, image: UInt8Array, config: RefineConfig, affinity: AffinityField | None
+) -> FloatArray:
+    assert affinity is not None  # `refine` saw to it
+    return fusion.affinity(p, affinity, beta=config.beta, n_steps=config.n_steps)
+
+
+def _fused(name: str, function: Callable[..., FloatArray], **options: str) -> None:
+    """Register a fusion; `options` names the config field each of its own keywords is taken from."""
+
+    @refinement(name, needs_affinity=True)
+    def fused(
+        p: FloatArray, image: UInt8Array, config: RefineConfig, affinity: AffinityField | None
+    ) -> FloatArray:
+        own: dict[str, Any] = {keyword: getattr(config, at) for keyword, at in options.items()}
+        if own.get("gammas", ()) is None:
+            own["gammas"] = fusion.TOKEN_GAMMAS
+        return function(
+            p, image, affinity, beta=config.beta, n_steps=config.n_steps, crf=config.crf, **own
+        )
+
+
+_fused("sequential", fusion.sequential)
+_fused("cross", fusion.cross, gammas="gammas")
+_fused("cross-product", fusion.cross_product, weight="fusion_weight")
+_fused("cross-mutual", fusion.cross_mutual, n_rounds="n_rounds")
+
+
+def check_config(config: RefineConfig) -> None:
+    """Refuse unknown names and values out of range, before anything is computed.
+
+    Raises:
+        ConfigError: names the value, what was expected, and what there is.
+    """
+    if config.method not in REFINEMENTS:
+        raise ConfigError(
+            f"Refinement {config.method!r} is unknown; there are {', '.join(sorted(REFINEMENTS))}."
+        )
+    if config.threshold not in ("auto", *THRESHOLDS):
+        raise ConfigError(
+            f"Threshold {config.threshold!r} is unknown; there are auto, {', '.join(sorted(THRESHOLDS))}."
+        )
+    gammas = config.gammas if config.gammas is not None else fusion.TOKEN_GAMMAS
+    rules: list[tuple[str, Any, bool, str]] = [
+        ("label_confidence", config.label_confidence, 0.5 < config.label_confidence < 1,
+         "above 0.5 and under 1"),
+        ("beta", config.beta, config.beta > 0 and math.isfinite(config.beta),
+         "a number above 0 (psa uses 8, DiffuMask 16)"),
+        ("n_steps", config.n_steps, 0 <= config.n_steps <= 100_000, "0 to 100000 (psa uses 256)"),
+        ("gammas", gammas, bool(gammas) and all(0 < g < 1 for g in gammas),
+         "one level or more, each above 0 and under 1"),
+        ("student_weight", config.student_weight, 0 <= config.student_weight <= 1, "0 to 1"),
+        ("fusion_weight", config.fusion_weight, 0 <= config.fusion_weight <= 1, "0 to 1"),
+        ("n_rounds", config.n_rounds, 1 <= config.n_rounds <= 20, "1 to 20"),
+        ("min_part", config.min_part, 0 <= config.min_part < 1, "0 or more and under 1"),
+        ("ignore_band", config.ignore_band, 0 <= config.ignore_band < 0.5, "0 (off) or more, under 0.5"),
+    ]  # fmt: skip
+    for name, value, fine, expected in rules:
+        if not fine:
+            raise ConfigError(f"{name}={value}: expected {expected}.")
+    check_crf(config.crf)
+
+
+def with_values(config: RefineConfig, texts: Sequence[str]) -> RefineConfig:
+    """A configuration with parameters given as text: `beta=16`, `crf.theta_beta=8`, `clean_up=false`.
+
+    Args:
+        config: What is not named keeps its value.
+        texts: `NAME=VALUE`; lists as `gammas=0.3,0.5,0.7`.
+
+    Raises:
+        ConfigError: no such parameter, or a value of another kind or out of range.
+    """
+    for text in texts:
+        name, equals, value = text.partition("=")
+        owner, dot, inner = name.partition(".")
+        target: Any = getattr(config, owner, None) if dot else config
+        known = {f.name: f for f in fields(target)} if is_dataclass(target) else {}
+        key = inner if dot else owner
+        if not equals or key not in known or is_dataclass(getattr(target, key)):
+            names = [f.name for f in fields(config) if f.name != "crf"]
+            names += [f"crf.{f.name}" for f in fields(config.crf)]
+            raise ConfigError(
+                f"{text!r}: expected NAME=VALUE with one of {', '.join(names)}."
+            )
+        changed = replace(target, **{key: _parsed(text, value, getattr(target, key))})
+        config = replace(config, **{owner: changed}) if dot else changed
+    check_config(config)
+    return config
+
+
+def _parsed(text: str, value: str, now: Any) -> Any:
+    """A value of the kind the parameter has now; None is a tuple of numbers that is not set."""
+    try:
+        if isinstance(now, bool):
+            return {"true": True, "false": False}[value.lower()]
+        if now is None or isinstance(now, tuple):
+            return tuple(float(part) for part in value.split(","))
+        return type(now)(value)
+    except (ValueError, KeyError) as error:
+        kind = "true or false" if isinstance(now, bool) else (
+            "numbers with commas" if now is None or isinstance(now, tuple) else type(now).__name__
+        )
+        raise ConfigError(f"{text!r}: {value!r} is no {kind}.") from error
+
+
+def check_affinity(config: RefineConfig, affinity: object | None) -> None:
+    """Refuse a method that needs an affinity field where there is none.
+
+    Raises:
+        ConfigError: says what to do.
+    """
+    if affinity is None and config.method in NEEDS_AFFINITY:
+        raise ConfigError(
+            f"Refinement {config.method!r} needs an affinity network, and this checkpoint has none; "
+            "train one (python -m lungsynth train affinity) or choose crf or none."
+        )
+
+
+def refine(
+    probability: FloatArray, image: UInt8Array, config: RefineConfig,
+    affinity: AffinityField | None = None,
+) -> FloatArray:  # fmt: skip
+    """Posterior of each class by the configured method.
+
+    Args:
+        probability: (classes, H, W) float32, background first, each pixel sums to 1.
+        image: (H, W) grey uint8.
+        config: The method and its parameters.
+        affinity: Affinities of the image, for the methods in `NEEDS_AFFINITY`; the others ignore it.
+
+    Returns:
+        (classes, H, W) float32, each pixel sums to 1.
+
+    Raises:
+        ConfigError: see `check_config` and `check_affinity`.
+        ShapeError: sizes differ, under 2 pixels a side, or the field does not fit the image.
+        MaskError: the probability is not finite.
+    """
+    check_config(config)
+    check_affinity(config, affinity)
+    if probability.ndim != 3 or probability.shape[1:] != image.shape or min(image.shape) < 2:
+        raise ShapeError(
+            f"`probability` is {probability.shape}, `image` is {image.shape}; expected "
+            "(classes, H, W) and (H, W) of one size, at least 2x2 pixels."
+        )
+    if not np.isfinite(probability).all():
+        raise MaskError(
+            "The class probability holds NaN or infinity; the checkpoint may be broken."
+        )
+    return REFINEMENTS[config.method](probability, image, config, affinity)
+
+
+def refine_many(
+    probabilities: Sequence[FloatArray], images: Sequence[UInt8Array], config: RefineConfig,
+    fields: Sequence[AffinityField | None] | None = None, *, workers: int = 2,
+) -> Iterator[FloatArray]:  # fmt: skip
+    """`refine` of many images by several processes, in order.
+
+    pydensecrf holds Python's lock, so threads would not help. Processes are spawned and import neither
+    torch nor diffusers; a script that calls this needs the usual `if __name__ == "__main__":`.
+
+    Args:
+        probabilities: One (classes, H, W) an image.
+        images: Likewise (H, W).
+        config: The method and its parameters; `@refinement`s of the caller's own need workers=1.
+        fields: Affinity fields likewise, or None.
+        workers: Processes; 1 works in this one.
+
+    Yields:
+        Posteriors (classes, H, W).
+
+    Raises:
+        ConfigError: different numbers of things, or no worker; before anything is computed.
+        LungSynthError: as `refine`, for the first image it concerns.
+    """
+    fields = [None] * len(images) if fields is None else fields
+    if not len(probabilities) == len(images) == len(fields) or workers < 1:
+        raise ConfigError(
+            f"{len(probabilities)} probabilities, {len(images)} images, {len(fields)} fields, {workers} "
+            "workers; expected as many of each, and 1 worker or more."
+        )
+    check_config(config)
+    return _refined(probabilities, images, config, fields, min(workers, max(1, len(images))))
+
+
+def _refined(
+    probabilities: Sequence[FloatArray], images: Sequence[UInt8Array], config: RefineConfig,
+    fields: Sequence[AffinityField | None], workers: int,
+) -> Iterator[FloatArray]:  # fmt: skip
+    if workers == 1:
+        yield from map(refine, probabilities, images, [config] * len(images), fields)
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(
+            refine, probabilities, images, [config] * len(images), fields, chunksize=2
+        )
+
+
+def clean(
+    mask: NDArray[np.bool_], *, n_parts: int = 2, min_part: float = 0.005,
+    weight: FloatArray | None = None,
+) -> NDArray[np.bool_]:  # fmt: skip
+    """Keep the best parts of a mask and fill their holes.
+
+    Args:
+        mask: (H, W) bool.
+        n_parts: How many connected parts (8-neighbourhood) stay.
+        min_part: Parts that weigh less than this share of the image go, except the best.
+        weight: (H, W) what a pixel weighs, such as the class probability before refinement: a large
+            part of little evidence (an arm, the other side) then loses against the organ. None: 1,
+            so a part weighs its area.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        ShapeError: `weight` is of another size.
+    """
+    from scipy import ndimage
+
+    if weight is not None and weight.shape != mask.shape:
+        raise ShapeError(f"`weight` is {weight.shape}, `mask` is {mask.shape}; expected one size.")
+    labels, n = ndimage.label(mask, structure=np.ones((3, 3)))
+    if n == 0:
+        return mask.copy()
+    weights = np.bincount(labels.ravel(), None if weight is None else weight.ravel())[1:]
+    order = np.argsort(-weights, kind="stable")[:n_parts]
+    keep = [i + 1 for k, i in enumerate(order) if k == 0 or weights[i] >= min_part * mask.size]
+    kept = np.isin(labels, keep)
+    return np.asarray(ndimage.binary_fill_holes(kept), dtype=bool)

@@ -1,0 +1,98 @@
+"""The student: a small network that has learnt, from many films, the masks the chain makes of them.
+
+A class token reads a 16 x 16 grid and errs film by film; a network trained on thousands of its masks
+can only learn what they agree on, and draws borders at a quarter of the film's side. Its body is that
+of AffinityNet. It has one output per class and convention, so that films annotated by different rules,
+or for some classes only, train the parts they know.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lungsynth.errors import ConfigError
+from lungsynth.masks.affinity import AffinityConfig, AffinityNet, read_config
+from lungsynth.masks.body import to_input
+
+STUDENT_FOLDER = "student"
+CONFIG_NAME, WEIGHTS_NAME = "student.json", "student.safetensors"
+WIDTHS = (32, 64, 96, 128)
+
+
+class Student(nn.Module):
+    """Grey film (B, 1, H, W) in [-1, 1] -> logits (B, outputs, H/4, W/4), one sigmoid an output.
+
+    Args:
+        outputs: Names, "convention/class".
+        config: Shape of the body; `n_features` is the number of outputs.
+    """
+
+    def __init__(self, outputs: Sequence[str], config: AffinityConfig | None = None) -> None:
+        super().__init__()
+        if not outputs or len(set(outputs)) != len(outputs):
+            raise ConfigError(f"Student outputs {list(outputs)}; expected one or more distinct names.")
+        self.outputs = tuple(outputs)
+        base = asdict(config or AffinityConfig(widths=WIDTHS))
+        self.body = AffinityNet(AffinityConfig(**{**base, "n_features": len(outputs)}))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return self.body(x)
+
+
+def student_logits(model: Student, images: NDArray[np.uint8]) -> Tensor:
+    """Logits of every output at the films' own size.
+
+    Args:
+        model: A trained student.
+        images: (B, H, W) uint8 grey; sides that are no multiples of its stride are padded by
+            repeating the border and cut again.
+
+    Returns:
+        (B, outputs, H, W) float32, on the CPU.
+    """
+    height, width = images.shape[1:]
+    stride = model.body.stride
+    x = F.pad(to_input(images), (0, -width % stride, 0, -height % stride), mode="replicate")
+    with torch.inference_mode():
+        logits = model(x.to(next(model.parameters()).device)).float()
+        up = F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)
+    return up[:, :, :height, :width].cpu()
+
+
+def save_student(model: Student, folder: Path, info: dict[str, str] | None = None) -> None:
+    """Write `student.safetensors` (float16) and `student.json` into a folder.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    from lungsynth.model.tensor_files import save_tensors
+
+    about = {"outputs": list(model.outputs), "config": asdict(model.body.config), "info": info or {}}
+    tensors = {k: v.half() for k, v in model.state_dict().items()}
+    save_tensors(tensors, folder / WEIGHTS_NAME, {"student": json.dumps(about)})
+    (folder / CONFIG_NAME).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def load_student(folder: Path) -> Student:
+    """Read what `save_student` wrote; evaluation mode, on the CPU, float32.
+
+    Raises:
+        CheckpointError: a file is missing, broken, or does not fit the other.
+    """
+    from lungsynth.model.tensor_files import load_network
+
+    return load_network(
+        folder, CONFIG_NAME, WEIGHTS_NAME,
+        lambda spec: Student(spec["outputs"], read_config(spec["config"])), kind="a student",
+        advice="Train it again with `train student`.",
+    )  # fmt: skip

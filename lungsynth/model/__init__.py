@@ -1,0 +1,1 @@
+"""The generator: checkpoint, autoencoder, words, sampling, attention; other networks that know films."""

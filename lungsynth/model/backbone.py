@@ -1,0 +1,79 @@
+"""Reading a real film the way a generated picture is read: encode, noise, one pass, match tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lungsynth.errors import ShapeError
+from lungsynth.masks.tokens import read_queries, reading_noise
+
+
+def encode_images(pipe: Any, images: NDArray[np.uint8]) -> Tensor:
+    """Grey pictures -> scaled latents x_0, the mode of the posterior.
+
+    Args:
+        pipe: A Stable Diffusion pipeline.
+        images: (B, H, W) uint8, sides divisible by the autoencoder's stride.
+
+    Returns:
+        (B, C, h, w) float32.
+
+    Raises:
+        ShapeError: a side is not divisible.
+    """
+    stride = int(pipe.vae_scale_factor)
+    if images.ndim != 3 or images.shape[1] % stride or images.shape[2] % stride:
+        raise ShapeError(
+            f"`images` is {images.shape}; expected (B, H, W) with sides divisible by {stride}."
+        )
+    x = torch.from_numpy(np.ascontiguousarray(images)).float().div(127.5).sub(1)[:, None]
+    x = x.expand(-1, int(pipe.vae.config.in_channels), -1, -1).to(pipe.vae.device)
+    with torch.inference_mode():
+        mode = pipe.vae.encode(x).latent_dist.mode()
+    return mode.float() * float(pipe.vae.config.scaling_factor)
+
+
+def embed_prompts(pipe: Any, prompts: Sequence[str]) -> Tensor:
+    """Prompts -> (B, tokens, width) float32 text embeddings; "" is allowed."""
+    tokens = pipe.tokenizer(
+        list(prompts), padding="max_length", truncation=True, return_tensors="pt",
+        max_length=pipe.tokenizer.model_max_length,
+    )  # fmt: skip
+    with torch.inference_mode():
+        return torch.as_tensor(pipe.text_encoder(tokens.input_ids.to(pipe.text_encoder.device))[0].float())
+
+
+def noised_queries(
+    pipe: Any, images: NDArray[np.uint8], prompts: Sequence[str], *, t: int, seed: int, batch: int = 8
+) -> dict[str, Tensor]:
+    """Queries of every cross-attention layer for films noised to timestep `t`.
+
+    Args:
+        pipe: A Stable Diffusion pipeline.
+        images: (B, H, W) uint8.
+        prompts: One a film.
+        t: Timestep.
+        seed: Of the noise.
+        batch: Films a pass.
+
+    Returns:
+        Layer -> (B, heads, h, w, d) float32, on the CPU.
+    """
+    generator = reading_noise(seed, t)
+    parts: dict[str, list[Tensor]] = {}
+    for start in range(0, len(images), batch):
+        latents = encode_images(pipe, images[start : start + batch])
+        noise = torch.randn(latents.shape, generator=generator).to(latents)
+        queries = read_queries(
+            pipe.unet, pipe.scheduler, latents, embed_prompts(pipe, prompts[start : start + batch]),
+            t=t, noise=noise,
+        )  # fmt: skip
+        for layer, value in queries.items():
+            parts.setdefault(layer, []).append(value.cpu())
+    return {layer: torch.cat(values) for layer, values in parts.items()}

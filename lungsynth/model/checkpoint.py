@@ -1,0 +1,152 @@
+"""Finding and loading checkpoints: the shipped one, a folder, a Hub id; safetensors only."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lungsynth.errors import CheckpointError
+from lungsynth.model.vocabulary import Vocabulary
+
+NEAREST_FOLDER = "nearest"
+"""Features of a checkpoint's training films; see `lungsynth.model.nearest`."""
+
+CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
+DEFAULT = "mini"
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+
+
+def resolve(model: str | None) -> str:
+    """A shipped name, a folder or a Hub id -> what diffusers is given; None is the shipped default."""
+    name = model or DEFAULT
+    shipped = CHECKPOINTS / name
+    if "/" not in name and (shipped / "model_index.json").is_file():
+        return str(shipped)
+    return name
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that is not a complete diffusers pipeline in safetensors.
+
+    Raises:
+        CheckpointError: `model_index.json` or weights are missing, or weights are pickled.
+    """
+    if not (folder / "model_index.json").is_file():
+        raise CheckpointError(
+            f"{folder}: no model_index.json, so this is not a diffusers pipeline folder. "
+            "Give the folder that holds model_index.json, unet/, vae/, text_encoder/, tokenizer/."
+        )
+    for part in ("unet", "vae", "text_encoder"):
+        files = sorted((folder / part).glob("*")) if (folder / part).is_dir() else []
+        if any(path.suffix == ".safetensors" for path in files):
+            continue
+        pickled = [path.name for path in files if path.suffix in PICKLED]
+        if pickled:
+            raise CheckpointError(
+                f"{folder / part}: only pickled weights ({', '.join(pickled)}), which can run code "
+                "and are never loaded. Convert them to safetensors first."
+            )
+        raise CheckpointError(f"{folder / part}: no *.safetensors weights. The download is incomplete.")
+    names = ("tokenizer.json", "vocab.json")  # without either, transformers makes an empty tokenizer
+    if not any((folder / "tokenizer" / name).is_file() for name in names):
+        raise CheckpointError(
+            f"{folder / 'tokenizer'}: neither {' nor '.join(names)}. The download is incomplete."
+        )
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Without progress bars and advice of diffusers and transformers; both come back afterwards."""
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    modules: tuple[Any, Any] = (diffusers.utils.logging, transformers.utils.logging)
+    before = [(module.get_verbosity(), module.is_progress_bar_enabled()) for module in modules]
+    try:
+        for module in modules:
+            module.set_verbosity_error()
+            module.disable_progress_bar()
+        yield
+    finally:
+        for module, (verbosity, bars) in zip(modules, before, strict=True):
+            module.set_verbosity(verbosity)
+            if bars:
+                module.enable_progress_bar()
+
+
+def load_pipeline(model: str | None = None, *, lora: str | None = None) -> tuple[Any, Vocabulary | None]:
+    """Load a Stable Diffusion 1.x/2.x pipeline in float32, without safety checker.
+
+    Args:
+        model: Shipped name, folder or Hub id; None for the shipped default.
+        lora: Folder, file or Hub id of LoRA weights to add.
+
+    Returns:
+        The pipeline, and the words it was trained with when the checkpoint says so.
+
+    Raises:
+        CheckpointError: nothing is there, it is incomplete, corrupt or pickled.
+    """
+    import torch
+    with quiet_libraries():
+        from diffusers import DiffusionPipeline, StableDiffusionPipeline
+
+    import lungsynth  # noqa: F401 - lets diffusers find PatchAutoencoderKL
+
+    where = resolve(model)
+    folder = Path(where)
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError(f"{where}: a file; expected a folder in diffusers layout or a Hub id.")
+    if folder.is_dir():
+        check_folder(folder)
+    elif where.startswith((".", "/", "~")) or where.count("/") != 1:
+        raise CheckpointError(
+            f"{where}: no such folder, and not a Hub id (ORGANISATION/NAME). "
+            f"Shipped checkpoints: {', '.join(shipped_names()) or 'none'}."
+        )
+    try:
+        with quiet_libraries():
+            pipe: Any = StableDiffusionPipeline.from_pretrained(
+                where, dtype=torch.float32, safety_checker=None, feature_extractor=None,
+                requires_safety_checker=False, use_safetensors=True,
+            )  # fmt: skip
+            if lora is not None:
+                if Path(lora).exists() and Path(lora).suffix in PICKLED:
+                    raise CheckpointError(f"{lora}: pickled LoRA weights are never loaded.")
+                pipe.load_lora_weights(lora, use_safetensors=True)
+    except CheckpointError:
+        raise
+    except Exception as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        raise CheckpointError(
+            f"{where}{f' with LoRA {lora}' if lora else ''}: cannot be loaded "
+            f"({type(error).__name__}: {first})."
+        ) from error
+    assert isinstance(pipe, DiffusionPipeline)
+    pipe.set_progress_bar_config(disable=True)
+    for part in (pipe.unet, pipe.vae, pipe.text_encoder):
+        part.eval().requires_grad_(False)
+    return pipe, Vocabulary.load(folder) if folder.is_dir() else None
+
+
+def shipped_names() -> list[str]:
+    """Names of the checkpoints inside the package."""
+    return sorted(path.parent.name for path in CHECKPOINTS.glob("*/model_index.json"))
+
+
+@functools.lru_cache(maxsize=8)
+def weights_hash(folder: str) -> str:
+    """First 16 hex digits of a SHA-256 over all weight files of a folder, by name and content."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(folder).rglob("*.safetensors")):
+        if NEAREST_FOLDER in path.relative_to(folder).parts[:-1]:
+            continue  # draws nothing
+        digest.update(path.relative_to(folder).as_posix().encode())
+        with path.open("rb") as handle:
+            while block := handle.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]

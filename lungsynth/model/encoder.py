@@ -1,0 +1,205 @@
+"""The fixed feature extractor: a small grey CNN that knows age group, view, finding and sex.
+
+Its pooled features are what Frechet, kernel and neighbour distances are measured in, its heads are
+the judges of `evaluate obedience`. Numbers made with two different encoders cannot be compared, so
+every report names the checksum of the weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from lungsynth.errors import CheckpointError
+from lungsynth.evaluation.labels import HEADS
+from lungsynth.films.decoding import UInt8Array
+from lungsynth.model.tensor_files import load_tensors, save_tensors, write_folder
+
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+FORMAT = "lungsynth-encoder-1"
+DEFAULT_FOLDER = Path(__file__).resolve().parents[1] / "checkpoints" / "encoder"
+"""The encoder that comes with the package."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """Shape of an encoder."""
+
+    pixels: int = 128  # side of the input
+    stem: int = 24  # channels at stride 2
+    widths: tuple[int, ...] = (32, 64, 128)  # channels at strides 4, 8, 16; the last = features
+    n_blocks: tuple[int, ...] = (1, 2, 2)  # residual blocks of each
+
+
+class Block(nn.Module):
+    """Two 3×3 convolutions beside a shortcut; stride 2 halves the resolution."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(n_out)
+        self.conv2 = nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(n_out)
+        self.stride = stride
+        self.shortcut = nn.Conv2d(n_in, n_out, 1, bias=False) if n_in != n_out else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm1(self.conv1(x)))
+        y = self.norm2(self.conv2(y))
+        kept = F.avg_pool2d(x, self.stride) if self.stride > 1 else x
+        return F.relu(y + self.shortcut(kept))
+
+
+class Encoder(nn.Module):
+    """Grey picture -> features, features -> one pair of logits a head."""
+
+    feature_mean: Tensor
+    feature_std: Tensor
+
+    def __init__(self, config: EncoderConfig, *, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.config = config
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, config.stem, 5, 2, 2, bias=False), nn.BatchNorm2d(config.stem), nn.ReLU()
+        )
+        blocks: list[nn.Module] = []
+        channels = config.stem
+        for width, count in zip(config.widths, config.n_blocks, strict=True):
+            for index in range(count):
+                blocks.append(Block(channels, width, 2 if index == 0 else 1))
+                channels = width
+        self.blocks = nn.Sequential(*blocks)
+        self.dropout = nn.Dropout(dropout)
+        self.heads = nn.ModuleDict({name: nn.Linear(channels, 2) for name in HEADS})
+        self.register_buffer("feature_mean", torch.zeros(channels))
+        self.register_buffer("feature_std", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1, pixels, pixels) in [-1, 1] -> pooled features (B, widths[-1]), not negative."""
+        pooled: Tensor = self.blocks(self.stem(x)).mean((2, 3))
+        return pooled
+
+    def logits(self, features: Tensor) -> dict[str, Tensor]:
+        """Pooled features (B, D) -> head name: (B, 2)."""
+        dropped = self.dropout(features)
+        return {name: head(dropped) for name, head in self.heads.items()}
+
+    def standardise(self, features: Tensor) -> Tensor:
+        """Pooled features (B, D) -> mean 0 and standard deviation 1 on the training films."""
+        return (features - self.feature_mean) / self.feature_std
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """What an encoder makes of N pictures."""
+
+    features: NDArray[np.float64]  # (N, D), standardised on the training films
+    probabilities: dict[str, NDArray[np.float64]]  # head: (N,) probability of its second class
+
+    def decisions(self, head: str) -> NDArray[np.int64]:
+        """(N,) the likelier class of `head`: 0 or 1."""
+        return (self.probabilities[head] > 0.5).astype(np.int64)
+
+
+def shrink(images: UInt8Array, pixels: int) -> Tensor:
+    """(N, H, W) uint8 -> (N, 1, pixels, pixels) float32 in [-1, 1], area-averaged."""
+    x = torch.from_numpy(np.ascontiguousarray(images))[:, None].float()
+    if x.shape[-2:] != (pixels, pixels):
+        x = F.interpolate(x, size=(pixels, pixels), mode="area")
+    return x.div(127.5).sub(1)
+
+
+@torch.no_grad()
+def embed(
+    encoder: Encoder, images: UInt8Array, *, batch_size: int = 64, quiet: bool = True
+) -> Embedding:
+    """Features and head probabilities of pictures.
+
+    Args:
+        encoder: In evaluation mode, as `load_encoder` returns it.
+        images: (N, H, W) uint8, square, N > 0.
+        batch_size: Pictures at a time; changes nothing but speed.
+        quiet: No progress bar.
+    """
+    device = encoder.feature_mean.device
+    features: list[Tensor] = []
+    chances: dict[str, list[Tensor]] = {name: [] for name in HEADS}
+    starts = range(0, len(images), batch_size)
+    for start in tqdm(starts, desc="encoding", unit="batch", disable=quiet, mininterval=2):
+        x = shrink(images[start : start + batch_size], encoder.config.pixels).to(device)
+        pooled = encoder(x)
+        features.append(encoder.standardise(pooled).double().cpu())
+        for name, logits in encoder.logits(pooled).items():
+            chances[name].append(logits.double().softmax(-1)[:, 1].cpu())
+    return Embedding(
+        torch.cat(features).numpy(), {k: torch.cat(v).numpy() for k, v in chances.items()}
+    )
+
+
+def save_encoder(encoder: Encoder, folder: Path) -> None:
+    """Write `config.json` and `model.safetensors`; what was there before stays when it fails.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    heads = {name: list(classes) for name, classes in HEADS.items()}
+    config = {"format": FORMAT, "heads": heads, **asdict(encoder.config)}
+
+    def save(place: Path) -> None:
+        save_tensors(encoder.state_dict(), place / WEIGHTS_NAME, {"format": FORMAT})
+        (place / CONFIG_NAME).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+    write_folder(folder, save)
+
+
+def load_encoder(folder: Path) -> Encoder:
+    """The encoder in a folder, in evaluation mode.
+
+    Raises:
+        CheckpointError: a file is missing, corrupt, of another format, or does not fit the other.
+    """
+    path = folder / CONFIG_NAME
+    hint = "Make one with `train encoder`, then pass --encoder RUN/encoder."
+    try:
+        told: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder}: no encoder here (no {CONFIG_NAME}). {hint}") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not readable as JSON ({error}). {hint}") from error
+    if not isinstance(told, dict) or told.get("format") != FORMAT:
+        got = told.get("format") if isinstance(told, dict) else type(told).__name__
+        raise CheckpointError(f"{path}: format is {got!r}, expected {FORMAT!r}. {hint}")
+    try:
+        config = EncoderConfig(
+            pixels=int(told["pixels"]), stem=int(told["stem"]),
+            widths=tuple(map(int, told["widths"])), n_blocks=tuple(map(int, told["n_blocks"])),
+        )  # fmt: skip
+        encoder = Encoder(config)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a usable configuration ({error!r}). {hint}") from error
+    tensors = load_tensors(folder / WEIGHTS_NAME)
+    try:
+        encoder.load_state_dict({k: v.float() if v.is_floating_point() else v
+                                 for k, v in tensors.items()})  # fmt: skip
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{folder / WEIGHTS_NAME}: does not fit {CONFIG_NAME} "
+            f"({str(error).splitlines()[-1].strip()}). Take both files from one run."
+        ) from error
+    return encoder.eval()
+
+
+def checksum(folder: Path) -> str:
+    """SHA-256 of the weights, first 16 hexadecimal digits: names the encoder in reports."""
+    return hashlib.sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest()[:16]

@@ -1,0 +1,192 @@
+"""Drawing pictures: prompts and seeds in, pictures and captured attention out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lungsynth.errors import ConfigError, ShapeError
+from lungsynth.model.attention import AttentionCapture, Captured
+from lungsynth.model.backbone import embed_prompts
+
+SCHEDULERS = {
+    "ddim": "DDIMScheduler",
+    "dpm": "DPMSolverMultistepScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "pndm": "PNDMScheduler",
+    "lcm": "LCMScheduler",
+}
+"""Short names of diffusers schedulers; "default" keeps the checkpoint's."""
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
+"""Names of number formats -> what the denoising network's products are rounded to; None = nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions:
+    """How pictures are drawn."""
+
+    steps: int = 20  # denoising steps
+    guidance: float = 1.5  # classifier-free guidance scale; 1 = off
+    height: int | None = None  # pixels; None = the checkpoint's side
+    width: int | None = None  # pixels; None = the checkpoint's side
+    scheduler: str = "default"  # a key of SCHEDULERS, or "default"
+    precision: str = "fp32"  # of the denoising network, a key of PRECISIONS
+    keep_steps: bool = False  # keep the attention of every step
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A batch of pictures as they come from the model."""
+
+    images: NDArray[np.uint8]  # (B, H, W) grey
+    latents: Tensor  # (B, C, h, w) float32, scaled x_0
+    embeddings: Tensor  # (B, tokens, width) float32, of the prompts
+    captured: Captured | None  # attention, when it was asked for
+
+
+def resolve_size(pipe: Any, options: SampleOptions) -> tuple[int, int]:
+    """(height, width) in pixels.
+
+    Raises:
+        ShapeError: a side is not a positive multiple of what the model needs.
+    """
+    stride = int(pipe.vae_scale_factor)
+    levels = 2 ** (len(pipe.unet.config.block_out_channels) - 1)
+    native = int(pipe.unet.config.sample_size) * stride
+    height, width = options.height or native, options.width or native
+    step = stride * levels
+    for name, side in (("height", height), ("width", width)):
+        if side < step or side % step or side > 4 * native:
+            near = min(max(round(side / step), 1) * step, 4 * native)
+            raise ShapeError(
+                f"`{name}` is {side} pixels; expected a multiple of {step} from {step} to {4 * native} "
+                f"(the model was trained at {native}). The nearest is {near}."
+            )
+    return height, width
+
+
+def set_scheduler(pipe: Any, name: str) -> None:
+    """Give the pipeline another sampler with the same noise schedule.
+
+    Raises:
+        ConfigError: the name is unknown.
+    """
+    if name == "default":
+        return
+    if name not in SCHEDULERS:
+        raise ConfigError(f"Scheduler {name!r} is unknown; there are default, {', '.join(SCHEDULERS)}.")
+    import diffusers
+
+    kind = getattr(diffusers, SCHEDULERS[name])
+    if not isinstance(pipe.scheduler, kind):
+        # without its Runge-Kutta start, as Stable Diffusion runs it: one call of the U-Net a step
+        extra = {"skip_prk_steps": True} if name == "pndm" else {}
+        pipe.scheduler = kind.from_config(pipe.scheduler.config, **extra)
+
+
+def check_precision(precision: str) -> None:
+    """Make sure that a number format is one of `PRECISIONS`.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"Precision {precision!r} is unknown; there are {', '.join(PRECISIONS)}.")
+
+
+def rounded(device: torch.device | str, precision: str) -> AbstractContextManager[Any]:
+    """Where the denoising network runs in a number format; weights stay as they are.
+
+    "bf16" takes half the time on processors that have it, and moves grey levels by a few.
+
+    Raises:
+        ConfigError: the name is unknown.
+    """
+    check_precision(precision)
+    kind = PRECISIONS[precision]
+    return nullcontext() if kind is None else torch.autocast(torch.device(device).type, kind)
+
+
+def to_grey(decoded: Tensor) -> NDArray[np.uint8]:
+    """Decoded (B, c, H, W) in [-1, 1] -> (B, H, W) uint8; colour channels are averaged."""
+    grey = decoded.float().mean(1).clamp(-1, 1).add(1).mul(127.5).round()
+    return np.asarray(grey.to(torch.uint8).cpu().numpy())
+
+
+def draw(
+    pipe: Any, prompts: Sequence[str], seeds: Sequence[int], options: SampleOptions, *,
+    capture: bool = True, on_step: Callable[[int, int, Tensor], bool] | None = None,
+    on_capture: Callable[[Captured], None] | None = None,
+) -> Drawn:  # fmt: skip
+    """Draw one picture per prompt and seed.
+
+    Each picture's noise comes from its own CPU generator, so a picture does not depend on the batch
+    it is drawn in beyond the rounding of batched matrix products (measured in docs/RESULTS.md).
+
+    Args:
+        pipe: A Stable Diffusion pipeline.
+        prompts: One prompt a picture.
+        seeds: One seed a picture.
+        options: See `SampleOptions`.
+        capture: Read cross-attention while drawing.
+        on_step: Called as (step, steps, current latents); returning False stops the drawing
+            with `InterruptedError`.
+        on_capture: Called before the first step with what the attention is read into as it comes.
+
+    Raises:
+        ShapeError, ConfigError: options do not fit the model.
+        InterruptedError: `on_step` returned False.
+    """
+    if len(prompts) != len(seeds) or not prompts:
+        raise ConfigError(f"{len(prompts)} prompts and {len(seeds)} seeds; expected as many, at least one.")
+    height, width = resolve_size(pipe, options)
+    set_scheduler(pipe, options.scheduler)
+    device = pipe.unet.device
+    rounding = rounded(device, options.precision)
+    # as diffusers decides it: a model that was distilled takes the scale as an input instead
+    guided = options.guidance > 1.0 and pipe.unet.config.time_cond_proj_dim is None
+    stride = int(pipe.vae_scale_factor)
+    shape = (int(pipe.unet.config.in_channels), height // stride, width // stride)
+    noise = torch.stack(
+        [torch.randn(shape, generator=torch.Generator().manual_seed(int(s))) for s in seeds]
+    ).to(device)
+    seen: dict[str, Tensor] = {}
+
+    def callback(_: Any, index: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+        seen["latents"] = values["latents"]
+        if on_step and not on_step(index + 1, options.steps, values["latents"]):
+            raise InterruptedError("drawing was cancelled")
+        return values
+
+    def run() -> Any:
+        return pipe(
+            list(prompts), latents=noise, num_inference_steps=options.steps,
+            guidance_scale=options.guidance, height=height, width=width, output_type="latent",
+            callback_on_step_end=callback, callback_on_step_end_tensor_inputs=["latents"],
+        ).images  # fmt: skip
+
+    captured: Captured | None = None
+    with torch.inference_mode():
+        if capture:
+            window = AttentionCapture(
+                pipe.unet, height=shape[1], width=shape[2], guided=guided,
+                keep_steps=options.keep_steps,
+            )  # fmt: skip
+            with window as captured, rounding:
+                if on_capture:
+                    on_capture(captured)
+                latents = run()
+        else:
+            with rounding:
+                latents = run()
+        decoded = pipe.vae.decode(latents / pipe.vae.config.scaling_factor, return_dict=False)[0]
+        embeddings = embed_prompts(pipe, prompts)
+    return Drawn(to_grey(decoded), latents.float().cpu(), embeddings.cpu(), captured)

@@ -1,0 +1,232 @@
+"""Every measured figure below a folder on one page: HTML that needs no other file, and Markdown."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lungsynth.errors import DataError, OutputError
+from lungsynth.images import slug
+from lungsynth.report.files import Result, UnfitError, found_below, read_result
+from lungsynth.report.sections import KINDS
+from lungsynth.report.words import Target, targets_table
+
+PICTURES = "report"
+"""Folder of the Markdown page's plots, beside it."""
+
+LONG = 36  # letters of a table's cell that may be broken into lines
+
+BRACKETS = "Values in brackets are 95 % intervals; each section says of what."
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One measured file."""
+
+    title: str
+    place: str  # of the JSON file, below the folder
+    command: str  # that made it
+    command_is_whole: bool  # False: the file does not hold it, options may be missing
+    how: str  # n, seeds, what the brackets are
+    text: str  # Markdown: paragraphs, bold lines, tables
+    plot: bytes | None  # PNG
+    targets: tuple[Target, ...]
+
+
+def draw_result(result: Result) -> bytes | None:
+    """The plot of a result as PNG; None where its kind has none."""
+    buffer = io.BytesIO()
+    if result.kind is KINDS["downstream"]:
+        from lungsynth.evaluation.downstream_report import draw_plot
+
+        draw_plot(result.report, buffer)
+        return buffer.getvalue()
+    if result.kind.draw is None:
+        return None
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    n_bars = len(result.report.get("stages", ())) or 2 * len(result.report.get("tasks", ()))
+    figure = Figure(figsize=(8, max(3.2, 0.26 * n_bars + 1)), layout="constrained")
+    FigureCanvasAgg(figure)
+    result.kind.draw(figure.subplots(), result.report)
+    figure.savefig(buffer, dpi=110)
+    return buffer.getvalue()
+
+
+def gather(folder: Path) -> tuple[list[Section], list[str]]:
+    """Sections of all known JSON files below a folder, and what was left out with the reason.
+
+    Raises:
+        DataError: no such folder, or no file with figures in it.
+    """
+    sections: list[Section] = []
+    left_out: list[str] = []
+    for kind, name, path in found_below(folder):
+        try:
+            result = read_result(path, kind, name)
+            plot = draw_result(result)
+        except (UnfitError, KeyError, TypeError, ValueError) as error:
+            place = path.relative_to(folder).as_posix()
+            left_out.append(f"{place}: {str(error).removeprefix(f'{path}: ')}")
+            continue
+        sections.append(Section(
+            result.kind.title(result.report), path.relative_to(folder).as_posix(), result.command,
+            result.command_is_whole, result.kind.how(result.report), result.kind.text(result.report),
+            plot, tuple(result.kind.targets(result.report)),
+        ))  # fmt: skip
+    if not sections:
+        why = f" Left out: {' '.join(left_out)}" if left_out else ""
+        raise DataError(
+            f"{folder}: no figures here. Expected one of {', '.join(f'{k}.json' for k in KINDS)}, which "
+            f"`lungsynth evaluate …` and `benchmarks` write.{why}"
+        )
+    return sections, left_out
+
+
+def _targets(sections: Sequence[Section]) -> str:
+    """Figures that have a target, with the folder they come from where titles repeat."""
+    titles = [s.title for s in sections]
+    told = []
+    for s in sections:
+        note = f" ({Path(s.place).parent.as_posix()})" if titles.count(s.title) > 1 else ""
+        told += [replace(t, figure=t.figure + note) for t in s.targets if t.met]
+    return targets_table(told) if told else ""
+
+
+def _command(section: Section) -> str:
+    missing = "" if section.command_is_whole else "\n# further options, if any, are not in the file"
+    return section.command + missing
+
+
+def to_markdown(sections: Sequence[Section], left_out: Sequence[str]) -> str:
+    """The page as Markdown; plots are files in `report/`."""
+    lines = ["# Results", "", BRACKETS]
+    if targets := _targets(sections):
+        lines += ["", "## Targets", "", targets]
+    for section in sections:
+        lines += ["", f"## {section.title}", "", "```bash", _command(section), "```", "",
+                  section.how, "", section.text.strip()]  # fmt: skip
+        if section.plot is not None:
+            lines += ["", f"![{section.title}]({PICTURES}/{picture_name(section)})"]
+        lines += ["", f"From `{section.place}`."]
+    if left_out:
+        lines += ["", "## Left out", "", *(f"- {why}" for why in left_out)]
+    return "\n".join(lines) + "\n"
+
+
+def picture_name(section: Section) -> str:
+    """File name of a section's plot."""
+    return f"{slug(section.place.removesuffix('.json').replace('/', '-'), limit=120)}.png"
+
+
+def to_html(sections: Sequence[Section], left_out: Sequence[str]) -> str:
+    """The page as HTML that needs no other file."""
+    body = ["<h1>Results</h1>", f"<p>{BRACKETS}</p>", "<ul>"]
+    body += [f'<li><a href="#s{i}">{html.escape(s.title)}</a> '
+             f'<span class="from">{html.escape(s.place)}</span></li>'
+             for i, s in enumerate(sections)]  # fmt: skip
+    body.append("</ul>")
+    if targets := _targets(sections):
+        body += ["<h2>Targets</h2>", _render(targets)]
+    for i, section in enumerate(sections):
+        title = html.escape(section.title)
+        body += [f'<h2 id="s{i}">{title}</h2>', f"<pre>{html.escape(_command(section))}</pre>"]
+        body += [_render(section.how), _render(section.text)]
+        if section.plot is not None:
+            data = base64.b64encode(section.plot).decode()
+            body.append(f'<img alt="{title}" src="data:image/png;base64,{data}">')
+        body.append(f'<p class="from">From <code>{html.escape(section.place)}</code>.</p>')
+    if left_out:
+        body += [
+            "<h2>Left out</h2>",
+            "<ul>",
+            *(f"<li>{html.escape(w)}</li>" for w in left_out),
+            "</ul>",
+        ]
+    return _PAGE.replace("BODY", "\n".join(body))
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>lungsynth results</title>
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem;
+       color: #1a1a1a; background: #fff }
+h2 { margin-top: 2.5rem; border-top: 1px solid #ddd; padding-top: 1rem }
+table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; font-size: 90%;
+        font-variant-numeric: tabular-nums }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: left; white-space: nowrap }
+td.long { white-space: normal; min-width: 12rem }
+pre { background: #f4f4f4; padding: .7rem; white-space: pre-wrap; overflow-wrap: anywhere }
+img { max-width: 100% } .from { color: #666; font-size: 85% }
+</style></head><body>
+BODY
+</body></html>
+"""
+
+
+def _render(text: str) -> str:
+    """Markdown of paragraphs, bold, code and tables -> HTML; everything else is shown as it is."""
+
+    def inline(words: str) -> str:
+        bold = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html.escape(words))
+        return re.sub(r"`([^`]+)`", r"<code>\1</code>", bold)
+
+    def cell(words: str) -> str:
+        long = ' class="long"' if len(words) > LONG else ""
+        return f"<td{long}>{inline(words)}</td>"
+
+    out: list[str] = []
+    rows: list[list[str]] = []
+
+    def close() -> None:
+        if rows:
+            head = "".join(f"<th>{inline(c)}</th>" for c in rows[0])
+            inner = "".join("<tr>" + "".join(map(cell, row)) + "</tr>\n" for row in rows[2:])
+            out.append(f"<table><thead><tr>{head}</tr></thead><tbody>\n{inner}</tbody></table>")
+            rows.clear()
+
+    for line in text.splitlines():
+        if line.startswith("|"):
+            cells = re.split(r"(?<!\\)\|", line.strip())[1:-1]
+            rows.append([cell.strip().replace("\\|", "|") for cell in cells])
+            continue
+        close()
+        if line.strip():
+            out.append(f"<p>{inline(line)}</p>")
+    close()
+    return "\n".join(out)
+
+
+def write_page(folder: Path, out: Path | None = None) -> tuple[list[Section], list[str]]:
+    """Write `report.html`, `report.md` and the plots of the latter.
+
+    Args:
+        folder: Searched for figures, to any depth.
+        out: Where the page goes; None is `folder`.
+
+    Returns:
+        What `gather` found.
+
+    Raises:
+        DataError: no figures.
+        OutputError: the place cannot be written.
+    """
+    sections, left_out = gather(folder)
+    place = out or folder
+    try:
+        (place / PICTURES).mkdir(parents=True, exist_ok=True)
+        for section in sections:
+            if section.plot is not None:
+                (place / PICTURES / picture_name(section)).write_bytes(section.plot)
+        (place / "report.md").write_text(to_markdown(sections, left_out), encoding="utf-8")
+        (place / "report.html").write_text(to_html(sections, left_out), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{place}: cannot be written ({error}). Choose another --out.") from error
+    return sections, left_out

@@ -1,0 +1,265 @@
+"""How each evaluation's JSON is told: title, command, n and seeds, Markdown, plot, headline figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lungsynth.report.copies import (
+    memorisation_command,
+    memorisation_draw,
+    memorisation_how,
+    memorisation_targets,
+    memorisation_text,
+    neighbours_draw,
+    neighbours_how,
+    neighbours_targets,
+    neighbours_text,
+)
+from lungsynth.report.masks import (
+    masks_command,
+    masks_draw,
+    masks_how,
+    masks_targets,
+    masks_text,
+    masks_together,
+    set_title,
+)
+from lungsynth.report.samples import (
+    fidelity_draw,
+    fidelity_how,
+    fidelity_targets,
+    fidelity_text,
+    fidelity_title,
+    obedience_draw,
+    obedience_how,
+    obedience_targets,
+    obedience_text,
+    sides_command,
+    sides_draw,
+    sides_how,
+    sides_targets,
+    sides_text,
+)
+from lungsynth.report.words import Report, Target, bars, span, table, verdict
+
+DRAWN = ["--data", "FILMS.parquet", "--synthetic", "DRAWN"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """How the JSON of one evaluation is told."""
+
+    title: Callable[[Report], str]
+    command: Callable[[Report], list[str]]  # after `python -m`; only for files that do not hold it
+    how: Callable[[Report], str]  # n, seeds, what the brackets are
+    text: Callable[[Report], str]
+    draw: Callable[[Any, Report], None] | None = None  # matplotlib axes, report
+    targets: Callable[[Report], list[Target]] = lambda _: []
+    together: Callable[[Mapping[str, Report]], str] | None = None  # name -> report; one table
+
+
+# --- downstream ------------------------------------------------------------------------------
+
+NEEDED_RATIO = {"unet": 0.99, "segformer": 0.97}
+"""Dice of a model trained on synthetic pictures only ÷ trained on all real films, per model."""
+
+NEEDED_GAIN = {1: 0.05, 5: 0.03}
+"""Dice that synthetic pictures add to so few real films; more films: never less than without."""
+
+NEEDED_DICE = 0.95
+
+
+def _downstream_text(r: Report) -> str:
+    from lungsynth.evaluation.downstream_report import markdown
+
+    return markdown(r)
+
+
+def _downstream_how(r: Report) -> str:
+    tests = ", ".join(f"{t['name']} {t['n']} films" for t in r["tests"])
+    sets = ", ".join(f"{s['name']} {s['n']}" for s in r["synthetic"])
+    spent = f" {_duration(r['seconds'])} of training and testing." if "seconds" in r else ""
+    return (
+        f"{r['real']['n']} real training films; synthetic pictures: {sets}; tests: {tests}; {r['seeds']} "
+        "seed(s); brackets: bootstrap over seeds and films, those of a patient together."
+        f"{spent}"
+    )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+
+
+def _downstream_targets(r: Report) -> list[Target]:
+    from lungsynth.evaluation.downstream_report import arm_title
+
+    several, out = len(r["synthetic"]) > 1, []
+    for a in r["arms"]:
+        if (a["arm"], a["augmentation"], a["model"]) == ("synthetic", "standard", "unet"):
+            out.append(Target(
+                f"unet, {arm_title(a, several=several)}, Dice on {a['test']}, n = {a['n_films']}",
+                f"≥ {NEEDED_DICE}", span(a["dice"]), verdict(a["dice"], least=NEEDED_DICE),
+            ))  # fmt: skip
+    for c in r["comparisons"]:
+        of, other = c["of"], c["with"]
+        if other["arm"] != "real" or of["augmentation"] != "standard":
+            continue
+        title = f"{of['model']}, {arm_title(of, several=several)}"
+        if c["kind"] == "ratio":
+            needed = NEEDED_RATIO.get(of["model"])
+            words, sign = f"÷ all {other['n_real']} real", False
+        else:
+            needed = NEEDED_GAIN.get(of["n_real"], 0.0)
+            words, sign = f"n = {of['n_real']}, minus real alone", True
+        out.append(Target(
+            f"{title}, {words}, Dice on {c['test']}", "–" if needed is None else f"≥ {needed:g}",
+            span(c["dice"], sign=sign), "" if needed is None else verdict(c["dice"], least=needed),
+        ))  # fmt: skip
+    return out
+
+
+# --- judge, autoencoder, times ---------------------------------------------------------------
+
+
+def _judge_text(r: Report) -> str:
+    rows = [
+        [title, told["n"], span(told["dice"]), span(told["iou"]), span(told["hd95_percent"], digits=1)]
+        for title, told in (
+            ("judge on real test films", r["judge_on_real_test_films"]),
+            ("generated masks, agreement with the judge", r["agreement_with_the_judge"]),
+        )
+    ]  # fmt: skip
+    return (
+        "Agreement is no accuracy: on generated pictures there is no truth.\n\n"
+        + table(["", "n", "Dice", "IoU", "HD95 % of side"], rows)
+    )  # fmt: skip
+
+
+def _judge_command(r: Report) -> list[str]:
+    data = [word for source in r["sources"] for word in ("--data", source)]
+    return ["evaluate", "judge", *data, "--synthetic", r["synthetic"], "--steps", str(r["steps"])]
+
+
+def _judge_draw(axes: Any, r: Report) -> None:
+    own, theirs = r["judge_on_real_test_films"], r["agreement_with_the_judge"]
+    bars(axes, ["judge on real films", "generated masks, agreement"], [own["dice"], theirs["dice"]],
+         ["#999999", "#0072b2"])  # fmt: skip
+    axes.set(xlim=(0, 1), xlabel="Dice, 95 % interval over films")
+
+
+def _judge_how(r: Report) -> str:
+    return (
+        f"The judge took {r['steps']} steps; seed {r.get('seed', 0)}; brackets: bootstrap over films, "
+        "those of a patient together."
+    )
+
+
+def _reconstruction_text(r: Report) -> str:
+    gain = span({"value": r["gain"], "low": r["gain_low"], "high": r["gain_high"]}, digits=2)
+    head = ["films", "PSNR dB", "PCA dB", "gain dB", "worst film dB"]
+    row = [r["n"], f"{r['psnr']:.2f}", f"{r['pca_psnr']:.2f}", gain, f"{r['worst']:.2f}"]
+    return table(head, [row])
+
+
+def _reconstruction_targets(r: Report) -> list[Target]:
+    gain = {"value": r["gain"], "low": r["gain_low"], "high": r["gain_high"]}
+    return [
+        Target(f"autoencoder on {r['n']} real test films", "≥ 35 dB", f"{r['psnr']:.2f} dB",
+               "reached" if r["psnr"] >= 35 else "**missed**"),
+        Target(f"autoencoder minus PCA of the same rate ({r['pca_psnr']:.2f} dB)", "≥ 2 dB",
+               f"{span(gain, digits=2, sign=True)} dB", verdict(gain, least=2.0)),
+    ]  # fmt: skip
+
+
+def _latency_text(r: Report) -> str:
+    rows = [
+        [name, f"{t['p50']:.3f}", f"{t['p95']:.3f}" if "p95" in t else ""]
+        for name, t in r["stages"].items()
+    ]
+    return table(["stage", "p50 s", "p95 s"], rows)
+
+
+def _latency_draw(axes: Any, r: Report) -> None:
+    told = {k: t for k, t in r["stages"].items() if "p95" in t}
+    bars(axes, list(told), [{"value": t["p50"], "low": t["p50"], "high": t["p95"]} for t in told.values()],
+         ["#0072b2"] * len(told))  # fmt: skip
+    axes.set(xlabel="seconds: p50, and p95 at the end of the line")
+
+
+def _refine_text(r: Report) -> str:
+    rows = [["random walk", f"{1000 * r['walk_s']:.1f} ms"]]
+    if "dense_s" in r:
+        rows.append(["the same in dense form", f"{1000 * r['dense_s']:.0f} ms: {r['walk_speedup']:.0f} ×, "
+                     f"off by {r['walk_difference']:.1e}"])  # fmt: skip
+    rows.append(["CRF", f"{1000 * r['crf_s']:.1f} ms, {r['crf_ratio']:.3f} of bare pydensecrf"])
+    rows += [[f"refinement `{k}`", f"{1000 * s:.1f} ms"] for k, s in r["methods_s"].items()]
+    if "two_over_one" in r:
+        rows.append(["masks/s, one and two processes", f"{r['masks_per_s_1']:.1f}, "
+                     f"{r['masks_per_s_2']:.1f}: {r['two_over_one']:.2f} ×"])  # fmt: skip
+    return table(["of one film", "time"], rows)
+
+
+KINDS: dict[str, Kind] = {
+    "downstream": Kind(
+        title=lambda r: "Models trained on it",
+        command=lambda r: ["evaluate", "downstream", *r["arguments"]],
+        how=_downstream_how, text=_downstream_text, targets=_downstream_targets,
+    ),
+    "masks": Kind(
+        title=lambda r: f"Masks: {set_title(r)}", command=masks_command, how=masks_how,
+        text=masks_text, draw=masks_draw, targets=masks_targets, together=masks_together,
+    ),
+    "judge": Kind(
+        title=lambda r: "Generated masks and a judge", command=_judge_command, how=_judge_how,
+        text=_judge_text, draw=_judge_draw,
+    ),
+    "fidelity": Kind(
+        title=fidelity_title, command=lambda r: ["evaluate", "fidelity", *DRAWN],
+        how=fidelity_how, text=fidelity_text, draw=fidelity_draw, targets=fidelity_targets,
+    ),
+    "obedience": Kind(
+        title=lambda r: "Obedience",
+        command=lambda r: ["evaluate", "obedience", *DRAWN, "--seed", str(r["seed"])],
+        how=obedience_how, text=obedience_text, draw=obedience_draw, targets=obedience_targets,
+    ),
+    "sides": Kind(
+        title=lambda r: "Obedience: sides", command=sides_command, how=sides_how, text=sides_text,
+        draw=sides_draw, targets=sides_targets,
+    ),
+    "memorisation": Kind(
+        title=lambda r: "Memorisation", command=memorisation_command, how=memorisation_how,
+        text=memorisation_text, draw=memorisation_draw, targets=memorisation_targets,
+    ),
+    "neighbours": Kind(
+        title=lambda r: "Nearest training films",
+        command=lambda r: ["evaluate", "neighbours", *DRAWN, "--seed", str(r["seed"])],
+        how=neighbours_how, text=neighbours_text, draw=neighbours_draw, targets=neighbours_targets,
+    ),
+    "reconstruction": Kind(
+        title=lambda r: "Autoencoder",
+        command=lambda r: ["evaluate", "reconstruction", "--data", "FILMS.parquet"],
+        how=lambda r: f"n = {r['n']} films; brackets: bootstrap over films, seed 0.",
+        text=_reconstruction_text, targets=_reconstruction_targets,
+    ),
+    "latency": Kind(
+        title=lambda r: "Prompt to files, time",
+        command=lambda r: ["benchmarks", "latency", "--n", str(r["n"]), "--steps", str(r["steps"])],
+        how=lambda r: f"n = {r['n']} prompts, {r['steps']} steps; quantiles over prompts, no interval.",
+        text=_latency_text, draw=_latency_draw,
+    ),
+    "refine": Kind(
+        title=lambda r: "Refinement, time",
+        command=lambda r: ["benchmarks", "refine", "--size", str(r["size"]), "-n", str(r["n"])],
+        how=lambda r: f"Medians of {r['n']} repeats at {r['size']} px, {r['threads']} thread(s); no "
+        "interval.",
+        text=_refine_text,
+    ),
+}  # fmt: skip
+"""Name of an evaluation, which its file's name is or begins with -> how it is told, in page order."""
+
+
+def kind_of(stem: str) -> str | None:
+    """`masks` or `masks-shenzhen` -> `masks`; None where the name is no evaluation's."""
+    return next((k for k in KINDS if stem == k or stem.startswith(f"{k}-")), None)

@@ -1,0 +1,184 @@
+"""Learning a class token from a few annotated films."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from lungsynth.errors import ConfigError, DataError
+from lungsynth.films.data import Record
+from lungsynth.films.framing import cut, draw_framing
+from lungsynth.images import slug
+from lungsynth.masks.body import AugmentOptions, augment, to_input
+from lungsynth.masks.classes import classes_path, parse_classes
+from lungsynth.masks.quality import split_sides
+from lungsynth.masks.tokens import ClassToken, key_weights, learn_token
+from lungsynth.model.backbone import noised_queries
+from lungsynth.training.common import torch_generator
+
+SIDES = ("both", "left", "right")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnOptions:
+    """How a class token is learnt."""
+
+    timesteps: tuple[int, ...] = (50, 150, 300)  # noise levels it is learnt and read at
+    n_views: int = 192  # framed, moved, bent and re-exposed views of the films, in all
+    batch: int = 16  # views of one noise level, used together
+    n_iters: int = 400  # AdamW iterations
+    lr: float = 2e-2
+    side: str = "both"  # "left" or "right" (the patient's) takes that half of a paired organ's mask
+    foreground: int = 255  # mask value of the class
+    ignore: int = 127  # mask value that counts neither way
+    seed: int = 0
+    augment: AugmentOptions = field(default_factory=AugmentOptions)
+
+
+def to_target(mask: NDArray[np.uint8], options: LearnOptions) -> NDArray[np.uint8]:
+    """Mask as the source wrote it -> 1 class, 0 not, 255 ignored."""
+    region = mask == options.foreground
+    if options.side != "both":
+        left, right = split_sides(region)
+        region = left if options.side == "left" else right
+    target = region.astype(np.uint8)
+    target[mask == options.ignore] = 255
+    return target
+
+
+def learn_from_films(
+    pipe: Any, name: str, records: Sequence[Record], options: LearnOptions, *, info: dict[str, str],
+    quiet: bool = False,
+) -> ClassToken:  # fmt: skip
+    """Learn a class token on a frozen model.
+
+    Args:
+        pipe: A Stable Diffusion pipeline.
+        name: The class.
+        records: Annotated films; their texts are used as prompts.
+        options: See `LearnOptions`.
+        info: Facts kept with the token (convention, licence …).
+        quiet: No progress bar.
+
+    Raises:
+        DataError: no film, or no pixel of the class in any.
+        ConfigError: unknown side.
+    """
+    if options.side not in SIDES:
+        raise ConfigError(f"`side` is {options.side!r}; expected one of {', '.join(SIDES)}.")
+    if not records or any(r.mask is None for r in records):
+        raise DataError(f"{len(records)} annotated films were given; a class token needs at least one.")
+    side = int(pipe.unet.config.sample_size) * int(pipe.vae_scale_factor)
+    truths = [to_target(r.mask, options) for r in records if r.mask is not None]
+    if not any((truth == 1).any() for truth in truths):
+        raise DataError(
+            f"No pixel of the class in {len(records)} masks: no value {options.foreground} "
+            f"(side {options.side}). Check --foreground and --side."
+        )
+    rng = np.random.default_rng(options.seed)
+    draws = []
+    n_draws = -(-options.n_views // options.batch)
+    for index in tqdm(range(n_draws), desc=f"reading {name}", disable=quiet):
+        chosen = [(index * options.batch + k) % len(records) for k in range(options.batch)]
+        images, targets = [], []
+        for i in chosen:
+            height, width = records[i].image.shape
+            framing = draw_framing(height, width, rng, p_whole=0.8)
+            if framing.name in ("neck and shoulders", "upper abdomen"):
+                framing = draw_framing(height, width, rng, p_whole=1.0)
+            images.append(cut(records[i].image, framing, pixels=side))
+            # a quarter of the side is finer than any map, and sixteen times cheaper
+            targets.append(cut(truths[i], framing, pixels=side // 4, nearest=True))
+        planes = torch.from_numpy(np.stack(targets))[:, None].float()
+        moved, planes = augment(
+            to_input(np.stack(images)), planes, torch_generator(options.seed, index), options.augment
+        )
+        views = ((moved[:, 0] + 1) * 127.5).round().to(torch.uint8).numpy()
+        queries = noised_queries(
+            pipe, views, [records[i].text for i in chosen], seed=options.seed + index,
+            t=options.timesteps[index % len(options.timesteps)],
+        )  # fmt: skip
+        draws.append((queries, planes[:, 0].round().to(torch.uint8)))
+    facts = {
+        "timesteps": ",".join(map(str, options.timesteps)), "shots": str(len(records)),
+        "side": options.side, "foreground": str(options.foreground), **info,
+    }  # fmt: skip
+    return learn_token(name, draws, key_weights(pipe.unet), n_iters=options.n_iters, lr=options.lr,
+                       seed=options.seed, info=facts)  # fmt: skip
+
+
+def suggest_films(
+    pipe: Any, images: NDArray[np.uint8], k: int, *, seed: int = 0, quiet: bool = True
+) -> list[int]:
+    """Which films to annotate: those nearest to the centres of `k` clusters of what the model sees.
+
+    Each film is described by the mean query of every cross-attention layer over its places, noised
+    once; the clusters are k-means'.
+
+    Args:
+        pipe: A Stable Diffusion pipeline.
+        images: (N, P, P) uint8 at the model's side.
+        k: How many to choose.
+        seed: Of the noise and the clusters.
+        quiet: No progress bar.
+
+    Returns:
+        k distinct indices, the largest cluster's first.
+
+    Raises:
+        DataError: fewer than `k` films.
+    """
+    from sklearn.cluster import KMeans
+
+    if len(images) < k or k < 1:
+        raise DataError(f"{len(images)} films to choose {k} from; expected at least as many.")
+    parts = []
+    for start in tqdm(range(0, len(images), 16), desc="looking", disable=quiet):
+        some = images[start : start + 16]
+        queries = noised_queries(pipe, some, [""] * len(some), t=150, seed=seed + start, batch=16)
+        parts.append(torch.cat([q.mean((2, 3)).flatten(1) for q in queries.values()], 1))
+    seen = torch.cat(parts).numpy()
+    seen = (seen - seen.mean(0)) / (seen.std(0) + 1e-6)
+    fit = KMeans(k, n_init=4, random_state=seed).fit(seen)
+    chosen: list[int] = []
+    for cluster in np.argsort(-np.bincount(fit.labels_, minlength=k), kind="stable"):
+        distance = ((seen - fit.cluster_centers_[cluster]) ** 2).sum(1)
+        distance[chosen] = np.inf
+        chosen.append(int(distance.argmin()))
+    return chosen
+
+
+def add_to_checkpoint(
+    token: ClassToken, checkpoint: Path, *, class_id: int, n_parts: int = 1, convention: str = ""
+) -> Path:
+    """Write a token into a checkpoint and enter its class in `classes.json`, replacing its id.
+
+    A convention goes to `classes-CONVENTION.json`, unless `classes.json` is of that convention.
+
+    Raises:
+        ConfigError: the resulting `classes.json` would not be valid.
+    """
+    path = classes_path(checkpoint)
+    first = json.loads(path.read_text()) if path.is_file() else {"classes": []}
+    if convention and first["classes"] and first.get("convention") != convention:
+        path = classes_path(checkpoint, convention)
+    spec = json.loads(path.read_text()) if path.is_file() else {"classes": []}
+    if convention:
+        spec = {"convention": convention, **spec}
+    stem = f"{slug(token.name)}-{slug(convention)}" if convention else slug(token.name)
+    file = f"tokens/{stem}.safetensors"
+    token.save(checkpoint / file)
+    entry = {"id": class_id, "name": token.name, "token": file, "n_parts": n_parts}
+    others = [c for c in spec["classes"] if c["id"] != class_id and c["name"] != token.name]
+    spec["classes"] = sorted([*others, entry], key=lambda c: int(c["id"]))
+    parse_classes(spec, checkpoint)
+    path.write_text(json.dumps(spec, indent=2) + "\n")
+    return checkpoint / file
