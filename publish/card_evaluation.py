@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lungsynth.errors import ConfigError, DataError
-from lungsynth.evaluation.downstream_report import arm_title
+from lungsynth.evaluation.downstream.report import arm_title
 from lungsynth.images import slug
 from lungsynth.report.files import read_result, small
 from lungsynth.report.masks import ordered_stages, stage_title

@@ -96,7 +96,7 @@ def figures(report: Any, prefix: str = "") -> list[tuple[str, float, str]]:
 
 def _named_arms(report: Mapping[str, Any]) -> dict[str, Any]:
     """Lists of `evaluate downstream` by name, Dice and IoU only."""
-    from lungsynth.evaluation.downstream_report import arm_title
+    from lungsynth.evaluation.downstream.report import arm_title
 
     def title(told: Mapping[str, Any]) -> str:
         return f"{told['model']}, {arm_title(told)}, n = {told['n_real']}"

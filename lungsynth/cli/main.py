@@ -8,12 +8,12 @@ import click
 
 from lungsynth import __version__
 from lungsynth.cli.annotate import annotate_command
-from lungsynth.cli.evaluate import evaluate
-from lungsynth.cli.evaluate_downstream import downstream_command
-from lungsynth.cli.evaluate_masks import draw_command, judge_command, masks_command
-from lungsynth.cli.evaluate_memorisation import memorisation_command
-from lungsynth.cli.evaluate_model import reconstruction_command, sheet_command
-from lungsynth.cli.evaluate_sides import sides_command
+from lungsynth.cli.evaluate.downstream import downstream_command
+from lungsynth.cli.evaluate.group import evaluate
+from lungsynth.cli.evaluate.masks import draw_command, judge_command, masks_command
+from lungsynth.cli.evaluate.memorisation import memorisation_command
+from lungsynth.cli.evaluate.model import reconstruction_command, sheet_command
+from lungsynth.cli.evaluate.sides import sides_command
 from lungsynth.cli.learn_token import learn_token_command
 from lungsynth.cli.report import report_command
 from lungsynth.cli.sample import sample, words_command

@@ -41,7 +41,7 @@ def train_encoder_command(
 
     from lungsynth.errors import DataError
     from lungsynth.evaluation.common import read_films, write_report
-    from lungsynth.evaluation.encoder_training import (
+    from lungsynth.evaluation.words.encoder_training import (
         ENCODER_PRESETS,
         report_accuracy,
         train_encoder,

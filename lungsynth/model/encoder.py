@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from lungsynth.errors import CheckpointError
-from lungsynth.evaluation.labels import HEADS
+from lungsynth.evaluation.words.labels import HEADS
 from lungsynth.films.decoding import UInt8Array
 from lungsynth.model.tensor_files import load_tensors, save_tensors, write_folder
 

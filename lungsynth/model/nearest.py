@@ -2,7 +2,7 @@
 
 A checkpoint keeps the features of its training films (not the films) under the shipped encoder, so
 that every picture it draws can state its distance to the nearest. A small distance is a reason to
-look; the test for copies is `lungsynth.evaluation.memorisation`.
+look; the test for copies is `lungsynth.evaluation.copies.memorisation`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from typing import Any
 
 from lungsynth.report.words import Report, Target, bars, count_of, span, table, verdict
 
-LEAST_CAUGHT, MOST_ALARMS = 0.95, 0.01  # as `lungsynth.evaluation.memorisation`
+LEAST_CAUGHT, MOST_ALARMS = 0.95, 0.01  # as `lungsynth.evaluation.copies.memorisation`
 
 
 def _measures_table(r: Report) -> str:

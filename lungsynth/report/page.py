@@ -42,7 +42,7 @@ def draw_result(result: Result) -> bytes | None:
     """The plot of a result as PNG; None where its kind has none."""
     buffer = io.BytesIO()
     if result.kind is KINDS["downstream"]:
-        from lungsynth.evaluation.downstream_report import draw_plot
+        from lungsynth.evaluation.downstream.report import draw_plot
 
         draw_plot(result.report, buffer)
         return buffer.getvalue()

@@ -12,10 +12,10 @@ from click.testing import CliRunner, Result
 from evaluation_films import fields_of, picture, write_films
 from PIL import Image
 
-from lungsynth.cli.evaluate import evaluate
+from lungsynth.cli.evaluate.group import evaluate
 from lungsynth.cli.train_encoder import train_encoder_command
 from lungsynth.errors import CheckpointError, DataError
-from lungsynth.evaluation.encoder_training import EncoderOptions
+from lungsynth.evaluation.words.encoder_training import EncoderOptions
 
 
 def call(command: Any, *args: object) -> Result:

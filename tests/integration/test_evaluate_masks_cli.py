@@ -148,7 +148,7 @@ def test_the_judge_is_tested_itself_and_then_judges(
 ) -> None:
     from functools import partial
 
-    from lungsynth.evaluation import judge
+    from lungsynth.evaluation.masks import judge
     from lungsynth.masks.body import train_segmenter
 
     monkeypatch.setattr(judge, "PIXELS", 48)

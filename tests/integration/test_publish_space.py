@@ -57,7 +57,7 @@ def test_a_dry_run_writes_exactly_the_space(publish, tmp_path, monkeypatch):
             "__pycache__",
             "tests",
             "publish",
-            "evaluation/memorisation",
+            "evaluation/copies",
             "evaluation/fidelity",
             "cli/",
             ".git",

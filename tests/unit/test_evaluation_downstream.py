@@ -12,9 +12,9 @@ import torch
 from tiny import film, png
 
 from lungsynth.errors import ConfigError, DataError
-from lungsynth.evaluation.downstream import Cell, agreement, keep_best, real_subset
-from lungsynth.evaluation.downstream_data import Pairs, read_real, read_synthetic
-from lungsynth.evaluation.downstream_models import (
+from lungsynth.evaluation.downstream.cells import Cell, agreement, keep_best, real_subset
+from lungsynth.evaluation.downstream.data import Pairs, read_real, read_synthetic
+from lungsynth.evaluation.downstream.models import (
     AUGMENTATIONS,
     MODELS,
     PRESETS,
@@ -24,9 +24,9 @@ from lungsynth.evaluation.downstream_models import (
     splice,
     train,
 )
-from lungsynth.evaluation.downstream_report import ratio_interval, seed_films_interval, summarise
-from lungsynth.evaluation.downstream_run import named_sources, real_counts
-from lungsynth.evaluation.mask_figures import TruthSpec, dice
+from lungsynth.evaluation.downstream.report import ratio_interval, seed_films_interval, summarise
+from lungsynth.evaluation.downstream.run import named_sources, real_counts
+from lungsynth.evaluation.masks.figures import TruthSpec, dice
 from lungsynth.films.framing import whole
 
 SMALL = Preset(pixels=32, steps=60, batch=4, widths=(8, 16), hidden=(8, 16, 16, 16),

@@ -11,15 +11,15 @@ import torch
 from evaluation_films import image_set, random_encoder
 
 from lungsynth.errors import CheckpointError, DataError
-from lungsynth.evaluation.encoder_training import (
+from lungsynth.evaluation.words.encoder_training import (
     ENCODER_PRESETS,
     augment,
     draw_weights,
     head_losses,
     train_encoder,
 )
-from lungsynth.evaluation.judgement import accuracy, balanced_accuracy
-from lungsynth.evaluation.labels import HEADS
+from lungsynth.evaluation.words.judgement import accuracy, balanced_accuracy
+from lungsynth.evaluation.words.labels import HEADS
 from lungsynth.model.encoder import (
     CONFIG_NAME,
     WEIGHTS_NAME,

@@ -14,7 +14,7 @@ from evaluation_films import picture, random_encoder
 from safetensors.torch import save_file
 from torch import nn
 
-from lungsynth.cli.evaluate import ENCODER_NAMES
+from lungsynth.cli.evaluate.group import ENCODER_NAMES
 from lungsynth.errors import (
     CheckpointError,
     ConfigError,
@@ -22,8 +22,8 @@ from lungsynth.errors import (
     MissingDependencyError,
     ShapeError,
 )
-from lungsynth.evaluation import extractor_networks as networks
-from lungsynth.evaluation.extractors import (
+from lungsynth.evaluation.fidelity import extractor_networks as networks
+from lungsynth.evaluation.fidelity.extractors import (
     MAX_FIT,
     NAMES,
     EncoderExtractor,
@@ -32,7 +32,12 @@ from lungsynth.evaluation.extractors import (
     load_extractor,
     weights_home,
 )
-from lungsynth.evaluation.radiomics import Standard, definition, feature_names, radiomic_features
+from lungsynth.evaluation.fidelity.radiomics import (
+    Standard,
+    definition,
+    feature_names,
+    radiomic_features,
+)
 from lungsynth.model.encoder import DEFAULT_FOLDER, checksum, embed, save_encoder
 
 SMALL = np.stack([picture(i, pixels=64) for i in range(4)])

@@ -11,9 +11,10 @@ from evaluation_films import fields_of, image_set, picture, random_encoder
 
 from lungsynth.errors import DataError, ShapeError
 from lungsynth.evaluation.common import ImageSet
-from lungsynth.evaluation.distances import frechet_distance, kernel_distance, subsampled
-from lungsynth.evaluation.extractors import EncoderExtractor, RadiomicsExtractor
-from lungsynth.evaluation.fidelity import (
+from lungsynth.evaluation.fidelity.distances import frechet_distance, kernel_distance, subsampled
+from lungsynth.evaluation.fidelity.extractors import EncoderExtractor, RadiomicsExtractor
+from lungsynth.evaluation.fidelity.manifolds import Distances, precision_recall_density_coverage
+from lungsynth.evaluation.fidelity.measure import (
     FLOORS,
     balanced,
     diversity,
@@ -21,8 +22,6 @@ from lungsynth.evaluation.fidelity import (
     fidelity_table,
     manifold_measures,
 )
-from lungsynth.evaluation.labels import film_labels
-from lungsynth.evaluation.manifolds import Distances, precision_recall_density_coverage
 from lungsynth.evaluation.similarity import (
     SCALE_WEIGHTS,
     ms_ssim,
@@ -30,6 +29,7 @@ from lungsynth.evaluation.similarity import (
     thumbnails,
     unit_vectors,
 )
+from lungsynth.evaluation.words.labels import film_labels
 
 
 def test_frechet_of_a_set_with_itself_is_zero() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lungsynth.evaluation.labels import (
+from lungsynth.evaluation.words.labels import (
     HEAD_NAMES,
     MAX_WEIGHT,
     TASKS,

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tiny import film
 
 from lungsynth.errors import ConfigError, DataError
-from lungsynth.evaluation import masks as masks_module
-from lungsynth.evaluation.mask_figures import (
+from lungsynth.evaluation.masks import measure as masks_module
+from lungsynth.evaluation.masks.figures import (
     ALL,
     Spill,
     TruthSpec,
@@ -27,9 +27,9 @@ from lungsynth.evaluation.mask_figures import (
     parse_class_ids,
     side_swapped,
 )
-from lungsynth.evaluation.mask_reading import counted_classes, read_masked, usable_methods
-from lungsynth.evaluation.masks import measure, trust_of
-from lungsynth.evaluation.masks_report import (
+from lungsynth.evaluation.masks.measure import measure, trust_of
+from lungsynth.evaluation.masks.reading import counted_classes, read_masked, usable_methods
+from lungsynth.evaluation.masks.report import (
     best_scored,
     mean_interval,
     patients,

@@ -13,17 +13,18 @@ from evaluation_films import image_set, random_encoder
 from tiny import png
 
 from lungsynth.errors import DataError, ShapeError
-from lungsynth.evaluation import alignment, copies
-from lungsynth.evaluation.alignment import details, view_map, warp
 from lungsynth.evaluation.common import ImageSet
-from lungsynth.evaluation.copies import Finder, views
-from lungsynth.evaluation.memorisation import (
+from lungsynth.evaluation.copies import alignment
+from lungsynth.evaluation.copies import search as copies
+from lungsynth.evaluation.copies.alignment import details, view_map, warp
+from lungsynth.evaluation.copies.memorisation import (
     choose_threshold,
     evaluate_memorisation,
     memorisation_table,
     proportion,
 )
-from lungsynth.evaluation.planted import KINDS, plant
+from lungsynth.evaluation.copies.planted import KINDS, plant
+from lungsynth.evaluation.copies.search import Finder, views
 
 COPY, TWINS = 5, (2, 9)
 

@@ -8,7 +8,7 @@ from evaluation_films import image_set, random_encoder
 
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import ImageSet
-from lungsynth.evaluation.neighbours import MEASURES, Reference, evaluate_neighbours
+from lungsynth.evaluation.copies.neighbours import MEASURES, Reference, evaluate_neighbours
 
 
 def with_copy(samples: ImageSet, at: int, film: np.ndarray) -> ImageSet:

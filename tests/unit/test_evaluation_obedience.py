@@ -12,8 +12,8 @@ from PIL import Image
 
 from lungsynth.errors import DataError, OutputError
 from lungsynth.evaluation.common import Interval, read_samples, resample_clusters, write_report
-from lungsynth.evaluation.judgement import score_tasks
-from lungsynth.evaluation.obedience import evaluate_obedience, obedience_table
+from lungsynth.evaluation.words.judgement import score_tasks
+from lungsynth.evaluation.words.obedience import evaluate_obedience, obedience_table
 from lungsynth.model.encoder import Embedding, embed
 
 ADULT = {"age_group": "adult"}

@@ -12,10 +12,10 @@ import torch
 from tiny import film
 
 from lungsynth.errors import CaptureError, ConfigError, DataError, WordError
-from lungsynth.evaluation import rivals as rivals_module
-from lungsynth.evaluation.mask_figures import ALL, TruthSpec, iou
-from lungsynth.evaluation.mask_reading import Batch
-from lungsynth.evaluation.rivals import (
+from lungsynth.evaluation.masks import rivals as rivals_module
+from lungsynth.evaluation.masks.figures import ALL, TruthSpec, iou
+from lungsynth.evaluation.masks.reading import Batch
+from lungsynth.evaluation.masks.rivals import (
     RIVALS,
     RivalContext,
     ellipse_pair,
@@ -24,14 +24,14 @@ from lungsynth.evaluation.rivals import (
     otsu_dark,
     parse_rivals,
 )
-from lungsynth.evaluation.rivals_attention import (
+from lungsynth.evaluation.masks.rivals_attention import (
     self_attention,
     spread_by_self_attention,
     unit,
     word_heat,
     word_prompt,
 )
-from lungsynth.evaluation.rivals_ovam import learn_shared_token
+from lungsynth.evaluation.masks.rivals_ovam import learn_shared_token
 from lungsynth.films.data import Record
 from lungsynth.films.framing import whole
 from lungsynth.masks.body import train_segmenter
@@ -289,7 +289,7 @@ def test_the_ovam_rival_reads_what_it_learnt(
     context: RivalContext, synthesizer: Synthesizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick = partial(learn_shared_token, n_iters=300)
-    monkeypatch.setattr("lungsynth.evaluation.rivals_ovam.learn_shared_token", quick)
+    monkeypatch.setattr("lungsynth.evaluation.masks.rivals_ovam.learn_shared_token", quick)
     rival = RIVALS["ovam"][1](context)
     batch = batch_of(synthesizer)
     maps = rival(batch)

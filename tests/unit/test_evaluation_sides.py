@@ -13,7 +13,7 @@ from evaluation_films import picture
 from PIL import Image
 
 from lungsynth.errors import ConfigError, DataError
-from lungsynth.evaluation.sides import (
+from lungsynth.evaluation.words.sides import (
     LUNG_IDS,
     Pair,
     changed_side,
@@ -25,7 +25,7 @@ from lungsynth.evaluation.sides import (
     swap_contrast,
     swap_share,
 )
-from lungsynth.evaluation.sides_prompts import FINDINGS, given_prompts, side_prompts
+from lungsynth.evaluation.words.sides_prompts import FINDINGS, given_prompts, side_prompts
 
 LUNGS = np.zeros((64, 64), dtype=np.uint8)
 LUNGS[12:52, 6:28] = LUNG_IDS["right"]  # the patient's right lung lies on the picture's left
@@ -222,7 +222,7 @@ def test_the_command_draws_reports_and_resumes(
 
 
 def test_lungs_are_those_of_the_normal_picture(checkpoint: Path, tmp_path: Path) -> None:
-    from lungsynth.evaluation.sides_drawing import draw_pairs, lung_classes
+    from lungsynth.evaluation.words.sides_drawing import draw_pairs, lung_classes
     from lungsynth.model.sampling import SampleOptions
     from lungsynth.pipeline import Synthesizer
 
@@ -249,7 +249,7 @@ def test_a_checkpoint_without_lung_classes_is_refused(
 
 
 def test_words_the_model_never_saw_are_told(checkpoint: Path) -> None:
-    from lungsynth.evaluation.sides_drawing import unknown_words
+    from lungsynth.evaluation.words.sides_drawing import unknown_words
     from lungsynth.pipeline import Synthesizer
 
     prompts = given_prompts(["{side} lung, zebra"], "Chest, normal", 2)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lungsynth.errors import ShapeError
-from lungsynth.evaluation.surface import surface, surface_distance
+from lungsynth.evaluation.masks.surface import surface, surface_distance
 
 
 def box(

@@ -1,0 +1,129 @@
+"""`python -m lungsynth evaluate memorisation`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("memorisation")
+@click.option(
+    "--data",
+    "sources",
+    metavar="SOURCE",
+    multiple=True,
+    required=True,
+    help="Real films: every one the model was trained on, and others; repeat for several.",
+)
+@click.option(
+    "--synthetic",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR|PARQUET",
+    help="What is to be released: folder with records, or Parquet.",
+)
+@click.option("--image-column", default="image", show_default=True, metavar="NAME")
+@click.option(
+    "--train-split",
+    default="train",
+    show_default=True,
+    metavar="NAME",
+    help="Films the model was trained on.",
+)
+@click.option(
+    "--calibration-split",
+    default="val",
+    show_default=True,
+    metavar="NAME",
+    help="Unseen films that set the threshold.",
+)
+@click.option(
+    "--test-split",
+    default="test",
+    show_default=True,
+    metavar="NAME",
+    help="Unseen films that say how good the threshold is.",
+)
+@click.option(
+    "--planted",
+    "n_planted",
+    type=click.IntRange(min=1),
+    default=800,
+    show_default=True,
+    metavar="N",
+    help="Copies planted: half set the threshold, half are stated.",
+)
+@click.option(
+    "--encoder",
+    "encoder_folder",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="DIR",
+    help="Encoder of `train encoder`.  [default: the shipped one]",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=2),
+    default=None,
+    metavar="N",
+    help="At most N synthetic pictures and N films of each unseen split.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    metavar="DIR",
+    help="Writes memorisation.json and closest.png.",
+)
+@click.option("--gate", is_flag=True, help="Exit code 1 where the gate is not passed.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+@click.pass_context
+def memorisation_command(
+    context: click.Context, sources: tuple[str, ...], synthetic: Path, image_column: str,
+    train_split: str, calibration_split: str, test_split: str, n_planted: int,
+    encoder_folder: Path | None, limit: int | None, seed: int, out: Path, gate: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Copies of training films among synthetic pictures: the release gate.
+
+    Every picture is laid over the training films, flipped and turned and cropped, and scored by how
+    alike ribs and vessels are. The threshold is set on unseen real films and on planted copies, and
+    stated on others. Also lists duplicates inside the set.
+
+    \b
+    python -m lungsynth evaluate memorisation --data films.parquet --synthetic drawn --out out/copies
+    """
+    from lungsynth.errors import OutputError
+    from lungsynth.evaluation.common import read_films, read_samples, write_report
+    from lungsynth.evaluation.copies.memorisation import evaluate_memorisation, memorisation_table
+    from lungsynth.model.encoder import DEFAULT_FOLDER, checksum, load_encoder
+    from lungsynth.output import check_writable
+
+    check_writable(out)
+    encoder = load_encoder(encoder_folder or DEFAULT_FOLDER)
+    inside = synthetic / "data"  # of a published folder, which also holds a preview
+    place = inside if any(inside.glob("*.parquet")) else synthetic
+    drawn = read_samples(place, image_column=image_column, limit=limit, seed=seed)
+    train, calibration, test = (
+        read_films(
+            sources, split=split, image_column=image_column, seed=seed, quiet=quiet,
+            limit=None if split == train_split else limit,
+        )
+        for split in (train_split, calibration_split, test_split)
+    )  # fmt: skip
+    report, sheet = evaluate_memorisation(
+        drawn, train, calibration, test, encoder, n_planted=n_planted, seed=seed, quiet=quiet
+    )
+    about = {
+        "encoder": checksum(encoder_folder or DEFAULT_FOLDER), "synthetic": synthetic.name,
+        "sources": [Path(source).name for source in sources],
+    }  # fmt: skip
+    write_report({**report, **about}, out / "memorisation.json")
+    try:
+        sheet.save(out / "closest.png")
+    except OSError as error:
+        raise OutputError(f"{out / 'closest.png'}: cannot be written ({error}).") from error
+    click.echo(memorisation_table(report))
+    if gate and not report["passed"]:
+        context.exit(1)

@@ -1,0 +1,1 @@
+"""Segmentation models trained on synthetic pairs."""

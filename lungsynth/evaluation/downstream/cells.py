@@ -1,0 +1,183 @@
+"""Segmentation models trained on synthetic pairs, on real ones, and on both; one cell of the table each.
+
+Every arm has the same optimiser steps, batch, learning rate and augmentation; only what it is shown
+differs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from lungsynth.errors import ConfigError, DataError
+from lungsynth.evaluation.downstream.data import AREA, Pairs
+from lungsynth.evaluation.downstream.models import Preset, build_model, foreground, train
+from lungsynth.evaluation.masks.figures import compare, iou
+from lungsynth.masks.body import IGNORED
+
+ARMS = ("real", "synthetic", "synthetic+real", "synthetic-to-real", "pretrain-then-real")
+FILTERS = ("none", "trust", "noise-learning")
+FINE_TUNE = 0.3  # peak learning rate of the real half of pretrain-then-real, share of the first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One trained model: what it was shown and what it is."""
+
+    arm: str
+    model: str
+    seed: int
+    n_real: int = 0  # real films, 0 in the synthetic arm
+    synthetic: str = ""  # name of the synthetic set, "" in the real arm
+    filter: str = "none"
+    augmentation: str = "standard"
+
+    def name(self) -> str:
+        """File name without suffix."""
+        parts = [self.model, self.arm, f"n{self.n_real}", self.synthetic or "-", self.filter,
+                 self.augmentation, f"s{self.seed}"]  # fmt: skip
+        return "_".join(p.replace("/", "-").replace("_", "-") for p in parts)
+
+
+def score(model: nn.Module, test: Pairs) -> list[tuple[float, ...]]:
+    """The figures of `mask_figures.METRICS` of every test film."""
+    drawn = foreground(model, test.images)
+    return [
+        compare(mask, truth == 1, truth != IGNORED)
+        for mask, truth in zip(drawn, test.masks, strict=True)
+    ]
+
+
+def agreement(
+    pairs: Pairs, preset: Preset, *, n_folds: int = 3, seed: int = 0, device: str = "cpu",
+    quiet: bool = True,
+) -> NDArray[np.float64]:  # fmt: skip
+    """IoU of every mask with what a U-Net trained on the other folds draws; noise learning.
+
+    Args:
+        pairs: Synthetic pictures with masks.
+        preset: Size of the U-Net and its steps a fold.
+        n_folds: Folds.
+        seed: Of the folds and the training.
+        device: Where to train.
+        quiet: No progress bar.
+
+    Returns:
+        (N,) in [0, 1]; 0 where the mask's area is outside `AREA`.
+
+    Raises:
+        DataError: fewer pictures than folds.
+
+    Source:
+        The idea is DiffuMask's (Wu et al. 2023, section 3.4), there with Mask2Former.
+    """
+    if len(pairs) < n_folds:
+        raise DataError(
+            f"{pairs.name}: {len(pairs)} picture(s) for {n_folds} folds of noise learning; need at "
+            "least as many."
+        )
+    fold = np.random.default_rng(seed).permutation(len(pairs)) % n_folds
+    out = np.zeros(len(pairs))
+    for k in range(n_folds):
+        inside, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        model = build_model("unet", preset, seed + k).to(device)
+        train(
+            model, pairs.images[inside], pairs.masks[inside], preset, steps=preset.fold_steps,
+            lr=preset.lr, seed=seed + k, quiet=quiet,
+        )  # fmt: skip
+        drawn = foreground(model, pairs.images[held])
+        for i, mask in zip(held, drawn, strict=True):
+            valid = pairs.masks[i] != IGNORED
+            truth = pairs.masks[i] == 1
+            if AREA[0] <= truth.mean() <= AREA[1]:
+                out[i] = iou(mask, truth, valid)
+    return out
+
+
+def keep_best(scores: NDArray[np.float64], share: float) -> NDArray[np.int64]:
+    """Indices of the `share` of best score, ascending; ties by index."""
+    n = max(1, round(share * len(scores)))
+    return np.sort(np.argsort(-scores, kind="stable")[:n])
+
+
+def real_subset(n_all: int, n: int, seed: int) -> NDArray[np.int64]:
+    """The first `n` of an order drawn with the seed: a larger subset holds the smaller."""
+    return np.random.default_rng((seed, 2)).permutation(n_all)[:n]
+
+
+@dataclass(slots=True)
+class Shown:
+    """What the arms are trained on and tested on."""
+
+    real: Pairs
+    synthetic: dict[tuple[str, str], Pairs]  # (set, filter) -> pictures
+    tests: list[Pairs]
+    preset: Preset
+    real_share: float = 0.5  # of each batch of synthetic+real
+    device: str = "cpu"
+    quiet: bool = True
+    notes: list[str] = field(default_factory=list)
+
+
+def run_cell(cell: Cell, shown: Shown) -> dict[str, Any]:
+    """Train one model and test it on every test set.
+
+    Args:
+        cell: Which.
+        shown: Training and test films.
+
+    Returns:
+        `tests`: set -> (N, 4) figures of `mask_figures.METRICS`; `seconds`; `n_synthetic`; `steps`.
+
+    Raises:
+        ConfigError: unknown arm, model or augmentation.
+    """
+    if cell.arm not in ARMS:
+        raise ConfigError(f"Arm {cell.arm!r}; expected one of {', '.join(ARMS)}.")
+    began, preset = time.perf_counter(), shown.preset
+    model = build_model(cell.model, preset, cell.seed).to(shown.device)
+    real = shown.real.take(real_subset(len(shown.real), cell.n_real, cell.seed))
+    drawn = shown.synthetic.get((cell.synthetic, cell.filter))
+
+    def fit(
+        parts: Sequence[Pairs], steps: int, lr: float, seed: int, shares: Sequence[float],
+        last: Sequence[float] | None = None,
+    ) -> None:
+        def each(told: Sequence[float]) -> NDArray[np.float64]:
+            return np.concatenate([
+                np.full(len(p), s / len(p)) for p, s in zip(parts, told, strict=True)
+            ])  # fmt: skip
+
+        train(
+            model, np.concatenate([p.images for p in parts]),
+            np.concatenate([p.masks for p in parts]), preset, steps=steps, lr=lr, seed=seed,
+            augmentation=cell.augmentation, quiet=shown.quiet, share=each(shares),
+            last_share=None if last is None else each(last),
+        )  # fmt: skip
+
+    if cell.arm == "real":
+        fit([real], preset.steps, preset.lr, cell.seed, [1])
+    else:
+        assert drawn is not None
+        if cell.arm == "synthetic":
+            fit([drawn], preset.steps, preset.lr, cell.seed, [1])
+        elif cell.arm == "synthetic+real":
+            shares = [1 - shown.real_share, shown.real_share]
+            fit([drawn, real], preset.steps, preset.lr, cell.seed, shares)
+        elif cell.arm == "synthetic-to-real":
+            fit([drawn, real], preset.steps, preset.lr, cell.seed, [1, 0], [0, 1])
+        else:
+            half = preset.steps // 2
+            fit([drawn], preset.steps - half, preset.lr, cell.seed, [1])
+            fit([real], half, preset.lr * FINE_TUNE, cell.seed + 1_000_003, [1])
+    return {
+        "tests": {test.name: np.array(score(model, test)).round(6).tolist() for test in shown.tests},
+        "seconds": round(time.perf_counter() - began, 2), "steps": preset.steps,
+        "n_synthetic": 0 if drawn is None else len(drawn), "n_real": len(real) * bool(cell.n_real),
+    }  # fmt: skip

@@ -1,0 +1,236 @@
+"""What downstream models reached, told: intervals over films and seeds, comparisons, tables, plot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsynth.evaluation.common import Interval
+from lungsynth.evaluation.downstream.cells import Cell
+from lungsynth.evaluation.masks.figures import METRICS
+from lungsynth.evaluation.masks.report import resample_films
+
+Array = NDArray[np.float64]
+Key = tuple[str, str, int, str, str, str]  # a cell without its seed
+
+DICE = METRICS.index("dice")
+N_RESAMPLES = 1000
+SHOWN = {"dice": 3, "iou": 3, "hd95_percent": 1, "mean_distance_percent": 2}  # figure -> digits
+
+
+def key_of(cell: Cell) -> Key:
+    """What cells of different seeds share."""
+    return (cell.model, cell.arm, cell.n_real, cell.synthetic, cell.filter, cell.augmentation)
+
+
+def seed_films_interval(values: Array, films: Array, seeds: Array) -> Interval:
+    """Mean over seeds and films, with an interval that draws both anew.
+
+    Args:
+        values: (S, N) a figure of each seed and film.
+        films: (R, N) times each film is in a resample, see `resample_films`.
+        seeds: (R, S) the same of seeds.
+    """
+    draws = np.einsum("rs,sn,rn->r", seeds, values, films) / (seeds.sum(1) * films.sum(1))
+    return Interval.of(float(values.mean()), draws)
+
+
+def ratio_interval(ours: Array, theirs: Array, films: Array, seeds: Array) -> Interval:
+    """The ratio of two means, drawn anew together; arguments as `seed_films_interval`.
+
+    `theirs` must not be all 0; resamples where it is are left out.
+    """
+    above, below = (np.einsum("rs,sn,rn->r", seeds, v, films) for v in (ours, theirs))
+    return Interval.of(float(ours.mean() / theirs.mean()), above[below > 0] / below[below > 0])
+
+
+def summarise(
+    results: Sequence[tuple[Cell, Mapping[str, Any]]],
+    clusters: Mapping[str, Sequence[Mapping[str, str]]],
+    *, pixels: int, n_all: int, seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
+    """Figures of every arm on every test set, and what is compared with what.
+
+    Args:
+        results: Finished cells, see `lungsynth.evaluation.downstream.cells.run_cell`.
+        clusters: Test set -> the patient of each film.
+        pixels: Side of the square; distances are in its pixels and in percent of it.
+        n_all: How many real training films there are.
+        seed: Of the resampling.
+
+    Returns:
+        `arms`: one entry an arm and test set; `comparisons`: differences and ratios of Dice, paired by
+        film and seed.
+    """
+    grouped: dict[Key, dict[int, Mapping[str, Any]]] = {}
+    for cell, result in results:
+        grouped.setdefault(key_of(cell), {})[cell.seed] = result["tests"]
+    arms, comparisons = [], []
+    for test, of in clusters.items():
+        films = resample_films(of, n_resamples=N_RESAMPLES, seed=seed)
+        for key, by_seed in grouped.items():
+            values = _values(by_seed, sorted(by_seed), test)
+            times = _seed_times(len(by_seed), seed)
+            told: dict[str, Any] = {
+                m: seed_films_interval(values[..., k], films, times).report()
+                for k, m in enumerate(METRICS)
+            }
+            for k, m in ((2, "hd95_percent"), (3, "mean_distance_percent")):
+                told[m] = seed_films_interval(100 * values[..., k] / pixels, films, times).report()
+            arms.append({**_words(key), "test": test, "seeds": len(by_seed),
+                         "n_films": values.shape[1], **told})  # fmt: skip
+        comparisons += _compare_all(grouped, test, films, n_all, seed)
+    return {"arms": arms, "comparisons": comparisons}
+
+
+def _values(by_seed: Mapping[int, Mapping[str, Any]], seeds: Sequence[int], test: str) -> Array:
+    return np.array([by_seed[s][test] for s in seeds], dtype=np.float64)
+
+
+def _seed_times(n: int, seed: int) -> Array:
+    rng = np.random.default_rng((seed, 1))
+    return rng.multinomial(n, np.full(n, 1 / n), size=N_RESAMPLES).astype(np.float64)
+
+
+def _words(key: Key) -> dict[str, Any]:
+    names = ("model", "arm", "n_real", "synthetic", "filter", "augmentation")
+    return dict(zip(names, key, strict=True))
+
+
+def _compare_all(
+    grouped: Mapping[Key, dict[int, Mapping[str, Any]]],
+    test: str,
+    films: Array,
+    n_all: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Each arm with synthetic pictures against real films alone, and each filter against none."""
+    out = []
+    for key in grouped:
+        model, arm, n, name, chosen, augmentation = key
+        rivals: list[tuple[str, Key]] = []
+        if arm == "synthetic":
+            rivals.append(("ratio", (model, "real", n_all, "", "none", augmentation)))
+        elif arm != "real":
+            rivals.append(("difference", (model, "real", n, "", "none", augmentation)))
+        if chosen != "none":
+            rivals.append(("difference", (model, arm, n, name, "none", augmentation)))
+        if augmentation != "standard":
+            rivals.append(("difference", (model, arm, n, name, chosen, "standard")))
+        for kind, rival in rivals:
+            seeds = sorted(set(grouped[key]) & set(grouped.get(rival, {})))
+            if not seeds:
+                continue
+            a, b = (_values(grouped[k], seeds, test)[..., DICE] for k in (key, rival))
+            if kind == "ratio" and not b.any():
+                continue
+            times = _seed_times(len(seeds), seed)
+            told = (
+                ratio_interval(a, b, films, times)
+                if kind == "ratio"
+                else seed_films_interval(a - b, films, times)
+            )
+            out.append({
+                "test": test, "kind": kind, "of": _words(key), "with": _words(rival),
+                "seeds": len(seeds), "dice": told.report(),
+            })  # fmt: skip
+    return out
+
+
+def arm_title(told: Mapping[str, Any], *, several: bool = True) -> str:
+    """`synthetic+real (set, trust, splicing)`; what is usual is left out."""
+    extra = [told["synthetic"]] if told["synthetic"] and several else []
+    extra += [told["filter"]] if told["filter"] != "none" else []
+    extra += [told["augmentation"]] if told["augmentation"] != "standard" else []
+    return told["arm"] + (f" ({', '.join(extra)})" if extra else "")
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """The report as Markdown tables, one a test set and model."""
+    preset = report["preset"]
+    several = len(report["synthetic"]) > 1
+    lines = [
+        f"Every arm: {preset['steps']} optimiser steps of {preset['batch']} films of {preset['pixels']} px;"
+        f" {report['real']['n']} real training films; {report['seeds']} seed(s). Mean and 95 % interval "
+        "over films and seeds; distances in percent of the side.",
+    ]
+    if len(report["conventions"]) > 1:
+        lines.append(f"\n**Mask conventions are mixed: {', '.join(report['conventions'])}.**")
+    groups = list(dict.fromkeys((a["test"], a["model"]) for a in report["arms"]))
+    for test, model in groups:
+        lines += [
+            "", f"**{model}, tested on {test}**", "",
+            "| trained on | real films | Dice | IoU | HD95 % | surface % |",
+            "| --- | ---: | --- | --- | --- | --- |",
+        ]  # fmt: skip
+        for a in report["arms"]:
+            if (a["test"], a["model"]) == (test, model):
+                cells = [_cell(a[m], digits) for m, digits in SHOWN.items()]
+                lines.append(
+                    f"| {arm_title(a, several=several)} | {a['n_real']} | {' | '.join(cells)} |"
+                )
+    if report["comparisons"]:
+        lines += ["", "**Dice compared, film by film**", "",
+                  "| test | model | trained on | against | kind | value |",
+                  "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
+        for c in report["comparisons"]:
+            of, other = (
+                f"{arm_title(c[k], several=several)}, n = {c[k]['n_real']}" for k in ("of", "with")
+            )
+            lines.append(
+                f"| {c['test']} | {c['of']['model']} | {of} | {other} | {c['kind']} | "
+                f"{_cell(c['dice'], 3)} |"
+            )
+    lines += [f"\n{note}" for note in report["notes"]]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(told: Mapping[str, float], digits: int) -> str:
+    return f"{told['value']:.{digits}f} [{told['low']:.{digits}f}, {told['high']:.{digits}f}]"
+
+
+def draw_plot(report: Mapping[str, Any], place: Path | IO[bytes]) -> None:
+    """Dice against the number of real films, one panel a test set and model."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    several = len(report["synthetic"]) > 1
+    tests = list(dict.fromkeys(a["test"] for a in report["arms"]))
+    models = list(dict.fromkeys(a["model"] for a in report["arms"]))
+    figure = Figure(figsize=(5.2 * len(tests), 3.9 * len(models)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(models), len(tests), squeeze=False, sharey=True)
+    titles = list(dict.fromkeys(arm_title(a, several=several) for a in report["arms"]))
+    for row, model in enumerate(models):
+        for column, test in enumerate(tests):
+            axes = panels[row][column]
+            for number, title in enumerate(titles):
+                points = sorted(
+                    (a["n_real"], a["dice"]) for a in report["arms"]
+                    if (a["test"], a["model"], arm_title(a, several=several)) == (test, model, title)
+                )  # fmt: skip
+                if not points:
+                    continue
+                colour = f"C{number % 10}"
+                x = np.array([p[0] for p in points], dtype=float)
+                value, low, high = (
+                    np.array([p[1][k] for p in points]) for k in ("value", "low", "high")
+                )
+                if x.max() == 0:  # no real film at all: a level
+                    axes.axhline(value[0], color=colour, linestyle="--", label=title)
+                    axes.axhspan(low[0], high[0], color=colour, alpha=0.15)
+                else:
+                    error = np.maximum(np.stack([value - low, high - value]), 0)
+                    axes.errorbar(x, value, error, color=colour, marker="o", capsize=3, label=title)
+            axes.set(xscale="log", xlabel="real training films", ylabel="Dice",
+                     title=f"{model}, tested on {test}")  # fmt: skip
+            counts = sorted({a["n_real"] for a in report["arms"]} - {0})
+            axes.set_xticks(counts, [str(n) for n in counts], minor=False)
+            axes.minorticks_off()
+            axes.grid(alpha=0.3)
+    panels[0][0].legend(fontsize=7)
+    figure.savefig(place, dpi=110, format="png")

@@ -1,0 +1,209 @@
+"""What turns pictures into features for `evaluate fidelity`, by name or from local files.
+
+    pictures (N, H, W) uint8 -> extractor -> features (N, D) float64
+
+Distances in the features of two extractors cannot be compared, so a report names its extractor and
+the checksum of its weights. Nothing is downloaded and nothing is unpickled: weights that are not on
+this machine are an error that says where to get them and where to put them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsynth.errors import CheckpointError, ConfigError
+from lungsynth.evaluation.fidelity.radiomics import (
+    Standard,
+    definition,
+    feature_names,
+    radiomic_features,
+)
+from lungsynth.films.data import UInt8Array
+from lungsynth.model.encoder import (
+    CONFIG_NAME,
+    DEFAULT_FOLDER,
+    FORMAT,
+    Encoder,
+    checksum,
+    embed,
+    load_encoder,
+)
+
+Array = NDArray[np.float64]
+NAMES = ("lungsynth", "radiomics", "inception", "torchxrayvision", "rad-dino")
+HOME_VARIABLE = "LUNGSYNTH_ENCODERS"
+PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".jit", ".torchscript", ".h5")
+MAX_FIT = 1000  # training films that radiomic features are standardised by
+
+
+class Extractor(Protocol):
+    """Turns pictures into features."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in reports."""
+
+    @property
+    def checksum(self) -> str:
+        """16 hexadecimal digits of its weights, or of its definition."""
+
+    @property
+    def note(self) -> str:
+        """What its distances may be compared with, a sentence."""
+
+    @property
+    def feature_names(self) -> Sequence[str]:
+        """What each feature is, where that can be said; else empty."""
+
+    def fit(self, train: UInt8Array, *, seed: int = 0, quiet: bool = True) -> None:
+        """Take from real training films (N, H, W) what it has to know of them; often nothing."""
+
+    def features(self, images: UInt8Array, *, quiet: bool = True) -> Array:
+        """(N, H, W) uint8, square -> (N, D) float64."""
+
+
+class EncoderExtractor:
+    """The pooled, standardised features of an encoder of `train encoder`."""
+
+    name = "lungsynth"
+    feature_names: Sequence[str] = ()
+    note = "Compare only with distances of the same encoder checksum."
+
+    def __init__(self, encoder: Encoder, weights_checksum: str = "") -> None:
+        self.encoder = encoder
+        self.checksum = weights_checksum
+
+    def fit(self, train: UInt8Array, *, seed: int = 0, quiet: bool = True) -> None:
+        """Nothing: an encoder keeps the statistics of its own training films."""
+
+    def features(self, images: UInt8Array, *, quiet: bool = True) -> Array:
+        """(N, H, W) uint8, square -> (N, D) float64."""
+        return embed(self.encoder, images, quiet=quiet).features
+
+
+class RadiomicsExtractor:
+    """Radiomic features in standard deviations of real training films; needs no weights."""
+
+    name = "radiomics"
+    note = "FRD-like radiomic features; comparable with nothing published, only with the floor."
+
+    def __init__(self) -> None:
+        self.checksum = definition()
+        self.feature_names: Sequence[str] = feature_names()
+        self.standard: Standard | None = None
+
+    def fit(self, train: UInt8Array, *, seed: int = 0, quiet: bool = True) -> None:
+        """Mean and spread of at most `MAX_FIT` training films, drawn with `seed`.
+
+        Raises:
+            DataError: fewer than 2 films.
+        """
+        if len(train) > MAX_FIT:
+            chosen = np.random.default_rng(seed).choice(len(train), MAX_FIT, replace=False)
+            train = train[np.sort(chosen)]
+        self.standard = Standard(radiomic_features(train, quiet=quiet))
+
+    def features(self, images: UInt8Array, *, quiet: bool = True) -> Array:
+        """(N, H, W) uint8, square -> (N, D) float64.
+
+        Raises:
+            ConfigError: `fit` was not called.
+        """
+        if self.standard is None:
+            raise ConfigError("Radiomic features need `fit` with real training films first.")
+        return self.standard(radiomic_features(images, quiet=quiet))
+
+
+class Remembered:
+    """An extractor that reads no picture twice, as long as it lives.
+
+    Args:
+        extractor: Fitted before, or not in need of it.
+    """
+
+    def __init__(self, extractor: Extractor) -> None:
+        self.extractor = extractor
+        self._rows: dict[bytes, Array] = {}
+
+    def features(self, images: UInt8Array, *, quiet: bool = True) -> Array:
+        """(N, H, W) uint8, square, N > 0 -> (N, D) float64."""
+        keys = [hashlib.blake2b(np.ascontiguousarray(x).tobytes()).digest() for x in images]
+        fresh = {key: i for i, key in enumerate(keys) if key not in self._rows}
+        if fresh:
+            rows = self.extractor.features(images[list(fresh.values())], quiet=quiet)
+            self._rows |= dict(zip(fresh, rows, strict=True))
+        return np.stack([self._rows[key] for key in keys])
+
+    @property
+    def n_features(self) -> int:
+        """Features of a picture; 0 before one was read."""
+        return len(next(iter(self._rows.values()), ()))
+
+
+def weights_home() -> Path:
+    """Folder where weights of named extractors are looked for; `LUNGSYNTH_ENCODERS` moves it."""
+    told = os.environ.get(HOME_VARIABLE, "")
+    return Path(told).expanduser() if told else Path.home() / ".cache" / "lungsynth" / "encoders"
+
+
+def load_extractor(chosen: str | None = None) -> Extractor:
+    """The extractor of a name or of local files.
+
+    Args:
+        chosen: None or "lungsynth" for the shipped encoder; "radiomics"; "inception",
+            "torchxrayvision" or "rad-dino", whose weights are read from `weights_home()`; a folder of
+            `train encoder`; a folder of transformers (`config.json`, `model.safetensors`); or a
+            `.safetensors` file of Inception v3 or of a torchxrayvision DenseNet.
+
+    Raises:
+        ConfigError: neither a name nor an existing folder or file.
+        CheckpointError: weights are missing, pickled, or do not fit.
+        MissingDependencyError: a package that the extractor needs cannot be imported.
+    """
+    from lungsynth.evaluation.fidelity import extractor_networks as networks
+    from lungsynth.evaluation.fidelity.extractor_transformers import rad_dino, transformers_folder
+
+    if chosen is None or chosen == "lungsynth":
+        return _own(DEFAULT_FOLDER)
+    if chosen == "radiomics":
+        return RadiomicsExtractor()
+    if chosen == "inception":
+        return networks.inception(weights_home() / "inception.safetensors")
+    if chosen == "torchxrayvision":
+        return networks.torchxrayvision(weights_home() / "torchxrayvision.safetensors")
+    if chosen == "rad-dino":
+        return rad_dino(weights_home() / "rad-dino")
+    path = Path(chosen)
+    if path.suffix.lower() in PICKLED:
+        raise CheckpointError(
+            f"{path}: {path.suffix} files hold pickled objects, which are not loaded, for they can "
+            "run code. Convert the weights to .safetensors on a machine where you trust them."
+        )
+    if path.is_dir():
+        return _own(path) if not _is_transformers(path) else transformers_folder(path)
+    if path.is_file() and path.suffix == ".safetensors":
+        return networks.by_tensors(path)
+    raise ConfigError(
+        f"--encoder {chosen}: neither one of {', '.join(NAMES)}, nor an existing folder or "
+        ".safetensors file."
+    )
+
+
+def _own(folder: Path) -> Extractor:
+    return EncoderExtractor(load_encoder(folder), checksum(folder))
+
+
+def _is_transformers(folder: Path) -> bool:
+    try:
+        told = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False  # `load_encoder` says what is wrong
+    return isinstance(told, dict) and "model_type" in told and told.get("format") != FORMAT

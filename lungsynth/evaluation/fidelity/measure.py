@@ -1,0 +1,255 @@
+"""Fidelity and diversity: how far synthetic pictures are from real test films as a set.
+
+A measure has no meaning alone: it depends on the number of pictures, on the mix and on the extractor
+of features. So each stands beside its floor, the same measure between real training films and the
+same test films with the same number of each, and a report names the extractor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsynth.errors import DataError
+from lungsynth.evaluation.common import ImageSet, Interval, need
+from lungsynth.evaluation.fidelity.distances import (
+    Distance,
+    frechet_distance,
+    halves,
+    kernel_distance,
+    subsampled,
+)
+from lungsynth.evaluation.fidelity.extractors import Extractor, Remembered
+from lungsynth.evaluation.fidelity.manifolds import (
+    MEASURES,
+    NEIGHBOURS,
+    Distances,
+    precision_recall_density_coverage,
+)
+from lungsynth.evaluation.similarity import ms_ssim
+from lungsynth.evaluation.words.labels import UNKNOWN, asked_labels, film_labels
+
+Array = NDArray[np.float64]
+MIN_IMAGES = 16  # of each set
+N_SHIFTS = 12  # features told by name
+
+
+def manifold_measures(
+    drawn: Array, real: Array, n_subsamples: int, rng: np.random.Generator
+) -> dict[str, dict[str, float]]:
+    """Precision, recall, density and coverage with intervals over random halves of both sets.
+
+    Args:
+        drawn: (N, D) features of what is judged.
+        real: (M, D) features of what it is judged by.
+        n_subsamples: Pairs of halves.
+        rng: Source of randomness.
+
+    Returns:
+        JSON: a measure's name -> `value`, `low`, `high` over the halves, and `all_pictures`.
+    """
+    distances = Distances.of(real, drawn)
+    draws = [
+        precision_recall_density_coverage(distances.part(rows, columns))
+        for columns, rows in halves(drawn, real, n_subsamples, rng)
+    ]
+    whole = precision_recall_density_coverage(distances)
+    out = {}
+    for name in MEASURES:
+        values = np.array([draw[name] for draw in draws])
+        out[name] = Interval.of(float(values.mean()), values).report()
+        out[name]["all_pictures"] = float(f"{whole[name]:.6g}")
+    return out
+
+
+def diversity(images: ImageSet, n_pairs: int, rng: np.random.Generator) -> Interval:
+    """Mean MS-SSIM of random pairs of different pictures; lower is more diverse.
+
+    Args:
+        images: At least 2 pictures.
+        n_pairs: Pairs drawn.
+        rng: Source of randomness.
+    """
+    first = rng.integers(0, len(images), n_pairs)
+    second = (first + rng.integers(1, len(images), n_pairs)) % len(images)
+    values = ms_ssim(images.images[first], images.images[second])
+    times = rng.multinomial(n_pairs, np.full(n_pairs, 1.0 / n_pairs), size=1000)
+    return Interval.of(float(values.mean()), times @ values / n_pairs)
+
+
+def balanced(
+    images: ImageSet, ages: NDArray[np.int64], rng: np.random.Generator, what: str
+) -> ImageSet:
+    """As many adults as children: all of the fewer, a draw of the others.
+
+    Args:
+        images: Pictures.
+        ages: (N,) index into `HEADS["age_group"]`.
+        rng: Source of randomness.
+        what: Name of the set, for the error.
+
+    Raises:
+        DataError: a group is empty.
+    """
+    groups = [np.flatnonzero(ages == k) for k in range(2)]
+    least = min(len(group) for group in groups)
+    if least == 0:
+        raise DataError(
+            f"{what}: {len(groups[0])} adult(s), {len(groups[1])} child(ren); balancing needs "
+            "both. Add --data, or pass --no-match."
+        )
+    chosen = np.concatenate([rng.choice(group, least, replace=False) for group in groups])
+    return images.take(np.sort(chosen))
+
+
+def evaluate_fidelity(
+    synthetic: ImageSet, train: ImageSet, test: ImageSet, extractor: Extractor, *,
+    match: bool = True, n_subsamples: int = 40, n_pairs: int = 200, seed: int = 0,
+    quiet: bool = True,
+) -> dict[str, Any]:  # fmt: skip
+    """Measures of synthetic pictures and of real training films against real test films.
+
+    Args:
+        synthetic: Pictures; `age_group` or `age` in the fields adds results by age group.
+        train: Real films for the floor, and for what the extractor has to know of real films.
+        test: Real films that everything is compared with.
+        extractor: What turns pictures into features.
+        match: Balance adults and children in every set whose ages are known.
+        n_subsamples: Random halves behind each interval.
+        n_pairs: Random pairs behind each MS-SSIM.
+        seed: Of every draw.
+        quiet: No progress bar.
+
+    Returns:
+        JSON: `{"groups": {"all" | "children" | "adults": {"n", measure: {"synthetic", "floor"}}},
+        "extractor": {"name", "checksum", "features", "note"}, "match": …}`. Measures are `frechet`
+        (with its `ratio` to the floor), `kernel`, `precision`, `recall`, `density`, `coverage`, and
+        `ms_ssim` with `real` for the floor; each has `value`, `low`, `high` at half the pictures, and
+        `all_pictures`. Where features have names, `shifts` lists those whose mean is farthest from that
+        of test films, in the extractor's units.
+
+    Raises:
+        DataError: a set has fewer than `MIN_IMAGES` pictures, or balancing lacks a group.
+    """
+    rng = np.random.default_rng(seed)
+    sets = {"synthetic": synthetic, "real train": train, "real test": test}
+    for what, images in sets.items():
+        need(images, MIN_IMAGES, what)
+    ages = {
+        k: (asked_labels if k == "synthetic" else film_labels)(v.fields)[:, 0]
+        for k, v in sets.items()
+    }
+    chosen = dict(sets)
+    if match:
+        chosen = {
+            k: v if (ages[k] == UNKNOWN).any() else balanced(v, ages[k], rng, k)
+            for k, v in sets.items()
+        }
+    groups = {"all": chosen}
+    for index, name in enumerate(("adults", "children")):
+        of_group = {k: v.take(np.flatnonzero(ages[k] == index)) for k, v in sets.items()}
+        if min(len(v) for v in of_group.values()) >= MIN_IMAGES:
+            groups[name] = of_group
+    extractor.fit(chosen["real train"].images, seed=seed, quiet=quiet)
+    remembered = Remembered(extractor)
+    report = {
+        name: _compare(group, remembered, n_subsamples, n_pairs, seed, quiet)
+        for name, group in groups.items()
+    }
+    return {
+        "groups": report, "match": match, "n_subsamples": n_subsamples, "seed": seed,
+        "neighbours": NEIGHBOURS,
+        "extractor": {
+            "name": extractor.name, "checksum": extractor.checksum,
+            "features": remembered.n_features, "note": extractor.note,
+        },
+    }  # fmt: skip
+
+
+def _compare(
+    sets: dict[str, ImageSet], extractor: Remembered, n_subsamples: int, n_pairs: int, seed: int,
+    quiet: bool,
+) -> dict[str, Any]:  # fmt: skip
+    for what, images in sets.items():
+        need(images, MIN_IMAGES, what)
+    n_images = min(len(v) for v in sets.values())
+    sets = {k: v.limited(n_images, seed + i) for i, (k, v) in enumerate(sets.items())}
+    features = {k: extractor.features(v.images, quiet=quiet) for k, v in sets.items()}
+    rng = np.random.default_rng(seed)
+    out: dict[str, Any] = {"n": n_images}
+    distances: dict[str, Distance] = {"frechet": frechet_distance, "kernel": kernel_distance}
+    for name, distance in distances.items():
+        values: dict[str, Any] = {}
+        for key, label in (("synthetic", "synthetic"), ("real train", "floor")):
+            half = subsampled(distance, features[key], features["real test"], n_subsamples, rng)
+            values[label] = half.report()
+            values[label]["all_pictures"] = float(
+                f"{distance(features[key], features['real test']):.6g}"
+            )
+        out[name] = values
+    told = out["frechet"]
+    if told["floor"]["value"] > 0:
+        told["ratio"] = float(f"{told['synthetic']['value'] / told['floor']['value']:.6g}")
+    out["ms_ssim"] = {
+        "synthetic": diversity(sets["synthetic"], n_pairs, rng).report(),
+        "real": diversity(sets["real test"], n_pairs, rng).report(),
+    }
+    ours, floor = (
+        manifold_measures(features[key], features["real test"], n_subsamples, rng)
+        for key in ("synthetic", "real train")
+    )
+    out |= {name: {"synthetic": ours[name], "floor": floor[name]} for name in MEASURES}
+    names = extractor.extractor.feature_names
+    if names:
+        out["shifts"] = _shifts(features, names)
+    return out
+
+
+def _shifts(features: dict[str, Array], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The features whose mean is farthest from that of real test films, farthest first."""
+    middle = features["real test"].mean(0)
+    ours, floor = (features[key].mean(0) - middle for key in ("synthetic", "real train"))
+    return [
+        {"feature": names[i], "synthetic": round(float(ours[i]), 4),
+         "floor": round(float(floor[i]), 4)}
+        for i in np.argsort(-np.abs(ours))[:N_SHIFTS]
+    ]  # fmt: skip
+
+
+FLOORS = {"frechet": "floor", "kernel": "floor", **dict.fromkeys(MEASURES, "floor"),
+          "ms_ssim": "real"}  # fmt: skip
+"""Measure -> the name its real-against-real value has in a report, in the order of the table."""
+
+
+def fidelity_table(report: dict[str, Any]) -> str:
+    """Text table: a line a group and measure, synthetic beside real."""
+    lines = [f"{'group':<10}{'n':>5}  {'measure':<10}{'synthetic':<34}{'real':<34}"]
+    for group, values in report["groups"].items():
+        for measure, real in FLOORS.items():
+            cells = [
+                Interval(*(values[measure][key][k] for k in ("value", "low", "high")))
+                for key in ("synthetic", real)
+            ]
+            lines.append(
+                f"{group:<10}{values['n']:>5}  {measure:<10}{cells[0]!s:<34}{cells[1]!s:<34}"
+            )
+    told = report["extractor"]
+    lines += [
+        "real: training films against the same test films; MS-SSIM of real pairs (lower: more varied)",
+        f"features: {told['features']} of {told['name']} {told['checksum']}. {told['note']}",
+    ]
+    for shift in next(iter(report["groups"].values())).get("shifts", [])[:5]:
+        lines.append(
+            f"farthest off: {shift['feature']:<44}{shift['synthetic']:+.2f} standard deviations of "
+            f"training films, real {shift['floor']:+.2f}"
+        )
+    fewest = min(values["n"] for values in report["groups"].values()) // 2
+    if fewest <= told["features"]:
+        lines.append(
+            f"Frechet distances of {fewest} pictures in {told['features']} features are biased "
+            "upwards, the floor too; the kernel distance is not."
+        )
+    return "\n".join(line.rstrip() for line in lines)

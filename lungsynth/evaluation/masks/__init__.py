@@ -1,0 +1,1 @@
+"""Masks of real films against expert masks."""

@@ -1,0 +1,301 @@
+"""What was measured of masks, told: intervals, table, JSON, CSV, plot and sheet."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lungsynth.contact import contact_sheet
+from lungsynth.errors import OutputError
+from lungsynth.evaluation.common import Interval, resample_clusters
+from lungsynth.evaluation.masks.figures import ALL, METRICS
+from lungsynth.evaluation.masks.measure import Measured
+from lungsynth.images import overlay
+
+Array = NDArray[np.float64]
+
+BEST_SHARE = 0.3  # share of films, best trust first, whose mean IoU is reported
+
+
+def patients(fields: Sequence[Mapping[str, str]]) -> NDArray[np.int64]:
+    """(N,) number of each film's patient; a film without one stands alone."""
+    numbers: dict[str, int] = {}
+    keys = [
+        f"{f.get('source_set', '')}/{f['patient']}" if f.get("patient") else f"#{i}"
+        for i, f in enumerate(fields)
+    ]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+
+
+def resample_films(
+    fields: Sequence[Mapping[str, str]], *, n_resamples: int = 1000, seed: int = 0
+) -> Array:
+    """(R, N) how often each film is in each bootstrap resample; films of a patient go together."""
+    patient = patients(fields)
+    rng = np.random.default_rng(seed)
+    return resample_clusters(np.eye(int(patient.max()) + 1), rng, n_resamples)[:, patient]
+
+
+def mean_interval(values: Array, times: Array) -> Interval:
+    """Mean of (N,) values with its interval over resamples `times` (R, N); NaN entries are left out."""
+    known = np.isfinite(values)
+    if not known.any():
+        return Interval(*[float("nan")] * 3)
+    weights = times[:, known]
+    total = weights.sum(1)
+    draws = (weights @ values[known])[total > 0] / total[total > 0]
+    return Interval.of(float(values[known].mean()), draws)
+
+
+def ranks_correlate(x: Array, y: Array) -> float:
+    """Spearman's rank correlation; NaN when one side is constant."""
+    from scipy.stats import rankdata
+
+    a, b = rankdata(x), rankdata(y)
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b / scale) if scale > 0 else float("nan")
+
+
+def best_scored(trust: Array, iou: Array, times: Array, *, share: float = BEST_SHARE) -> Array:
+    """(R,) mean IoU of the films of highest trust in each resample, `share` of its films."""
+    order = np.argsort(-trust, kind="stable")
+    weights = times[:, order]
+    wanted = share * weights.sum(1, keepdims=True)
+    before = np.cumsum(weights, 1) - weights
+    inside = np.clip(wanted - before, 0, weights)
+    return (inside @ iou[order]) / inside.sum(1)
+
+
+def trust_report(trust: Array, iou: Array, times: Array) -> dict[str, Any]:
+    """Rank correlation of trust with IoU, and mean IoU of the best-scored films against all."""
+    known = np.isfinite(trust)
+    if known.sum() < 3:
+        return {"n": int(known.sum())}
+    trust, iou, times = trust[known], iou[known], times[:, known]
+    times = times[times.sum(1) > 0]
+    one = np.ones((1, len(iou)))
+    best = Interval.of(float(best_scored(trust, iou, one)[0]), best_scored(trust, iou, times))
+    gain = best_scored(trust, iou, times) - (times @ iou) / times.sum(1)
+    out = {
+        "n": len(iou),
+        "best_share": BEST_SHARE,
+        "iou_of_best": best.report(),
+        "iou_of_all": mean_interval(iou, times).report(),
+        "best_minus_all": Interval.of(best.value - float(iou.mean()), gain).report(),
+    }
+    value = ranks_correlate(trust, iou)
+    if np.isfinite(value):
+        counts = times.astype(int)
+        index = [np.repeat(np.arange(len(iou)), row) for row in counts]
+        draws = np.array([ranks_correlate(trust[i], iou[i]) for i in index])
+        out["spearman"] = Interval.of(value, draws[np.isfinite(draws)]).report()
+    return out
+
+
+def summarise(
+    measured: Measured, *, pixels: int, mean_rival: str = "mean training mask",
+    n_resamples: int = 1000, seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
+    """Everything measured as JSON: means with 95 % bootstrap intervals over films, by patient.
+
+    Args:
+        measured: From `lungsynth.evaluation.masks.measure.measure`.
+        pixels: Side of the square; distances are also given in percent of it.
+        mean_rival: Stage that IoU differences are taken against, besides the first refinement.
+        n_resamples: Bootstrap resamples, the same for every stage, so that differences are paired.
+        seed: Of the resampling.
+    """
+    times = resample_films(measured.fields, n_resamples=n_resamples, seed=seed)
+    values = {key: np.array(rows, dtype=np.float64) for key, rows in measured.values.items()}
+    first = next(iter(measured.trust), None)
+    stages: dict[str, Any] = {}
+    for stage in measured.stages:
+        regions: dict[str, Any] = {}
+        for (name, region), rows in values.items():
+            if name != stage:
+                continue
+            entry: dict[str, Any] = {
+                m: mean_interval(rows[:, k], times).report() for k, m in enumerate(METRICS)
+            }
+            for k, m in ((2, "hd95_percent"), (3, "mean_distance_percent")):
+                entry[m] = mean_interval(100 * rows[:, k] / pixels, times).report()
+            for other in (mean_rival, first):
+                theirs = values.get((other, region)) if other is not None else None
+                if theirs is not None and other != stage:
+                    gap = mean_interval(rows[:, 0] - theirs[:, 0], times)
+                    entry[f"iou minus {other}"] = gap.report()
+            if (stage, region) in measured.levels:
+                entry["level"] = round(measured.levels[stage, region], 4)
+            regions[region] = entry
+        stages[stage] = {"rival": stage in measured.rivals, "regions": regions}
+    main_iou = values[measured.main, ALL][:, 0]
+    return {
+        "n": len(measured.names), "n_patients": int(patients(measured.fields).max()) + 1,
+        "pixels": pixels, "main": measured.main, "first_refinement": first,
+        "mean_rival": mean_rival if (mean_rival, ALL) in values else None,
+        "stages": stages,
+        "auroc": {
+            name: mean_interval(np.array(rows), times).report()
+            for (name, region), rows in measured.auroc.items() if region == ALL
+        },
+        "swapped": int(sum(measured.swapped)),
+        "trust": {"score": measured.trust_kind} | {
+            stage: trust_report(np.array(rows), values[stage, ALL][:, 0], times)
+            for stage, rows in measured.trust.items()
+        },
+        "mean_iou": round(float(main_iou.mean()), 6), "skipped": measured.skipped,
+    }  # fmt: skip
+
+
+def _span(entry: Mapping[str, float]) -> str:
+    return f"[{entry['low']:.3f}, {entry['high']:.3f}]"
+
+
+def _gap(entry: Mapping[str, Any], other: str | None) -> str:
+    gap = entry.get(f"iou minus {other}")
+    return f"{gap['value']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]" if gap else ""
+
+
+def table(report: Mapping[str, Any]) -> str:
+    """The report as text, one table a region, rivals last."""
+    mean_rival, first = report["mean_rival"], report["first_refinement"]
+    regions = list(dict.fromkeys(r for s in report["stages"].values() for r in s["regions"]))
+    width = max(len(s) for s in report["stages"]) + 8
+    lines = []
+    for region in regions:
+        lines.append(
+            f"{region + ':':{width}} {'IoU':>5} {'95 % interval':>16} {'Dice':>6} {'HD95 px':>8} {'%':>5}"
+            f" {'mean px':>8} {'%':>5}  "
+            f"{'- mean mask' if mean_rival else '':25} {f'- {first}' if first else ''}".rstrip()
+        )
+        for stage, about in report["stages"].items():
+            e = about["regions"].get(region)
+            if e is None:
+                continue
+            name = ("rival: " if about["rival"] else "") + stage
+            iou = e["iou"]
+            lines.append(
+                f"{name:{width}} {iou['value']:5.3f} {_span(iou):>16}"
+                f" {e['dice']['value']:6.3f} {e['hd95']['value']:8.1f} {e['hd95_percent']['value']:5.1f}"
+                f" {e['mean_distance']['value']:8.2f} {e['mean_distance_percent']['value']:5.2f}"
+                f"  {_gap(e, mean_rival):25} {_gap(e, first)}".rstrip()
+            )
+    lines.append(
+        f"n = {report['n']} films of {report['n_patients']} patients; a 'best threshold' is the one best "
+        "on these same films"
+    )
+    for name, area in report["auroc"].items():
+        lines.append(
+            f"area under ROC, {name}: {area['value']:.3f} [{area['low']:.3f}, {area['high']:.3f}]"
+        )
+    lines.append(f"left and right on swapped sides: {report['swapped']} of {report['n']}")
+    for stage, about in report["trust"].items():
+        if stage == "score" or "spearman" not in about:
+            continue
+        rho, best, gain = about["spearman"], about["iou_of_best"], about["best_minus_all"]
+        lines.append(
+            f"{report['trust']['score']} of {stage}: Spearman with IoU {rho['value']:.2f} "
+            f"[{rho['low']:.2f}, {rho['high']:.2f}]; best-scored 30 %: IoU {best['value']:.3f} "
+            f"({gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}] over all)"
+        )
+    for why in dict.fromkeys(report["skipped"].values()):
+        names = ", ".join(name for name, reason in report["skipped"].items() if reason == why)
+        lines.append(f"left out: {names} – {why}")
+    return "\n".join(lines)
+
+
+def write_csv(measured: Measured, path: Path, *, pixels: int) -> None:
+    """One line a film, stage and region.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    header = ["film", "source_set", "patient", "convention", "stage", "rival", "region", *METRICS,
+              "hd95_percent", "mean_distance_percent", "trust", "swapped"]  # fmt: skip
+    try:
+        with path.open("w", newline="", encoding="utf-8") as handle:
+            out = csv.writer(handle)
+            out.writerow(header)
+            for i, (name, fields) in enumerate(zip(measured.names, measured.fields, strict=True)):
+                about = [
+                    name,
+                    *(fields.get(k, "") for k in ("source_set", "patient", "mask_convention")),
+                ]
+                for stage in measured.stages:
+                    trust = measured.trust.get(stage)
+                    for (owner, region), rows in measured.values.items():
+                        if owner == stage:
+                            row = rows[i]
+                            out.writerow([
+                                *about, stage, int(stage in measured.rivals), region,
+                                *(f"{x:.6g}" for x in (*row, *(100 * d / pixels for d in row[2:]))),
+                                "" if trust is None else f"{trust[i]:.6g}", int(measured.swapped[i]),
+                            ])  # fmt: skip
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error}). Choose another --out.") from error
+
+
+def draw_plot(
+    report: Mapping[str, Any], measured: Measured, path: Path, *, title: str = ""
+) -> None:
+    """IoU of every stage with its interval, beside trust against IoU of the main stage."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    names = list(report["stages"])[::-1]
+    entries = [report["stages"][n]["regions"][ALL]["iou"] for n in names]
+    figure = Figure(figsize=(11, max(4.0, 0.3 * len(names) + 1.5)), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
+    value = np.array([e["value"] for e in entries])
+    error = np.array([[e["value"] - e["low"], e["high"] - e["value"]] for e in entries]).T
+    colours = ["#999999" if report["stages"][n]["rival"] else "#0072b2" for n in names]
+    left.barh(range(len(names)), value, xerr=np.maximum(error, 0), color=colours, ecolor="#333333")
+    left.set_yticks(range(len(names)), names, fontsize=8)
+    left.set(xlim=(0, 1), xlabel="IoU, 95 % interval over films (grey: rivals)", title=title)
+    trust = np.array(measured.trust.get(measured.main, []))
+    if trust.size:
+        iou = np.array(measured.values[measured.main, ALL])[:, 0]
+        right.scatter(trust, iou, s=12, color="#0072b2", alpha=0.6)
+        about = report["trust"][measured.main].get("spearman")
+        rho = f", Spearman {about['value']:.2f}" if about else ""
+        right.set(xlabel=measured.trust_kind, ylabel="IoU", title=f"{measured.main}{rho}")
+    else:
+        right.set_axis_off()
+    figure.savefig(path, dpi=120)
+
+
+def draw_sheet(measured: Measured, path: Path, *, n: int = 10) -> None:
+    """The `n` worst and `n` median films of the main stage.
+
+    Of each: above, ours and the expert's mask; below, the film and what differs (orange: too much,
+    blue: missed).
+    """
+    scores = np.array(measured.values[measured.main, ALL])[:, 0]
+    order = np.argsort(scores, kind="stable")
+    middle = max(0, len(order) // 2 - n // 2)
+    chosen = [("worst", i) for i in order[:n]]
+    chosen += [("median", i) for i in order[middle : middle + n] if i not in order[:n]]
+    pictures, lines = [], []
+    for kind, index in chosen:
+        image, written, labels = measured.spill[int(index)][:3]
+        regions, valid = measured.spec.regions(written)
+        expert = np.where(valid, regions[ALL] * 3, 255).astype(np.uint8)
+        for name, region in regions.items():
+            if name != ALL:
+                expert[region & valid] = measured.class_ids[name]
+        ours = np.isin(labels, list(measured.counted_ids))
+        wrong = np.where(ours & ~regions[ALL], 1, np.where(regions[ALL] & ~ours, 2, 0)) * valid
+        grey = np.repeat(image[..., None], 3, 2)
+        tiles = [[overlay(image, labels), overlay(image, expert)],
+                 [grey, overlay(image, wrong.astype(np.uint8))]]  # fmt: skip
+        pictures.append(Image.fromarray(np.concatenate([np.concatenate(row, 1) for row in tiles])))
+        lines.append(f"{kind} {measured.names[index]} IoU {scores[index]:.3f}")
+    contact_sheet(pictures, lines, n_columns=5, pixels=384).save(path)

@@ -1,0 +1,269 @@
+"""What a mask must beat: rivals that need no diffusion model, in one table with those that do.
+
+A rival is a factory (context -> function of a batch), registered by name. The function returns
+either masks (bool) or a map in [0, 1], which is then thresholded in every way the project knows.
+Rivals answer for all counted classes together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lungsynth.errors import ConfigError, DataError
+from lungsynth.evaluation.masks.figures import ALL, TruthSpec, iou
+from lungsynth.evaluation.masks.reading import Batch, Rival
+from lungsynth.films.data import Record
+from lungsynth.films.framing import whole
+from lungsynth.masks.body import IGNORED, AugmentOptions, predict, train_segmenter
+from lungsynth.masks.refine import clean
+from lungsynth.pipeline import Synthesizer
+
+BoolArray = NDArray[np.bool_]
+UInt8Array = NDArray[np.uint8]
+
+
+@dataclass
+class RivalContext:
+    """What rivals are made from."""
+
+    synthesizer: Synthesizer
+    pixels: int  # P, side of the square
+    truth: TruthSpec
+    train: Sequence[Record] = ()  # annotated films of the train split; none was tested on
+    n_parts: int = 2  # parts the counted classes have together
+    word: str = ""  # the class as a word of a prompt
+    shots: int = 1  # annotated films a learning rival is given
+    steps: int = 250  # training steps of the U-Net
+    seed: int = 0
+    quiet: bool = True
+    facts: dict[str, object] = field(default_factory=dict)  # filled in by rivals, for the report
+
+    def need_train(self, name: str) -> Sequence[Record]:
+        """The training films.
+
+        Raises:
+            DataError: there are none.
+        """
+        if not self.train:
+            raise DataError(
+                f"The rival {name!r} learns from annotated films of another split, and there are "
+                "none; name one with --rival-split, or leave it out of --rivals."
+            )
+        return self.train
+
+    def shot_films(self, name: str) -> list[Record]:
+        """The `shots` training films every learning rival is given, drawn with the seed."""
+        train = self.need_train(name)
+        rng = np.random.default_rng(self.seed)
+        chosen = rng.choice(len(train), min(self.shots, len(train)), replace=False)
+        films = [train[int(i)] for i in chosen]
+        self.facts["shot films"] = [f.fields.get("id", "") for f in films]
+        return films
+
+    def target(self, record: Record, pixels: int) -> UInt8Array:
+        """(pixels, pixels): 1 counted, 0 not, 255 ignored."""
+        assert record.mask is not None
+        regions, valid = self.truth.regions(whole(record.mask, pixels=pixels, nearest=True))
+        return np.where(valid, regions[ALL], IGNORED).astype(np.uint8)
+
+
+RivalFactory = Callable[[RivalContext], Rival]
+RIVALS: dict[str, tuple[str, RivalFactory]] = {}
+"""Name on the command line -> (title in tables, factory)."""
+
+
+def rival(name: str, title: str) -> Callable[[RivalFactory], RivalFactory]:
+    """Register a rival under a name and a title."""
+
+    def register(factory: RivalFactory) -> RivalFactory:
+        RIVALS[name] = (title, factory)
+        return factory
+
+    return register
+
+
+def parse_rivals(text: str) -> list[str]:
+    """`all`, `none` or names with commas -> names, in the order of the table.
+
+    Raises:
+        ConfigError: unknown name.
+    """
+    import lungsynth.evaluation.masks.rivals_attention
+    import lungsynth.evaluation.masks.rivals_ovam  # noqa: F401  (both register their own)
+
+    if text in ("all", "none"):
+        return list(RIVALS) if text == "all" else []
+    names = [n.strip() for n in text.split(",") if n.strip()]
+    for name in names:
+        if name not in RIVALS:
+            raise ConfigError(
+                f"Rival {name!r} is unknown; there are all, none, {', '.join(RIVALS)}."
+            )
+    return [n for n in RIVALS if n in names]
+
+
+def make_rivals(
+    names: Iterable[str], context: RivalContext, *, required: bool = True
+) -> tuple[dict[str, Rival], dict[str, str]]:
+    """Rivals ready to read batches, by title; and, where they are not required, why some cannot.
+
+    Raises:
+        LungSynthError: a required rival cannot be made.
+    """
+    from lungsynth.errors import LungSynthError
+
+    made, skipped = {}, {}
+    for name in names:
+        title, factory = RIVALS[name]
+        try:
+            made[title] = factory(context)
+        except LungSynthError as error:
+            if required:
+                raise
+            skipped[title] = str(error)
+    return made, skipped
+
+
+def mean_mask(truths: BoolArray, valid: BoolArray) -> BoolArray:
+    """The mean of expert masks at the threshold of best mean IoU on those same films.
+
+    A strong rival: lungs sit in the middle of every film.
+
+    Args:
+        truths: (N, P, P).
+        valid: (N, P, P), where they count.
+
+    Returns:
+        (P, P).
+    """
+    mean = (truths & valid).sum(0) / np.maximum(valid.sum(0), 1)
+    levels = np.linspace(0.05, 0.95, 37)
+    scores = [
+        np.mean([iou(mean > x, t, v) for t, v in zip(truths, valid, strict=True)]) for x in levels
+    ]
+    return np.asarray(mean > levels[int(np.argmax(scores))])
+
+
+@rival("mean-mask", "mean training mask")
+def _mean_mask(context: RivalContext) -> Rival:
+    targets = np.stack([context.target(r, context.pixels) for r in context.need_train("mean-mask")])
+    mask = mean_mask(targets == 1, targets != IGNORED)
+    context.facts["mean mask films"] = len(targets)
+    return lambda batch: np.repeat(mask[None], len(batch.images), 0)
+
+
+def ellipse_pair(pixels: int) -> BoolArray:
+    """(P, P): two upright ellipses side by side, the same for every film.
+
+    Centres at 0.30 and 0.70 of the width and 0.48 of the height, half-axes 0.13 of the width and 0.30
+    of the height: set by eye for a frontal film, never fitted to a mask.
+    """
+    y, x = (np.indices((pixels, pixels)) + 0.5) / pixels
+    sides = [((x - cx) / 0.13) ** 2 + ((y - 0.48) / 0.30) ** 2 <= 1 for cx in (0.30, 0.70)]
+    return np.asarray(sides[0] | sides[1])
+
+
+@rival("ellipses", "centred ellipses")
+def _ellipses(context: RivalContext) -> Rival:
+    mask = ellipse_pair(context.pixels)
+    return lambda batch: np.repeat(mask[None], len(batch.images), 0)
+
+
+def body_of(smooth: NDArray[np.float64], exposed: BoolArray) -> BoolArray:
+    """The patient: the largest bright part by Otsu's threshold, closed, and all between its edges.
+
+    Args:
+        smooth: (P, P) the smoothed film.
+        exposed: (P, P) all but the black beyond the collimator.
+
+    Returns:
+        (P, P), without a margin of 3 % of the side at its edge; empty where nothing is bright.
+    """
+    from scipy import ndimage
+    from skimage.filters import threshold_otsu
+
+    size, eight = max(1, round(0.06 * len(smooth))), np.ones((3, 3), dtype=bool)
+    bright = np.pad((smooth > threshold_otsu(smooth[exposed])) & exposed, size)
+    closed = ndimage.binary_closing(bright, eight, iterations=size)[size:-size, size:-size]
+    body = clean(closed, n_parts=1)
+    between = (
+        np.logical_or.accumulate(body, 1) & np.logical_or.accumulate(body[:, ::-1], 1)[:, ::-1]
+    )
+    margin = max(1, round(0.03 * len(smooth)))
+    return np.asarray(ndimage.binary_erosion(between & exposed, iterations=margin, border_value=1))
+
+
+def otsu_dark(image: UInt8Array, *, n_parts: int = 2) -> BoolArray:
+    """The largest dark parts inside the body: Otsu's threshold on the inverted film.
+
+    Air beside the patient is cleared by `body_of`, and Otsu's threshold is taken once more within the
+    body. Dark parts are opened (1.2 % of the side), the `n_parts` largest stay, holes are filled. The
+    sizes were set on films of train splits.
+
+    Args:
+        image: (P, P) uint8 grey.
+        n_parts: Parts that stay.
+
+    Returns:
+        (P, P); empty on a flat film.
+    """
+    from scipy import ndimage
+    from skimage.filters import threshold_otsu
+
+    frame = np.zeros(image.shape, dtype=bool)
+    frame[0] = frame[-1] = frame[:, 0] = frame[:, -1] = True
+    black = ndimage.binary_propagation(frame & (image <= 8), mask=image <= 8)
+    exposed = ~ndimage.binary_dilation(black, iterations=3)
+    smooth = ndimage.gaussian_filter(image.astype(np.float64), 0.01 * len(image))
+    nothing = np.zeros(image.shape, dtype=bool)
+    if exposed.sum() < 16 or np.ptp(smooth[exposed]) < 1:
+        return nothing
+    body = body_of(smooth, exposed)
+    if body.sum() < 16 or np.ptp(smooth[body]) < 1:
+        return nothing
+    dark = (smooth < threshold_otsu(smooth[body])) & body
+    opened = ndimage.binary_opening(dark, iterations=max(1, round(0.012 * len(image))))
+    return clean(opened, n_parts=n_parts)
+
+
+@rival("otsu", "Otsu on the inverted film")
+def _otsu(context: RivalContext) -> Rival:
+    return lambda batch: np.stack([otsu_dark(i, n_parts=context.n_parts) for i in batch.images])
+
+
+def unet_side(pixels: int) -> int:
+    """Side the U-Net works at: 128, or the square's own where that is smaller; a multiple of 16."""
+    return max(16, min(128, pixels) // 16 * 16)
+
+
+def resize(maps: NDArray[np.float32], pixels: int) -> NDArray[np.float32]:
+    """(N, p, p) -> (N, pixels, pixels), bilinear."""
+    size = (pixels, pixels)
+    return np.stack([
+        np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BILINEAR)) for one in maps
+    ])  # fmt: skip
+
+
+@rival("unet", "U-Net on the same shots")
+def _unet(context: RivalContext) -> Rival:
+    """Trained on the shots alone, mirrored too since sides are no matter; cleaned up as ours are."""
+    films, side = context.shot_films("unet"), unet_side(context.pixels)
+    model = train_segmenter(
+        np.stack([whole(f.image, pixels=side) for f in films]),
+        np.stack([context.target(f, side) for f in films]),
+        steps=context.steps, seed=context.seed, n_classes=2, options=AugmentOptions(flip=True),
+        device=context.synthesizer.device, quiet=context.quiet,
+    )  # fmt: skip
+    context.facts["U-Net"] = {"films": len(films), "pixels": side, "steps": context.steps}
+
+    def masks(batch: Batch) -> BoolArray:
+        small = resize(batch.images.astype(np.float32), side).round().astype(np.uint8)
+        share = resize(predict(model, small)[:, 1], context.pixels)
+        return np.stack([clean(s > 0.5, n_parts=context.n_parts) for s in share])
+
+    return masks

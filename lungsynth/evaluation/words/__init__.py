@@ -1,0 +1,1 @@
+"""Whether pictures show what their prompts asked for."""

@@ -1,0 +1,274 @@
+"""Is the side of a finding obeyed? Pairs of prompts equal but for left ↔ right, drawn with one seed.
+
+    left, right, normal prompt, one seed -> three pictures, lungs of the normal one
+    left picture - right picture         -> which lung is brighter when its side is asked for
+    |picture - normal picture|           -> which lung changed more
+
+Sides are the patient's, as radiologists' texts have them. The finding is taken to be an opacity, so
+the asked lung should turn brighter. A model that ignores the side gives chance; so would a measure
+that sees nothing, and therefore opacities planted on the same pictures show what it can see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsynth.errors import DataError
+from lungsynth.evaluation.common import Interval, resample_clusters
+from lungsynth.evaluation.copies.memorisation import proportion
+from lungsynth.evaluation.words.judgement import balanced_accuracy
+from lungsynth.films.data import UInt8Array
+
+SIDES = ("left", "right")
+LUNG_IDS = {"left": 1, "right": 2}  # in `Pair.lungs`
+MIN_PAIRS = 4
+MIN_LUNG = 0.02  # share of the picture; a smaller lung is not measured
+ROUNDING = 2  # grey levels; what batched products may move, and so no difference
+CLEAR = 5  # grey levels of contrast from which a side can be seen
+PLANTED = (5, 10, 20, 40)  # grey levels of the planted opacities
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Three pictures of one seed, (H, W) uint8, and the lungs of the normal one."""
+
+    left: UInt8Array
+    right: UInt8Array
+    normal: UInt8Array
+    lungs: UInt8Array  # 1 = the patient's left lung, 2 = the right, 0 = neither
+    finding: str
+
+    def has_lungs(self) -> bool:
+        """Both lungs are there to be measured."""
+        return all(float((self.lungs == one).mean()) >= MIN_LUNG for one in LUNG_IDS.values())
+
+    def differs(self) -> bool:
+        """The side changed some pixel by more than rounding does."""
+        return bool(np.abs(_minus(self.left, self.right)).max() > ROUNDING)
+
+
+def _minus(a: UInt8Array, b: UInt8Array) -> NDArray[np.float64]:
+    return a.astype(np.float64) - b.astype(np.float64)
+
+
+def lung_means(values: NDArray[np.float64], lungs: UInt8Array) -> tuple[float, float]:
+    """Mean of (H, W) values in the patient's left and in the right lung."""
+    left, right = (float(values[lungs == LUNG_IDS[side]].mean()) for side in SIDES)
+    return left, right
+
+
+def swap_contrast(pair: Pair) -> float:
+    """Grey levels by which the swap brightens the asked lung more than the other, twice.
+
+    Of `left - right`: its mean in the left lung minus its mean in the right lung. Positive where the
+    side is obeyed; a change of the whole picture, or one that comes with either side, cancels.
+    """
+    in_left, in_right = lung_means(_minus(pair.left, pair.right), pair.lungs)
+    return in_left - in_right
+
+
+def changed_side(picture: UInt8Array, pair: Pair, *, brighter: bool) -> int:
+    """Index into `SIDES` of the lung that differs more from the normal picture, pixel for pixel.
+
+    Args:
+        picture: (H, W), of the same seed.
+        pair: Whose normal picture and lungs are used.
+        brighter: Count only what turned brighter, instead of every change.
+    """
+    change = _minus(picture, pair.normal)
+    change = np.clip(change, 0, None) if brighter else np.abs(change)
+    in_left, in_right = lung_means(change, pair.lungs)
+    return 0 if in_left > in_right else 1
+
+
+def plant_opacity(picture: UInt8Array, lungs: UInt8Array, side: str, levels: float) -> UInt8Array:
+    """A picture with a soft opacity over the upper half of one lung.
+
+    Args:
+        picture: (H, W).
+        lungs: (H, W), see `Pair.lungs`.
+        side: "left" or "right", the patient's.
+        levels: Grey levels added where it is strongest.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    region = lungs == LUNG_IDS[side]
+    rows = np.flatnonzero(region.any(1))
+    region[int(np.median(rows)) :] = False
+    soft = gaussian_filter(region.astype(np.float64), picture.shape[0] / 64)
+    grown = picture + levels * soft
+    return np.asarray(grown.round().clip(0, 255), dtype=np.uint8)
+
+
+def planted(pair: Pair, levels: float) -> Pair:
+    """The pair as it would be if each side also brought an opacity of its own."""
+    left, right = (
+        plant_opacity(picture, pair.lungs, side, levels)
+        for side, picture in (("left", pair.left), ("right", pair.right))
+    )
+    return Pair(left, right, pair.normal, pair.lungs, pair.finding)
+
+
+def swap_share(pairs: Sequence[Pair], seed: int) -> dict[str, Any]:
+    """How often the swap brightens the asked lung: exact interval over the pairs that differ.
+
+    Args:
+        pairs: Those whose two pictures are the same say nothing, and do not count.
+        seed: Of the bootstrap of the contrast.
+    """
+    contrast = np.array([swap_contrast(pair) for pair in pairs if pair.differs()])
+    n, count = len(contrast), int((contrast > 0).sum())
+    if n == 0:
+        unknown, none = Interval(0.5, 0.0, 1.0), Interval(0.0, 0.0, 0.0)
+        return {**unknown.report(), "count": 0, "n": 0, "contrast": none.report()}
+    times = np.random.default_rng(seed).integers(0, n, (1000, n))
+    return {
+        **proportion(count, n).report(), "count": count, "n": n,
+        "contrast": Interval.of(float(contrast.mean()), contrast[times].mean(1)).report(),
+    }  # fmt: skip
+
+
+def side_confusion(pairs: Sequence[Pair], seed: int, *, brighter: bool) -> dict[str, Any]:
+    """Asked side against the lung that changed more; interval by bootstrap over pairs.
+
+    Args:
+        pairs: At least one; each gives two pictures.
+        seed: Of the bootstrap.
+        brighter: See `changed_side`.
+    """
+    counts = np.zeros((len(pairs), 2, 2))
+    for row, pair in zip(counts, pairs, strict=True):
+        for asked, picture in enumerate((pair.left, pair.right)):
+            row[asked, changed_side(picture, pair, brighter=brighter)] += 1
+    draws = resample_clusters(counts, np.random.default_rng(seed), 1000)
+    share = Interval.of(float(balanced_accuracy(counts.sum(0))), balanced_accuracy(draws))
+    return {
+        "n": 2 * len(pairs), "classes": list(SIDES), "share": share.report(),
+        "confusion": counts.sum(0).astype(int).tolist(),
+    }  # fmt: skip
+
+
+def verdict(swap: Mapping[str, Any]) -> str:
+    """What `swap_share` says."""
+    low, high = swap["low"], swap["high"]
+    if swap["n"] == 0:
+        return "it changes nothing"
+    if low > 0.5:
+        return "obeyed more often than chance"
+    if high < 0.5:
+        return "the other side more often than chance"
+    return "not distinguishable from chance"
+
+
+def evaluate_sides(pairs: Sequence[Pair], *, seed: int = 0) -> dict[str, Any]:
+    """How often the asked side is the one that changes.
+
+    Args:
+        pairs: Drawn with one seed each.
+        seed: Of the bootstrap.
+
+    Returns:
+        JSON. `n_differ` of `n_pairs` change at all when the side is swapped, by `difference` grey
+        levels (`swap`), beside what the finding and another seed change. Of those with both lungs:
+        `swap`, share of differing pairs whose asked lung turns brighter; `clear`, share of all pairs
+        where it does so by `CLEAR` grey levels against the other; `abnormality` and `opacity`, asked
+        side against the lung that differs more from the normal picture; `findings`, `swap` by
+        finding; `planted`, the same figures after opacities of so many grey levels were put where
+        they were asked for; `verdict`, of `swap`.
+
+    Raises:
+        DataError: fewer than `MIN_PAIRS` pairs have two lungs.
+    """
+    measured = [pair for pair in pairs if pair.has_lungs()]
+    if len(measured) < MIN_PAIRS:
+        raise DataError(
+            f"{len(measured)} of {len(pairs)} pairs show both lungs; need at least {MIN_PAIRS}. Raise "
+            "--pairs, or take a checkpoint that draws chests."
+        )
+    swap = swap_share(measured, seed)
+    clear = sum(swap_contrast(pair) >= CLEAR for pair in measured)
+    findings = sorted({pair.finding for pair in measured})
+    others = [np.abs(_minus(a.left, b.left)).mean() for a, b in pairwise(pairs)]
+    changes = {
+        "swap": [np.abs(_minus(p.left, p.right)).mean() for p in pairs],
+        "finding": [np.abs(_minus(x, p.normal)).mean() for p in pairs for x in (p.left, p.right)],
+        "other_seed": others,
+    }
+    differing = sum(pair.differs() for pair in pairs)
+    return {
+        "n_pairs": len(pairs), "n_measured": len(measured), "n_differ": differing,
+        "differ": proportion(differing, len(pairs)).report(),
+        "difference": {k: float(f"{np.mean(v):.6g}") for k, v in changes.items()},
+        "swap": swap,
+        "clear": {
+            **proportion(clear, len(measured)).report(), "count": clear, "n": len(measured),
+            "levels": CLEAR,
+        },
+        "abnormality": side_confusion(measured, seed, brighter=False),
+        "opacity": side_confusion(measured, seed, brighter=True),
+        "findings": {
+            name: swap_share([p for p in measured if p.finding == name], seed) for name in findings
+        },
+        "planted": {
+            str(levels): _with_planted(measured, levels, seed) for levels in PLANTED
+        },
+        "verdict": verdict(swap),
+        "seed": seed,
+    }  # fmt: skip
+
+
+def _with_planted(pairs: Sequence[Pair], levels: float, seed: int) -> dict[str, Any]:
+    marked = [planted(pair, levels) for pair in pairs]
+    return {
+        "swap": swap_share(marked, seed),
+        "abnormality": side_confusion(marked, seed, brighter=False)["share"],
+        "opacity": side_confusion(marked, seed, brighter=True)["share"],
+    }
+
+
+def sides_table(report: dict[str, Any]) -> str:
+    """Text: the shares, what planted opacities give, and the confusion matrices."""
+
+    def percent(told: dict[str, float]) -> str:
+        return Interval(told["value"], told["low"], told["high"]).percent()
+
+    change, swap = report["difference"], report["swap"]
+    lines = [
+        f"{report['n_differ']} of {report['n_pairs']} pairs differ when the side is swapped, by "
+        f"{change['swap']:.2f} grey levels (finding against normal: {change['finding']:.2f}; another "
+        f"seed: {change['other_seed']:.2f}). {report['n_measured']} show both lungs.",
+        "",
+        f"{'measure':<44}{'n':>5}  {'on the asked side %':<22}",
+        f"{'swap: asked lung brighter':<44}{swap['n']:>5}  {percent(swap)}",
+    ]
+    clear = report["clear"]
+    lines.append(
+        f"{f'clear: by {CLEAR} grey levels or more, of all':<44}{clear['n']:>5}  {percent(clear)}"
+    )
+    for name, told in report["findings"].items():
+        lines.append(f"{'  swap, ' + name:<44}{told['n']:>5}  {percent(told)}")
+    for key, words in (("abnormality", "any change"), ("opacity", "brighter")):
+        told = report[key]
+        lines.append(f"{f'{key}: {words}, against normal':<44}{told['n']:>5}  "
+                     f"{percent(told['share'])}")  # fmt: skip
+    contrast = swap["contrast"]
+    lines += [
+        f"Side: {report['verdict']} (of swap; chance is 50 %); mean contrast "
+        f"{contrast['value']:+.2f} [{contrast['low']:+.2f}, {contrast['high']:+.2f}] grey levels.", "",
+        f"{'with planted opacities of':<28}{'swap %':<24}{'abnormality %':<24}{'opacity %':<24}",
+    ]  # fmt: skip
+    for levels, told in report["planted"].items():
+        cells = [percent(told[key]) for key in ("swap", "abnormality", "opacity")]
+        lines.append(f"{levels + ' grey levels':<28}" + "".join(f"{cell:<24}" for cell in cells))
+    for key in ("abnormality", "opacity"):
+        lines += ["", f"{key} (rows asked, columns lung that changed more)"]
+        lines.append(" " * 12 + "".join(f"{side:>12}" for side in SIDES))
+        for side, row in zip(SIDES, report[key]["confusion"], strict=True):
+            lines.append(f"{side:<12}" + "".join(f"{n:>12}" for n in row))
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,188 @@
+"""Drawing the pairs of `evaluate sides`: three pictures and a lung mask a pair; resumes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from lungsynth.contact import contact_sheet
+from lungsynth.errors import ConfigError, DataError, OutputError
+from lungsynth.evaluation.words.sides import LUNG_IDS, SIDES, Pair
+from lungsynth.evaluation.words.sides_prompts import SidePrompt
+from lungsynth.films.data import UInt8Array, decode_grey
+from lungsynth.images import png_bytes
+from lungsynth.model.sampling import SampleOptions
+from lungsynth.output import check_writable
+from lungsynth.pipeline import Result, Synthesizer
+
+RECORDS_NAME, SETTINGS_NAME = "pairs.jsonl", "settings.json"
+VERSIONS = ("left", "right", "normal")
+PARTS = (*VERSIONS, "lungs")
+
+
+def lung_classes(synthesizer: Synthesizer) -> dict[int, int]:
+    """The checkpoint's class ids -> ids of `Pair.lungs`.
+
+    Raises:
+        DataError: the checkpoint has no classes of both lungs.
+    """
+    ids = {spec.name: spec.id for spec in synthesizer.classes}
+    wanted = {f"{side} lung": LUNG_IDS[side] for side in SIDES}
+    if not wanted.keys() <= ids.keys():
+        raise DataError(
+            f"Checkpoint {synthesizer.name!r} has the classes {', '.join(ids) or 'none'}; the side is "
+            "measured within 'left lung' and 'right lung'. Learn them with `annotate` and `learn-token`."
+        )
+    return {ids[name]: own for name, own in wanted.items()}
+
+
+def unknown_words(synthesizer: Synthesizer, prompts: Sequence[SidePrompt]) -> list[str]:
+    """Words of the prompts that the checkpoint never saw in training.
+
+    Raises:
+        PromptError: a prompt cannot be drawn.
+    """
+    texts = dict.fromkeys(text for prompt in prompts for text in prompt.texts().values())
+    return sorted({w for text in texts for w in synthesizer.check(text, words=[])[0].unknown})
+
+
+def _file(pair: int, part: str) -> str:
+    return f"{pair:05d}-{part}.png"
+
+
+def _done(out: Path) -> list[dict[str, Any]]:
+    """Complete lines of the records whose files are all there."""
+    path = out / RECORDS_NAME
+    done = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # a line cut by a kill
+        if all((out / _file(entry["pair"], part)).is_file() for part in PARTS):
+            done.append(entry)
+    return done
+
+
+def _check_settings(out: Path, settings: dict[str, Any]) -> None:
+    """Keep the settings of a new folder, and refuse to mix pairs of others.
+
+    Raises:
+        ConfigError: the folder was drawn otherwise.
+    """
+    path = out / SETTINGS_NAME
+    if path.is_file():
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError:
+            before = {}
+        changed = sorted(k for k in settings if before.get(k) != settings[k])
+        if changed:
+            raise ConfigError(
+                f"{out}: its pairs were drawn with other settings ({', '.join(changed)}). Use the same "
+                "ones to resume, or another --out."
+            )
+        return
+    path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def draw_pairs(
+    synthesizer: Synthesizer, out: Path, prompts: Sequence[SidePrompt], *, options: SampleOptions,
+    seed: int = 0, batch: int = 6, quiet: bool = False,
+) -> list[Pair]:  # fmt: skip
+    """Draw every prompt's three versions with one seed; pairs already in `out` are kept.
+
+    Args:
+        synthesizer: A loaded checkpoint with classes of both lungs.
+        out: Folder for `NNNNN-left.png`, `-right`, `-normal`, `-lungs`, `pairs.jsonl` and
+            `settings.json`.
+        prompts: One a pair.
+        options: How pictures are drawn.
+        seed: Pair k is drawn with seed `seed + k`.
+        batch: Pictures drawn together; a pair's three always are.
+        quiet: No progress bar.
+
+    Returns:
+        The pairs, in the order of `prompts`.
+
+    Raises:
+        DataError: see `lung_classes`.
+        ConfigError: `out` holds pairs drawn otherwise.
+        OutputError: the folder cannot be written.
+    """
+    classes = lung_classes(synthesizer)
+    check_writable(out)
+    settings = {
+        "model": synthesizer.name, "model_hash": synthesizer.model_hash, "lora": synthesizer.lora,
+        "options": asdict(options), "seed": seed,
+        "convention": sorted({spec.convention for spec in synthesizer.classes}),
+    }  # fmt: skip
+    try:
+        _check_settings(out, settings)
+        done = [
+            entry for entry in _done(out)
+            if entry["pair"] >= len(prompts) or entry["prompts"] == prompts[entry["pair"]].texts()
+        ]  # fmt: skip
+        (out / RECORDS_NAME).write_text("".join(json.dumps(entry) + "\n" for entry in done))
+        have = {entry["pair"] for entry in done}
+        missing = [k for k in range(len(prompts)) if k not in have]
+        size = max(1, batch // len(VERSIONS))
+        n_done = len(prompts) - len(missing)
+        with tqdm(total=len(prompts), initial=n_done, unit="pair", disable=quiet) as bar:
+            for start in range(0, len(missing), size):
+                part = missing[start : start + size]
+                texts = [text for k in part for text in prompts[k].texts().values()]
+                seeds = [seed + k for k in part for _ in VERSIONS]
+                results = list(synthesizer.generate(
+                    texts, seeds, options=options, words=[], batch_size=len(texts)
+                ))  # fmt: skip
+                for index, k in enumerate(part):
+                    own = results[index * len(VERSIONS) : (index + 1) * len(VERSIONS)]
+                    _write(out, k, prompts[k], seed + k, own, classes)
+                    bar.update()
+    except OSError as error:
+        raise OutputError(
+            f"{out}: cannot be written ({error}). Free space or choose --out."
+        ) from error
+    return [_read(out, k, prompt) for k, prompt in enumerate(prompts)]
+
+
+def _write(
+    out: Path, pair: int, prompt: SidePrompt, seed: int, results: Sequence[Result],
+    classes: dict[int, int],
+) -> None:  # fmt: skip
+    for version, result in zip(VERSIONS, results, strict=True):
+        (out / _file(pair, version)).write_bytes(png_bytes(result.image))
+    mask = results[VERSIONS.index("normal")].mask
+    lungs: UInt8Array = np.zeros_like(mask)
+    for theirs, ours in classes.items():
+        lungs[mask == theirs] = ours
+    (out / _file(pair, "lungs")).write_bytes(png_bytes(lungs))
+    entry = {"pair": pair, "seed": seed, "finding": prompt.finding, "prompts": prompt.texts()}
+    with (out / RECORDS_NAME).open("a", encoding="utf-8") as records:
+        records.write(json.dumps(entry) + "\n")
+
+
+def _read(out: Path, pair: int, prompt: SidePrompt) -> Pair:
+    left, right, normal, lungs = (
+        decode_grey(out / _file(pair, part), where=str(out / _file(pair, part))) for part in PARTS
+    )
+    return Pair(left, right, normal, lungs, prompt.finding)
+
+
+def side_sheet(pairs: Sequence[Pair], n: int = 12) -> Image.Image:
+    """A row a pair: normal, left, right, and left minus right four times as strong on mid-grey."""
+    pictures, labels = [], []
+    for index, pair in enumerate(pairs[:n]):
+        change = 128 + 4 * (pair.left.astype(np.float64) - pair.right)
+        shown = (pair.normal, pair.left, pair.right, change.clip(0, 255).astype(np.uint8))
+        pictures += [Image.fromarray(picture) for picture in shown]
+        labels += [f"{index} normal", f"{pair.finding}, left", "right", "left - right, times 4"]
+    return contact_sheet(pictures, labels, n_columns=4, pixels=192)
