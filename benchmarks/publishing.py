@@ -80,9 +80,9 @@ def main() -> None:
 @click.argument("out", type=click.Path(path_type=Path))
 def build_once(n: int, model: str, out: Path) -> None:
     """Build once and print the peak memory of this process."""
-    from publish import build as building
-    from publish.plan import plan
-    from publish.settings import Settings
+    from publish.build import run as building
+    from publish.build.plan import plan
+    from publish.data.settings import Settings
 
     stand_in: Any = RandomPictures()
     building._load = lambda *_: stand_in
@@ -117,9 +117,9 @@ def writing(n: int, repeats: int) -> None:
     """Rows/s of write_shard and of Dataset.to_parquet, on the same rows; best of several."""
     from datasets import Dataset
 
-    from publish.prompts import RowPrompt
-    from publish.schema import RowSpec, features, row
-    from publish.shards import write_shard
+    from publish.data.prompts import RowPrompt
+    from publish.data.schema import RowSpec, features, row
+    from publish.data.shards import write_shard
 
     spec = RowSpec(classes=CLASSES, all_classes=CLASSES, n_parts=dict.fromkeys(CLASSES.values(), 1))
     drawn = RandomPictures().generate(["A film"] * n, range(n))
@@ -163,7 +163,7 @@ def bare_rate(n: int, model: str, steps: int, batch_size: int, precision: str) -
 
     from lungsynth.model.checkpoint import load_pipeline
     from lungsynth.model.sampling import rounded
-    from publish.prompts import make_prompt
+    from publish.data.prompts import make_prompt
 
     pipe, _ = load_pipeline(model)
     pipe.unet.to(memory_format=torch.channels_last)
@@ -199,7 +199,7 @@ def throughput(
     the build. Of the build, a small one is subtracted, which costs its start and its end: what is
     left is the rate of a long one. The rate with start and end is told, too.
     """
-    from publish.pool import usable_cores
+    from publish.build.pool import usable_cores
 
     workers = workers or usable_cores()
     shard = max(batch_size, n // workers // batch_size * batch_size)

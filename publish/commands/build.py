@@ -87,7 +87,7 @@ def build_options(command: Any) -> Any:
 
 def settings_of(config_file: Path | None, options: dict[str, Any]) -> Any:
     """The settings that options and a YAML file give."""
-    from publish.settings import read_settings
+    from publish.data.settings import read_settings
 
     given = dict(options)
     given["splits"] = _splits(given.pop("splits"))
@@ -122,7 +122,7 @@ def engine_of(
         click.UsageError: options of an engine, and none named.
         ConfigError: its options are wrong, or it is not installed.
     """
-    from publish.engines import read_engine
+    from publish.build.engines import read_engine
 
     if name is not None:
         return read_engine(name, options, workers=workers, logs=logs)
@@ -153,8 +153,8 @@ def build_command(
 
     Exit codes: 0 built; 1 could not be built; 2 wrong usage.
     """
-    from publish.build import build
-    from publish.plan import plan
+    from publish.build.plan import plan
+    from publish.build.run import build
 
     engine = engine_of(engine_name, engine_options, workers, logs)
     the_plan = plan(settings_of(config_file, options))

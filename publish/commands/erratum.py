@@ -22,9 +22,9 @@ def erratum_command(dist: Path, rows: tuple[str, ...], reason: str, dry_run: boo
 
     Exit codes: 0 withdrawn; 1 could not be; 2 wrong usage.
     """
-    from publish.errata import withdraw
-    from publish.manifest import read_manifest
-    from publish.replay import find_row
+    from publish.build.errata import withdraw
+    from publish.check.replay import find_row
+    from publish.data.manifest import read_manifest
 
     if dry_run:
         manifest = read_manifest(dist)

@@ -32,7 +32,7 @@ def export_command(dist: Path, name: str, out: Path, dry_run: bool) -> None:
     Exit codes: 0 written; 1 could not be written; 2 wrong usage.
     """
     if dry_run:
-        from publish.manifest import read_manifest
+        from publish.data.manifest import read_manifest
 
         manifest = read_manifest(dist)
         click.echo(f"{manifest.n_rows} rows of {', '.join(manifest.splits)} as {name} into {out}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from publish.check import Checked
+    from publish.check.checks import Checked
 
 NOT_FIT = 3
 """Exit code: it ran, and the answer is no."""
@@ -56,7 +56,7 @@ def check_command(dist: Path, load: bool, as_json: bool) -> None:
 
     Exit codes: 0 fit to publish; 1 it could not be checked; 2 wrong usage; 3 not fit to publish.
     """
-    from publish.check import check
+    from publish.check.checks import check
 
     done = check(dist, load=load)
     ok = not any(one.problems for one in done)
@@ -100,8 +100,8 @@ def replay_command(
 
     Exit codes: 0 the same within the tolerance; 1 could not be drawn; 2 wrong usage; 3 different.
     """
-    from publish.plan import resolve_device
-    from publish.replay import replay
+    from publish.build.plan import resolve_device
+    from publish.check.replay import replay
 
     if device is not None:
         device = resolve_device(device)
@@ -131,8 +131,8 @@ def diff_command(old: Path, new: Path, as_json: bool) -> None:
 
     Exit codes: 0 compared; 1 could not be compared; 2 wrong usage.
     """
-    from publish.diff import diff, next_version
-    from publish.previous import read_released
+    from publish.release.diff import diff, next_version
+    from publish.release.previous import read_released
 
     found = diff(old, new)
     version = read_released(old).version

@@ -29,9 +29,9 @@ def push_command(
     The token is that of `hf auth login` or HF_TOKEN. HF_ENDPOINT names another server;
     HF_HUB_DISABLE_XET=1 uploads by LFS.
     """
-    from publish.dataset_files import read_dataset
-    from publish.hub import check_repo_name
-    from publish.push_plan import check_tag
+    from publish.hub.dataset_files import read_dataset
+    from publish.hub.push_plan import check_tag
+    from publish.hub.repository import check_repo_name
 
     check_repo_name(repo)
     check_tag(tag)

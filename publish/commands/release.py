@@ -54,13 +54,13 @@ def release_command(
     A failed check ends with exit code 8: nothing is pushed then.
     """
     from lungsynth.errors import ConfigError
-    from publish.dataset_files import read_dataset
-    from publish.hub import Hub, check_repo_name, redact
-    from publish.plan import plan
-    from publish.previous import fetch_last
-    from publish.push import check_tag
-    from publish.release import prepare
-    from publish.retry import Deadline, Retry, SystemClock
+    from publish.build.plan import plan
+    from publish.hub.dataset_files import read_dataset
+    from publish.hub.push import check_tag
+    from publish.hub.repository import Hub, check_repo_name, redact
+    from publish.hub.retry import Deadline, Retry, SystemClock
+    from publish.release.previous import fetch_last
+    from publish.release.release import prepare
 
     def say(text: str) -> None:
         if not (quiet or as_json):

@@ -14,7 +14,7 @@ import click
 
 from lungsynth.cli.options import with_options
 from lungsynth.errors import LungSynthError
-from publish.payload import Payload
+from publish.hub.payload import Payload
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -72,11 +72,11 @@ def send(
         sdk: Of a Space that is made.
         hardware: Of a Space that is made.
     """
-    from publish.hub import Hub
-    from publish.hub_errors import redact
-    from publish.push import Progress, explain, push
-    from publish.push_plan import check_tag, make_plan, offline_plan
-    from publish.retry import Deadline, Retry, SystemClock
+    from publish.hub.errors import redact
+    from publish.hub.push import Progress, explain, push
+    from publish.hub.push_plan import check_tag, make_plan, offline_plan
+    from publish.hub.repository import Hub
+    from publish.hub.retry import Deadline, Retry, SystemClock
 
     check_tag(tag)
     say = _teller(quiet=as_json)

@@ -39,10 +39,10 @@ def space_command(
 
     A ZeroGPU Space takes certain versions of torch only; a CPU Space takes wheels without CUDA.
     """
-    from publish.hub import check_repo_name
-    from publish.payload import read_folder
-    from publish.push_plan import check_tag
-    from publish.space_files import HARDWARE, write_space
+    from publish.hub.payload import read_folder
+    from publish.hub.push_plan import check_tag
+    from publish.hub.repository import check_repo_name
+    from publish.hub.space_files import HARDWARE, write_space
 
     check_repo_name(repo)
     check_tag(tag)

@@ -14,8 +14,8 @@ from lungsynth.errors import ConfigError
 from publish.commands.sending import hub_options, resume_words, send
 
 if TYPE_CHECKING:
-    from publish.model_card import ModelFacts
-    from publish.weights import Checkpoint
+    from publish.card.model_card import ModelFacts
+    from publish.hub.weights import Checkpoint
 
 
 @click.command("weights")
@@ -78,12 +78,12 @@ def weights_command(
     `<!-- /made:use -->` is replaced by code that loads this repository. Without one, a card is
     written from these options, with pictures drawn by the checkpoint itself.
     """
-    from publish.hub import check_repo_name
-    from publish.model_card import PROMPTS, ModelFacts
-    from publish.model_snippets import fill_own_card
-    from publish.payload import write_out
-    from publish.push_plan import check_tag
-    from publish.weights import check_own_card, payload_of, read_checkpoint
+    from publish.card.model_card import PROMPTS, ModelFacts
+    from publish.card.model_snippets import fill_own_card
+    from publish.hub.payload import write_out
+    from publish.hub.push_plan import check_tag
+    from publish.hub.repository import check_repo_name
+    from publish.hub.weights import check_own_card, payload_of, read_checkpoint
 
     check_repo_name(repo)
     check_tag(tag)
@@ -121,7 +121,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _given(facts: ModelFacts, samples: int) -> list[str]:
     """The options that made the card, for the command that goes on."""
-    from publish.model_card import PROMPTS
+    from publish.card.model_card import PROMPTS
 
     single = {
         "--licence": facts.licence, "--base": facts.base, "--base-licence": facts.base_licence,
@@ -146,7 +146,7 @@ def _write_card(
     from lungsynth.images import png_bytes
     from lungsynth.model.sampling import SampleOptions, draw
     from lungsynth.pipeline import Synthesizer
-    from publish.model_card import licence_chain, make_model_card, read_report
+    from publish.card.model_card import licence_chain, make_model_card, read_report
 
     licence_chain(facts, is_lora=checkpoint.is_lora)  # before anything is drawn
     for path in facts.evaluation:

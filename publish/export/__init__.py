@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lungsynth.errors import ConfigError, OutputError
+from publish.data.manifest import Manifest, read_manifest
 from publish.export.cases import Case, iter_cases
 from publish.export.coco import write_coco
 from publish.export.dicom_seg import write_dicom_seg
 from publish.export.monai import write_monai
 from publish.export.nnunet import write_nnunet
 from publish.export.webdataset import write_webdataset
-from publish.manifest import Manifest, read_manifest
 
 Exporter = Callable[[Path, Manifest, Path], int]
 

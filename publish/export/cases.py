@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsynth.errors import ConfigError, DataError
-from publish.manifest import Manifest
-from publish.rows import decode, iter_rows
-from publish.screening import IGNORE
+from publish.data.manifest import Manifest
+from publish.data.rows import decode, iter_rows
+from publish.data.screening import IGNORE
 
 SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
 COLUMNS = ("id", "image", "mask", "mask_convention", "prompt", "seed", "trust", "nn_train_distance",

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from publish.data.manifest import Manifest, json_bytes
+from publish.data.screening import IGNORE, bounding_box
 from publish.export.cases import class_names, description, iter_cases
-from publish.manifest import Manifest, json_bytes
-from publish.screening import IGNORE, bounding_box
 
 
 def run_lengths(region: NDArray[np.bool_]) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from lungsynth import RESEARCH_NOTICE, __version__
+from publish.data.manifest import Manifest
+from publish.data.screening import IGNORE
 from publish.export.cases import Case, class_names, iter_cases
 from publish.extras import need
-from publish.manifest import Manifest
-from publish.screening import IGNORE
 
 CODES = {
     "left lung": ("44029006", "SCT", "Left lung"),

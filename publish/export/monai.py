@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lungsynth.images import png_bytes
+from publish.data.manifest import Manifest, json_bytes
 from publish.export.cases import class_names, description, iter_cases
 from publish.export.nnunet import VALIDATION
-from publish.manifest import Manifest, json_bytes
 
 
 def write_monai(dist: Path, manifest: Manifest, out: Path) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lungsynth.images import png_bytes
+from publish.data.manifest import Manifest, json_bytes
 from publish.export.cases import (
     class_names,
     consecutive,
@@ -17,7 +18,6 @@ from publish.export.cases import (
     iter_cases,
     relabel,
 )
-from publish.manifest import Manifest, json_bytes
 
 FOLDER = "Dataset501_Lungsynth"
 VALIDATION = ("val", "valid", "validation", "dev")

@@ -8,8 +8,8 @@ import tarfile
 from pathlib import Path
 
 from lungsynth.images import png_bytes
+from publish.data.manifest import Manifest, json_bytes
 from publish.export.cases import Case, description, iter_cases
-from publish.manifest import Manifest, json_bytes
 
 MAX_TAR_BYTES = 1_000_000_000
 

@@ -26,8 +26,8 @@ from hub.server import READER, Hub, serve, user
 from publishing import build_options, contents, run_publish
 from test_publish_check import cell, edit_manifest, edit_rows, relist, shard_of
 
-from publish.manifest import read_manifest
-from publish.shards import file_sha256
+from publish.data.manifest import read_manifest
+from publish.data.shards import file_sha256
 
 NAME = "lab/films"
 STRANGER = "hf_strangerstrangerstrangerstranger"
@@ -356,7 +356,7 @@ BUILT = {"full disk", "release: a prompt like a real patient's", "prompts: no wo
 @pytest.fixture
 def place(dist: Path, checkpoint: Path, tmp_path: Path, monkeypatch: Any) -> Iterator[Place]:
     """A copy of a dataset, and a Hub where ann may write."""
-    monkeypatch.setattr("publish.retry.SystemClock.sleep", lambda self, seconds: None)
+    monkeypatch.setattr("publish.hub.retry.SystemClock.sleep", lambda self, seconds: None)
     with serve() as hub, pointed_at(hub, tmp_path / "home") as patch:
         hub.users[STRANGER] = user("eve", "write")
         copy = shutil.copytree(dist, tmp_path / "dist")

@@ -125,7 +125,7 @@ def test_the_snippets_of_the_card_run(dist, tmp_path):
 
 def test_again_is_the_same_and_draws_nothing(dist, checkpoint, tmp_path, monkeypatch):
     out = shutil.copytree(dist, tmp_path / "dist")
-    monkeypatch.setattr("publish.build._load", lambda *_: pytest.fail("drew a finished dataset"))
+    monkeypatch.setattr("publish.build.run._load", lambda *_: pytest.fail("drew a finished dataset"))
     assert run_publish(*build_options(checkpoint, out)).code == 0
     assert contents(out) == contents(dist)
 
@@ -158,7 +158,9 @@ import lungsynth.pipeline
 from diffusers import StableDiffusionPipeline
 from datasets import DatasetInfo
 from transformers import CLIPTextModel, CLIPTokenizerFast
-from publish import build, card, figures, finish, plan, shards, worker
+from publish.build import run as build, finish, plan, worker
+from publish.card import dataset_card as card, figures
+from publish.data import shards
 from publish.cli import main
 torch.set_num_threads(1)
 
@@ -228,7 +230,7 @@ def test_a_hundred_kills(dist, checkpoint, tmp_path):
 
 
 def test_a_second_build_into_the_same_folder_is_refused(dist, checkpoint, tmp_path):
-    from publish.shards import locked
+    from publish.data.shards import locked
 
     out = shutil.copytree(dist, tmp_path / "dist")
     with locked(out):
@@ -390,9 +392,9 @@ def test_options_that_cannot_be_followed_are_refused(checkpoint, tmp_path, extra
 
 
 def test_a_folder_that_cannot_be_made_is_refused(checkpoint, tmp_path):
-    from publish.build import build
-    from publish.plan import plan
-    from publish.settings import Settings
+    from publish.build.plan import plan
+    from publish.build.run import build
+    from publish.data.settings import Settings
 
     (tmp_path / "file").write_text("in the way")
     the_plan = plan(Settings(n=1, steps=1, model=str(checkpoint)))

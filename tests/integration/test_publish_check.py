@@ -16,13 +16,13 @@ from datasets import Features
 from publishing import contents, run_publish
 
 from lungsynth.images import png_bytes
-from publish.check import check
-from publish.check_files import card_problems, croissant_problems, load_problems, text_problems
-from publish.check_rows import row_problems
-from publish.manifest import read_manifest
-from publish.rows import decode
-from publish.schema import SCHEMA_VERSION
-from publish.shards import file_sha256, shard_metadata, write_shard
+from publish.check.checks import check
+from publish.check.files import card_problems, croissant_problems, load_problems, text_problems
+from publish.check.rows import row_problems
+from publish.data.manifest import read_manifest
+from publish.data.rows import decode
+from publish.data.schema import SCHEMA_VERSION
+from publish.data.shards import file_sha256, shard_metadata, write_shard
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_rows_the_filter_should_have_kept_out_are_found(copy, monkeypatch):
     )  # fmt: skip
     found = list(row_problems(copy, strict))
     assert "drawn from another configuration than the manifest's" in found[0]
-    monkeypatch.setattr("publish.check_rows._schema_problems", lambda *_: iter(()))
+    monkeypatch.setattr("publish.check.rows._schema_problems", lambda *_: iter(()))
     found = list(row_problems(copy, strict))
     assert any("only 12 of 36 rows drawn passed the filter" in one for one in found)
     assert any("covers" in one and "outside the filter's limits" in one for one in found)

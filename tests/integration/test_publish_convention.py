@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from publishing import build_options, run_publish
 
-from publish.diff import diff
-from publish.manifest import read_manifest
+from publish.data.manifest import read_manifest
+from publish.release.diff import diff
 
 
 @pytest.fixture(scope="module")

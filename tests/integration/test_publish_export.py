@@ -14,12 +14,12 @@ from PIL import Image
 from publishing import build_options, contents, run_publish
 
 from lungsynth.errors import ConfigError, DataError, OutputError
+from publish.data.manifest import read_manifest
 from publish.export import FORMATS, export, iter_cases
 from publish.export.cases import relabel
 from publish.export.coco import run_lengths
 from publish.export.dicom_seg import uid
 from publish.export.webdataset import write_webdataset
-from publish.manifest import read_manifest
 
 
 @pytest.fixture(scope="module", params=["plain", "ignore and a gap"])

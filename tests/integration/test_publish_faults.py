@@ -32,12 +32,12 @@ from lungsynth.errors import (
     UnreachableError,
     VerificationError,
 )
-from publish.dataset_files import read_dataset
-from publish.hub import Hub
-from publish.payload import Payload
-from publish.push import Progress, push
-from publish.push_plan import make_plan
-from publish.retry import Deadline, Retry
+from publish.hub.dataset_files import read_dataset
+from publish.hub.payload import Payload
+from publish.hub.push import Progress, push
+from publish.hub.push_plan import make_plan
+from publish.hub.repository import Hub
+from publish.hub.retry import Deadline, Retry
 
 NAME = "lab/films"
 READ_S = 0.4  # seconds the client waits for a byte
@@ -266,8 +266,8 @@ def test_a_call_of_many_requests_stops_at_the_deadline_too():
     """One call of the library may be many requests, such as the pages of a tree."""
     import httpx2
 
-    from publish.retry import DeadlinePassed
-    from publish.transport import StrictTransport
+    from publish.hub.retry import DeadlinePassed
+    from publish.hub.transport import StrictTransport
 
     clock = SkippingClock()
     answers = httpx2.MockTransport(lambda request: httpx2.Response(200))
@@ -317,7 +317,7 @@ def test_killed_in_mid_upload_main_is_as_it_was_and_the_same_command_finishes(
 
 def test_the_check_of_main_would_see_a_half_update(server, releases, tmp_path, monkeypatch):
     """A push in two commits, as many tools do it, is caught by what the schedules assert."""
-    from publish.hub import Hub as Real
+    from publish.hub.repository import Hub as Real
 
     commit = Real.commit
 

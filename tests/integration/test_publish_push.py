@@ -287,7 +287,7 @@ def test_a_folder_that_is_not_fit_is_refused(hub, dist, publish, tmp_path, harm,
 
 
 def test_a_hub_that_is_down_is_named_and_given_up(hub, dist, publish, monkeypatch):
-    monkeypatch.setattr("publish.retry.SystemClock.sleep", lambda self, seconds: None)
+    monkeypatch.setattr("publish.hub.retry.SystemClock.sleep", lambda self, seconds: None)
     hub.schedule.is_down = True
     ran = publish("push", dist, "--repo", NAME, "--tag", "v1.0.0", "--yes")
     assert ran.code == 5 and "UnreachableError: whoami" in ran.err
@@ -303,7 +303,7 @@ def test_a_reader_of_the_commit_gets_what_was_sent_or_it_is_not_tagged(hub, dist
 
 
 def test_a_split_that_lost_rows_is_not_tagged(hub, dist, publish, monkeypatch):
-    import publish.verify as module
+    import publish.hub.verify as module
 
     read = module._read_rows
     monkeypatch.setattr(module, "_read_rows", lambda *a: (read(*a)[0] - 1, read(*a)[1]))
@@ -317,7 +317,7 @@ def test_a_full_disk_while_reading_back_is_named(hub, dist, publish, monkeypatch
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("publish.verify._read_rows", full)
+    monkeypatch.setattr("publish.hub.verify._read_rows", full)
     ran = publish("push", dist, "--repo", NAME, "--tag", "v1.0.0", "--yes")
     assert ran.code == 1 and "OutputError: " in ran.err and "--verify tree" in ran.err
     assert "Main holds the whole of it" in ran.err and hub.repo("dataset", NAME).tags == {}
@@ -369,7 +369,7 @@ def test_another_writer_is_not_overwritten_unseen(hub, dist, publish, monkeypatc
 def test_a_change_elsewhere_is_no_reason_to_stop(hub, dist, publish, monkeypatch):
     import base64
 
-    monkeypatch.setattr("publish.retry.SystemClock.sleep", lambda self, seconds: None)
+    monkeypatch.setattr("publish.hub.retry.SystemClock.sleep", lambda self, seconds: None)
     repo = hub.add_repo(NAME)
     commit = repo.commit
 
@@ -396,7 +396,7 @@ def test_interrupted_it_says_what_main_is_and_how_to_go_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"publish.hub.Hub.{where}", interrupt)
+        patch.setattr(f"publish.hub.repository.Hub.{where}", interrupt)
         ran = publish("push", dist, "--repo", NAME, "--tag", "v1.0.0", "--yes")
     assert ran.code == 130 and words in ran.err and f"--repo {NAME} --tag v1.0.0 --yes" in ran.err
     repo = hub.repo("dataset", NAME)

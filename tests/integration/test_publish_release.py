@@ -16,10 +16,10 @@ from hub.client import pointed_at
 from hub.server import Hub, serve
 from publishing import build_options, contents, run_publish
 
-import publish.release
-from publish.manifest import read_manifest
-from publish.previous import last_tag
-from publish.schema import SCHEMA_VERSION
+import publish.release.release
+from publish.data.manifest import read_manifest
+from publish.data.schema import SCHEMA_VERSION
+from publish.release.previous import last_tag
 
 NAME = "lab/films"
 
@@ -100,8 +100,8 @@ def test_a_dry_run_asks_no_hub(checkpoint, tmp_path):
 
 def test_who_draws_is_chosen_as_for_a_build(checkpoint, tmp_path, monkeypatch):
     asked = []
-    original = publish.release.build
-    monkeypatch.setattr(publish.release, "build", lambda *args, **named: asked.append(named)
+    original = publish.release.release.build
+    monkeypatch.setattr(publish.release.release, "build", lambda *args, **named: asked.append(named)
                         or original(*args, **named | {"workers": 1}))  # fmt: skip
     dry = ("--dry-run", "--json", "--no-load")
     assert run_publish(*options(checkpoint, tmp_path / "d", "--workers", 3, *dry)).code == 0

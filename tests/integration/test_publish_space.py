@@ -17,7 +17,7 @@ from hub.client import pointed_at
 from hub.server import serve
 
 from publish.cli import main
-from publish.space_files import HARDWARE, needed_modules, requirements
+from publish.hub.space_files import HARDWARE, needed_modules, requirements
 
 NAME = "lab/page"
 ROOT = Path(__file__).parents[2]

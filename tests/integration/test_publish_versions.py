@@ -11,8 +11,8 @@ import pytest
 from publishing import build_options, contents, run_publish
 
 from lungsynth.errors import ConfigError
-from publish.diff import diff, next_version
-from publish.manifest import read_manifest
+from publish.data.manifest import read_manifest
+from publish.release.diff import diff, next_version
 
 
 def ids_of(dist: Path) -> list[str]:
@@ -99,10 +99,10 @@ def test_an_erratum_that_was_interrupted_is_ended_by_the_same_build(
     gone = ids_of(dist)[4]
     with monkeypatch.context() as patch:
         patch.setattr(
-            "publish.errata._rewrite", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+            "publish.build.errata._rewrite", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         with pytest.raises(KeyboardInterrupt):
-            from publish.errata import withdraw
+            from publish.build.errata import withdraw
 
             withdraw(out, {gone: "why"})
     assert gone in ids_of(out) and not read_manifest(out).is_complete

@@ -118,7 +118,7 @@ def test_another_number_of_threads_would_be_seen(dist, checkpoint, tmp_path, mon
 
     before = torch.get_num_threads()
     seen: list[int] = []
-    monkeypatch.setattr("publish.worker.row", _spied("publish.worker.row", seen))
+    monkeypatch.setattr("publish.build.worker.row", _spied("publish.build.worker.row", seen))
     ran = run_publish(*build_options(checkpoint, tmp_path / "dist", "--workers", 1))
     assert ran.code == 0, ran.err
     assert seen == [1] * 12 and torch.get_num_threads() == before
@@ -127,7 +127,7 @@ def test_another_number_of_threads_would_be_seen(dist, checkpoint, tmp_path, mon
 def _spied(name: str, seen: list[int]) -> Callable[..., object]:
     import torch
 
-    from publish.schema import row
+    from publish.data.schema import row
 
     def call(*args: object, **kwargs: object) -> object:
         seen.append(torch.get_num_threads())

@@ -79,7 +79,7 @@ def test_the_gate_says_how_good_it_is_on_films_that_did_not_set_it(report: dict[
 def test_the_report_is_also_one_that_the_publisher_reads(
     report: dict[str, Any], tmp_path: Path
 ) -> None:
-    from publish.finish import memorisation_report
+    from publish.build.finish import memorisation_report
 
     path = tmp_path / "memorisation.json"
     path.write_text(json.dumps(report))

@@ -15,14 +15,14 @@ import pytest
 from publishing import build_options, run_publish
 
 from lungsynth.errors import ConfigError, OutputError, WorkerError
-from publish import engines, executors, pool
-from publish.engines import Engine, read_engine
-from publish.executors import ray_room
-from publish.plan import plan
-from publish.pool import in_processes, workers_for
-from publish.ranks import DrawRank, Place, WorkFolder, places
-from publish.settings import Settings
-from publish.shards import Shard, file_sha256
+from publish.build import engines, executors, pool
+from publish.build.engines import Engine, read_engine
+from publish.build.executors import ray_room
+from publish.build.plan import plan
+from publish.build.pool import in_processes, workers_for
+from publish.build.ranks import DrawRank, Place, WorkFolder, places
+from publish.data.settings import Settings
+from publish.data.shards import Shard, file_sha256
 
 
 def square(number: int) -> tuple[int, int, str | None]:
@@ -237,14 +237,14 @@ def test_markers_say_what_is_there_not_what_was(the_plan, tmp_path):
 
 def test_a_rank_that_is_there_is_not_drawn_twice(the_plan, tmp_path, monkeypatch):
     """A worker given up for lost may have finished; then another need not."""
-    from publish.worker import make_job
+    from publish.build.worker import make_job
 
     out, table = tmp_path / "dist", places(the_plan)
     folder = WorkFolder(tmp_path / "work", the_plan.config)
     folder.prepare(the_plan, table, {})
     step = DrawRank(make_job(the_plan, out, {}), folder, table)
     folder.write_record(finished_shard(out, table[0].name))
-    monkeypatch.setattr("publish.worker.load", lambda _: pytest.fail("drew a finished shard"))
+    monkeypatch.setattr("publish.build.worker.load", lambda _: pytest.fail("drew a finished shard"))
     step(None, 0)
 
 
@@ -265,7 +265,7 @@ def test_what_a_rank_met_is_raised_where_the_command_was_given(tmp_path, error, 
 def test_a_worker_of_another_environment_is_refused(the_plan, tmp_path):
     from dataclasses import replace
 
-    from publish.worker import Drawer, Order, make_job
+    from publish.build.worker import Drawer, Order, make_job
 
     job = make_job(the_plan, tmp_path, {})
     other = replace(job, versions={**job.versions, "torch": "1.0"})
@@ -280,7 +280,7 @@ def test_a_worker_of_another_environment_is_refused(the_plan, tmp_path):
 def test_a_job_is_small_however_many_rows_there_are(checkpoint, tmp_path):
     import multiprocessing.reduction as reduction
 
-    from publish.worker import Drawer, make_job
+    from publish.build.worker import Drawer, make_job
 
     sizes = []
     for n in (100, 100_000):

@@ -10,8 +10,8 @@ import pytest
 from test_report import REPORTS
 
 from lungsynth.errors import ConfigError
-from publish.card_evaluation import further_sections, kind_of_report, masks_lines, taken
-from publish.model_card import figures
+from publish.card.evaluation import further_sections, kind_of_report, masks_lines, taken
+from publish.card.model_card import figures
 
 
 def place(folder: Path, report: Any) -> Path:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.model.vocabulary import split_words
-from publish.prompts import (
+from publish.data.prompts import (
     ADULT_FINDINGS,
     CHILD_FINDINGS,
     Choices,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lungsynth.errors import ConfigError, DataError
-from publish.settings import FilterSettings, Settings, read_settings
+from publish.data.settings import FilterSettings, Settings, read_settings
 
 
 def written(tmp_path, text):

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from lungsynth.errors import ConfigError, MaskError, OutputError
-from publish.manifest import Manifest, canonical_sha256, read_finished
-from publish.prompts import RowPrompt
-from publish.schema import RowSpec, area_column, features, id2label, row
-from publish.shards import (
+from publish.data.manifest import Manifest, canonical_sha256, read_finished
+from publish.data.prompts import RowPrompt
+from publish.data.schema import RowSpec, area_column, features, id2label, row
+from publish.data.shards import (
     file_sha256,
     locked,
     shard_metadata,
@@ -180,7 +180,7 @@ def test_a_full_disk_is_said_and_leaves_no_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     write_atomic(tmp_path / "id2label.json", b"old")
-    monkeypatch.setattr("publish.shards.os.fsync", full)
+    monkeypatch.setattr("publish.data.shards.os.fsync", full)
     with pytest.raises(OutputError, match=r"No space left on device.*finished shards are kept"):
         write(tmp_path, [make_row(result())])
     with pytest.raises(OutputError, match="No space left"):
@@ -246,7 +246,8 @@ def test_hashes_do_not_depend_on_the_order_of_keys():
 
 def test_publish_imports_neither_the_page_nor_the_hub():
     code = (
-        "import publish.cli, publish.settings, publish.plan, publish.prompts, publish.shards, sys;"
+        "import publish.cli, publish.data.settings, publish.build.plan, publish.data.prompts, sys;"
+        "import publish.data.shards;"
         "print([m for m in ('space', 'gradio', 'huggingface_hub', 'pyarrow') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -257,7 +258,7 @@ def test_two_processes_never_hold_a_folder(tmp_path):
     (tmp_path / "data").mkdir()
     left = tmp_path / "data" / ".train-00000-of-00001.parquet.partial"
     left.write_bytes(b"half")
-    code = "import time; from pathlib import Path; from publish.shards import locked\n"
+    code = "import time; from pathlib import Path; from publish.data.shards import locked\n"
     code += f"with locked(Path({str(tmp_path)!r})):\n print('held', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None and other.stdout.readline() == "held\n"
@@ -273,7 +274,7 @@ def test_two_processes_never_hold_a_folder(tmp_path):
 
 def test_the_value_to_ignore_is_the_projects():
     from lungsynth.masks.classes import IGNORE
-    from publish import screening
+    from publish.data import screening
 
     assert screening.IGNORE == IGNORE
 

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lungsynth.errors import ConfigError, DataError
-from publish.card import human_sections
-from publish.changelog import HEAD, VERSION, add_entry
-from publish.licences import licence_of
-from publish.markup import bibtex_text, markdown_text
-from publish.prompts import prompt_group, read_prompts, split_of
-from publish.screening import bounding_box, reasons_against
-from publish.settings import FilterSettings, SourceSettings
+from publish.card.dataset_card import human_sections
+from publish.card.markup import bibtex_text, markdown_text
+from publish.data.changelog import HEAD, VERSION, add_entry
+from publish.data.licences import licence_of
+from publish.data.prompts import prompt_group, read_prompts, split_of
+from publish.data.screening import bounding_box, reasons_against
+from publish.data.settings import FilterSettings, SourceSettings
 
 
 def sources(*licences):
@@ -144,8 +144,8 @@ def test_a_changelog_grows_at_its_top():
 
 
 def test_every_column_of_every_dataset_is_in_the_card():
-    from publish.card_text import CLASS_COLUMNS, COLUMNS
-    from publish.schema import column_name, features
+    from publish.card.text import CLASS_COLUMNS, COLUMNS
+    from publish.data.schema import column_name, features
 
     told = {name for name, _ in COLUMNS}
     told |= {column_name(kind, "lung") for kind, _ in CLASS_COLUMNS}

@@ -1,0 +1,132 @@
+"""Rows taken out of a dataset after it was published, and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lungsynth.errors import ConfigError
+from publish.data.manifest import Manifest, inside, read_manifest
+from publish.data.shards import Shard, locked, shard_metadata, write_atomic, write_shard
+
+ERRATA_NAME = "errata.jsonl"
+
+
+def read_errata(out: Path) -> dict[str, str]:
+    """Row -> why it was withdrawn, in the order of the file; {} without one.
+
+    Raises:
+        ConfigError: a line is not `{"id": …, "reason": …}`.
+    """
+    path = out / ERRATA_NAME
+    if not path.is_file():
+        return {}
+    found = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            one = json.loads(line)
+            found[str(one["id"])] = str(one["reason"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f'{path}:{number}: expected {{"id": …, "reason": …}} ({error!r}).'
+            ) from error
+    return found
+
+
+def withdraw(out: Path, rows: Mapping[str, str]) -> Manifest:
+    """Take rows out of a finished dataset; the rest stays byte for byte what a build would write.
+
+    Args:
+        out: The dataset folder.
+        rows: Row id -> why.
+
+    Raises:
+        ConfigError: a row is not in it, or was withdrawn before.
+        OutputError: the folder cannot be written.
+    """
+    from dataclasses import replace
+
+    from publish.build.finish import finish
+
+    manifest = read_manifest(out)
+    with locked(out):
+        old = read_errata(out)
+        places = _places(out, manifest.shards)
+        missing = [one for one in rows if one not in places]
+        if missing and missing[0] in old:
+            raise ConfigError(f"{missing[0]} was withdrawn before: {old[missing[0]]}")
+        if missing:
+            raise ConfigError(f"{out}: holds no row {missing[0]!r}. See column `id`.")
+        every = {**old, **{one: " ".join(why.split()) for one, why in rows.items()}}
+        lines = [json.dumps({"id": k, "reason": v}, ensure_ascii=False) for k, v in every.items()]
+        write_atomic(out / ERRATA_NAME, ("\n".join(lines) + "\n").encode())
+        # until the shards are rewritten the manifest says that the folder is not finished
+        replace(manifest, withdrawn=every, files=()).write(out)
+        touched = {places[one] for one in rows}
+        shards = tuple(
+            _rewrite(out, shard, every) if shard.name in touched else shard
+            for shard in manifest.shards
+        )
+        return finish(out, replace(manifest, shards=shards, withdrawn=every, files=()))
+
+
+def reconcile(
+    out: Path, finished: Mapping[str, Shard], withdrawn: Mapping[str, str]
+) -> dict[str, Shard]:
+    """Finished shards as the errata want them.
+
+    A shard that still holds a withdrawn row is rewritten without it; one that lacks a row which is
+    no longer withdrawn is left out, to be drawn again.
+
+    Args:
+        out: The dataset folder, locked.
+        finished: Name -> shard.
+        withdrawn: See `read_errata`.
+    """
+    kept = {}
+    places = set(_places(out, tuple(finished.values()), only=withdrawn).values())
+    for name, shard in finished.items():
+        if set(shard_metadata(out / name)["withdrawn"]) <= set(withdrawn):
+            kept[name] = _rewrite(out, shard, withdrawn) if name in places else shard
+    return kept
+
+
+def _places(
+    out: Path, shards: tuple[Shard, ...], only: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Row id -> shard, of all rows or of some."""
+    import pyarrow.parquet as pq
+
+    if only is not None and not only:
+        return {}
+    return {
+        row_id: shard.name
+        for shard in shards
+        for row_id in pq.read_table(inside(out, shard.name), columns=["id"])["id"].to_pylist()
+        if only is None or row_id in only
+    }
+
+
+def _rewrite(out: Path, shard: Shard, withdrawn: Mapping[str, str]) -> Shard:
+    """A shard without some rows."""
+    import pyarrow.parquet as pq
+    from datasets import Features
+
+    path = inside(out, shard.name)
+    told: dict[str, Any] = shard_metadata(path)
+    with pq.ParquetFile(path) as file:
+        kept = Features.from_arrow_schema(file.schema_arrow)
+        ids = file.read(columns=["id"])["id"].to_pylist()
+        gone = {*told["withdrawn"], *(one for one in ids if one in withdrawn)}
+        rows = (
+            row
+            for group in range(file.num_row_groups)
+            for row in file.read_row_group(group).to_pylist()
+            if row["id"] not in withdrawn
+        )
+        return write_shard(
+            rows, kept, out, shard.name, metadata={**told, "withdrawn": sorted(gone)},
+            split=shard.split,
+        )  # fmt: skip

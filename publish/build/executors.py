@@ -1,0 +1,187 @@
+"""The three executors of datatrove, each given the ranks of a build."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lungsynth.errors import ConfigError, WorkerError
+from publish.build.ranks import DrawRank
+
+
+def run_local(step: DrawRank, n_left: int, workers: int | None, options: Mapping[str, Any]) -> None:
+    """Draw in processes on this machine.
+
+    Args:
+        step: Draws a rank.
+        n_left: Ranks that are not complete.
+        workers: Processes; None for one a core or GPU.
+        options: None.
+
+    Raises:
+        WorkerError: a process was killed.
+        Exception: what a rank raised.
+    """
+    from publish.build.pool import visible_gpus, workers_for
+    from publish.build.process_executor import ProcessExecutor
+
+    the_plan = step.job.plan
+    executor = ProcessExecutor(
+        [step], tasks=len(step.table), workers=workers or workers_for(the_plan, n_left),
+        logging_dir=str(step.folder.path), **options,
+    )  # fmt: skip
+    executor.gpus = visible_gpus() if the_plan.config["device"] == "cuda" else None
+    executor.run()
+
+
+def run_slurm(step: DrawRank, n_left: int, workers: int | None, options: Mapping[str, Any]) -> None:
+    """Draw in an array of jobs; `sbatch --wait` returns when all have ended.
+
+    Args:
+        step: Draws a rank.
+        n_left: Ranks that are not complete.
+        workers: Jobs at a time; None for as many as Slurm starts.
+        options: Of `SlurmPipelineExecutor`.
+
+    Raises:
+        WorkerError: sbatch does not take the script.
+    """
+    from datatrove.executor import SlurmPipelineExecutor
+
+    name, programs = job_name(step.folder.path), shlex.quote(str(Path(sys.executable).parent))
+    options = dict(options)
+    executor = SlurmPipelineExecutor(
+        [step], tasks=len(step.table), workers=workers or -1, job_name=name,
+        logging_dir=str(step.folder.path), qos=options.pop("qos", ""),
+        env_command=f"export PATH={programs}:$PATH PYTHONPATH={shlex.quote(import_path())}",
+        sbatch_args={"wait": "", **options.pop("sbatch_args", {})}, **options,
+    )  # fmt: skip
+    try:
+        executor.run()
+    except subprocess.CalledProcessError as error:
+        if not error.output:  # no job was submitted; else one failed, and the caller sees which
+            raise WorkerError(
+                f"--engine slurm: sbatch ended with {error.returncode}; see what it said above. "
+                f"Script: {step.folder.path / 'launch_script.slurm'}"
+            ) from error
+    except KeyboardInterrupt:
+        subprocess.run(["scancel", f"--name={name}"], check=False)
+        raise
+
+
+def run_ray(step: DrawRank, n_left: int, workers: int | None, options: Mapping[str, Any]) -> None:
+    """Draw on a Ray cluster; ranks of a lost node are drawn again on another.
+
+    Args:
+        step: Draws a rank.
+        n_left: Ranks that are not complete.
+        workers: Ranks at a time; None for as many as the cluster has room for.
+        options: Of `RayPipelineExecutor`, and address.
+
+    Raises:
+        WorkerError: there is no cluster.
+        ConfigError: no node has room for a worker.
+    """
+    import ray
+    from datatrove.executor import RayPipelineExecutor
+
+    options = {"cpus_per_task": 1, "mem_per_cpu_gb": 2.0, "gpus_per_task": 0, **options}
+    address = options.pop("address", os.environ.get("RAY_ADDRESS", "auto"))
+    try:
+        ray.init(
+            address=address, logging_level="error", log_to_driver=False,
+            runtime_env={"env_vars": {"PYTHONPATH": import_path()}},
+        )  # fmt: skip
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise WorkerError(
+            f"--engine ray: no cluster at {address} ({str(error).splitlines()[0][:120]}). Start one "
+            "with `ray start --head`, or give --engine-option address=HOST:PORT."
+        ) from error
+    try:
+        room = ray_room(ray.nodes(), options)
+        if room == 0:
+            raise ConfigError(
+                f"--engine ray: no node of {address} has room for a worker "
+                f"({', '.join(f'{k} {v:g}' for k, v in options.items())}). Ask for less by "
+                "--engine-option, or add nodes."
+            )
+        RayPipelineExecutor(
+            [step], tasks=len(step.table), workers=min(workers or room, room),
+            logging_dir=str(step.folder.path), **options,
+        ).run()  # fmt: skip
+    finally:
+        ray.shutdown()
+
+
+def import_path() -> str:
+    """PYTHONPATH for processes that start elsewhere: where this program was imported from."""
+    here = str(Path(__file__).resolve().parents[2])
+    return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def job_name(folder: Path) -> str:
+    """Name of Slurm's jobs for a work folder."""
+    return f"publish-{folder.name}"
+
+
+def check_slurm(folder: Path) -> None:
+    """Make sure that Slurm is here, and not at work on the same dataset.
+
+    Args:
+        folder: Work folder of the dataset.
+
+    Raises:
+        WorkerError: its programs are not here, or do not answer.
+        ConfigError: jobs of the dataset are still in the queue; or the folder's name does not suit.
+    """
+    for program in ("sbatch", "squeue", "scancel"):
+        if shutil.which(program) is None:
+            raise WorkerError(
+                f"--engine slurm: {program} is not on PATH. Run this on a login node of a Slurm "
+                "cluster."
+            )
+    if any(sign in str(folder) for sign in " \t'\"$"):
+        raise ConfigError(
+            f"--logs {folder}: Slurm's launch script takes no spaces or quotes in it. Choose another."
+        )
+    name = job_name(folder)
+    command = [
+        "squeue",
+        "--noheader",
+        f"--user={getpass.getuser()}",
+        f"--name={name}",
+        "--format=%A",
+    ]
+    queued = subprocess.run(command, capture_output=True, text=True, check=False)
+    if queued.returncode:
+        raise WorkerError(f"--engine slurm: squeue failed: {queued.stderr.strip()[:200]}")
+    jobs = sorted(set(queued.stdout.split()))
+    if jobs:
+        raise ConfigError(
+            f"--engine slurm: jobs of this dataset are still in the queue ({', '.join(jobs)}). Wait "
+            f"for them, or run scancel --name={name}, then give the same command."
+        )
+
+
+def ray_room(nodes: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> int:
+    """Workers that fit on a cluster at a time.
+
+    Args:
+        nodes: As `ray.nodes()` gives them.
+        options: cpus_per_task, mem_per_cpu_gb, gpus_per_task.
+    """
+    wanted = {
+        "CPU": float(options["cpus_per_task"]), "GPU": float(options["gpus_per_task"]),
+        "memory": float(options["cpus_per_task"] * options["mem_per_cpu_gb"]) * 2**30,
+    }  # fmt: skip
+    return sum(
+        int(min(node["Resources"].get(k, 0) // n for k, n in wanted.items() if n > 0))
+        for node in nodes if node["Alive"]
+    )  # fmt: skip

@@ -1,0 +1,288 @@
+"""A dataset that is decided, but not drawn: settings -> which row goes into which shard."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsynth import __version__
+from lungsynth.errors import CheckpointError, ConfigError
+from publish.data.manifest import canonical_sha256
+from publish.data.prompts import (
+    GRAMMAR_VERSION,
+    RowPrompt,
+    check_prompts,
+    make_prompt,
+    prompt_group,
+    prompts_sha256,
+    read_prompts,
+    split_of,
+)
+from publish.data.schema import SCHEMA_VERSION, RowSpec, features, id2label
+from publish.data.settings import Settings
+from publish.data.shards import shard_name
+
+SHARE_TOLERANCE = 1e-6
+
+PARTS = ("tokens", "affinity", "student")
+"""Folders of a checkpoint whose weights make masks; each has a column with its hash."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to draw, and where each row goes."""
+
+    config: dict[str, Any]  # everything that decides the rows, JSON; kept in the manifest
+    folder: Path  # of the checkpoint
+    spec: RowSpec  # what the rows have in common
+    prompts: tuple[str, ...] | None  # of a file; None = the grammar
+    rows: dict[str, NDArray[np.int64]]  # split -> row numbers, ascending
+    settings: Settings
+
+    def n_shards(self, split: str) -> int:
+        """Parquet files of a split."""
+        return -(-len(self.rows[split]) // int(self.config["shard_rows"]))
+
+    @property
+    def shards(self) -> list[tuple[str, int, str]]:
+        """(split, rank, name) of the shards, in order."""
+        return [
+            (split, rank, shard_name(rank, self.n_shards(split), split=split))
+            for split in self.rows
+            for rank in range(self.n_shards(split))
+        ]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the shards, in order."""
+        return [name for _, _, name in self.shards]
+
+    @property
+    def features(self) -> Any:
+        """Columns of the dataset."""
+        spec = self.spec
+        return features(
+            spec.classes, keep_attention=spec.keep_attention, keep_probability=spec.keep_probability
+        )
+
+    def indices(self, split: str, rank: int) -> list[int]:
+        """Row numbers of a shard."""
+        size = int(self.config["shard_rows"])
+        return [int(i) for i in self.rows[split][rank * size : (rank + 1) * size]]
+
+    def prompt(self, index: int) -> RowPrompt:
+        """What row `index` asks for."""
+        return _prompt(self.prompts, int(self.config["seed"]), index)
+
+    def row_id(self, index: int) -> str:
+        """Name of row `index`."""
+        return f"s{self.config['seed']}-{index:07d}"
+
+    def preview(self) -> dict[str, Any]:
+        """What a dry run shows; JSON."""
+        first = range(min(3, int(self.config["n"])))
+        return {
+            "config": self.config,
+            "config_sha256": canonical_sha256(self.config),
+            "splits": {split: len(rows) for split, rows in self.rows.items()},
+            "shards": self.names,
+            "columns": list(self.features),
+            "first_rows": [asdict(self.prompt(i)) for i in first],
+        }
+
+
+def _prompt(prompts: tuple[str, ...] | None, seed: int, index: int) -> RowPrompt:
+    if prompts is not None:
+        return RowPrompt(prompts[index % len(prompts)])
+    return make_prompt(seed, index)
+
+
+def plan(settings: Settings) -> Plan:
+    """Decide everything about a dataset before a checkpoint is loaded.
+
+    Args:
+        settings: See `publish.data.settings.Settings`.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is incomplete.
+        ConfigError: it has no classes, so masks would mean something else in every row; a class
+            or the sampler is unknown; the shares of the splits are wrong, or a split stays empty.
+        DataError: the file of prompts cannot be read.
+    """
+    from lungsynth.masks.classes import load_classes
+    from lungsynth.masks.refine import check_config
+    from lungsynth.model.checkpoint import resolve, weights_hash
+    from lungsynth.model.sampling import check_precision
+
+    folder = checkpoint_folder(resolve(settings.model))
+    specs = load_classes(folder, settings.convention)
+    every = {spec.id: spec.name for spec in specs}
+    convention = specs[0].convention if specs else ""
+    classes = _chosen(every, settings.classes, folder)
+    check_config(settings.refine)
+    check_precision(settings.precision)
+    prompts = _prompts(settings)
+    rows = _split_rows(settings, prompts)
+    sampler = scheduler_name(folder, settings.scheduler)
+    hashes = {f"{part}_hash": _part_hash(folder, part) for part in PARTS}
+    config = {
+        "n": settings.n, "seed": settings.seed, "shard_rows": settings.shard_rows,
+        "batch_size": settings.batch_size, "steps": settings.steps, "guidance": settings.guidance,
+        "sampler": settings.scheduler, "scheduler": sampler, "precision": settings.precision,
+        "refine": asdict(settings.refine), "convention": convention,
+        "device": resolve_device(settings.device),
+        "prompts": {"grammar": GRAMMAR_VERSION} if prompts is None
+        else {"n": len(prompts), "sha256": prompts_sha256(prompts)},
+        "splits": dict(settings.splits), "filter": asdict(settings.filter),
+        "keep_attention": settings.keep_attention, "keep_probability": settings.keep_probability,
+        "model": folder.resolve().name, "model_hash": weights_hash(str(folder)),
+        "model_settings_sha256": settings_sha256(folder),
+        **hashes, "classes": id2label(classes),
+        "schema_version": SCHEMA_VERSION, "code_version": __version__,
+    }  # fmt: skip
+    config = json.loads(json.dumps(config))  # as the manifest gives it back: lists, not tuples
+    spec = RowSpec(
+        classes=classes, all_classes=every, n_parts={s.name: s.n_parts for s in specs},
+        scheduler=sampler, model=folder.resolve().name, **hashes, convention=convention,
+        keep_attention=settings.keep_attention,
+        keep_probability=settings.keep_probability, limits=settings.filter,
+    )  # fmt: skip
+    made = Plan(config, folder, spec, prompts, rows, settings)
+    _ = made.features  # refuses classes that cannot be columns
+    return made
+
+
+def checkpoint_folder(where: str) -> Path:
+    """A checkpoint folder that is complete.
+
+    Raises:
+        CheckpointError: it is not there, or incomplete.
+    """
+    from lungsynth.model.checkpoint import check_folder, shipped_names
+
+    folder = Path(where)
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"--model {folder}: no such folder; expected a folder or a shipped name "
+            f"({', '.join(shipped_names()) or 'none'}). Download a Hub model and give its folder."
+        )
+    check_folder(folder)
+    return folder
+
+
+def _chosen(every: dict[int, str], wanted: tuple[str, ...] | None, folder: Path) -> dict[int, str]:
+    from lungsynth.masks.classes import CLASSES_NAME
+
+    if not every:
+        raise ConfigError(
+            f"--model {folder}: no {CLASSES_NAME}, so its masks have no fixed classes. Learn class "
+            "tokens first, or use the shipped checkpoint."
+        )
+    if wanted is None:
+        return every
+    unknown = [name for name in wanted if name not in every.values()]
+    if unknown or not wanted:
+        raise ConfigError(
+            f"--classes: {(unknown or [''])[0]!r} is no class of {folder.name}; expected "
+            f"some of: {', '.join(every.values())}."
+        )
+    return {value: name for value, name in every.items() if name in wanted}
+
+
+def _prompts(settings: Settings) -> tuple[str, ...] | None:
+    if settings.prompts is None:
+        return None
+    if isinstance(settings.prompts, str):
+        return tuple(read_prompts(Path(settings.prompts), settings.prompt_column))
+    return tuple(check_prompts(settings.prompts, "prompts"))
+
+
+def _split_rows(
+    settings: Settings, prompts: tuple[str, ...] | None
+) -> dict[str, NDArray[np.int64]]:
+    """Split -> row numbers; rows of one prompt group are never apart."""
+    shares = settings.splits
+    bad = [name for name in shares if not name.isidentifier()]
+    if bad or not shares:
+        raise ConfigError(f"splits: {bad or 'none'}; expected names of letters, digits and _.")
+    if any(share <= 0 for share in shares.values()) or (
+        abs(sum(shares.values()) - 1) > SHARE_TOLERANCE
+    ):
+        raise ConfigError(
+            f"splits: shares {list(shares.values())} add up to {sum(shares.values()):g}; expected "
+            "positive shares that add up to 1."
+        )
+    if len(shares) == 1:
+        return {name: np.arange(settings.n) for name in shares}
+    known: dict[str, int] = {}
+    order = {name: k for k, name in enumerate(shares)}
+    which = np.empty(settings.n, np.uint8)
+    for index in range(settings.n):
+        group = prompt_group(_prompt(prompts, settings.seed, index).text)
+        if group not in known:
+            known[group] = order[split_of(group, settings.seed, shares)]
+        which[index] = known[group]
+    rows = {name: np.flatnonzero(which == k).astype(np.int64) for name, k in order.items()}
+    empty = [name for name, held in rows.items() if not len(held)]
+    if empty:
+        raise ConfigError(
+            f"splits: {empty[0]!r} gets none of {settings.n} rows, for there are only {len(known)} "
+            "different prompts and a prompt is never in two splits. Give it a larger share, or "
+            "leave it out."
+        )
+    return rows
+
+
+def resolve_device(name: str) -> str:
+    """`auto` -> cuda when there is one, else cpu."""
+    import torch
+
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def scheduler_name(folder: Path, sampler: str = "default") -> str:
+    """Class name of the sampler.
+
+    Raises:
+        CheckpointError: the checkpoint does not say.
+        ConfigError: the name is unknown.
+    """
+    from lungsynth.model.sampling import SCHEDULERS
+
+    if sampler != "default":
+        if sampler not in SCHEDULERS:
+            raise ConfigError(
+                f"Scheduler {sampler!r} is unknown; there are default, {', '.join(SCHEDULERS)}."
+            )
+        return SCHEDULERS[sampler]
+    path = folder / "scheduler" / "scheduler_config.json"
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["_class_name"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: does not name a scheduler ({error!r}).") from error
+
+
+def settings_sha256(folder: Path) -> str:
+    """SHA-256 over a checkpoint's JSON files by name and content: tokenizer, schedule, classes."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.json")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        digest.update(path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _part_hash(folder: Path, part: str) -> str:
+    """16 hex digits over the weights in one folder of a checkpoint; "" when there are none."""
+    from lungsynth.model.checkpoint import weights_hash
+
+    if not any((folder / part).rglob("*.safetensors")):
+        return ""
+    return weights_hash(str(folder / part))

@@ -1,0 +1,150 @@
+"""Worker processes on this machine, over the standard library's pool."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lungsynth.errors import WorkerError
+from publish.build.plan import Plan
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+MIN_ROWS = 64
+"""Rows that make a process of their own worth its start of some seconds."""
+
+BYTES_PER_WORKER = 2**30
+"""Memory of a worker besides twice its checkpoint: Python, torch, a batch, a row group."""
+
+
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_memory() -> int | None:
+    """Bytes that processes can still take on this machine; None where it does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        told = next(line for line in lines if line.startswith("MemAvailable:"))
+        return int(told.split()[1]) * 1024
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
+
+
+def workers_for(the_plan: Plan, n_shards: int) -> int:
+    """Worker processes that make sense on this machine, at least 1.
+
+    One a GPU, or one a core as far as memory allows; fewer when there is little to draw.
+
+    Args:
+        the_plan: What to draw.
+        n_shards: Shards that are missing; a worker draws whole ones.
+    """
+    device = str(the_plan.config["device"])
+    if device == "cpu":
+        units, free = usable_cores(), free_memory()
+        if free is not None:
+            weights = sum(path.stat().st_size for path in the_plan.folder.rglob("*.safetensors"))
+            units = min(units, free // (2 * weights + BYTES_PER_WORKER))
+    else:
+        units = len(visible_gpus()) if device == "cuda" else 1
+    n_rows = min(int(the_plan.config["n"]), n_shards * int(the_plan.config["shard_rows"]))
+    return max(1, min(units, n_shards, n_rows // MIN_ROWS))
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs this process may use, as CUDA_VISIBLE_DEVICES has them."""
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if told is not None:
+        return [name.strip() for name in told.split(",") if name.strip()]
+    import torch
+
+    return [str(k) for k in range(torch.cuda.device_count())]
+
+
+def in_processes(
+    call: Callable[[T], R], tasks: Iterable[T], workers: int, *, gpus: list[str] | None = None
+) -> Iterator[R]:
+    """What `call` gives for each task, from several processes, in the order they finish.
+
+    Each process draws with its own copy of `call`. A process ends when this one does, however that
+    ends, and all end when the iterator is closed.
+
+    Args:
+        call: Travels to each process once.
+        tasks: Travel one by one; few are held at a time.
+        workers: Processes.
+        gpus: Names of GPUs; the processes take them in turn, and see no other.
+
+    Raises:
+        WorkerError: a process was killed.
+        Exception: what `call` raised, the first of it.
+    """
+    context = get_context("spawn")
+    halt = context.RawValue("b", 0)  # an Event would wait for ever for a worker that was killed
+    seats = context.SimpleQueue()
+    for k in range(workers):
+        seats.put(gpus[k % len(gpus)] if gpus else None)
+    pool = ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_start, initargs=(call, seats, halt)
+    )
+    waiting: set[Future[R]] = set()
+    left = iter(tasks)
+    try:
+        while True:
+            for task in left:
+                waiting.add(pool.submit(_run, task))
+                if len(waiting) >= 2 * workers:
+                    break
+            if not waiting:
+                break
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+    except BrokenProcessPool as error:
+        halt.value = 1
+        raise WorkerError(
+            "A worker process was killed, perhaps because memory ran out. Finished shards are kept: "
+            "run the same command again, with fewer --workers if memory is short."
+        ) from error
+    except BaseException:
+        halt.value = 1  # what they are drawing is drawn again
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_call: Any = None  # of this worker process
+
+
+def _start(call: Any, seats: Any, halt: Any) -> None:
+    """Prepare a worker process."""
+    import signal
+
+    global _call
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that leads ends this one
+    gpu = seats.get()
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    threading.Thread(target=_end_with, args=(os.getppid(), halt), daemon=True).start()
+    _call = call
+
+
+def _end_with(parent: int, halt: Any) -> None:
+    """End this process when its parent has ended, or wants it to."""
+    while os.getppid() == parent and not halt.value:
+        time.sleep(0.2)
+    os._exit(1)
+
+
+def _run(task: Any) -> Any:
+    return _call(task)

@@ -1,0 +1,222 @@
+"""Drawing one shard: what every worker does, in this process, in another, or on another machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lungsynth.errors import ConfigError, PromptError
+from publish.build.plan import Plan
+from publish.data.manifest import canonical_sha256, environment
+from publish.data.prompts import row_seed
+from publish.data.schema import row
+from publish.data.shards import Shard, write_shard
+
+if TYPE_CHECKING:
+    from lungsynth.pipeline import Synthesizer
+
+THREADS = 1
+"""Threads that draw a shard. Sums of floats depend on how many share them: two threads move up to
+three pixels of a picture by one grey level. So the number is fixed, and workers are processes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A shard to draw."""
+
+    split: str
+    rank: int  # within its split
+    name: str  # of the file, below the dataset folder
+    indices: Sequence[int]  # row numbers
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a worker must know of a dataset to draw any of its shards."""
+
+    plan: Plan  # without its rows, which grow with the dataset
+    out: Path  # the dataset folder, absolute
+    withdrawn: dict[str, str]  # row -> why it was taken out
+    versions: dict[str, str]  # of the libraries of the process that leads
+
+
+def make_job(the_plan: Plan, out: Path, withdrawn: Mapping[str, str]) -> Job:
+    """The job of a plan; it is the same for every shard, and small."""
+    lean = replace(the_plan, folder=the_plan.folder.absolute(), rows={})
+    return Job(lean, out.absolute(), dict(withdrawn), environment())
+
+
+@contextmanager
+def fixed_threads() -> Iterator[None]:
+    """Compute with `THREADS` threads, so that the same row gives the same pixels."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    try:
+        with threadpool_limits(THREADS):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def load(folder: Path, config: Mapping[str, Any], *, device: str | None = None) -> Synthesizer:
+    """Load the checkpoint that a dataset is drawn with.
+
+    Args:
+        folder: The checkpoint.
+        config: Of the plan, or of the manifest.
+        device: None for the configuration's.
+
+    Raises:
+        CheckpointError, ConfigError: it cannot be loaded, or not onto the device.
+    """
+    from lungsynth.pipeline import Synthesizer
+
+    return Synthesizer(str(folder), device=device or str(config["device"]),
+                       classes=config["convention"] or None)  # fmt: skip
+
+
+def check_all_prompts(the_plan: Plan) -> None:
+    """Check every line of a file of prompts before anything is drawn.
+
+    Raises:
+        PromptError: naming the line that cannot be drawn.
+    """
+    if the_plan.prompts is None:
+        return
+    from transformers import CLIPTokenizer
+
+    from lungsynth.model.checkpoint import quiet_libraries
+    from lungsynth.model.vocabulary import Vocabulary
+    from lungsynth.prompts import read_prompt
+
+    with quiet_libraries():
+        tokenizer = CLIPTokenizer.from_pretrained(str(the_plan.folder / "tokenizer"))
+    words = Vocabulary.load(the_plan.folder)
+    for number, text in enumerate(the_plan.prompts, 1):
+        try:
+            read_prompt(text, tokenizer, words)
+        except PromptError as error:
+            raise PromptError(f"--prompts, prompt {number}: {error}") from error
+
+
+def draw_shard(
+    job: Job, order: Order, synthesizer: Synthesizer, on_row: Callable[[], Any] = lambda: None
+) -> Shard:
+    """Draw one shard into the dataset folder. Its bytes depend on the plan and the order only.
+
+    Args:
+        job: Of the dataset.
+        order: Of the shard.
+        synthesizer: See `load`.
+        on_row: Called after each row.
+
+    Raises:
+        OutputError: it cannot be written; nothing of it stays.
+    """
+    told = Footer(job.plan, order)
+    with fixed_threads():
+        return write_shard(
+            _rows(job, order, synthesizer, told, on_row), job.plan.features, job.out, order.name,
+            metadata=told.value, split=order.split,
+        )  # fmt: skip
+
+
+class Drawer:
+    """Draws shards in a process of its own: loads the checkpoint at the first, then keeps it.
+
+    Only its job travels to the process, never the checkpoint.
+
+    Args:
+        job: Of the dataset.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._synthesizer: Synthesizer | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"job": self.job, "_synthesizer": None}
+
+    def __call__(self, order: Order) -> Shard:
+        """See `draw_shard`.
+
+        Raises:
+            ConfigError: libraries or weights differ from those of the process that leads, and so
+                would pixels.
+        """
+        if self._synthesizer is None:
+            self._synthesizer = self._load()
+        return draw_shard(self.job, order, self._synthesizer)
+
+    def _load(self) -> Synthesizer:
+        here, leader = environment(), self.job.versions
+        differing = [
+            f"{k} {here.get(k)}, not {leader[k]}" for k in leader if here.get(k) != leader[k]
+        ]
+        if differing:
+            raise ConfigError(
+                f"this worker has {'; '.join(differing)}, so its pixels would differ. Install the "
+                "same environment on every machine."
+            )
+        synthesizer = load(self.job.plan.folder, self.job.plan.config)
+        wanted = self.job.plan.config["model_hash"]
+        if synthesizer.model_hash != wanted:
+            raise ConfigError(
+                f"{self.job.plan.folder}: weights {synthesizer.model_hash} on this worker, "
+                f"{wanted} where the build was started. Give every machine the same checkpoint."
+            )
+        return synthesizer
+
+
+class Footer:
+    """What a shard says of itself in its footer; filled while its rows are drawn."""
+
+    def __init__(self, the_plan: Plan, order: Order) -> None:
+        self.split, self.rank = order.split, order.rank
+        self.config_sha256 = canonical_sha256(the_plan.config)
+        self.rejected: list[dict[str, Any]] = []
+        self.withdrawn: list[str] = []
+
+    def value(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "config_sha256": self.config_sha256, "split": self.split, "rank": self.rank,
+            "rejected": self.rejected, "withdrawn": sorted(self.withdrawn),
+        }  # fmt: skip
+
+
+def _rows(
+    job: Job, order: Order, synthesizer: Synthesizer, told: Footer, on_row: Callable[[], Any]
+) -> Iterator[dict[str, Any]]:
+    """The rows of a shard, drawn one batch at a time; those that fail go into its footer."""
+    from lungsynth.model.sampling import SampleOptions
+
+    the_plan, config = job.plan, job.plan.config
+    asked = [the_plan.prompt(i) for i in order.indices]
+    results = synthesizer.generate(
+        [one.text for one in asked], [row_seed(int(config["seed"]), i) for i in order.indices],
+        options=SampleOptions(
+            steps=int(config["steps"]), guidance=float(config["guidance"]),
+            scheduler=str(config["sampler"]), precision=str(config["precision"]),
+        ),
+        refine_config=the_plan.settings.refine, batch_size=int(config["batch_size"]),
+        words=None if the_plan.spec.keep_attention else [],
+    )  # fmt: skip
+    for index, one, result in zip(order.indices, asked, results, strict=True):
+        made = row(result, one, the_plan.spec, row_id=the_plan.row_id(index), split=order.split)
+        on_row()
+        if the_plan.spec.limits.apply and made["qc_flags"]:
+            told.rejected.append({
+                "id": made["id"], "split": order.split, "prompt": made["prompt"],
+                "seed": made["seed"], "reasons": made["qc_flags"],
+            })  # fmt: skip
+        elif made["id"] in job.withdrawn:
+            told.withdrawn.append(made["id"])
+        else:
+            yield made

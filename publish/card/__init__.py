@@ -1,0 +1,1 @@
+"""Cards of datasets and models, and what stands beside them."""

@@ -1,0 +1,102 @@
+"""Pictures of the card: examples, the least sure masks, distributions; and the preview rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lungsynth.contact import contact_sheet
+from lungsynth.images import overlay, png_bytes
+from publish.data.rows import ASKED, N_BINS, Summary, decode, pick_rows, spread
+from publish.data.shards import Shard
+
+N_EXAMPLES = 12
+N_PREVIEW = 64
+PREVIEW_COLUMNS = ("id", "split", "image", "mask", "prompt")
+
+
+def pairs_sheet(out: Path, shards: Sequence[Shard], positions: Sequence[int]) -> bytes:
+    """PNG of rows, each as picture and as picture with its mask; labelled with id and trust."""
+    shown: list[Image.Image] = []
+    labels: list[str] = []
+    for one in pick_rows(out, shards, positions, ["id", "image", "mask", "trust"]):
+        image, mask = decode(one["image"], one["id"]), decode(one["mask"], one["id"])
+        shown += [Image.fromarray(image), Image.fromarray(overlay(image, mask))]
+        labels += [one["id"], f"trust {one['trust']:.3f}"]
+    return png_bytes(np.asarray(contact_sheet(shown, labels, n_columns=6, pixels=192)))
+
+
+def examples(out: Path, shards: Sequence[Shard], n_rows: int) -> bytes:
+    """PNG of rows spread over the whole set."""
+    return pairs_sheet(out, shards, spread(n_rows, N_EXAMPLES))
+
+
+def distributions(summary: Summary) -> bytes:
+    """PNG with histograms of class areas and trust, and bars of what prompts ask for."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from lungsynth.images import OKABE_ITO
+
+    told = [column for column in ASKED if summary.asked[column]]
+    n_axes = 2 + len(told)
+    n_columns = min(3, n_axes)
+    n_lines = -(-n_axes // n_columns)
+    size = (4.2 * n_columns, 3.0 * n_lines)
+    figure = Figure(figsize=size, dpi=100, layout="constrained")
+    axes = np.ravel(figure.subplots(n_lines, n_columns, squeeze=False))
+    for axis in axes[n_axes:]:
+        axis.set_axis_off()
+    edges = np.linspace(0, 1, N_BINS + 1)
+    for k, (name, counts) in enumerate(summary.areas.items()):
+        colour = tuple(c / 255 for c in OKABE_ITO[k % len(OKABE_ITO)])
+        axes[0].stairs(counts, edges, label=_plain(name), color=colour, linewidth=2)
+    axes[0].set(
+        title="area of a class", xlabel="share of the picture", ylabel="rows", xlim=(0, 0.6)
+    )
+    axes[0].legend()
+    axes[1].stairs(summary.trust, edges, fill=True, color=(0, 114 / 255, 178 / 255))
+    axes[1].set(title="trust", xlabel="lowest stability of a class", xlim=(0, 1))
+    for axis, column in zip(axes[2:n_axes], told, strict=True):
+        counted = sorted(summary.asked[column].items())
+        names = [_plain(value)[:24] for value, _ in counted]
+        axis.barh(names, [n for _, n in counted], color=(0, 158 / 255, 115 / 255))
+        axis.set(title=f"{column.replace('_', ' ')} asked for", xlabel="rows")
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    return png_bytes(np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3]))
+
+
+def _plain(text: str) -> str:
+    """Text that matplotlib does not read as a formula."""
+    return text.replace("$", r"\$")
+
+
+def preview_rows(out: Path, shards: Sequence[Shard], n_rows: int) -> list[dict[str, Any]]:
+    """A few rows with the mask in colour over the picture, for the Hub's viewer."""
+    found = []
+    for one in pick_rows(out, shards, spread(n_rows, N_PREVIEW), PREVIEW_COLUMNS):
+        image: NDArray[np.uint8] = decode(one["image"], one["id"])
+        coloured = overlay(image, decode(one["mask"], one["id"]), opacity=0.4)
+        found.append({
+            "id": one["id"], "split": one["split"], "image": one["image"],
+            "overlay": {"bytes": png_bytes(coloured), "path": f"{one['id']}_overlay.png"},
+            "prompt": one["prompt"],
+        })  # fmt: skip
+    return found
+
+
+def preview_features() -> Any:
+    """Columns of the preview."""
+    from datasets import Features, Image, Value
+
+    text = Value("string")
+    return Features({
+        "id": text, "split": text, "image": Image(mode="L"), "overlay": Image(mode="RGB"),
+        "prompt": text,
+    })  # fmt: skip

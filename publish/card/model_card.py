@@ -1,0 +1,272 @@
+"""The card of a model: front matter, licence chain, evaluation, gallery, a snippet that runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lungsynth import RESEARCH_NOTICE, __version__
+from lungsynth.errors import ConfigError
+from lungsynth.model.checkpoint import NEAREST_FOLDER
+from publish.card.markup import markdown_text
+from publish.card.model_snippets import use_section
+from publish.data.licences import MEDICAL_RESTRICTION, OPENRAIL
+from publish.hub.weights import Checkpoint
+
+PROMPTS = (
+    "PA chest X-ray of a 35-year-old woman, clear lungs",
+    "Frontal chest X-ray of a 60-year-old man with pneumonia",
+)
+"""Drawn for the gallery unless others are given."""
+
+MAX_FIGURES = 60
+"""Rows of an evaluation that go into the card; the file itself holds all."""
+
+MEDICAL_USE = (
+    "- To provide medical advice and medical results interpretation, or to be used for that "
+    "(CreativeML OpenRAIL-M, Attachment A; it binds everything derived from the base)."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """What the weights cannot tell about themselves."""
+
+    repo: str  # ORG/NAME
+    licence: str | None = None  # a Hub identifier; None = inherited
+    base: str | None = None  # ORG/NAME of the model it was trained from; None = from nothing
+    base_licence: str | None = None
+    data: tuple[tuple[str, str], ...] = ()  # name of a data set, its licence
+    steps: int | None = None
+    training: str = ""  # the command, or a sentence
+    evaluation: tuple[Path, ...] = ()  # JSON of `lungsynth evaluate`
+    prompts: tuple[str, ...] = PROMPTS
+
+
+def licence_chain(facts: ModelFacts, *, is_lora: bool) -> str:
+    """The licence of the weights.
+
+    Raises:
+        ConfigError: it is not stated, or contradicts that of the base.
+    """
+    inherited = facts.base_licence if facts.base_licence in OPENRAIL else None
+    if is_lora and facts.base is None:
+        raise ConfigError("LoRA weights are nothing without their base. Give --base ORG/NAME.")
+    if facts.base is not None and facts.base_licence is None:
+        raise ConfigError(f"--base {facts.base}: under which licence? Give --base-licence.")
+    if inherited and facts.licence not in (None, inherited):
+        raise ConfigError(
+            f"--licence {facts.licence}: the base is under {inherited}, whose restrictions go with "
+            f"everything made from it. Leave --licence away, or give {inherited}."
+        )
+    licence = inherited or facts.licence
+    if licence is None:
+        raise ConfigError(
+            "The licence of the weights is not stated. Give --licence, such as apache-2.0."
+        )
+    return licence
+
+
+def relation(*, is_lora: bool) -> str:
+    """What the Hub calls a model's relation to its base."""
+    return "adapter" if is_lora else "finetune"
+
+
+def figures(report: Any, prefix: str = "") -> list[tuple[str, float, str]]:
+    """Numbers of an evaluation: (name, value, as text); intervals are kept together."""
+    found: list[tuple[str, float, str]] = []
+    if isinstance(report, Mapping) and isinstance(report.get("arms"), list):
+        report = {**report, **_named_arms(report)}
+    if isinstance(report, Mapping):
+        if {"value", "low", "high"} <= report.keys() and _is_number(report["value"]):
+            shown = f"{report['value']:.4g} [{report['low']:.4g}, {report['high']:.4g}]"
+            return [(prefix, float(report["value"]), shown)]
+        for key, value in report.items():
+            found += figures(value, f"{prefix}.{key}" if prefix else str(key))
+    elif _is_number(report):
+        shown = f"{report:.4g}" if isinstance(report, float) else f"{report:,}"
+        found.append((prefix, float(report), shown))
+    return found
+
+
+def _named_arms(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists of `evaluate downstream` by name, Dice and IoU only."""
+    from lungsynth.evaluation.downstream.report import arm_title
+
+    def title(told: Mapping[str, Any]) -> str:
+        return f"{told['model']}, {arm_title(told)}, n = {told['n_real']}"
+
+    return {
+        "arms": {f"{title(a)}, on {a['test']}": {m: a[m] for m in ("dice", "iou")} for a in report["arms"]},
+        "comparisons": {
+            f"{title(c['of'])} against {title(c['with'])}, on {c['test']}": {f"dice {c['kind']}": c["dice"]}
+            for c in report["comparisons"]
+        },
+    }  # fmt: skip
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """An evaluation.
+
+    Raises:
+        ConfigError: it is no JSON object, or holds no number.
+    """
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--evaluation {path}: cannot be read as JSON ({error}).") from error
+    if not isinstance(report, dict) or not figures(report):
+        raise ConfigError(
+            f"--evaluation {path}: holds no number. Give what `lungsynth evaluate` wrote."
+        )
+    return report
+
+
+def make_model_card(
+    checkpoint: Checkpoint, facts: ModelFacts, samples: Sequence[tuple[str, str]]
+) -> str:
+    """The card; the same arguments give the same text.
+
+    Args:
+        checkpoint: The weights.
+        facts: What they cannot tell.
+        samples: (prompt, path in the repository) of each picture of the gallery.
+
+    Raises:
+        ConfigError: the licence is not stated or contradicts the base's.
+    """
+    import yaml  # type: ignore[import-untyped]
+
+    licence = licence_chain(facts, is_lora=checkpoint.is_lora)
+    reports = {path.name: read_report(path) for path in facts.evaluation}
+    values = _front_matter(checkpoint, facts, licence, reports, samples)
+    head = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+    parts = [
+        f"# {facts.repo.split('/')[1]}\n\n> **{RESEARCH_NOTICE}**",
+        _what(checkpoint, facts),
+        "<Gallery />" if samples else "",
+        f"## Use\n\n{use_section(checkpoint, facts)}",
+        _training(facts),
+        _evaluation(reports, facts),
+        _licence(facts, licence),
+        "## Out of scope\n\nAny diagnosis, treatment or interpretation of a person's film; pictures "
+        "passed off as real; identifying anybody.",
+    ]
+    return f"---\n{head}---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _front_matter(
+    checkpoint: Checkpoint, facts: ModelFacts, licence: str, reports: Mapping[str, Any],
+    samples: Sequence[tuple[str, str]],
+) -> dict[str, Any]:  # fmt: skip
+    tags = ["text-to-image", "stable-diffusion", "diffusers", "synthetic", "medical", "chest-x-ray"]
+    values: dict[str, Any] = {
+        "license": licence, "library_name": "diffusers", "pipeline_tag": "text-to-image",
+        "language": ["en"], "tags": tags + (["lora"] if checkpoint.is_lora else []),
+    }  # fmt: skip
+    if facts.base:
+        values["base_model"] = facts.base
+        values["base_model_relation"] = relation(is_lora=checkpoint.is_lora)
+    on_hub = [name for name, _ in facts.data if re.fullmatch(r"[\w.-]+/[\w.-]+", name)]
+    if on_hub:
+        values["datasets"] = on_hub
+    if samples:
+        values["widget"] = [{"text": prompt, "output": {"url": path}} for prompt, path in samples]
+    if reports:
+        values["model-index"] = [{
+            "name": facts.repo.split("/")[1],
+            "results": [
+                {"task": {"type": "text-to-image"}, "dataset": {"name": name, "type": "evaluation"},
+                 "metrics": [{"type": key, "value": value}
+                             for key, value, _ in figures(report)[:MAX_FIGURES]]}
+                for name, report in reports.items()
+            ],
+        }]  # fmt: skip
+    return values
+
+
+def _what(checkpoint: Checkpoint, facts: ModelFacts) -> str:
+    """Paragraph and table on the weights themselves."""
+    if checkpoint.is_lora:
+        first = f"LoRA weights for `{facts.base}`: synthetic frontal chest X-rays from text."
+    elif facts.base:
+        first = f"A text-to-image model of frontal chest X-rays, fine-tuned from `{facts.base}`."
+    else:
+        first = "A text-to-image model of frontal chest X-rays, trained from random weights."
+    rows = "\n".join(
+        f"| `{part or '.'}` | {count:,} |" for part, count in sorted(checkpoint.parts.items())
+    )
+    text = (
+        f"{first} Weights {', '.join(checkpoint.dtypes)}, safetensors, hash `{checkpoint.hash}`.\n\n"
+        f"| part | parameters |\n| --- | --- |\n{rows}"
+    )
+    if checkpoint.classes:
+        named = ", ".join(f"{value} = {name}" for name, value in checkpoint.classes.items())
+        text += (
+            "\n\nIts class tokens (`classes.json`, `tokens/`) read masks from its cross-attention with "
+            f"lungsynth {__version__}: {named}."
+        )
+    if checkpoint.has_nearest:
+        text += (
+            f"\n\n`{NEAREST_FOLDER}/` holds features of its training films, no pictures, so that how near "
+            "a picture lies to them can be told."
+        )
+    return text
+
+
+def _training(facts: ModelFacts) -> str:
+    if not (facts.data or facts.steps or facts.training):
+        return "## Training\n\nNot stated."
+    text = "## Training\n"
+    if facts.data:
+        rows = "\n".join(
+            f"| {markdown_text(name)} | {markdown_text(licence)} |" for name, licence in facts.data
+        )
+        text += f"\n| data | licence |\n| --- | --- |\n{rows}\n"
+    if facts.steps:
+        text += f"\n{facts.steps:,} steps.\n"
+    if facts.training:
+        text += f"\n```\n{facts.training.replace('```', '')}\n```\n"
+    return text.rstrip()
+
+
+def _evaluation(reports: Mapping[str, Any], facts: ModelFacts) -> str:
+    if not reports:
+        return "## Evaluation\n\nNone is given."
+    text = "## Evaluation\n"
+    for path in facts.evaluation:
+        report = reports[path.name]
+        found = figures(report)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        command = report.get("command")
+        text += f"\n`evaluation/{path.name}` (SHA-256 {digest}…)"
+        text += f", by {markdown_text(command)}" if isinstance(command, str) else ""
+        text += "\n\n| figure | value |\n| --- | --- |\n"
+        text += "\n".join(
+            f"| {markdown_text(key)} | {shown} |" for key, _, shown in found[:MAX_FIGURES]
+        )
+        if len(found) > MAX_FIGURES:
+            text += f"\n\n{len(found) - MAX_FIGURES} more are in the file."
+        text += "\n"
+    return text.rstrip()
+
+
+def _licence(facts: ModelFacts, licence: str) -> str:
+    text = f"## Licence\n\nThe weights: `{licence}`."
+    if facts.base:
+        text += f" The base `{facts.base}`: `{facts.base_licence}`."
+    if licence in OPENRAIL:
+        text += f" {MEDICAL_RESTRICTION}\n\nYou agree not to use the model or its pictures:\n\n"
+        text += MEDICAL_USE
+    if facts.data:
+        text += "\n\nThe terms of the training data are in the table above and hold besides."
+    return text

@@ -1,0 +1,81 @@
+"""Code in a model's card that loads the repository it stands in; a test runs it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from lungsynth import __version__
+from publish.hub.weights import LORA_NAME, Checkpoint
+
+if TYPE_CHECKING:
+    from publish.card.model_card import ModelFacts
+
+
+def snippet(checkpoint: Checkpoint, facts: ModelFacts) -> str:
+    """Python that loads the repository with diffusers and draws one picture."""
+    lines = ["import torch"]
+    where = json.dumps(facts.base if checkpoint.is_lora else facts.repo)
+    if (
+        checkpoint.needs_lungsynth
+    ):  # diffusers takes a class from an imported module for a folder only
+        lines += ["import lungsynth  # makes the class of the autoencoder known"]
+        lines += ["from huggingface_hub import snapshot_download"]
+        where = f"snapshot_download({where})"
+    lines += ["from diffusers import StableDiffusionPipeline", ""]
+    lines += [f"pipe = StableDiffusionPipeline.from_pretrained({where}, dtype=torch.float32)"]
+    if checkpoint.is_lora:
+        lines += [
+            f"pipe.load_lora_weights({json.dumps(facts.repo)}, weight_name={json.dumps(LORA_NAME)})"
+        ]
+    lines += [
+        "picture = pipe(",
+        f"    {json.dumps(facts.prompts[0], ensure_ascii=False)}, num_inference_steps=20,",
+        "    generator=torch.Generator().manual_seed(0),",
+        ").images[0]",
+        'picture.save("xray.png")',
+    ]
+    return "\n".join(lines)
+
+
+def mask_snippet(checkpoint: Checkpoint, facts: ModelFacts) -> str:
+    """Python that loads the repository with lungsynth and draws one picture with its mask."""
+    named = ", ".join(f"{value} = {name}" for name, value in checkpoint.classes.items())
+    return "\n".join([
+        "from huggingface_hub import snapshot_download",
+        "from lungsynth.pipeline import Synthesizer",
+        "from lungsynth.model.sampling import SampleOptions",
+        "from PIL import Image",
+        "",
+        f"synthesizer = Synthesizer(snapshot_download({json.dumps(facts.repo)}))",
+        "[drawn] = synthesizer.generate(",
+        f"    [{json.dumps(facts.prompts[0], ensure_ascii=False)}], [0],  # prompts, seeds",
+        "    options=SampleOptions(steps=20),",
+        ")",
+        'Image.fromarray(drawn.image).save("xray.png")',
+        f'Image.fromarray(drawn.mask).save("mask.png")  # {named}',
+    ])  # fmt: skip
+
+
+def use_section(checkpoint: Checkpoint, facts: ModelFacts) -> str:
+    """How to load the repository: with masks where it has class tokens, and by diffusers alone."""
+    alone = f"```python\n{snippet(checkpoint, facts)}\n```"
+    if not checkpoint.classes or checkpoint.is_lora:
+        return alone
+    return (
+        f"Pictures with masks, by lungsynth {__version__}:\n\n"
+        f"```python\n{mask_snippet(checkpoint, facts)}\n```\n\nPictures alone, by diffusers:\n\n{alone}"
+    )
+
+
+MADE_USE = re.compile(r"(<!-- made:use -->\n).*?(<!-- /made:use -->)", re.DOTALL)
+"""Where a checkpoint's own card wants its snippets, written anew for the repository it goes to."""
+
+
+def fill_own_card(checkpoint: Checkpoint, facts: ModelFacts) -> str:
+    """The checkpoint's own card; what stands between its `made:use` markers loads the repository."""
+    assert checkpoint.own_card is not None
+    text = checkpoint.own_card.read_text(encoding="utf-8")
+    made = use_section(checkpoint, facts)
+    return MADE_USE.sub(lambda found: f"{found[1]}\n{made}\n\n{found[2]}", text)

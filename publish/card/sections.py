@@ -1,0 +1,178 @@
+"""The tables and paragraphs of the card that depend on the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from publish.card.evaluation import masks_lines
+from publish.card.markup import markdown_text
+from publish.card.text import CLASS_COLUMNS, COLUMNS
+from publish.data.manifest import Manifest
+from publish.data.rows import ASKED, Summary
+from publish.data.schema import column_name
+from publish.data.settings import CardSettings
+
+
+def columns_table(manifest: Manifest) -> str:
+    """A line a column."""
+    skip = {"attention"} if not manifest.config["keep_attention"] else set()
+    lines = [f"| `{name}` | {meaning} |" for name, meaning in COLUMNS if name not in skip]
+    for kind, meaning in CLASS_COLUMNS:
+        if kind == "probability" and not manifest.config["keep_probability"]:
+            continue
+        for value, name in manifest.classes.items():
+            if value != "0":
+                told = meaning.format(markdown_text(name))
+                lines.append(f"| `{column_name(kind, name)}` | {told} |")
+    return "\n".join(lines)
+
+
+def class_table(manifest: Manifest, summary: Summary) -> str:
+    """A line a class."""
+    return "\n".join(
+        f"| {value} | {markdown_text(name)} | {summary.mean_area[name]:.3f} | "
+        f"{summary.present[name]:,} |"
+        for value, name in manifest.classes.items()
+        if value != "0"
+    )
+
+
+def masks_note(manifest: Manifest) -> str:
+    """What else is to be known of mask values."""
+    from lungsynth.masks.classes import CONVENTIONS
+
+    names = [name.lower() for name in manifest.classes.values()]
+    told = "."
+    band = manifest.config["refine"]["ignore_band"]
+    if band:
+        told = (
+            f", 255 is to be ignored: the most probable class has a probability under {0.5 + band:g} "
+            "there."
+        )
+    if any(name.startswith("left ") for name in names):
+        told += (
+            '\n"Left" and "right" are the patient\'s sides: the right lung is on the left of the '
+            "picture.\n`mask` tells them apart already, so there is no second mask of sides."
+        )
+    convention = str(manifest.config["convention"])
+    if convention:
+        rule = CONVENTIONS.get(convention)
+        told += (
+            f"\n\nMasks follow the convention **{markdown_text(convention)}**"
+            f"{': ' + rule if rule else ''}. Never train or test across conventions without saying so."
+        )
+    return told
+
+
+def asked_table(summary: Summary) -> str:
+    """How often each value was asked for; "" when no prompt says."""
+    lines = []
+    for column in ASKED:
+        counted = sorted(summary.asked[column].items())
+        told = ", ".join(f"{markdown_text(value)} {n:,}" for value, n in counted)
+        if told:
+            lines.append(f"| `{column}` | {told} |")
+    if not lines:
+        return ""
+    return "\n| asked for | rows |\n| --- | --- |\n" + "\n".join(lines) + "\n"
+
+
+def filter_section(manifest: Manifest, summary: Summary) -> str:
+    """What was kept out."""
+    limits = manifest.config["filter"]
+    told = (
+        f"a class's area {limits['min_area']:g} to {limits['max_area']:g} of the picture, trust at "
+        f"least {limits['min_trust']:g}, grey levels with a standard deviation of at least "
+        f"{limits['min_contrast']:g}, as many parts as a class may have"
+        f"{', sides not swapped' if limits['sides'] else ''}, left and right at most "
+        f"{limits['max_ratio']:g} times as large as each other"
+    )
+    if not limits["apply"]:
+        return f"Nothing was filtered out. `qc_flags` says which rows miss the limits ({told})."
+    share = summary.n_rejected / max(1, manifest.n_drawn)
+    lines = [
+        f"Of {manifest.n_drawn:,} rows drawn, {summary.n_rejected:,} ({100 * share:.1f} %) missed the "
+        f"limits ({told}) and are listed with their reasons in `rejected.jsonl`."
+    ]
+    if summary.reasons:
+        lines += ["", "| reason | rows |", "| --- | --- |"]
+        lines += [
+            f"| {markdown_text(why)} | {n:,} |"
+            for why, n in sorted(summary.reasons.items(), key=lambda item: (-item[1], item[0]))
+        ]
+    return "\n".join(lines)
+
+
+def evaluation_section(reports: Mapping[str, dict[str, Any]]) -> str:
+    """Mask accuracy on real films, from the results in the folder."""
+    lines = []
+    for name, report in reports.items():
+        if "stages" in report:
+            lines += masks_lines(name, report)
+    if not lines:
+        lines = ["", "Not measured on real films for this release."]
+    return "\n".join(lines) + "\n"
+
+
+def memorisation_section(reports: Mapping[str, dict[str, Any]]) -> str:
+    """How near the pictures are to training films, from the result in the folder."""
+    report = reports.get("evaluation/memorisation.json")
+    if report is None:
+        return "Not measured for this release: a picture may repeat a training film."
+    n = report["n"]
+    lines = gate_lines(report) if "copies" in report else []
+    lines += [
+        f"Distance of {n['synthetic']:,} pictures to the nearest of {n['train']:,} training films, "
+        f"beside that of {n['test']:,} real films the model never saw (`python -m lungsynth evaluate "
+        f"{'memorisation' if 'copies' in report else 'neighbours'}`). A model that does not copy has "
+        "about 0.1 % of its pictures below the 0.1 % quantile of real films.",
+        "", "| measure | median | of real films | nearer than 99.9 % of real films |",
+        "| --- | --- | --- | --- |",
+    ]  # fmt: skip
+    for measure, told in report["measures"].items():
+        share = told["below_percentile_of_test"]["0.1"]["share"]["value"]
+        lines.append(
+            f"| {markdown_text(measure)} | {told['synthetic']['median']:.4g} | "
+            f"{told['real_test']['median']:.4g} | {100 * share:.2f} % |"
+        )
+    n_listed = len(report["closer_than_test_0.1"])
+    lines.append(f"\n{n_listed} picture(s) nearer than that by any measure.")
+    return "\n".join(lines)
+
+
+def gate_lines(report: Mapping[str, Any]) -> list[str]:
+    """What the test for copies found, and how surely it would have found one."""
+    caught, alarms, copies = report["caught"], report["false_alarms"], len(report["copies"])
+    return [
+        f"**Copies of training films: {copies} of {report['n']['synthetic']:,}** pictures at or above the "
+        f"likeness {report['threshold']:.3f}. At that threshold the test caught {caught['count']} of "
+        f"{caught['n']} copies planted on purpose ({100 * caught['value']:.1f} %: flipped, turned, "
+        f"cropped, noised, re-exposed, blurred, compressed) and raised {alarms['count']} false alarms on "
+        f"{alarms['n']} real films the model never saw. Pairs alike within the set: "
+        f"{len(report['duplicates'])}.",
+        "",
+    ]
+
+
+def sources_table(card: CardSettings) -> str:
+    """What the model was trained on."""
+    if not card.sources:
+        return "What the model was trained on is named in its own card; their terms apply.\n"
+    lines = ["", "| source | licence |", "| --- | --- |"]
+    for one in card.sources:
+        link = f" ({markdown_text(one.url)})" if one.url else ""
+        lines.append(f"| {markdown_text(one.name)}{link} | {markdown_text(one.licence)} |")
+    return "\n".join([*lines, ""])
+
+
+def withdrawn_section(manifest: Manifest) -> str:
+    """Rows taken out; "" without any."""
+    if not manifest.withdrawn:
+        return ""
+    lines = ["## Withdrawn rows", "", "| row | why |", "| --- | --- |"]
+    lines += [
+        f"| {markdown_text(row)} | {markdown_text(why)} |"
+        for row, why in manifest.withdrawn.items()
+    ]
+    return "\n".join([*lines, "", ""])

@@ -1,0 +1,169 @@
+"""Drawing a published row again from what is recorded, and comparing its pixels."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lungsynth import __version__
+from lungsynth.errors import ConfigError
+from publish.build.worker import fixed_threads, load
+from publish.data.manifest import Manifest, inside, read_manifest
+from publish.data.rows import decode, iter_rows
+from publish.data.schema import RowSpec, column_name, row
+from publish.data.shards import Shard, shard_metadata
+
+if TYPE_CHECKING:
+    from lungsynth.pipeline import Synthesizer
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """How a row compares with itself drawn again."""
+
+    row_id: str
+    max_difference: dict[str, int]  # picture column -> largest difference of two pixels, 0-255
+    mask_changed: float  # share of mask pixels that differ, in [0, 1]
+    batch_known: bool  # whether it was drawn among the rows it was drawn among before
+    notes: tuple[str, ...]  # what differs between then and now
+
+    @property
+    def is_identical(self) -> bool:
+        """Whether every picture is the same, pixel for pixel."""
+        return not any(self.max_difference.values()) and not self.mask_changed
+
+    def within(self, tolerance: int) -> bool:
+        """Whether the image differs by at most `tolerance` grey levels."""
+        return self.is_identical or self.max_difference["image"] <= tolerance
+
+    def to_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "row": self.row_id, "identical": self.is_identical,
+            "max_difference": self.max_difference, "mask_changed": self.mask_changed,
+            "batch_known": self.batch_known, "notes": list(self.notes),
+        }  # fmt: skip
+
+
+def find_row(dist: Path, manifest: Manifest, row_id: str) -> tuple[Shard, dict[str, Any]]:
+    """The shard and the row of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for shard, one in iter_rows(dist, manifest.shards, ["id"]):
+        if one["id"] == row_id:
+            return next(
+                (s, full) for s, full in iter_rows(dist, [shard]) if full["id"] == row_id
+            )  # fmt: skip
+    if row_id in manifest.withdrawn:
+        raise ConfigError(f"{row_id} was withdrawn: {manifest.withdrawn[row_id]}")
+    raise ConfigError(f"{dist}: holds no row {row_id!r}. See column `id`.")
+
+
+def replay(
+    dist: Path, row_ids: list[str], *, model: str | None = None, device: str | None = None
+) -> list[Replayed]:
+    """Draw rows again and compare.
+
+    Args:
+        dist: Folder of `publish build`.
+        row_ids: Rows.
+        model: Folder or shipped name of the checkpoint; None for the name the dataset records.
+        device: Where to draw; None for the dataset's.
+
+    Raises:
+        ConfigError: a row is not there, or the checkpoint is another one.
+        CheckpointError: the checkpoint is not there.
+    """
+    from lungsynth.model.checkpoint import resolve, weights_hash
+    from publish.build.plan import checkpoint_folder, settings_sha256
+
+    manifest = read_manifest(dist)
+    found = [find_row(dist, manifest, one) for one in row_ids]
+    config = manifest.config
+    folder = checkpoint_folder(resolve(model or str(config["model"])))
+    if weights_hash(str(folder)) != config["model_hash"]:
+        raise ConfigError(
+            f"--model {folder.name}: weights {weights_hash(str(folder))}, the dataset was drawn with "
+            f"{config['model_hash']}. Give the folder of that checkpoint."
+        )
+    notes = []
+    if settings_sha256(folder) != config["model_settings_sha256"]:
+        notes.append("the checkpoint's JSON files differ from those of the build")
+    if __version__ != config["code_version"]:
+        notes.append(f"lungsynth {__version__}, the build had {config['code_version']}")
+    if device not in (None, config["device"]):
+        notes.append(f"device {device}, the build had {config['device']}")
+    synthesizer = load(folder, config, device=device)
+    with fixed_threads():
+        return [_replay_one(dist, manifest, synthesizer, s, one, tuple(notes)) for s, one in found]
+
+
+def _replay_one(
+    dist: Path, manifest: Manifest, synthesizer: Synthesizer, shard: Shard, old: dict[str, Any],
+    notes: tuple[str, ...],
+) -> Replayed:  # fmt: skip
+    from lungsynth.masks.refine import RefineConfig
+    from lungsynth.model.sampling import SampleOptions
+    from publish.data.prompts import RowPrompt
+    from publish.data.settings import FilterSettings, from_mapping
+
+    config = manifest.config
+    batch, place, known = _batch(dist, manifest, shard, old)
+    results = synthesizer.generate(
+        [prompt for prompt, _ in batch], [seed for _, seed in batch],
+        options=SampleOptions(steps=old["steps"], guidance=old["guidance"],
+                              scheduler=str(config["sampler"]), precision=old["precision"]),
+        refine_config=from_mapping(RefineConfig, json.loads(old["refine"]), "column refine"),
+        words=None if config["keep_attention"] else [], batch_size=len(batch),
+    )  # fmt: skip
+    result = list(results)[place]
+    classes = {int(v): name for v, name in manifest.classes.items() if v != "0"}
+    spec = RowSpec(
+        classes=classes, all_classes={s.id: s.name for s in synthesizer.classes},
+        n_parts={s.name: s.n_parts for s in synthesizer.classes},
+        keep_attention=bool(config["keep_attention"]),
+        keep_probability=bool(config["keep_probability"]),
+        limits=from_mapping(FilterSettings, config["filter"], "filter"),
+    )  # fmt: skip
+    asked = RowPrompt(old["prompt"], old["view"], old["age_group"], old["sex"], old["finding"])
+    new = row(result, asked, spec, row_id=old["id"], split=old["split"])
+    differences = {}
+    soft = [column_name("probability", n) for n in classes.values()]
+    for column in ("image", "mask", *(soft if spec.keep_probability else ())):
+        before, now = (decode(one[column], f"{old['id']}, {column}") for one in (old, new))
+        if before.shape != now.shape:
+            raise ConfigError(f"{old['id']}: {column} is {before.shape}, drawn again {now.shape}.")
+        differences[column] = int(np.abs(before.astype(int) - now.astype(int)).max())
+    masks = [decode(one["mask"], old["id"]) for one in (old, new)]
+    changed = float((masks[0] != masks[1]).mean())
+    return Replayed(old["id"], differences, changed, known, notes)
+
+
+def _batch(
+    dist: Path, manifest: Manifest, shard: Shard, old: dict[str, Any]
+) -> tuple[list[tuple[str, int]], int, bool]:
+    """(prompt, seed) of the rows a row was drawn among, its place among them, whether it is so.
+
+    Rounding of batched products depends on the batch. A shard's rows were drawn in the order of
+    their ids, those that were rejected included; of withdrawn rows the prompt is not kept, so a row
+    drawn among one is drawn alone.
+    """
+    size = int(manifest.config["batch_size"])
+    alone = [(str(old["prompt"]), int(old["seed"]))]
+    if size == 1:
+        return alone, 0, True
+    told = shard_metadata(inside(dist, shard.name))
+    if told["withdrawn"]:
+        return alone, 0, False
+    drawn = [one for _, one in iter_rows(dist, [shard], ["id", "prompt", "seed"])]
+    drawn = sorted([*drawn, *told["rejected"]], key=lambda one: int(str(one["id"]).split("-")[1]))
+    index = [one["id"] for one in drawn].index(old["id"])
+    first = index // size * size
+    batch = [(str(one["prompt"]), int(one["seed"])) for one in drawn[first : first + size]]
+    return batch, index - first, True

@@ -1,0 +1,1 @@
+"""What a dataset is on disk: settings, schema, rows, shards, manifest."""

@@ -1,0 +1,172 @@
+"""Reading a finished dataset: its rows one at a time, and what they sum up to."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lungsynth.errors import DataError
+from publish.data.manifest import Manifest, inside
+from publish.data.schema import area_column
+from publish.data.shards import Shard, shard_metadata
+
+ASKED = ("view", "age_group", "sex", "finding")
+"""Columns of what a prompt asks for."""
+
+N_BINS = 40
+"""Bins of a histogram over [0, 1]."""
+
+BATCH = 64  # rows held at a time
+
+
+def iter_rows(
+    out: Path, shards: Sequence[Shard], columns: Sequence[str] | None = None
+) -> Iterator[tuple[Shard, dict[str, Any]]]:
+    """(shard, row) of every row, in order; pictures as `{"bytes", "path"}`.
+
+    Args:
+        out: The dataset folder.
+        shards: Which.
+        columns: Which; None for all.
+
+    Raises:
+        DataError: a shard cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for shard in shards:
+        path = inside(out, shard.name)
+        try:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(batch_size=BATCH, columns=columns):
+                    for one in batch.to_pylist():
+                        yield shard, one
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{path}: cannot be read ({error}).") from error
+
+
+def pick_rows(
+    out: Path, shards: Sequence[Shard], positions: Sequence[int], columns: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Some rows by their place in the whole set; only their row groups are read.
+
+    Args:
+        out: The dataset folder.
+        shards: All, in order.
+        positions: Rows, from 0.
+        columns: Which.
+    """
+    import pyarrow.parquet as pq
+
+    found: dict[int, dict[str, Any]] = {}
+    start = 0
+    for shard in shards:
+        here = [p - start for p in positions if start <= p < start + shard.n_rows]
+        if here:
+            with pq.ParquetFile(inside(out, shard.name)) as file:
+                first = 0
+                for group in range(file.num_row_groups):
+                    n = file.metadata.row_group(group).num_rows
+                    mine = [p - first for p in here if first <= p < first + n]
+                    if mine:
+                        rows = file.read_row_group(group, columns=list(columns)).take(mine)
+                        for p, one in zip(mine, rows.to_pylist(), strict=True):
+                            found[start + first + p] = one
+                    first += n
+        start += shard.n_rows
+    return [found[p] for p in positions]
+
+
+def spread(n_rows: int, n: int) -> list[int]:
+    """At most `n` row numbers, evenly spread over all."""
+    return sorted({int(p) for p in np.linspace(0, n_rows - 1, min(n, n_rows))}) if n_rows else []
+
+
+def decode(cell: Any, where: str) -> NDArray[np.uint8]:
+    """The grey pixels (H, W) of a PNG cell.
+
+    Raises:
+        DataError: it is not an 8-bit grey PNG.
+    """
+    try:
+        with Image.open(io.BytesIO(cell["bytes"])) as picture:
+            if picture.format != "PNG" or picture.mode != "L":
+                raise DataError(
+                    f"{where}: {picture.format} of mode {picture.mode}; expected PNG of mode L."
+                )
+            return np.asarray(picture)
+    except (OSError, TypeError, KeyError, SyntaxError, ValueError) as error:
+        raise DataError(f"{where}: no picture in it ({error}).") from error
+
+
+def rejected_rows(out: Path, shards: Sequence[Shard]) -> list[dict[str, Any]]:
+    """Rows the filter kept out, as the shards' footers list them, in order of their ids."""
+    found = [one for s in shards for one in shard_metadata(inside(out, s.name))["rejected"]]
+    return sorted(found, key=lambda one: str(one["id"]))
+
+
+@dataclass
+class Summary:
+    """What a dataset's rows sum up to; its size does not grow with them."""
+
+    n_rows: int = 0
+    size: str = ""  # width × height
+    asked: dict[str, Counter[str]] = field(default_factory=lambda: {c: Counter() for c in ASKED})
+    areas: dict[str, NDArray[np.int64]] = field(default_factory=dict)  # class -> histogram
+    mean_area: dict[str, float] = field(default_factory=dict)  # class -> share of the picture
+    present: Counter[str] = field(default_factory=Counter)  # class -> rows with it
+    trust: NDArray[np.int64] = field(default_factory=lambda: np.zeros(N_BINS, np.int64))
+    least_sure: list[tuple[float, int]] = field(default_factory=list)  # (trust, row), ascending
+    reasons: Counter[str] = field(default_factory=Counter)  # why rows were kept out -> rows
+    n_rejected: int = 0
+
+
+def summarise(out: Path, manifest: Manifest, *, n_least_sure: int = 12) -> Summary:
+    """Read the small columns of every row.
+
+    Args:
+        out: The dataset folder.
+        manifest: Of it.
+        n_least_sure: Rows of lowest trust to remember.
+    """
+    summary = Summary()
+    names = [name for value, name in manifest.classes.items() if value != "0"]
+    wanted = [*ASKED, "trust", *map(area_column, names)]
+    totals = dict.fromkeys(names, 0.0)
+    summary.areas = {name: np.zeros(N_BINS, np.int64) for name in names}
+    for _, one in iter_rows(out, manifest.shards, wanted):
+        for column in ASKED:
+            if one[column] is not None:
+                summary.asked[column][one[column]] += 1
+        for name in names:
+            area = float(one[area_column(name)])
+            totals[name] += area
+            summary.areas[name][_bin(area)] += 1
+            summary.present[name] += area > 0
+        trust = float(one["trust"])
+        summary.trust[_bin(trust)] += 1
+        summary.least_sure = sorted([*summary.least_sure, (trust, summary.n_rows)])[:n_least_sure]
+        summary.n_rows += 1
+    summary.mean_area = {n: totals[n] / max(1, summary.n_rows) for n in names}
+    for _, one in iter_rows(out, manifest.shards, ["image"]):
+        height, width = decode(one["image"], "the first picture").shape
+        summary.size = f"{width} × {height}"
+        break
+    for shard in manifest.shards:
+        for entry in shard_metadata(inside(out, shard.name))["rejected"]:
+            summary.n_rejected += 1
+            summary.reasons.update(entry["reasons"])
+    return summary
+
+
+def _bin(value: float) -> int:
+    return min(N_BINS - 1, max(0, int(value * N_BINS)))

@@ -1,0 +1,201 @@
+"""Columns of a dataset, and a drawn result as a row of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lungsynth.errors import ConfigError, MaskError
+from lungsynth.images import heat_to_uint8, png_bytes
+from publish.data.prompts import RowPrompt, prompt_group
+from publish.data.screening import IGNORE, bounding_box, reasons_against, trust_of
+from publish.data.settings import FilterSettings
+
+if TYPE_CHECKING:
+    from lungsynth.pipeline import Result
+
+SCHEMA_VERSION = 3
+"""Raised whenever a column is added, removed, or changes its meaning."""
+
+BACKGROUND = "background"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowSpec:
+    """What every row of a dataset has in common."""
+
+    classes: Mapping[int, str]  # mask value (1-254) -> name
+    n_parts: Mapping[str, int]  # class name -> connected parts it may have
+    all_classes: Mapping[int, str] = field(default_factory=dict)  # of the checkpoint, kept or not
+    scheduler: str = ""  # class name of the sampler
+    model: str = ""  # public name of the checkpoint
+    tokens_hash: str = ""  # of the class tokens, "" when there are none
+    affinity_hash: str = ""  # of the AffinityNet, "" when there is none
+    student_hash: str = ""  # of the distilled segmenter, "" when there is none
+    convention: str = ""  # by whose rule masks are drawn, "" when the checkpoint does not say
+    keep_attention: bool = False
+    keep_probability: bool = True
+    limits: FilterSettings = field(default_factory=FilterSettings)
+
+
+def column_name(kind: str, name: str) -> str:
+    """Column of a class: ("area", "left lung") -> "area_left_lung"."""
+    return f"{kind}_" + (re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "class")
+
+
+def area_column(name: str) -> str:
+    """Column that holds a class's share of the picture: "left lung" -> "area_left_lung"."""
+    return column_name("area", name)
+
+
+def id2label(classes: Mapping[int, str]) -> dict[str, str]:
+    """Mask value -> class name, background included, ascending; JSON keys are text."""
+    return {"0": BACKGROUND} | {str(i): classes[i] for i in sorted(classes)}
+
+
+def features(
+    classes: Mapping[int, str], *, keep_attention: bool = False, keep_probability: bool = True
+) -> Any:
+    """The `datasets.Features` of a dataset whose masks hold these classes.
+
+    Args:
+        classes: Mask value (1-254) -> name.
+        keep_attention: With the map of each word.
+        keep_probability: With the probability of each class.
+
+    Raises:
+        ConfigError: two classes would share an area column.
+    """
+    from datasets import Features, Image, List, Value
+
+    columns = [area_column(name) for name in classes.values()]
+    if len(set(columns)) != len(columns):
+        raise ConfigError(
+            f"Classes {sorted(classes.values())} give the same column twice; expected names that "
+            "differ in their letters and digits. Rename one in classes.json."
+        )
+    text, grey = Value("string"), Image(mode="L")
+    names = [classes[i] for i in sorted(classes)]
+    soft = {column_name("probability", n): grey for n in names} if keep_probability else {}
+    maps = {"attention": List({"word": text, "map": grey})} if keep_attention else {}
+    return Features({
+        "id": text,
+        "image": grey,
+        "mask": grey,  # class ids, same height and width as `image`
+        "mask_convention": text,  # by whose rule, such as "nlm"
+        **soft,  # 255 · probability before refinement
+        **maps,
+        "prompt": text, "view": text, "age_group": text, "sex": text, "finding": text,
+        "prompt_group": text,  # rows of the same group are in the same split
+        "split": text,
+        "seed": Value("int64"), "steps": Value("int32"), "guidance": Value("float32"),
+        "scheduler": text, "precision": text,
+        **{column_name("area", n): Value("float32") for n in names},  # share, in [0, 1]
+        **{column_name("box", n): List(Value("int32")) for n in names},  # x, y, width, height
+        "trust": Value("float32"),  # lowest stability of any class, in [0, 1]
+        "nn_train_distance": Value("float32"),  # of encoder features to the nearest training film
+        "qc_flags": List(text),  # why the filter would reject the row
+        "scores": text,  # JSON: class -> area, parts, stability
+        "refine": text,  # JSON: parameters of the refinement
+        "model": text, "model_hash": text, "tokens_hash": text, "affinity_hash": text,
+        "student_hash": text,
+        "code_version": text,
+        "synthetic": Value("bool"),
+    })  # fmt: skip
+
+
+def check_pair(result: Result, classes: Mapping[int, str]) -> None:
+    """Make sure a mask fits its picture and holds class ids, 0 and 255 only.
+
+    Raises:
+        MaskError: it does not.
+    """
+    if result.mask.shape != result.image.shape or result.mask.dtype != np.uint8:
+        raise MaskError(
+            f"The mask of seed {result.seed} is {result.mask.dtype} {result.mask.shape}, its image "
+            f"{result.image.shape}; expected uint8 of the same height and width."
+        )
+    foreign = sorted(set(np.unique(result.mask).tolist()) - {0, IGNORE, *classes})
+    if foreign:
+        raise MaskError(
+            f"The mask of seed {result.seed} holds {foreign}; expected 0 and {sorted(classes)}. "
+            "The checkpoint's classes.json does not fit its masks."
+        )
+
+
+def row(
+    result: Result, asked: RowPrompt, spec: RowSpec, *, row_id: str, split: str = "train"
+) -> dict[str, Any]:
+    """One row; the same result gives the same bytes.
+
+    Args:
+        result: What was drawn.
+        asked: The prompt with its fields.
+        spec: What the rows have in common.
+        row_id: Unique name of the row; also the file name of its PNGs.
+        split: Split it belongs to.
+
+    Raises:
+        MaskError: see `check_pair`.
+    """
+    every = spec.all_classes or spec.classes
+    check_pair(result, every)
+    left_out = [value for value in every if value not in spec.classes]
+    mask = np.where(np.isin(result.mask, left_out), np.uint8(0), result.mask)
+    names = {i: spec.classes[i] for i in sorted(spec.classes)}
+    scores = {n: result.record["scores"][n] for n in names.values()}
+    flags = reasons_against(result.image, mask, scores, names, spec.limits, spec.n_parts)
+    channel = {value: 1 + k for k, value in enumerate(every)}  # of `result.probability`
+    options = result.record["options"]
+    made: dict[str, Any] = {
+        "id": row_id,
+        "image": _png(result.image, row_id),
+        "mask": _png(mask, f"{row_id}_mask"), "mask_convention": spec.convention,
+    }  # fmt: skip
+    if spec.keep_probability:
+        for value, name in names.items():
+            column = column_name("probability", name)
+            soft = heat_to_uint8(result.probability[channel[value]])
+            made[column] = _png(soft, f"{row_id}_{column}")
+    if spec.keep_attention:
+        made["attention"] = [
+            {"word": word, "map": _png(heat_to_uint8(heat), f"{row_id}_attention_{k}")}
+            for k, (word, heat) in enumerate(
+                (w, h) for w, h in result.maps.items() if not w.startswith("class ")
+            )
+        ]
+    return made | {
+        "prompt": result.prompt.text, "view": asked.view, "age_group": asked.age_group,
+        "sex": asked.sex, "finding": asked.finding,
+        "prompt_group": prompt_group(asked.text), "split": split,
+        "seed": result.seed, "steps": options["steps"], "guidance": options["guidance"],
+        "scheduler": spec.scheduler, "precision": options["precision"],
+        **{column_name("area", n): float((mask == i).mean()) for i, n in names.items()},
+        **{column_name("box", n): bounding_box(mask == i) for i, n in names.items()},
+        "trust": trust_of(scores), "nn_train_distance": result.record["nn_train_distance"],
+        "qc_flags": flags,
+        "scores": json.dumps(scores, sort_keys=True),
+        "refine": json.dumps(result.record["refine"], sort_keys=True),
+        "model": spec.model, "model_hash": result.record["model_hash"],
+        "tokens_hash": spec.tokens_hash, "affinity_hash": spec.affinity_hash,
+        "student_hash": spec.student_hash,
+        "code_version": result.record["code_version"],
+        "synthetic": True,
+    }  # fmt: skip
+
+
+def _png(array: Any, name: str) -> dict[str, Any]:
+    return {"bytes": png_bytes(array), "path": f"{name}.png"}
+
+
+def pixel_sha256(array: Any) -> str:
+    """SHA-256 of an array's shape and uint8 pixels, whatever file they came from."""
+    digest = hashlib.sha256(repr(array.shape).encode())
+    digest.update(np.ascontiguousarray(array, dtype=np.uint8).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,80 @@
+"""Whether a drawn pair is good enough to publish, and why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from publish.data.settings import FilterSettings
+
+IGNORE = 255
+"""`lungsynth.masks.classes.IGNORE`, whose module imports torch; a command line must start quickly."""
+
+
+def trust_of(scores: Mapping[str, Mapping[str, Any]]) -> float:
+    """Lowest stability of any class, in [0, 1]: a mask is as good as its worst part."""
+    return min((float(one["stability"]) for one in scores.values()), default=0.0)
+
+
+def bounding_box(region: NDArray[np.bool_]) -> list[int]:
+    """[x, y, width, height] in pixels of a region (H, W), as COCO has it; [] when it is empty."""
+    if not region.any():
+        return []
+    ys, xs = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
+    return [int(xs[0]), int(ys[0]), int(xs[-1] - xs[0] + 1), int(ys[-1] - ys[0] + 1)]
+
+
+def reasons_against(
+    image: NDArray[np.uint8], mask: NDArray[np.uint8], scores: Mapping[str, Mapping[str, Any]],
+    classes: Mapping[int, str], limits: FilterSettings, n_parts: Mapping[str, int],
+) -> list[str]:  # fmt: skip
+    """Why a pair should not be published; [] when nothing speaks against it.
+
+    Args:
+        image: (H, W) grey.
+        mask: (H, W) class ids.
+        scores: Class name -> area, parts, stability, as a result's record has them.
+        classes: Mask value -> name.
+        limits: What is good enough.
+        n_parts: Class name -> connected parts it may have.
+    """
+    found = []
+    if float(image.std()) < limits.min_contrast:
+        found.append("flat picture")
+    centres: dict[str, float] = {}
+    shares: dict[str, float] = {}
+    for value, name in sorted(classes.items()):
+        region = mask == value
+        share = float(region.mean())
+        if share == 0:
+            found.append(f"no {name}")
+            continue
+        shares[name] = share
+        centres[name] = float(np.nonzero(region)[1].mean())
+        if share < limits.min_area:
+            found.append(f"small {name}")
+        if share > limits.max_area:
+            found.append(f"large {name}")
+        if int(scores[name]["parts"]) > n_parts[name]:
+            found.append(f"{name} in pieces")
+        if float(scores[name]["stability"]) < limits.min_trust:
+            found.append(f"unsure {name}")
+    for organ in _paired(centres):
+        left, right = f"left {organ}", f"right {organ}"
+        if limits.sides and centres[left] <= centres[right]:
+            found.append(f"swapped {organ}")
+        if max(shares[left], shares[right]) > limits.max_ratio * min(shares[left], shares[right]):
+            found.append(f"lopsided {organ}")
+    return found
+
+
+def _paired(present: Mapping[str, float]) -> list[str]:
+    """Organs that are there as "left X" and as "right X"."""
+    return [
+        name.removeprefix("left ")
+        for name in present
+        if name.startswith("left ") and f"right {name.removeprefix('left ')}" in present
+    ]

@@ -1,0 +1,1 @@
+"""The Hub: reading, pushing, verifying; what is pushed."""

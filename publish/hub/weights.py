@@ -1,0 +1,155 @@
+"""A checkpoint as a model repository: what may go into it, and its files."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from lungsynth.errors import CheckpointError, ConfigError
+from lungsynth.model.checkpoint import NEAREST_FOLDER, PICKLED, check_folder, weights_hash
+from publish.hub.payload import LocalFile, Payload, front_matter, hash_file, read_folder
+
+LORA_NAME = "pytorch_lora_weights.safetensors"
+"""File name by which diffusers finds LoRA weights in a folder."""
+
+ALLOWED = (".safetensors", ".json", ".txt", ".md", ".png", ".jpg", ".webp", ".yaml")
+"""Suffixes of files that go into a model repository; LICENSE and NOTICE besides."""
+
+GENERATED = ("README.md", "samples/", "evaluation/")
+"""What a written repository holds besides the checkpoint."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder of weights, looked at but not loaded."""
+
+    folder: Path
+    is_lora: bool
+    pipeline_class: str  # StableDiffusionPipeline; "" for LoRA
+    parts: dict[str, int]  # folder of the weights, "" = the top -> number of parameters
+    dtypes: tuple[str, ...]  # such as F16
+    hash: str  # see `lungsynth.model.checkpoint.weights_hash`
+    needs_lungsynth: bool  # whether a part's class is ours
+    classes: dict[str, int]  # class name -> mask value; empty without tokens
+    has_nearest: bool = False  # whether it keeps features of its training films
+
+    @property
+    def own_card(self) -> Path | None:
+        """The checkpoint's README.md."""
+        path = self.folder / "README.md"
+        return path if path.is_file() else None
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Look at a checkpoint: diffusers layout, or LoRA weights under diffusers' name.
+
+    Raises:
+        CheckpointError: it is neither, incomplete, broken, or holds a pickle or a foreign file.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"{folder}: no such folder; expected one with model_index.json or {LORA_NAME}."
+        )
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    for path in files:
+        name = path.relative_to(folder).as_posix()
+        if any(part.startswith(".") for part in name.split("/")):
+            continue
+        if path.suffix in PICKLED:
+            raise CheckpointError(
+                f"{path}: a pickle, which can run code on whoever loads it. Convert it to safetensors "
+                "and remove it."
+            )
+        if path.suffix not in ALLOWED and path.stem not in ("LICENSE", "NOTICE"):
+            raise CheckpointError(
+                f"{path}: not a file of a model repository (expected {', '.join(ALLOWED)}). Move it away."
+            )
+    is_lora = not (folder / "model_index.json").is_file()
+    if is_lora and not (folder / LORA_NAME).is_file():
+        raise CheckpointError(
+            f"{folder}: neither model_index.json (a pipeline) nor {LORA_NAME} (LoRA). Give the folder "
+            "`lungsynth train` wrote: RUN/pipeline or RUN/lora."
+        )
+    if not is_lora:
+        check_folder(folder)
+    parts: dict[str, int] = {}
+    dtypes: set[str] = set()
+    for path in files:
+        if path.suffix == ".safetensors":
+            part = path.parent.relative_to(folder).as_posix().removeprefix(".")
+            if part == NEAREST_FOLDER:
+                continue  # no weights
+            parts[part] = parts.get(part, 0) + _parameters(path, dtypes)
+    index = {} if is_lora else json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    return Checkpoint(
+        folder, is_lora, str(index.get("_class_name", "")), parts, tuple(sorted(dtypes)),
+        weights_hash(str(folder)),
+        any(isinstance(value, list) and value[:1] == ["lungsynth"] for value in index.values()),
+        _classes(folder), any((folder / NEAREST_FOLDER).glob("*.safetensors")),
+    )  # fmt: skip
+
+
+def _parameters(path: Path, dtypes: set[str]) -> int:
+    """Numbers in a weight file, read from its header."""
+    from safetensors import SafetensorError, safe_open
+
+    total = 0
+    try:
+        with safe_open(path, framework="np") as file:
+            for key in file.keys():
+                part = file.get_slice(key)
+                total += math.prod(part.get_shape())
+                dtypes.add(str(part.get_dtype()))
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error}).") from error
+    return total
+
+
+def _classes(folder: Path) -> dict[str, int]:
+    from lungsynth.masks.classes import load_classes
+
+    return {spec.name: spec.id for spec in load_classes(folder)}
+
+
+def check_own_card(checkpoint: Checkpoint) -> list[str]:
+    """Make sure the checkpoint's own card can be published.
+
+    Returns:
+        What its author should know: links that lead out of the repository.
+
+    Raises:
+        ConfigError: its front matter is broken, or names no licence.
+    """
+    import re
+
+    path = checkpoint.own_card
+    assert path is not None
+    if not front_matter(path).get("license"):
+        raise ConfigError(
+            f"{path}: its front matter has no `license`. Write one; see the Hub's list."
+        )
+    text = path.read_text(encoding="utf-8")
+    return [
+        f"README.md links to {target}, which is not in the repository"
+        for target in re.findall(r"\]\(([^)\s#]+)", text)
+        if target.startswith("..")
+        or ("://" not in target and not (checkpoint.folder / target).exists())
+    ]  # fmt: skip
+
+
+def payload_of(checkpoint: Checkpoint, generated: Path) -> Payload:
+    """The files of a checkpoint, with those of a folder of generated ones in their places.
+
+    Args:
+        checkpoint: The weights.
+        generated: Folder with a card, samples, evaluation; may be empty.
+    """
+    own = read_folder(checkpoint.folder, "model")
+    files: dict[str, LocalFile] = dict(own.files)
+    for path in sorted(generated.rglob("*")):
+        if path.is_file():
+            files[path.relative_to(generated).as_posix()] = hash_file(path)
+    folders = frozenset(name.split("/")[0] for name in files if "/" in name)
+    return Payload("model", checkpoint.folder, dict(sorted(files.items())), (), folders)

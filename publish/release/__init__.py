@@ -1,0 +1,1 @@
+"""Versions: what changed since the last release, and the next one."""

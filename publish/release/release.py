@@ -1,0 +1,104 @@
+"""build -> version -> check -> push: a release, whose number follows from what changed in the data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from publish.build.engines import Engine
+from publish.build.errata import ERRATA_NAME, read_errata
+from publish.build.finish import CARD_NAME, finish
+from publish.build.plan import Plan
+from publish.build.run import build
+from publish.card.dataset_card import read_human
+from publish.check.checks import Checked, check
+from publish.data.changelog import CHANGELOG_NAME, add_entry
+from publish.data.manifest import read_manifest
+from publish.data.shards import locked, write_atomic
+from publish.release.diff import Diff, diff, next_version
+from publish.release.previous import read_released
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A release that is ready on disk."""
+
+    version: str  # X.Y.Z
+    previous: str | None  # version before
+    changes: Diff | None  # None for a first release
+    checks: tuple[Checked, ...]
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether every check passed."""
+        return not any(one.problems for one in self.checks)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether there is anything to publish."""
+        return self.changes is None or self.changes.bump != "none"
+
+
+def prepare(
+    the_plan: Plan, out: Path, previous: Path | None, *, load: bool = True, quiet: bool = False,
+    workers: int | None = None, engine: Engine | None = None,
+) -> Prepared:  # fmt: skip
+    """Build a dataset, number it by what changed since the last release, and check it.
+
+    Rows that were withdrawn stay withdrawn, the changelog grows, and what people wrote into the
+    last card is kept unless the new one has words of its own. The same command gives the same files.
+
+    Args:
+        the_plan: What to draw.
+        out: The dataset folder.
+        previous: Folder of the last release; None for the first.
+        load: See `publish.check.checks.check`.
+        quiet: No progress bar.
+        workers: See `publish.build.run.build`.
+        engine: Likewise.
+
+    Raises:
+        ConfigError: see `build`; or the last release is of a later schema, or cannot be understood.
+        OutputError: the folder cannot be written.
+    """
+    old = read_released(previous) if previous is not None else None
+    if previous is not None:
+        _keep_errata(out, previous)
+    build(the_plan, out, workers=workers, engine=engine, quiet=quiet)
+    changes = None
+    if previous is not None and old is not None:
+        with locked(out):
+            changes = _number(out, previous, old.version)
+    version = read_manifest(out).version
+    return Prepared(
+        version, old.version if old else None, changes, tuple(check(out, load=load))
+    )  # fmt: skip
+
+
+def _keep_errata(out: Path, previous: Path) -> None:
+    """Rows withdrawn from the last release are withdrawn from this one."""
+    every = {**read_errata(previous), **read_errata(out)}
+    if every:
+        lines = [json.dumps({"id": k, "reason": v}, ensure_ascii=False) for k, v in every.items()]
+        write_atomic(out / ERRATA_NAME, ("\n".join(lines) + "\n").encode())
+
+
+def _number(out: Path, previous: Path, old_version: str) -> Diff:
+    """Give a built folder its version: first that of the last release, to compare, then its own."""
+    for name, wanted in (
+        (CHANGELOG_NAME, True),
+        (CARD_NAME, not any(text.strip() for text in read_human(out).values())),
+    ):
+        if wanted and (previous / name).is_file():
+            write_atomic(out / name, (previous / name).read_bytes())
+    manifest = replace(read_manifest(out), version=old_version, files=())
+    finish(out, manifest)
+    changes = diff(previous, out)
+    if changes.bump == "none":
+        return changes
+    version = next_version(old_version, changes.bump)
+    text = (out / CHANGELOG_NAME).read_text(encoding="utf-8")
+    write_atomic(out / CHANGELOG_NAME, add_entry(text, version, changes.lines()).encode())
+    finish(out, replace(manifest, version=version))
+    return changes
