@@ -26,8 +26,8 @@ def main(model: str | None, host: str | None, port: int | None) -> None:
     """Serve the page. Synthetic X-rays; research only; not for diagnosis."""
     if model:
         os.environ["LUNGSYNTH_MODEL"] = model
-    from space.serving import give_memory_back
-    from space.ui import build_demo, launch, warm_up
+    from space.page.serving import give_memory_back
+    from space.page.ui import build_demo, launch, warm_up
 
     give_memory_back()
     demo = build_demo()

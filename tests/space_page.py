@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from space.model import MODEL_VARIABLE
+from space.draw.model import MODEL_VARIABLE
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def page(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(MODEL_VARIABLE, str(checkpoint))
         patch.setenv("GRADIO_TEMP_DIR", str(uploads))
-        from space.ui import build_demo, launch
+        from space.page.ui import build_demo, launch
 
         demo = change(build_demo())
         _, url, _ = launch(demo, prevent_thread_lock=True, quiet=True, mcp_server=False)

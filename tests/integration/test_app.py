@@ -17,8 +17,9 @@ from space_page import page
 from tiny import film, png
 
 from lungsynth import RESEARCH_NOTICE
-from space import actions, limits, text
-from space.tuning import tuning_of
+from space.draw import actions, limits
+from space.draw.tuning import tuning_of
+from space.page import text
 
 # gradio makes event loops for its locks and leaves them, with their socket pairs, to the collector
 pytestmark = [
@@ -163,7 +164,7 @@ def test_what_is_not_our_error_is_bland_and_logged_without_the_prompt(client, mo
 
 
 def test_a_visitor_who_asks_too_often_is_told(client, monkeypatch):
-    from space import handlers
+    from space.page import handlers
 
     monkeypatch.setattr(handlers, "RATE", limits.RateLimit(1, 600))
     monkeypatch.setattr(limits, "visitor_of", lambda *_: "somebody")
@@ -199,7 +200,7 @@ def test_the_page_says_what_it_is_and_asks_nothing_of_other_machines(address):
 
 
 def test_the_queue_is_bounded_and_the_model_is_one_at_a_time(address):
-    from space.ui import build_demo
+    from space.page.ui import build_demo
 
     demo = build_demo()
     drawing = [fn for fn in demo.fns.values() if fn.concurrency_id == "model"]
@@ -210,7 +211,7 @@ def test_the_queue_is_bounded_and_the_model_is_one_at_a_time(address):
 
 def test_a_missing_model_is_said_on_the_page(monkeypatch, tmp_path):
     monkeypatch.setenv(actions.MODEL_VARIABLE, str(tmp_path / "none"))
-    from space.opening import report_words
+    from space.page.opening import report_words
 
     assert "could not be loaded" in text.model_line(actions.model_state())
     assert report_words(PROMPT) == ""
@@ -218,7 +219,7 @@ def test_a_missing_model_is_said_on_the_page(monkeypatch, tmp_path):
 
 def test_controls_of_the_mask_start_at_the_programs_own_values(address):
     from lungsynth.masks.refine import RefineConfig
-    from space.ui import build_demo
+    from space.page.ui import build_demo
 
     demo = build_demo()
     event = next(fn for fn in demo.fns.values() if fn.name == "remask")
@@ -227,7 +228,7 @@ def test_controls_of_the_mask_start_at_the_programs_own_values(address):
 
 
 def test_a_gpu_is_borrowed_for_as_long_as_the_drawing_needs():
-    from space.handlers import seconds
+    from space.page.handlers import seconds
 
     assert seconds("chest", 0, 20, 1.5, 1) == 9 < seconds("chest", 0, 100, 1.5, 4) <= 60
     assert seconds("chest", 0, None) == seconds("chest", 0, "many") == 10

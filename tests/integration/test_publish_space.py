@@ -47,7 +47,7 @@ def test_a_dry_run_writes_exactly_the_space(publish, tmp_path, monkeypatch):
     out = tmp_path / "space"
     assert publish("space", "--repo", NAME, "--hardware", "zero", "--dry-run", "--out", out) == 0
     there = paths(out)
-    assert {"app.py", "space/ui.py", "lungsynth/pipeline.py", "lungsynth/model/autoencoder.py",
+    assert {"app.py", "space/page/ui.py", "lungsynth/pipeline.py", "lungsynth/model/autoencoder.py",
             "lungsynth/checkpoints/mini/model_index.json", "requirements.txt", "packages.txt",
             "lungsynth/checkpoints/encoder/model.safetensors", "README.md", "LICENSE"} <= there  # fmt: skip
     assert not any(

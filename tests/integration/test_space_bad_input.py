@@ -23,7 +23,7 @@ from dicoms import PATIENT, write_dicom
 from PIL import Image
 from tiny import film, png
 
-from space.text import UNREADABLE
+from space.page.text import UNREADABLE
 
 CHEST = "Chest X-ray with pneumonia"
 RIGHT_TO_LEFT = "أشعة الصدر"

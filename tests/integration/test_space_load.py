@@ -12,7 +12,8 @@ import pytest
 from space_page import page
 
 from benchmarks import space_client, space_load
-from space import limits, serving
+from space.draw import limits
+from space.page import serving
 
 # gradio makes event loops for its locks and leaves them, with their socket pairs, to the collector
 pytestmark = [

@@ -22,7 +22,7 @@ from browser_server import serve
 from PIL import Image
 from tiny import film, png
 
-from space.text import UNREADABLE
+from space.page.text import UNREADABLE
 
 pytest.importorskip("mcp", reason="pip install mcp")
 

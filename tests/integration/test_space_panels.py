@@ -16,7 +16,9 @@ from PIL import Image
 
 from lungsynth.masks.refine import RefineConfig
 from lungsynth.permalink import Permalink
-from space import actions, handlers, limits, opening, panels, reports, study, tuning
+from space.draw import actions, limits, study, tuning
+from space.page import handlers, opening, panels
+from space.share import reports
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
 

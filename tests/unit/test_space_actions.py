@@ -15,8 +15,10 @@ from PIL import Image
 
 from lungsynth.errors import CheckpointError, ConfigError, PromptError
 from lungsynth.masks.walk import AffinityField, half_disc
-from space import actions, archive, heat, lists, preview, study, text
-from space.tuning import Tuning, gammas
+from space.draw import actions, heat, preview, study
+from space.draw.tuning import Tuning, gammas
+from space.page import lists, text
+from space.share import archive
 
 PROMPT = "Chest X-ray with pneumonia, zebra"
 

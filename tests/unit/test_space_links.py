@@ -18,7 +18,8 @@ from lungsynth.errors import ConfigError, DataError, LungSynthError, ShapeError
 from lungsynth.masks.crf import CrfConfig
 from lungsynth.masks.refine import RefineConfig, with_values
 from lungsynth.permalink import Permalink, of_row, read_query, refine_texts, row_query, to_query
-from space import actions, archive, links, study, tuning
+from space.draw import actions, study, tuning
+from space.share import archive, links
 
 CONFIG = RefineConfig(
     method="none", gammas=(0.25, 1 / 3), beta=3.7, crf=CrfConfig(theta_beta=4.0, unary="hard"),

@@ -17,7 +17,8 @@ from PIL import Image
 from tiny import film, png
 
 from lungsynth.errors import ConfigError, DataError, LungSynthError
-from space import actions, compose, gallery, limits, lists, text, upload
+from space.draw import actions, compose, limits, upload
+from space.page import gallery, lists, text
 
 
 @pytest.fixture(autouse=True)

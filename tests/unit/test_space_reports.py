@@ -9,7 +9,9 @@ from urllib.parse import unquote
 import pytest
 
 from lungsynth.errors import ConfigError, OutputError
-from space import actions, archive, reports, study, text
+from space.draw import actions, study
+from space.page import text
+from space.share import archive, reports
 
 PROMPT = "Chest X-ray with pneumonia, Doe"
 

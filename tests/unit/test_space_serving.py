@@ -13,7 +13,8 @@ import pytest
 
 from benchmarks.space_client import Answer
 from benchmarks.space_load import growth, overtakings
-from space import limits, serving
+from space.draw import limits
+from space.page import serving
 
 
 def test_whoever_finds_the_room_full_is_told_when_to_come_again():
@@ -71,7 +72,7 @@ def test_where_threads_have_no_priority_nothing_is_tried(monkeypatch):
 
 
 def test_memory_is_given_back_where_glibc_is():
-    code = "from space.serving import give_memory_back; print(give_memory_back())"
+    code = "from space.page.serving import give_memory_back; print(give_memory_back())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(platform.libc_ver()[0] == "glibc")
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from lungsynth.errors import ConfigError
-from space import actions, heat, study, text, watch
+from space.draw import actions, heat, study, watch
+from space.page import text
 
 PROMPT = "Chest X-ray with pneumonia"
 

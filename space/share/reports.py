@@ -31,7 +31,7 @@ from lungsynth.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from lungsynth.permalink import Permalink
-    from space.study import Study
+    from space.draw.study import Study
 
 FOLDER_VARIABLE = "LUNGSYNTH_REPORTS"
 REPO_VARIABLE = "LUNGSYNTH_REPORTS_REPO"

@@ -15,8 +15,9 @@ from urllib.parse import parse_qs
 import gradio as gr
 from fastapi import HTTPException, Request
 
-from space import limits, text
-from space.limits import FullError, WaitingRoom
+from space.draw import limits
+from space.draw.limits import FullError, WaitingRoom
+from space.page import text
 
 log = logging.getLogger("lungsynth.space")
 

@@ -6,12 +6,14 @@ from typing import Any
 
 import gradio as gr
 
-from space import actions, compose, links, study, text, upload
-from space.archive import archive, archive_name, record_of
-from space.files import kept, kept_picture
-from space.handlers import count, gpu, shown
-from space.model import convention_of
-from space.tuning import Tuning
+from space.draw import actions, compose, study, upload
+from space.draw.model import convention_of
+from space.draw.tuning import Tuning
+from space.page import text
+from space.page.handlers import count, gpu, shown
+from space.share import links
+from space.share.archive import archive, archive_name, record_of
+from space.share.files import kept, kept_picture
 
 
 @gpu

@@ -17,11 +17,12 @@ import gradio as gr
 
 from lungsynth.errors import LungSynthError
 from lungsynth.images import png_bytes
-from space import actions, limits, study, text, upload
-from space.files import kept_picture
-from space.heat import lay_over
-from space.serving import visitor
-from space.tuning import tuning_of
+from space.draw import actions, limits, study, upload
+from space.draw.heat import lay_over
+from space.draw.tuning import tuning_of
+from space.page import text
+from space.page.serving import visitor
+from space.share.files import kept_picture
 
 log = logging.getLogger("lungsynth.space")
 

@@ -10,9 +10,11 @@ import gradio as gr
 from lungsynth.errors import ConfigError, LungSynthError
 from lungsynth.masks.refine import RefineConfig
 from lungsynth.permalink import Permalink
-from space import actions, compose, gallery, links, lists, text, tuning
-from space.handlers import origin_of, shown
-from space.model import convention_of
+from space.draw import actions, compose, tuning
+from space.draw.model import convention_of
+from space.page import gallery, lists, text
+from space.page.handlers import origin_of, shown
+from space.share import links
 
 
 def report_words(prompt: str) -> str:
@@ -99,7 +101,7 @@ def _sizes(state: actions.ModelState, asked: str) -> Any:
 
 
 def _controls(state: actions.ModelState, asked: Permalink | None) -> list[Any]:
-    """The mask's controls, in the order of `space.tuning.shown`."""
+    """The mask's controls, in the order of `space.draw.tuning.shown`."""
     config = asked.config() if asked else RefineConfig()
     method, *others = tuning.shown(config).values()
     methods = list(state.methods or (method,))

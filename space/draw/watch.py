@@ -104,7 +104,7 @@ class Watcher:
         self, model: Synthesizer, steps: int, tokens: Mapping[str, tuple[int, ...]],
         watched: Sequence[str] = (), *, previews: bool = True,
     ) -> None:  # fmt: skip
-        from space.preview import Previewer
+        from space.draw.preview import Previewer
 
         self.model, self.steps, self.tokens, self.watched = model, steps, tokens, watched
         self.previewer = Previewer(model, steps) if previews else None

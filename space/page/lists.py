@@ -7,10 +7,10 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from lungsynth import RESEARCH_NOTICE
-from space.text import strip
+from space.page.text import strip
 
 if TYPE_CHECKING:
-    from space.gallery import Shown
+    from space.page.gallery import Shown
 
 
 def cases(shown: Sequence[Shown], links: Sequence[str], weights: str) -> str:
@@ -23,7 +23,7 @@ def cases(shown: Sequence[Shown], links: Sequence[str], weights: str) -> str:
     """
     if not shown:
         return (
-            "<h2>Drawn beforehand</h2><p>No gallery was built. <code>python -m space.gallery</code> "
+            "<h2>Drawn beforehand</h2><p>No gallery was built. <code>python -m space.page.gallery</code> "
             "draws it.</p>"
         )
     parts = []

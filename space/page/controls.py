@@ -8,7 +8,9 @@ from typing import Any
 import gradio as gr
 
 from lungsynth.permalink import Permalink
-from space import actions, compose, opening, reports, text, tuning
+from space.draw import actions, compose, tuning
+from space.page import opening, text
+from space.share import reports
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 PRESET = Permalink("")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from lungsynth.errors import DataError, LungSynthError
 from lungsynth.images import OKABE_ITO
-from space.archive import pack
-from space.model import synthesizer
-from space.study import Region
-from space.tuning import Tuning
+from space.draw.model import synthesizer
+from space.draw.study import Region
+from space.draw.tuning import Tuning
+from space.share.archive import pack
 
 MAX_BYTES = 50_000_000
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom", ".dic")

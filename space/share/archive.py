@@ -10,7 +10,7 @@ from typing import Any
 
 from lungsynth.images import png_bytes, slug
 from lungsynth.permalink import Permalink, refine_texts
-from space.study import Study, files_of
+from space.draw.study import Study, files_of
 
 
 def record_of(study: Study) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from space import actions, api, controls, handlers, opening, panels, serving, text, upload
-from space.controls import QUIET
-from space.style import CSS, NAME_EMPTY, SAY_LABEL, WRITE_LINK, theme
-from space.tabs import compare_tab, film_tab, not_drawn, stopped_now
+from space.draw import actions, upload
+from space.page import api, controls, handlers, opening, panels, serving, text
+from space.page.controls import QUIET
+from space.page.style import CSS, NAME_EMPTY, SAY_LABEL, WRITE_LINK, theme
+from space.page.tabs import compare_tab, film_tab, not_drawn, stopped_now
 
 SESSIONS = 96
 """Visitors remembered at once, longest unseen forgotten first; twice as many as are expected together.

@@ -12,7 +12,7 @@ from lungsynth.errors import ConfigError
 from lungsynth.images import OKABE_ITO, colour_heat
 
 if TYPE_CHECKING:
-    from space.study import Study
+    from space.draw.study import Study
 
 UInt8Array = NDArray[np.uint8]
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from lungsynth import RESEARCH_NOTICE, __version__
 
 if TYPE_CHECKING:
-    from space.actions import ModelState, Progress, WordCheck
-    from space.reports import Sent
-    from space.study import Region, Study
-    from space.upload import Reading
+    from space.draw.actions import ModelState, Progress, WordCheck
+    from space.draw.study import Region, Study
+    from space.draw.upload import Reading
+    from space.share.reports import Sent
 
 TITLE = "lungsynth"
 SUBTITLE = (

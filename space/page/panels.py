@@ -9,10 +9,12 @@ import gradio as gr
 
 from lungsynth.images import png_bytes
 from lungsynth.permalink import Permalink
-from space import archive, heat, limits, links, reports, study, text
-from space.files import kept, kept_picture
-from space.handlers import count, origin_of, shown
-from space.tuning import tuning_of
+from space.draw import heat, limits, study
+from space.draw.tuning import tuning_of
+from space.page import text
+from space.page.handlers import count, origin_of, shown
+from space.share import archive, links, reports
+from space.share.files import kept, kept_picture
 
 HISTORY = 12
 """Pictures a browser remembers."""

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from lungsynth.errors import ConfigError, PromptError, ShapeError, WordError
 from lungsynth.permalink import MAX_SEED, SIZE, Permalink
-from space.limits import step_back
-from space.model import MODEL_VARIABLE, ModelState, model_card, model_state, synthesizer
-from space.study import Study, Tuning, make_study
+from space.draw.limits import step_back
+from space.draw.model import MODEL_VARIABLE, ModelState, model_card, model_state, synthesizer
+from space.draw.study import Study, Tuning, make_study
 
 if TYPE_CHECKING:
     from lungsynth.masks.refine import RefineConfig
     from lungsynth.model.sampling import SampleOptions
     from lungsynth.pipeline import Result, Synthesizer
-    from space.watch import Watcher
+    from space.draw.watch import Watcher
 
 __all__ = [
     "MAX_GUIDANCE", "MAX_PICTURES", "MAX_SEED", "MAX_STEPS", "MAX_WORDS", "MODEL_VARIABLE", "Drawing",
@@ -173,8 +173,8 @@ def draw(
     """
     from lungsynth.masks.refine import RefineConfig, check_affinity
     from lungsynth.model.sampling import SampleOptions
-    from space.heat import telling
-    from space.watch import Watcher
+    from space.draw.heat import telling
+    from space.draw.watch import Watcher
 
     seed, steps, guidance, n = check_numbers(seed, steps, guidance, n)
     if not isinstance(prompt, str):

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsynth.images import OKABE_ITO, heat_to_uint8, overlay
-from space.tuning import Tuning
+from space.draw.tuning import Tuning
 
 if TYPE_CHECKING:
     from lungsynth.masks.classes import ClassSpec
     from lungsynth.masks.refine import RefineConfig
     from lungsynth.masks.walk import AffinityField
     from lungsynth.pipeline import Result, Synthesizer
-    from space.watch import Formation
+    from space.draw.watch import Formation
 
 UInt8Array = NDArray[np.uint8]
 FloatArray = NDArray[np.float32]

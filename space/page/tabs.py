@@ -6,8 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from space import actions, handlers, text, upload
-from space.controls import QUIET
+from space.draw import actions, upload
+from space.page import handlers, text
+from space.page.controls import QUIET
 
 
 def film_tab(convention: gr.Dropdown) -> None:

@@ -1,6 +1,6 @@
 """Pictures drawn beforehand, so that the page shows every stage at once, even without its model.
 
-    python -m space.gallery          # draws them again with the present checkpoint
+    python -m space.page.gallery          # draws them again with the present checkpoint
 
 Files lie in `space/precomputed`: a folder a picture, and `index.json`, which names the checkpoint.
 """
@@ -17,7 +17,7 @@ import click
 from lungsynth.errors import LungSynthError
 from lungsynth.images import png_bytes, slug
 
-FOLDER = Path(__file__).parent / "precomputed"
+FOLDER = Path(__file__).parents[1] / "precomputed"
 INDEX = "index.json"
 CHOSEN = (
     ("Frontal AP chest X-ray of a young child with bacterial pneumonia", 7, "pneumonia"),
@@ -55,9 +55,10 @@ def build(out: Path = FOLDER, *, steps: int = 20, guidance: float = 1.5) -> list
         LungSynthError: the checkpoint cannot draw, or the place cannot be written.
     """
     from lungsynth.output import write_files
-    from space import actions, text
-    from space.archive import record_of
-    from space.heat import heat_overlay
+    from space.draw import actions
+    from space.draw.heat import heat_overlay
+    from space.page import text
+    from space.share.archive import record_of
 
     entries: list[dict[str, Any]] = []
     written = []

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 
 from lungsynth.errors import ConfigError
 from lungsynth.permalink import NAMES, Permalink, read_query, to_query
-from space.actions import check_numbers
+from space.draw.actions import check_numbers
 
 LOCAL = "http://127.0.0.1:7860"
 
