@@ -28,9 +28,11 @@ def quantiles(values: Sequence[float]) -> dict[str, float]:
     """p50, p95, least and most of some durations in seconds."""
     ordered = sorted(values)
     return {
-        "p50": statistics.median(ordered), "p95": ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))],
-        "min": ordered[0], "max": ordered[-1],
-    }  # fmt: skip
+        "p50": statistics.median(ordered),
+        "p95": ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))],
+        "min": ordered[0],
+        "max": ordered[-1],
+    }
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
@@ -62,7 +64,12 @@ def latency(model: str | None, n: int, steps: int, out: Path | None) -> None:
 
     load, synthesizer = timed(lambda: Synthesizer(model))
     options = SampleOptions(steps=steps)
-    rows: dict[str, list[float]] = {"draw": [], "read class tokens": [], "refine": [], "everything": []}
+    rows: dict[str, list[float]] = {
+        "draw": [],
+        "read class tokens": [],
+        "refine": [],
+        "everything": [],
+    }
     with tempfile.TemporaryDirectory() as folder:
         for k in range(n + 1):
             prompt = PROMPTS[k % len(PROMPTS)]
@@ -117,9 +124,11 @@ def capture(model: str | None, n: int, steps: int, batch_size: int) -> None:
             times[on].append(pair[on])
         ratios.append(pair[True] / pair[False])
     off, on_time = (statistics.median(times[k]) for k in (False, True))
-    print(f"off p50 {off:.3f} s, on p50 {on_time:.3f} s, "
-          f"on / off: median {statistics.median(ratios):.3f}, {min(ratios):.3f}-{max(ratios):.3f}, "
-          f"{n} pairs, batch {batch_size}")  # fmt: skip
+    print(
+        f"off p50 {off:.3f} s, on p50 {on_time:.3f} s, "
+        f"on / off: median {statistics.median(ratios):.3f}, {min(ratios):.3f}-{max(ratios):.3f}, "
+        f"{n} pairs, batch {batch_size}"
+    )
 
 
 main.add_command(refine_command)

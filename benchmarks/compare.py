@@ -16,8 +16,9 @@ def read_stage(path: Path, stage: str) -> dict[str, list[float]]:
     with path.open(newline="", encoding="utf-8") as handle:
         return {
             row["film"]: [float(row[c]) for c in COLUMNS]
-            for row in csv.DictReader(handle) if row["stage"] == stage and row["region"] == "all"
-        }  # fmt: skip
+            for row in csv.DictReader(handle)
+            if row["stage"] == stage and row["region"] == "all"
+        }
 
 
 @click.command("compare")
@@ -38,5 +39,7 @@ def compare_command(one: Path, other: Path, stage: str, other_stage: str | None,
         mine, theirs = (np.array([side[f][k] for f in films]) for side in (a, b))
         gap = mine - theirs
         low, high = np.percentile(gap[picks].mean(1), [2.5, 97.5])
-        click.echo(f"{name:22} {mine.mean():7.4f} {theirs.mean():7.4f}   {gap.mean():+.4f} "
-                   f"[{low:+.4f}, {high:+.4f}]")  # fmt: skip
+        click.echo(
+            f"{name:22} {mine.mean():7.4f} {theirs.mean():7.4f}   {gap.mean():+.4f} "
+            f"[{low:+.4f}, {high:+.4f}]"
+        )

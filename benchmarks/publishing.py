@@ -43,13 +43,21 @@ class RandomPictures:
         for prompt, seed in zip(prompts, seeds, strict=True):
             rng = np.random.default_rng(seed)
             yield SimpleNamespace(
-                image=(100 + 60 * x + rng.integers(0, 32, mask.shape)).astype(np.uint8), mask=mask,
-                seed=seed, probability=soft + rng.random(mask.shape, np.float32) * 0.02, maps={},
+                image=(100 + 60 * x + rng.integers(0, 32, mask.shape)).astype(np.uint8),
+                mask=mask,
+                seed=seed,
+                probability=soft + rng.random(mask.shape, np.float32) * 0.02,
+                maps={},
                 prompt=SimpleNamespace(text=prompt),
-                record={"options": {"steps": 1, "guidance": 1.0, "precision": "fp32"}, "scores": scores,
-                        "refine": {"method": "none"}, "model_hash": "0" * 16, "code_version": "0",
-                        "nn_train_distance": 1.0},
-            )  # fmt: skip
+                record={
+                    "options": {"steps": 1, "guidance": 1.0, "precision": "fp32"},
+                    "scores": scores,
+                    "refine": {"method": "none"},
+                    "model_hash": "0" * 16,
+                    "code_version": "0",
+                    "nn_train_distance": 1.0,
+                },
+            )
 
 
 def peak_of_build(n: int, model: str, out: Path) -> tuple[float, float]:
@@ -62,9 +70,12 @@ def peak_of_build(n: int, model: str, out: Path) -> tuple[float, float]:
     """
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.publishing", "build-once", str(n), model, str(out)],
-        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[1],
         env=os.environ | {"MALLOC_ARENA_MAX": "2"},
-    )  # fmt: skip
+    )
     told = json.loads(done.stdout)
     return float(told["peak_mb"]), float(told["seconds"])
 
@@ -146,10 +157,23 @@ def seconds_of_build(n: int, options: Sequence[str]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
         subprocess.run(
-            [sys.executable, "-m", "publish", "build", "--n", str(n), *options, "--quiet",
-             "--out", f"{folder}/dist"],
-            capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1],
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "publish",
+                "build",
+                "--n",
+                str(n),
+                *options,
+                "--quiet",
+                "--out",
+                f"{folder}/dist",
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parents[1],
+        )
         return time.perf_counter() - begun
 
 
@@ -204,10 +228,22 @@ def throughput(
     workers = workers or usable_cores()
     shard = max(batch_size, n // workers // batch_size * batch_size)
     options = [
-        "--model", model, "--steps", str(steps), "--guidance", str(GUIDANCE), "--batch-size",
-        str(batch_size), "--precision", precision, "--device", "cpu", "--workers", str(workers),
+        "--model",
+        model,
+        "--steps",
+        str(steps),
+        "--guidance",
+        str(GUIDANCE),
+        "--batch-size",
+        str(batch_size),
+        "--precision",
+        precision,
+        "--device",
+        "cpu",
+        "--workers",
+        str(workers),
         "--no-filter",
-    ]  # fmt: skip
+    ]
     small = workers * batch_size
     if n <= small:
         raise click.BadParameter(

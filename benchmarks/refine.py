@@ -35,9 +35,10 @@ def film(size: int, stride: int, seed: int) -> tuple[Any, Any, AffinityField]:
         [np.exp(-np.abs(grey - np.roll(grey, (-a, -b), (0, 1))) / 20) for a, b in offsets]
     )
     return (
-        (np.stack(maps) / np.sum(maps, 0)).astype(np.float32), image,
+        (np.stack(maps) / np.sum(maps, 0)).astype(np.float32),
+        image,
         AffinityField(values.astype(np.float32), offsets, n, n),
-    )  # fmt: skip
+    )
 
 
 def seconds(call: Callable[[], Any]) -> float:
@@ -124,8 +125,12 @@ def refine_command(
     probability, image, field = film(size, stride, 0)
     nodes = f"{field.height}x{field.width}"
     start = area_mean(probability, field.height, field.width)
-    row: dict[str, Any] = {"size": size, "nodes": nodes, "n": n,
-                           "threads": os.environ.get("OMP_NUM_THREADS", "default")}  # fmt: skip
+    row: dict[str, Any] = {
+        "size": size,
+        "nodes": nodes,
+        "n": n,
+        "threads": os.environ.get("OMP_NUM_THREADS", "default"),
+    }
 
     random_walk(field, start)
     row["walk_s"] = statistics.median(seconds(lambda: random_walk(field, start)) for _ in range(n))
@@ -135,22 +140,28 @@ def refine_command(
         row["walk_speedup"] = row["dense_s"] / row["walk_s"]
         difference = np.abs(exact_walk(field, start) - random_walk(field, start)).max()
         row["walk_difference"] = float(difference)
-        print(f"  dense form, 8 squarings in float32: {row['dense_s']:.2f} s, {row['walk_speedup']:.0f} "
-              f"times as long; off 256 dense products in float64 by {difference:.1e}")  # fmt: skip
+        print(
+            f"  dense form, 8 squarings in float32: {row['dense_s']:.2f} s, {row['walk_speedup']:.0f} "
+            f"times as long; off 256 dense products in float64 by {difference:.1e}"
+        )
 
     config = CrfConfig()
     pairs = [
-        (seconds(lambda: dense_crf(probability, image, config)),
-         seconds(lambda: bare_crf(probability, image, config)))
+        (
+            seconds(lambda: dense_crf(probability, image, config)),
+            seconds(lambda: bare_crf(probability, image, config)),
+        )
         for _ in range(n + 1)
-    ][1:]  # fmt: skip
+    ][1:]
     ratios = [ours / bare for ours, bare in pairs]
     row["crf_s"], row["crf_ratio"] = (
         statistics.median(a for a, _ in pairs),
         statistics.median(ratios),
     )
-    print(f"CRF, {size} px: {row['crf_s'] * 1000:.1f} ms, {row['crf_ratio']:.3f} of bare pydensecrf "
-          f"({min(ratios):.3f}-{max(ratios):.3f}, {n} pairs)")  # fmt: skip
+    print(
+        f"CRF, {size} px: {row['crf_s'] * 1000:.1f} ms, {row['crf_ratio']:.3f} of bare pydensecrf "
+        f"({min(ratios):.3f}-{max(ratios):.3f}, {n} pairs)"
+    )
 
     row["methods_s"] = {}
     for name in sorted(REFINEMENTS):
@@ -168,13 +179,23 @@ def refine_command(
         fields = [f if method in NEEDS_AFFINITY else None for _, _, f in given]
         chosen = RefineConfig(method=method)
         for workers in (1, 2):
-            spent = seconds(lambda w=workers: [
-                p.shape for p in refine_many([p for p, _, _ in given], [i for _, i, _ in given],
-                                             chosen, fields, workers=w)
-            ])  # fmt: skip
+            spent = seconds(
+                lambda w=workers: [
+                    p.shape
+                    for p in refine_many(
+                        [p for p, _, _ in given],
+                        [i for _, i, _ in given],
+                        chosen,
+                        fields,
+                        workers=w,
+                    )
+                ]
+            )
             row[f"masks_per_s_{workers}"] = masks / spent
-            print(f"{method}, {masks} masks, {workers} process{'es' * (workers > 1)}: "
-                  f"{masks / spent:.1f} masks/s, start-up included")  # fmt: skip
+            print(
+                f"{method}, {masks} masks, {workers} process{'es' * (workers > 1)}: "
+                f"{masks / spent:.1f} masks/s, start-up included"
+            )
         row["two_over_one"] = row["masks_per_s_2"] / row["masks_per_s_1"]
         print(f"  two / one: {row['two_over_one']:.2f}")
     if out:

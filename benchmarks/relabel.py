@@ -25,12 +25,24 @@ RAW = "raw"
 @click.option("--limit", type=click.IntRange(min=1), default=None, metavar="N")
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="bf16", show_default=True)
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, metavar="DIR",
-              help="Writes METHOD.parquet for each; a finished folder is left alone.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    metavar="DIR",
+    help="Writes METHOD.parquet for each; a finished folder is left alone.",
+)
 def relabel(
-    dist: Path, model: str | None, classes: str | None, methods: str, student_weight: float | None,
-    limit: int | None, batch_size: int, precision: str, out: Path,
-) -> None:  # fmt: skip
+    dist: Path,
+    model: str | None,
+    classes: str | None,
+    methods: str,
+    student_weight: float | None,
+    limit: int | None,
+    batch_size: int,
+    precision: str,
+    out: Path,
+) -> None:
     """Masks of other tokens and refinements for the pictures of DIST."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -49,17 +61,25 @@ def relabel(
     if student_weight is not None:
         config = replace(config, student_weight=student_weight)
     rows = pa.concat_tables(
-        [pq.read_table(p, columns=list(ROW_COLUMNS)) for p in sorted((dist / "data").glob("*.parquet"))]
-    ).to_pylist()[:limit]  # fmt: skip
+        [
+            pq.read_table(p, columns=list(ROW_COLUMNS))
+            for p in sorted((dist / "data").glob("*.parquet"))
+        ]
+    ).to_pylist()[:limit]
     made: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for start in tqdm(range(0, len(rows), batch_size), unit="batch"):
         part = rows[start : start + batch_size]
         for name, masks in _masks(synthesizer, part, names, config, precision).items():
             made[name] += [
-                {"id": one["id"], "image": one["image"]["bytes"], "mask": mask, "trust": one["trust"],
-                 "mask_convention": synthesizer.classes[0].convention}
+                {
+                    "id": one["id"],
+                    "image": one["image"]["bytes"],
+                    "mask": mask,
+                    "trust": one["trust"],
+                    "mask_convention": synthesizer.classes[0].convention,
+                }
                 for one, mask in zip(part, masks, strict=True)
-            ]  # fmt: skip
+            ]
     for name, found in made.items():
         write_parquet(found, out / f"{name}.parquet")
     click.echo(f"{out}: {len(rows)} pictures, {', '.join(names)}")
@@ -82,9 +102,11 @@ def _masks(
     images = np.stack([np.asarray(Image.open(io.BytesIO(one["image"]["bytes"]))) for one in part])
     text = embed_prompts(synthesizer.pipe, [class_prompt(synthesizer)] * len(part))
     logits = synthesizer.read_tokens(
-        encode_images(synthesizer.pipe, images), text, [one["seed"] for one in part],
+        encode_images(synthesizer.pipe, images),
+        text,
+        [one["seed"] for one in part],
         precision=precision,
-    )  # fmt: skip
+    )
     found: dict[str, list[bytes]] = {name: [] for name in names}
     for index, image in enumerate(images):
         specs = synthesizer.classes

@@ -55,8 +55,13 @@ def served(folder: Path, checkpoint: str = "", **environment: str) -> Iterator[t
     address = f"http://127.0.0.1:{port}/"
     own = {"GRADIO_TEMP_DIR": str(folder / "gradio"), "LUNGSYNTH_MODEL": checkpoint}
     with (folder / "log.txt").open("w") as log:
-        server = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, stdout=log,
-                                  stderr=log, env=os.environ | own | environment)  # fmt: skip
+        server = subprocess.Popen(
+            [sys.executable, "app.py", "--port", str(port)],
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            env=os.environ | own | environment,
+        )
     try:
         give_up = time.monotonic() + PATIENCE
         while True:
@@ -121,14 +126,21 @@ class Visitor:
 
     def set(self, label: str, value: Any) -> None:
         """Fill the first control of this label."""
-        self.values[next(
-            one["id"] for one in self.config["components"] if one.get("props", {}).get("label") == label
-        )] = value  # fmt: skip
+        self.values[
+            next(
+                one["id"]
+                for one in self.config["components"]
+                if one.get("props", {}).get("label") == label
+            )
+        ] = value
 
     def shown(self, label: str) -> Any:
         """The value of the first component of this label."""
-        return next(self.values[one["id"]] for one in self.config["components"]
-                    if one.get("props", {}).get("label") == label)  # fmt: skip
+        return next(
+            self.values[one["id"]]
+            for one in self.config["components"]
+            if one.get("props", {}).get("label") == label
+        )
 
     def event(self, name: str) -> int:
         """Number of an event by the name of its function."""
@@ -140,8 +152,11 @@ class Visitor:
         (await self.client.get(self.address)).raise_for_status()
         self.page_seconds = time.monotonic() - begun
         self._tasks.append(asyncio.create_task(self._heartbeat()))
-        loads = [key for key, one in self.events.items() if [0, "load"] in one["targets"]
-                 or any(what == "load" for _, what in one["targets"])]  # fmt: skip
+        loads = [
+            key
+            for key, one in self.events.items()
+            if [0, "load"] in one["targets"] or any(what == "load" for _, what in one["targets"])
+        ]
         await asyncio.gather(*(self.call(key) for key in loads))
 
     async def close(self) -> None:
@@ -167,8 +182,13 @@ class Visitor:
         """Send one event with the values as they are, and wait for its end."""
         one = self.events[number]
         answer = Answer(time.monotonic())
-        body = {"data": [self.values.get(key) for key in one["inputs"]], "fn_index": number,
-                "session_hash": self.session, "trigger_id": None, "event_data": None}  # fmt: skip
+        body = {
+            "data": [self.values.get(key) for key in one["inputs"]],
+            "fn_index": number,
+            "session_hash": self.session,
+            "trigger_id": None,
+            "event_data": None,
+        }
         joined = await self.client.post(f"{self.address}{API}/queue/join", json=body)
         answer.code = joined.status_code
         if joined.status_code != 200:
@@ -233,8 +253,13 @@ class Visitor:
             self._early.setdefault(event, []).append(message)
         if message["msg"] == "unexpected_error" and not message.get("session_not_found"):
             for queue in self._waiting.values():
-                queue.put_nowait({"msg": "process_completed", "success": False,
-                                  "output": {"error": message.get("message")}})  # fmt: skip
+                queue.put_nowait(
+                    {
+                        "msg": "process_completed",
+                        "success": False,
+                        "output": {"error": message.get("message")},
+                    }
+                )
 
     async def _heartbeat(self) -> None:
         url = f"{self.address}{API}/heartbeat/{self.session}"

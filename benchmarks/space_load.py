@@ -134,9 +134,10 @@ def run_load(checkpoint: str, visitors: int, steps: int, *, gap: float, again: b
     """Serve the page, let the visitors in, compare what they saw."""
     context = multiprocessing.get_context("spawn")
     stop, out = context.Event(), context.Queue()
-    with tempfile.TemporaryDirectory(prefix="space-load-") as folder, served(
-        Path(folder), checkpoint
-    ) as (_, address):  # fmt: skip
+    with (
+        tempfile.TemporaryDirectory(prefix="space-load-") as folder,
+        served(Path(folder), checkpoint) as (_, address),
+    ):
         prober = context.Process(target=probe, args=(address, stop, out), daemon=True)
         prober.start()
         try:
@@ -209,15 +210,19 @@ def p(values: Sequence[float], q: float) -> float:
 
 def print_load(found: Load) -> None:
     """The figures in words."""
-    print(f"visitors {found.visitors}, drawn {found.drawn}, of these without panels {found.bare}, "
-          f"failed {len(found.failed)}, {found.seconds:.0f} s")  # fmt: skip
+    print(
+        f"visitors {found.visitors}, drawn {found.drawn}, of these without panels {found.bare}, "
+        f"failed {len(found.failed)}, {found.seconds:.0f} s"
+    )
     print(f"wrong pictures {found.wrong}, overtakings {found.overtaken}")
     print(f"refused {found.refused} times; longest queue {found.longest_queue}")
     for sentence in sorted(found.sentences)[:3]:
         print(f"  “{sentence}”")
     print(f"wait for one's turn: p50 {p(found.waits, 0.5):.1f} s, p95 {p(found.waits, 0.95):.1f} s")
-    print(f"page: n {len(found.page)}, p50 {p(found.page, 0.5):.3f} s, p95 {p(found.page, 0.95):.3f} s, "
-          f"worst {max(found.page, default=math.nan):.3f} s; {os.cpu_count()} cores")  # fmt: skip
+    print(
+        f"page: n {len(found.page)}, p50 {p(found.page, 0.5):.3f} s, p95 {p(found.page, 0.95):.3f} s, "
+        f"worst {max(found.page, default=math.nan):.3f} s; {os.cpu_count()} cores"
+    )
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -239,14 +244,22 @@ def print_load(found: Load) -> None:
     "--json", "path", type=click.Path(path_type=Path), default=None, help="Figures as JSON."
 )
 def main(
-    visitors: int, generations: int, each: int, warm: int, checkpoint: str, steps: int, gap: float,
-    again: bool, path: Path | None,
-) -> None:  # fmt: skip
+    visitors: int,
+    generations: int,
+    each: int,
+    warm: int,
+    checkpoint: str,
+    steps: int,
+    gap: float,
+    again: bool,
+    path: Path | None,
+) -> None:
     """Measure the page under load. Exit code 1 where a target is missed."""
     if generations:
-        with tempfile.TemporaryDirectory(prefix="space-load-") as folder, served(
-            Path(folder), checkpoint
-        ) as (pid, address):  # fmt: skip
+        with (
+            tempfile.TemporaryDirectory(prefix="space-load-") as folder,
+            served(Path(folder), checkpoint) as (pid, address),
+        ):
             sizes = asyncio.run(drawings(pid, address, generations, steps, each))
         grown = growth(sizes, min(warm, len(sizes) // 2))
         print(f"{'drawings':>9} {'RSS MB':>8}")

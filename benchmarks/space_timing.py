@@ -26,17 +26,29 @@ PROMPTS = (
     "Frontal PA chest X-ray of a 60-year-old man, no finding",
     "PA view, 45-year-old woman, tuberculosis",
 )
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync"]  # fmt: skip
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 SLIDERS = {
-    "crf": ("CRF grey width θβ", 4, 40), "affinity": ("β of the walk", 2, 24),
-    "sequential": ("β of the walk", 2, 24), "cross": ("CRF grey width θβ", 4, 40),
-    "cross-product": ("CRF grey width θβ", 4, 40), "cross-mutual": ("CRF grey width θβ", 4, 40),
+    "crf": ("CRF grey width θβ", 4, 40),
+    "affinity": ("β of the walk", 2, 24),
+    "sequential": ("β of the walk", 2, 24),
+    "cross": ("CRF grey width θβ", 4, 40),
+    "cross-product": ("CRF grey width θβ", 4, 40),
+    "cross-mutual": ("CRF grey width θβ", 4, 40),
     "none": ("Ignore band", 0.05, 0.4),
-}  # fmt: skip
+}
 """Method -> the slider that its mask depends on, and between which values it is moved."""
-TARGETS = {"page: Draw can be clicked": 2.0, "click: first picture": 1.5, "click: final mask": 5.0,
-           "slider": 0.5}  # fmt: skip
+TARGETS = {
+    "page: Draw can be clicked": 2.0,
+    "click: first picture": 1.5,
+    "click: final mask": 5.0,
+    "slider": 0.5,
+}
 """p50 in seconds."""
 STRIP = "(document.querySelector('.ls-strip') || {innerHTML: ''}).innerHTML"
 FORMING = """() => [...document.querySelectorAll("img[alt^='The X-ray as it forms']")]
@@ -132,8 +144,12 @@ def _set_number(page: Any, label: str, value: float) -> None:
 
 def summary(values: Sequence[float]) -> dict[str, float]:
     """p50, p95, greatest, number."""
-    return {"p50": float(np.quantile(values, 0.5)), "p95": float(np.quantile(values, 0.95)),
-            "max": max(values), "n": len(values)}  # fmt: skip
+    return {
+        "p50": float(np.quantile(values, 0.5)),
+        "p95": float(np.quantile(values, 0.95)),
+        "max": max(values),
+        "n": len(values),
+    }
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -153,9 +169,11 @@ def main(n: int, steps: int, checkpoint: str, path: Path | None) -> None:
     if program is None:
         raise click.ClickException("no chromium: apt-get install chromium")
     few = min(10, n)
-    with tempfile.TemporaryDirectory(prefix="space-timing-") as folder, served(
-        Path(folder), checkpoint
-    ) as (_, address), sync_playwright() as playwright:  # fmt: skip
+    with (
+        tempfile.TemporaryDirectory(prefix="space-timing-") as folder,
+        served(Path(folder), checkpoint) as (_, address),
+        sync_playwright() as playwright,
+    ):
         browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         times = load_times(browser, address, few)
         page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
@@ -170,8 +188,10 @@ def main(n: int, steps: int, checkpoint: str, path: Path | None) -> None:
     for name, row in figures.items():
         target = TARGETS.get(name, TARGETS["slider"] if name.startswith("slider") else None)
         good &= target is None or row["p50"] <= target
-        print(f"{name:28} {row['p50']:7.2f} {row['p95']:7.2f} {row['max']:7.2f} {row['n']:4.0f} "
-              f"{'' if target is None else format(target, '.1f'):>11}")  # fmt: skip
+        print(
+            f"{name:28} {row['p50']:7.2f} {row['p95']:7.2f} {row['max']:7.2f} {row['n']:4.0f} "
+            f"{'' if target is None else format(target, '.1f'):>11}"
+        )
     print(f"{checkpoint}, {steps} steps, {os.cpu_count()} cores")
     if path:
         path.write_text(json.dumps(figures, indent=2) + "\n")

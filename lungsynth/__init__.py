@@ -9,7 +9,6 @@ __version__ = "0.1.0"
 RESEARCH_NOTICE = "Synthetic image. Research only. Not for diagnosis."
 
 
-
 def __getattr__(name: str) -> Any:
     """Import the autoencoder when first asked for.
 

@@ -8,9 +8,12 @@ from PIL import Image, ImageDraw
 
 
 def contact_sheet(
-    pictures: Sequence[Image.Image], labels: Sequence[str] = (), *, n_columns: int = 8,
+    pictures: Sequence[Image.Image],
+    labels: Sequence[str] = (),
+    *,
+    n_columns: int = 8,
     pixels: int = 256,
-) -> Image.Image:  # fmt: skip
+) -> Image.Image:
     """Lay pictures out in rows.
 
     Args:

@@ -12,9 +12,23 @@ from typing import Any
 
 from lungsynth import __version__
 
-PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "safetensors", "datasets", "numpy",
-            "scipy", "scikit-image", "pillow", "pydensecrf2", "gradio", "huggingface-hub", "peft",
-            "accelerate")  # fmt: skip
+PACKAGES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "datasets",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "pillow",
+    "pydensecrf2",
+    "gradio",
+    "huggingface-hub",
+    "peft",
+    "accelerate",
+)
 
 
 def package_versions() -> dict[str, str]:
@@ -55,11 +69,15 @@ def examine(model: str | None = None) -> tuple[dict[str, Any], list[str]]:
     if sys.version_info < (3, 11):  # noqa: UP036 - a user may run an unsupported Python
         problems.append(f"Python {platform.python_version()} is too old; 3.11 or 3.12 is needed.")
     facts: dict[str, Any] = {
-        "lungsynth": __version__, "python": platform.python_version(), "packages": versions,
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "lungsynth": __version__,
+        "python": platform.python_version(),
+        "packages": versions,
+        "cpus": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "memory": memory_bytes(),
         "disk_free": shutil.disk_usage(Path.cwd()).free,
-    }  # fmt: skip
+    }
     if facts["memory"].get("available", 1 << 40) < 2 << 30:
         problems.append("Less than 2 GiB of memory is free; drawing needs about 1.5 GiB.")
     if facts["disk_free"] < 1 << 30:

@@ -11,16 +11,21 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 OKABE_ITO = (
-    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167),
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (213, 94, 0),
+    (204, 121, 167),
     (0, 114, 178),
-)  # fmt: skip
+)
 """Colours of class 1, 2, … (Okabe & Ito: told apart by colour-blind readers)."""
 
 XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
     'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
     'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
-    'Iptc4xmpExt:DigitalSourceType='
+    "Iptc4xmpExt:DigitalSourceType="
     '"http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"/>'
     "</rdf:RDF></x:xmpmeta>"
 )
@@ -54,7 +59,9 @@ def colour_heat(
 
     Black - purple - orange - yellow, lightness rising with the value; `opacity` is that of value 1.
     """
-    stops = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], float)
+    stops = np.array(
+        [[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], float
+    )
     level = np.clip(heat, 0, 1) * (len(stops) - 1)
     low = np.minimum(level.astype(int), len(stops) - 2)
     share = (level - low)[..., None]

@@ -29,7 +29,9 @@ def result_files(result: Result) -> dict[str, bytes]:
     return files
 
 
-def map_files(maps: Mapping[str, NDArray[np.floating]], image: NDArray[np.uint8]) -> dict[str, bytes]:
+def map_files(
+    maps: Mapping[str, NDArray[np.floating]], image: NDArray[np.uint8]
+) -> dict[str, bytes]:
     """Two PNG files for each word's map: its values, and its colours over the picture.
 
     Args:

@@ -69,10 +69,13 @@ class Permalink:
 def to_query(link: Permalink) -> str:
     """The query of a link, without the question mark."""
     values: dict[str, Any] = {
-        "prompt": link.prompt, "seed": link.seed, "steps": link.steps,
-        "guidance": f"{link.guidance:g}", **{name: getattr(link, name) for name in NAMES},
+        "prompt": link.prompt,
+        "seed": link.seed,
+        "steps": link.steps,
+        "guidance": f"{link.guidance:g}",
+        **{name: getattr(link, name) for name in NAMES},
         **dict(text.split("=", 1) for text in link.refine),
-    }  # fmt: skip
+    }
     return urlencode({key: value for key, value in values.items() if value != ""})
 
 
@@ -98,12 +101,18 @@ def read_query(query: str | Mapping[str, str]) -> Permalink | None:
         )
     refine = tuple(f"{name}={str(query[name])[:400]}" for name in refine_names() if name in query)
     link = Permalink(
-        prompt, int(_number(query, "seed", preset.seed, 0, MAX_SEED)),
+        prompt,
+        int(_number(query, "seed", preset.seed, 0, MAX_SEED)),
         int(_number(query, "steps", preset.steps, 1, 1000)),
-        float(_number(query, "guidance", preset.guidance, 1, 50)), size,
-        _name(query, "scheduler"), _name(query, "precision"), _name(query, "classes"), refine,
-        re.sub(r"[^0-9a-f]", "", str(query.get("weights", "")).lower())[:64], _name(query, "row"),
-    )  # fmt: skip
+        float(_number(query, "guidance", preset.guidance, 1, 50)),
+        size,
+        _name(query, "scheduler"),
+        _name(query, "precision"),
+        _name(query, "classes"),
+        refine,
+        re.sub(r"[^0-9a-f]", "", str(query.get("weights", "")).lower())[:64],
+        _name(query, "row"),
+    )
     link.config()
     return link
 
@@ -203,12 +212,18 @@ def of_row(row: Mapping[str, Any]) -> Permalink:
     short = {kind: name for name, kind in SCHEDULERS.items()}
     preset_link, precision = Permalink(""), str(row.get("precision") or "")
     return Permalink(
-        str(row["prompt"]), int(row["seed"]), int(row.get("steps") or preset_link.steps),
-        float(f"{row.get('guidance') or preset_link.guidance:g}"), _size(row.get("image")),
-        short.get(str(row.get("scheduler")), ""), "" if precision == "fp32" else precision,
-        str(row.get("mask_convention") or ""), refine,
-        str(row.get("model_hash") or ""), str(row.get("id") or ""),
-    )  # fmt: skip
+        str(row["prompt"]),
+        int(row["seed"]),
+        int(row.get("steps") or preset_link.steps),
+        float(f"{row.get('guidance') or preset_link.guidance:g}"),
+        _size(row.get("image")),
+        short.get(str(row.get("scheduler")), ""),
+        "" if precision == "fp32" else precision,
+        str(row.get("mask_convention") or ""),
+        refine,
+        str(row.get("model_hash") or ""),
+        str(row.get("id") or ""),
+    )
 
 
 def row_query(row: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Prompt -> picture, attention maps, mask: the one file that knows the order of the steps.
 
-    Prompt -> Drawn -> maps -> probability of each class -> refined mask -> Result
+Prompt -> Drawn -> maps -> probability of each class -> refined mask -> Result
 """
 
 from __future__ import annotations
@@ -22,12 +22,7 @@ from lungsynth.masks.affinity import AFFINITY_FOLDER, AffinityNet, affinity_fiel
 from lungsynth.masks.classes import ClassSpec, load_classes
 from lungsynth.masks.coarse import check_map, coarse_mask
 from lungsynth.masks.finish import at_threshold, finish_mask
-from lungsynth.masks.refine import (
-    NEEDS_AFFINITY,
-    RefineConfig,
-    check_affinity,
-    check_config,
-)
+from lungsynth.masks.refine import NEEDS_AFFINITY, RefineConfig, check_affinity, check_config
 from lungsynth.masks.student import STUDENT_FOLDER, Student, load_student, student_logits
 from lungsynth.masks.tokens import (
     key_weights,
@@ -83,9 +78,13 @@ class Synthesizer:
     """
 
     def __init__(
-        self, model: str | None = None, *, lora: str | None = None, device: str = "auto",
+        self,
+        model: str | None = None,
+        *,
+        lora: str | None = None,
+        device: str = "auto",
         classes: str | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.pipe, self.vocabulary = load_pipeline(model, lora=lora)
         folder = Path(resolve(model))
         # records travel: they name a folder, not where it lies on this machine
@@ -112,7 +111,10 @@ class Synthesizer:
         self._keys = key_weights(self.pipe.unet)
         # (H, W) grey -> its affinities, for the refinements that need them; None without a network
         self.affinity_field: Callable[[UInt8Array], AffinityField] | None = None
-        for name in (f"{AFFINITY_FOLDER}-{classes}", AFFINITY_FOLDER):  # one of its own, if there is
+        for name in (
+            f"{AFFINITY_FOLDER}-{classes}",
+            AFFINITY_FOLDER,
+        ):  # one of its own, if there is
             if self.affinity_field is None and (folder / name).is_dir():
                 self.set_affinity(load_affinity(folder / name))
         self.student: Student | None = None
@@ -163,11 +165,17 @@ class Synthesizer:
         raise WordError(f"{report.text!r} has no word to read a mask from; name an organ in it.")
 
     def generate(
-        self, prompts: Sequence[str], seeds: Sequence[int], *, options: SampleOptions | None = None,
-        refine_config: RefineConfig | None = None, words: Sequence[str] | None = None,
-        batch_size: int = 1, on_step: Callable[[int, int, Tensor], bool] | None = None,
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        *,
+        options: SampleOptions | None = None,
+        refine_config: RefineConfig | None = None,
+        words: Sequence[str] | None = None,
+        batch_size: int = 1,
+        on_step: Callable[[int, int, Tensor], bool] | None = None,
         on_capture: Callable[[Captured], None] | None = None,
-    ) -> Iterator[Result]:  # fmt: skip
+    ) -> Iterator[Result]:
         """Draw one result per prompt and seed, in order.
 
         Args:
@@ -185,7 +193,9 @@ class Synthesizer:
         """
         options, refine_config = options or SampleOptions(), refine_config or RefineConfig()
         if len(prompts) != len(seeds) or not prompts:
-            raise ConfigError(f"{len(prompts)} prompts, {len(seeds)} seeds; expected as many, at least 1.")
+            raise ConfigError(
+                f"{len(prompts)} prompts, {len(seeds)} seeds; expected as many, at least 1."
+            )
         resolve_size(self.pipe, options)
         check_precision(options.precision)
         check_config(refine_config)
@@ -200,11 +210,19 @@ class Synthesizer:
             part_seeds = [int(s) for s in seeds[start : start + batch_size]]
             with self._lock:
                 self.pipe.scheduler = self._scheduler
-                drawn = draw(self.pipe, [r.text for r, _ in part], part_seeds, options,
-                             on_step=on_step, on_capture=on_capture)  # fmt: skip
+                drawn = draw(
+                    self.pipe,
+                    [r.text for r, _ in part],
+                    part_seeds,
+                    options,
+                    on_step=on_step,
+                    on_capture=on_capture,
+                )
                 logits = self._class_logits(drawn, part_seeds, options.precision)
             for index, ((report, found), seed) in enumerate(zip(part, part_seeds, strict=True)):
-                yield self._finish(drawn, index, report, found, seed, options, refine_config, logits)
+                yield self._finish(
+                    drawn, index, report, found, seed, options, refine_config, logits
+                )
 
     def _class_logits(
         self, drawn: Drawn, seeds: Sequence[int], precision: str
@@ -218,9 +236,8 @@ class Synthesizer:
         return self.read_tokens(drawn.latents, reading, seeds, precision=precision)
 
     def read_tokens(
-        self, latents: Tensor, embeddings: Tensor, seeds: Sequence[int], *,
-        precision: str = "fp32",
-    ) -> dict[int, Tensor]:  # fmt: skip
+        self, latents: Tensor, embeddings: Tensor, seeds: Sequence[int], *, precision: str = "fp32"
+    ) -> dict[int, Tensor]:
         """Class id -> (B, H, W) mean logits of its token for scaled latents (B, C, h, w)."""
         specs = [s for s in self.classes if s.token is not None]
         totals: dict[int, Tensor] = {}
@@ -232,24 +249,35 @@ class Synthesizer:
         latents, embeddings = latents.to(self.device), embeddings.to(self.device)
         with torch.inference_mode():
             for t in timesteps:
-                noise = torch.stack([
-                    torch.randn(latents.shape[1:], generator=reading_noise(seed, t))
-                    for seed in seeds
-                ]).to(self.device)  # fmt: skip
+                noise = torch.stack(
+                    [
+                        torch.randn(latents.shape[1:], generator=reading_noise(seed, t))
+                        for seed in seeds
+                    ]
+                ).to(self.device)
                 with rounded(self.device, precision):
                     queries = read_queries(
                         self.pipe.unet, self._scheduler, latents, embeddings, t=t, noise=noise
                     )
                 for spec in specs:
                     assert spec.token is not None
-                    scores = token_logits(queries, self._keys, spec.token, height=height, width=width)
-                    totals[spec.id] = totals.get(spec.id, torch.zeros(())) + scores.cpu() / len(timesteps)
+                    scores = token_logits(
+                        queries, self._keys, spec.token, height=height, width=width
+                    )
+                    totals[spec.id] = totals.get(spec.id, torch.zeros(())) + scores.cpu() / len(
+                        timesteps
+                    )
         return totals
 
     def class_probability(
-        self, specs: Sequence[ClassSpec], logits: dict[int, Tensor], index: int,
-        word_heat: Callable[[str], FloatArray], config: RefineConfig, image: UInt8Array | None = None,
-    ) -> FloatArray:  # fmt: skip
+        self,
+        specs: Sequence[ClassSpec],
+        logits: dict[int, Tensor],
+        index: int,
+        word_heat: Callable[[str], FloatArray],
+        config: RefineConfig,
+        image: UInt8Array | None = None,
+    ) -> FloatArray:
         """(classes + 1, H, W) probability of background and each class, before refinement.
 
         With an image, and a student that knows the classes, it is the mean of the tokens' and the
@@ -297,9 +325,16 @@ class Synthesizer:
         return np.asarray((1 - weight) * probability + weight * learnt, dtype=np.float32)
 
     def _finish(
-        self, drawn: Drawn, index: int, report: PromptReport, found: dict[str, tuple[int, ...]],
-        seed: int, options: SampleOptions, config: RefineConfig, logits: dict[int, Tensor],
-    ) -> Result:  # fmt: skip
+        self,
+        drawn: Drawn,
+        index: int,
+        report: PromptReport,
+        found: dict[str, tuple[int, ...]],
+        seed: int,
+        options: SampleOptions,
+        config: RefineConfig,
+        logits: dict[int, Tensor],
+    ) -> Result:
         image = drawn.images[index]
         height, width = image.shape
         assert drawn.captured is not None
@@ -312,24 +347,37 @@ class Synthesizer:
         maps = {word: heat_of(tokens) for word, tokens in found.items()}
         specs = self.class_specs(report)
         probability = self.class_probability(
-            specs, logits, index,
-            lambda word: heat_of(word_tokens(report.text, word, self.pipe.tokenizer)), config, image,
-        )  # fmt: skip
+            specs,
+            logits,
+            index,
+            lambda word: heat_of(word_tokens(report.text, word, self.pipe.tokenizer)),
+            config,
+            image,
+        )
         affinity = self.field_for(image, [config.method])
         coarse, mask, scores = finish_mask(probability, image, specs, config, affinity)
         for spec in specs:
             if spec.token is not None:
                 maps[f"class {spec.name}"] = probability[1 + specs.index(spec)]
         record = {
-            "notice": RESEARCH_NOTICE, "synthetic": True, "prompt": report.text, "seed": seed,
+            "notice": RESEARCH_NOTICE,
+            "synthetic": True,
+            "prompt": report.text,
+            "seed": seed,
             "options": asdict(options) | {"height": height, "width": width},
-            "refine": asdict(config), "model": self.name, "lora": self.lora,
-            "model_hash": self.model_hash, "code_version": __version__,
-            "known_words": list(report.known), "unknown_words": list(report.unknown),
+            "refine": asdict(config),
+            "model": self.name,
+            "lora": self.lora,
+            "model_hash": self.model_hash,
+            "code_version": __version__,
+            "known_words": list(report.known),
+            "unknown_words": list(report.unknown),
             "dropped_text": report.dropped,
-            "classes": {str(s.id): s.name for s in specs}, "convention": specs[0].convention,
+            "classes": {str(s.id): s.name for s in specs},
+            "convention": specs[0].convention,
             "scores": scores,
-            "nn_train_distance": None if self.nearest is None
+            "nn_train_distance": None
+            if self.nearest is None
             else round(float(self.nearest.distances(image[None])[0]), 4),
-        }  # fmt: skip
+        }
         return Result(report, seed, image, maps, probability, coarse, mask, record)

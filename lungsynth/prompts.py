@@ -86,7 +86,9 @@ def word_tokens(prompt: str, word: str, tokenizer: Any) -> tuple[int, ...]:
         start = text.find(wanted, start + 1)
     if not spans:
         present = ", ".join(dict.fromkeys(WORD.findall(text)))
-        raise WordError(f"The word {word!r} does not occur in the prompt. Its words are: {present}.")
+        raise WordError(
+            f"The word {word!r} does not occur in the prompt. Its words are: {present}."
+        )
     encoded = tokenizer(prompt, return_offsets_mapping=True)
     indices = tuple(
         index
@@ -105,9 +107,41 @@ def word_tokens(prompt: str, word: str, tokenizer: Any) -> tuple[int, ...]:
 
 def default_words(prompt: str, vocabulary: Vocabulary | None) -> list[str]:
     """The words of a prompt worth a map: content words, anatomy first, at most six."""
-    stop = {"a", "an", "the", "of", "with", "in", "on", "and", "or", "to", "year", "old", "years",
-            "view", "is", "by", "for", "from", "between", "above", "x", "ray", "no"}  # fmt: skip
-    anatomy = ["right lung", "left lung", "lungs", "lung", "heart", "ribs", "diaphragm", "mediastinum"]
+    stop = {
+        "a",
+        "an",
+        "the",
+        "of",
+        "with",
+        "in",
+        "on",
+        "and",
+        "or",
+        "to",
+        "year",
+        "old",
+        "years",
+        "view",
+        "is",
+        "by",
+        "for",
+        "from",
+        "between",
+        "above",
+        "x",
+        "ray",
+        "no",
+    }
+    anatomy = [
+        "right lung",
+        "left lung",
+        "lungs",
+        "lung",
+        "heart",
+        "ribs",
+        "diaphragm",
+        "mediastinum",
+    ]
     lowered = prompt.lower()
     chosen = [w for w in anatomy if f" {w} " in f" {' '.join(WORD.findall(lowered))} "]
     covered = {part for phrase in chosen for part in phrase.split()}

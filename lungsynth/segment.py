@@ -27,12 +27,7 @@ from lungsynth.films.film import MIN_SIDE, Film, pixels_sha256
 from lungsynth.films.framing import WHOLE, Framing, cut
 from lungsynth.images import heat_to_uint8, overlay, png_bytes, slug
 from lungsynth.masks.finish import finish_mask, no_word
-from lungsynth.masks.refine import (
-    RefineConfig,
-    check_affinity,
-    check_config,
-    refine,
-)
+from lungsynth.masks.refine import RefineConfig, check_affinity, check_config, refine
 from lungsynth.masks.tokens import parse_timesteps
 from lungsynth.model.backbone import embed_prompts, encode_images
 from lungsynth.pipeline import Synthesizer
@@ -79,29 +74,37 @@ def square_box(height: int, width: int, *, pixels: int) -> tuple[int, int, int, 
     scale = pixels / side
     y0, x0 = (0.0 if extent >= side else (extent - side) / 2 for extent in (height, width))
     return (
-        round(-y0 * scale), round((min(height, y0 + side) - y0) * scale),
-        round(-x0 * scale), round((min(width, x0 + side) - x0) * scale),
-    )  # fmt: skip
+        round(-y0 * scale),
+        round((min(height, y0 + side) - y0) * scale),
+        round(-x0 * scale),
+        round((min(width, x0 + side) - x0) * scale),
+    )
 
 
 def to_film(maps: FloatArray, height: int, width: int) -> FloatArray:
     """Maps of the square (C, P, P) -> maps of the film (C, height, width), bilinear."""
     y0, y1, x0, x1 = square_box(height, width, pixels=maps.shape[-1])
     part = maps[:, y0:y1, x0:x1]
-    return np.stack([
-        np.asarray(
-            Image.fromarray(np.ascontiguousarray(one)).resize(
-                (width, height), Image.Resampling.BILINEAR
+    return np.stack(
+        [
+            np.asarray(
+                Image.fromarray(np.ascontiguousarray(one)).resize(
+                    (width, height), Image.Resampling.BILINEAR
+                )
             )
-        )
-        for one in part.astype(np.float32)
-    ])  # fmt: skip
+            for one in part.astype(np.float32)
+        ]
+    )
 
 
 def segment_settings(
-    synthesizer: Synthesizer, *, prompt: str | None = None, seed: int = 0, n_noise: int = 1,
+    synthesizer: Synthesizer,
+    *,
+    prompt: str | None = None,
+    seed: int = 0,
+    n_noise: int = 1,
     config: RefineConfig | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Everything a mask depends on besides its film, as JSON: kept in records, hashed to resume.
 
     Raises:
@@ -125,12 +128,18 @@ def segment_settings(
         text = synthesizer.check(text, ())[0].text
     timesteps = {t for s in synthesizer.classes if s.token for t in parse_timesteps(s.token)}
     return {
-        "model": synthesizer.name, "model_hash": synthesizer.model_hash, "lora": synthesizer.lora,
-        "code_version": __version__, "prompt": text, "seed": seed, "n_noise": n_noise,
-        "timesteps": sorted(timesteps), "refine": asdict(config),
+        "model": synthesizer.name,
+        "model_hash": synthesizer.model_hash,
+        "lora": synthesizer.lora,
+        "code_version": __version__,
+        "prompt": text,
+        "seed": seed,
+        "n_noise": n_noise,
+        "timesteps": sorted(timesteps),
+        "refine": asdict(config),
         "convention": synthesizer.classes[0].convention,
         "classes": {str(spec.id): spec.name for spec in synthesizer.classes},
-    }  # fmt: skip
+    }
 
 
 def settings_sha256(settings: dict[str, Any]) -> str:
@@ -140,9 +149,14 @@ def settings_sha256(settings: dict[str, Any]) -> str:
 
 
 def segment_film(
-    synthesizer: Synthesizer, image: UInt8Array, *, prompt: str | None = None, seed: int = 0,
-    n_noise: int = 1, config: RefineConfig | None = None,
-) -> Segmented:  # fmt: skip
+    synthesizer: Synthesizer,
+    image: UInt8Array,
+    *,
+    prompt: str | None = None,
+    seed: int = 0,
+    n_noise: int = 1,
+    config: RefineConfig | None = None,
+) -> Segmented:
     """Segment one film; see `segment_films`."""
     return segment_films(
         synthesizer, [image], prompt=prompt, seed=seed, n_noise=n_noise, config=config
@@ -150,9 +164,14 @@ def segment_film(
 
 
 def segment_films(
-    synthesizer: Synthesizer, images: Sequence[UInt8Array], *, prompt: str | None = None,
-    seed: int = 0, n_noise: int = 1, config: RefineConfig | None = None,
-) -> list[Segmented]:  # fmt: skip
+    synthesizer: Synthesizer,
+    images: Sequence[UInt8Array],
+    *,
+    prompt: str | None = None,
+    seed: int = 0,
+    n_noise: int = 1,
+    config: RefineConfig | None = None,
+) -> list[Segmented]:
     """Segment films by the checkpoint's class tokens, in one batch.
 
     Every film is read under the noise of the same seed, so its mask depends on neither its place
@@ -200,9 +219,14 @@ def segment_films(
 
 
 def _finish(
-    synthesizer: Synthesizer, image: UInt8Array, square: UInt8Array, logits: dict[int, Any], index: int,
-    config: RefineConfig, settings: dict[str, Any],
-) -> Segmented:  # fmt: skip
+    synthesizer: Synthesizer,
+    image: UInt8Array,
+    square: UInt8Array,
+    logits: dict[int, Any],
+    index: int,
+    config: RefineConfig,
+    settings: dict[str, Any],
+) -> Segmented:
     specs, (height, width) = synthesizer.classes, image.shape
     probability = synthesizer.class_probability(specs, logits, index, no_word, config, square)
     posterior = refine(probability, square, config, synthesizer.field_for(square, [config.method]))
@@ -217,12 +241,19 @@ def segment_record(film: Film, result: Segmented) -> dict[str, Any]:
     """The record of a film: settings, scores, hashes and warnings; nothing about the patient."""
     height, width = film.image.shape
     return {
-        "notice": NOTICE, "synthetic": False, "film": film.stem, "height": height, "width": width,
-        "pixels_sha256": pixels_sha256(film.image), **result.settings,
+        "notice": NOTICE,
+        "synthetic": False,
+        "film": film.stem,
+        "height": height,
+        "width": width,
+        "pixels_sha256": pixels_sha256(film.image),
+        **result.settings,
         "settings_sha256": settings_sha256(result.settings),
-        "square": result.probability.shape[-1], "box": list(result.box),
-        "scores": result.scores, "warnings": list(film.warnings),
-    }  # fmt: skip
+        "square": result.probability.shape[-1],
+        "box": list(result.box),
+        "scores": result.scores,
+        "warnings": list(film.warnings),
+    }
 
 
 def file_names(settings: dict[str, Any], *, probability: bool) -> list[str]:

@@ -19,9 +19,11 @@ def bomb() -> bytes:
 
     head = struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(9)))
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(bytes(9)))
         + chunk(b"IEND", b"")
-    )  # fmt: skip
+    )
 
 
 def animated() -> bytes:

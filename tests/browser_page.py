@@ -61,8 +61,9 @@ def small_shot(page: Any, name: str, *, top: str, colours: int = 192) -> None:
         return
     page.evaluate(
         "s => { const at = document.querySelector(s).getBoundingClientRect().top + scrollY;"
-        " scrollTo({top: at - 95, behavior: 'instant'}); }", top,
-    )  # fmt: skip
+        " scrollTo({top: at - 95, behavior: 'instant'}); }",
+        top,
+    )
     page.wait_for_timeout(1500)
     with Image.open(io.BytesIO(page.screenshot())) as picture:
         small = picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE)

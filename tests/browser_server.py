@@ -24,9 +24,15 @@ def serve(folder: Path, **environment: str) -> tuple[subprocess.Popen[str], str]
     port = free_port()
     log = (folder / "log.txt").open("w")
     page = subprocess.Popen(
-        [sys.executable, "app.py", "--port", str(port)], cwd=ROOT, stdout=log, stderr=log, text=True,
-        env=os.environ | {"GRADIO_TEMP_DIR": str(folder / "gradio"), "OMP_NUM_THREADS": "1"} | environment,
-    )  # fmt: skip
+        [sys.executable, "app.py", "--port", str(port)],
+        cwd=ROOT,
+        stdout=log,
+        stderr=log,
+        text=True,
+        env=os.environ
+        | {"GRADIO_TEMP_DIR": str(folder / "gradio"), "OMP_NUM_THREADS": "1"}
+        | environment,
+    )
     log.close()
     give_up = time.monotonic() + 180
     while True:

@@ -16,10 +16,14 @@ from typing import Any
 # before any import of a Hugging Face library, which read these once
 _HOME = tempfile.TemporaryDirectory(prefix="lungsynth-tests-")
 os.environ |= {
-    "HF_HOME": _HOME.name, "HF_HUB_OFFLINE": "1", "HF_TOKEN": "", "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HOME": _HOME.name,
+    "HF_HUB_OFFLINE": "1",
+    "HF_TOKEN": "",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
     "GRADIO_TEMP_DIR": str(Path(_HOME.name, "gradio")),
-    "GRADIO_ANALYTICS_ENABLED": "False", "TOKENIZERS_PARALLELISM": "false",
-}  # fmt: skip
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "TOKENIZERS_PARALLELISM": "false",
+}
 for _name in ("HF_DATASETS_CACHE", "HF_HUB_CACHE", "HUGGING_FACE_HUB_TOKEN"):
     os.environ.pop(_name, None)
 

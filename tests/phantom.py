@@ -25,9 +25,9 @@ def grey_field(image: np.ndarray, height: int, width: int, *, scale: float = 20.
     """exp(-|difference of mean grey| / scale) of the cells of a grid."""
     grey = area_mean(image[None].astype(np.float32), height, width)[0]
     offsets = half_disc(5)
-    values = np.stack([
-        np.exp(-np.abs(grey - np.roll(grey, (-dy, -dx), (0, 1))) / scale) for dy, dx in offsets
-    ])  # fmt: skip
+    values = np.stack(
+        [np.exp(-np.abs(grey - np.roll(grey, (-dy, -dx), (0, 1))) / scale) for dy, dx in offsets]
+    )
     return AffinityField(values.astype(np.float32), offsets, height, width)
 
 

@@ -37,11 +37,31 @@ def run_publish(*args: object) -> Ran:
 
 def build_options(checkpoint: Path, out: Path, *extra: object) -> list[str]:
     """Options of a small build of random pictures, which no filter would let through."""
-    return [str(one) for one in (
-        "build", "--n", 12, "--shard-rows", 3, "--steps", 1, "--model", checkpoint, "--no-filter",
-        "--split", "train=0.6", "--split", "test=0.4", "--quiet", "--device", "cpu", "--out", out,
-        *extra,
-    )]  # fmt: skip
+    return [
+        str(one)
+        for one in (
+            "build",
+            "--n",
+            12,
+            "--shard-rows",
+            3,
+            "--steps",
+            1,
+            "--model",
+            checkpoint,
+            "--no-filter",
+            "--split",
+            "train=0.6",
+            "--split",
+            "test=0.4",
+            "--quiet",
+            "--device",
+            "cpu",
+            "--out",
+            out,
+            *extra,
+        )
+    ]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

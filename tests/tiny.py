@@ -12,11 +12,22 @@ from PIL import Image, ImageDraw
 
 ROWS = [
     {"view": "AP", "age": "1-5", "sex": "", "findings": "normal", "label": "normal"},
-    {"view": "AP", "age": "1-5", "sex": "", "findings": "viral pneumonia", "label": "viral pneumonia"},
+    {
+        "view": "AP",
+        "age": "1-5",
+        "sex": "",
+        "findings": "viral pneumonia",
+        "label": "viral pneumonia",
+    },
     {"view": "PA", "age": "60", "sex": "M", "findings": "no finding", "label": "no finding"},
-    {"view": "PA", "age": "44", "sex": "F", "findings": "effusion|pneumonia",
-     "label": "effusion|pneumonia"},
-]  # fmt: skip
+    {
+        "view": "PA",
+        "age": "44",
+        "sex": "F",
+        "findings": "effusion|pneumonia",
+        "label": "effusion|pneumonia",
+    },
+]
 
 
 def film(seed: int, *, height: int = 96, width: int = 112) -> tuple[np.ndarray, np.ndarray]:
@@ -50,13 +61,20 @@ def write_parquet(path: Path, n: int = 16) -> Path:
     for i in range(n):
         image, mask = film(i)
         fields = ROWS[i % len(ROWS)]
-        rows.append({
-            "id": f"film-{i}", "image": {"bytes": png(image), "path": None},
-            "mask": {"bytes": png(mask), "path": None},
-            "text": f"Frontal {fields['view']} chest X-ray. {fields['findings'].capitalize()}.",
-            **fields, "patient": f"p{i}", "split": "test" if i % 4 == 3 else "val" if i == 4 else "train",
-            "source_set": "tiny", "note": "", "mask_convention": "v7",
-        })  # fmt: skip
+        rows.append(
+            {
+                "id": f"film-{i}",
+                "image": {"bytes": png(image), "path": None},
+                "mask": {"bytes": png(mask), "path": None},
+                "text": f"Frontal {fields['view']} chest X-ray. {fields['findings'].capitalize()}.",
+                **fields,
+                "patient": f"p{i}",
+                "split": "test" if i % 4 == 3 else "val" if i == 4 else "train",
+                "source_set": "tiny",
+                "note": "",
+                "mask_convention": "v7",
+            }
+        )
     pq.write_table(pa.Table.from_pylist(rows), path)
     return path
 
@@ -104,7 +122,10 @@ def add_tokens(checkpoint: Path) -> None:
         token = ClassToken(
             name,
             {k: torch.randn(v.shape[1], generator=generator) for k, v in keys.items()},
-            {k: torch.zeros(pipe.unet.get_submodule(k.removesuffix(".processor")).heads) for k in keys},
+            {
+                k: torch.zeros(pipe.unet.get_submodule(k.removesuffix(".processor")).heads)
+                for k in keys
+            },
             torch.zeros(()),
             {"timesteps": "50,300"},
         )
@@ -133,25 +154,51 @@ def sd_checkpoint(folder: Path) -> Path:
     )
     pipe = StableDiffusionPipeline(
         vae=AutoencoderKL(
-            in_channels=3, out_channels=3, latent_channels=4, block_out_channels=(8, 8, 16, 16),
-            down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-            layers_per_block=1, norm_num_groups=8, sample_size=64,
+            in_channels=3,
+            out_channels=3,
+            latent_channels=4,
+            block_out_channels=(8, 8, 16, 16),
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            layers_per_block=1,
+            norm_num_groups=8,
+            sample_size=64,
         ),
-        text_encoder=CLIPTextModel(CLIPTextConfig(
-            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=1,
-            num_attention_heads=2, max_position_embeddings=77, bos_token_id=0, eos_token_id=1,
-            pad_token_id=1,
-        )),
+        text_encoder=CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                max_position_embeddings=77,
+                bos_token_id=0,
+                eos_token_id=1,
+                pad_token_id=1,
+            )
+        ),
         tokenizer=tokenizer,
         unet=UNet2DConditionModel(
-            sample_size=8, in_channels=4, out_channels=4, block_out_channels=(16, 32, 32, 32),
-            layers_per_block=1, cross_attention_dim=32, attention_head_dim=2, norm_num_groups=8,
+            sample_size=8,
+            in_channels=4,
+            out_channels=4,
+            block_out_channels=(16, 32, 32, 32),
+            layers_per_block=1,
+            cross_attention_dim=32,
+            attention_head_dim=2,
+            norm_num_groups=8,
         ),
         scheduler=PNDMScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True,
-            set_alpha_to_one=False, steps_offset=1,
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            skip_prk_steps=True,
+            set_alpha_to_one=False,
+            steps_offset=1,
         ),
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
     pipe.save_pretrained(folder, safe_serialization=True)
     return folder

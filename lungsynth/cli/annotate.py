@@ -14,21 +14,48 @@ PAGE_NAME = "annotate.html"
 
 @click.command("annotate")
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
-@click.option("--import", "importing", is_flag=True,
-              help="FILEs are annotations (labelme or COCO polygons): turn them into masks.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("annotations"),
-              show_default=True, metavar="DIR|FILE.parquet",
-              help="Where the page, or what --import makes, is written.")
-@click.option("--class", "named", multiple=True, metavar="NAME=ID",
-              help="A class and its id in masks; repeat.  [default: those of --model]")
-@click.option("--model", default=None, metavar="NAME|DIR",
-              help="Checkpoint whose classes are used without --class.  [default: mini, shipped]")
-@click.option("--images", type=click.Path(path_type=Path, file_okay=False), default=None, metavar="DIR",
-              help="With --import: where the films are.  [default: beside each annotation]")
+@click.option(
+    "--import",
+    "importing",
+    is_flag=True,
+    help="FILEs are annotations (labelme or COCO polygons): turn them into masks.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("annotations"),
+    show_default=True,
+    metavar="DIR|FILE.parquet",
+    help="Where the page, or what --import makes, is written.",
+)
+@click.option(
+    "--class",
+    "named",
+    multiple=True,
+    metavar="NAME=ID",
+    help="A class and its id in masks; repeat.  [default: those of --model]",
+)
+@click.option(
+    "--model",
+    default=None,
+    metavar="NAME|DIR",
+    help="Checkpoint whose classes are used without --class.  [default: mini, shipped]",
+)
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    metavar="DIR",
+    help="With --import: where the films are.  [default: beside each annotation]",
+)
 def annotate_command(
-    files: tuple[str, ...], importing: bool, out: Path, named: tuple[str, ...], model: str | None,
+    files: tuple[str, ...],
+    importing: bool,
+    out: Path,
+    named: tuple[str, ...],
+    model: str | None,
     images: Path | None,
-) -> None:  # fmt: skip
+) -> None:
     """Outline organs on films by hand, in your browser, and turn the outlines into masks.
 
     \b
@@ -50,7 +77,9 @@ def annotate_command(
         _page(files, classes, images, out)
 
 
-def _page(files: tuple[str, ...], classes: Mapping[str, int], images: Path | None, out: Path) -> None:
+def _page(
+    files: tuple[str, ...], classes: Mapping[str, int], images: Path | None, out: Path
+) -> None:
     from lungsynth.errors import ConfigError, OutputError
     from lungsynth.films.annotation_files import annotation_page
     from lungsynth.films.film import find_films
@@ -72,7 +101,11 @@ def _page(files: tuple[str, ...], classes: Mapping[str, int], images: Path | Non
         raise OutputError(f"{page}: cannot be written ({error.strerror or error}).") from error
     click.echo(str(page))
     label = "" if len(paths) == 1 else "s"
-    folder = paths[0].parent if len({path.parent for path in paths}) == 1 else Path("FOLDER_OF_THE_FILMS")
+    folder = (
+        paths[0].parent
+        if len({path.parent for path in paths}) == 1
+        else Path("FOLDER_OF_THE_FILMS")
+    )
     given = " ".join(f"--class {shlex.quote(f'{name}={i}')}" for name, i in classes.items())
     click.echo(
         f"1. Open it in a browser ({len(paths)} film{label}; it holds them, so treat it as you treat "
@@ -83,7 +116,9 @@ def _page(files: tuple[str, ...], classes: Mapping[str, int], images: Path | Non
     )
 
 
-def _import(files: tuple[str, ...], classes: Mapping[str, int], images: Path | None, out: Path) -> None:
+def _import(
+    files: tuple[str, ...], classes: Mapping[str, int], images: Path | None, out: Path
+) -> None:
     from lungsynth.films.annotation_files import (
         import_annotations,
         overlays_of,
@@ -124,7 +159,9 @@ def _classes_of(model: str | None) -> dict[str, int]:
         entries = json.loads(path.read_text(encoding="utf-8"))["classes"]
         classes = {str(entry["name"]): int(entry["id"]) for entry in entries}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path}: no classes to offer; name them with --class NAME=ID.") from error
+        raise ConfigError(
+            f"{path}: no classes to offer; name them with --class NAME=ID."
+        ) from error
     if not classes:
         raise ConfigError(f"{path} names no class; name them with --class NAME=ID.")
     return classes

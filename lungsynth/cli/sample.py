@@ -10,44 +10,121 @@ import click
 
 @click.command("sample")
 @click.argument("prompts", nargs=-1, required=True, metavar="PROMPT…")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out"),
-              show_default=True, metavar="DIR", help="One folder a picture is made in here.")
-@click.option("--seed", type=click.IntRange(min=0, max=2**63 - 1), default=0, show_default=True,
-              help="Seed of the first picture; the others count up.")
-@click.option("-n", "--n", "n", type=click.IntRange(min=1, max=10_000), default=1, show_default=True,
-              help="Pictures a prompt.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("out"),
+    show_default=True,
+    metavar="DIR",
+    help="One folder a picture is made in here.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0, max=2**63 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of the first picture; the others count up.",
+)
+@click.option(
+    "-n",
+    "--n",
+    "n",
+    type=click.IntRange(min=1, max=10_000),
+    default=1,
+    show_default=True,
+    help="Pictures a prompt.",
+)
 @click.option("--steps", type=click.IntRange(min=1, max=1000), default=20, show_default=True)
-@click.option("--guidance", type=click.FloatRange(min=1.0, max=50.0), default=1.5, show_default=True,
-              help="How strictly the prompt is followed; 1 = off.")
+@click.option(
+    "--guidance",
+    type=click.FloatRange(min=1.0, max=50.0),
+    default=1.5,
+    show_default=True,
+    help="How strictly the prompt is followed; 1 = off.",
+)
 @click.option("--height", type=int, default=None, help="Pixels.  [default: the checkpoint's]")
 @click.option("--width", type=int, default=None, help="Pixels.  [default: the checkpoint's]")
-@click.option("--scheduler", default="default", show_default=True,
-              help="default, ddim, dpm, euler, pndm or lcm.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
-              help="Of the denoising network; bf16 takes half the time where the processor has it.")
-@click.option("--word", "words", multiple=True, metavar="WORD",
-              help="Word or phrase of the prompt to map; repeat.  [default: its content words]")
-@click.option("--model", default=None, metavar="NAME|DIR|HUB_ID",
-              help="Any Stable Diffusion 1.x/2.x checkpoint.  [default: mini, shipped]")
+@click.option(
+    "--scheduler",
+    default="default",
+    show_default=True,
+    help="default, ddim, dpm, euler, pndm or lcm.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="Of the denoising network; bf16 takes half the time where the processor has it.",
+)
+@click.option(
+    "--word",
+    "words",
+    multiple=True,
+    metavar="WORD",
+    help="Word or phrase of the prompt to map; repeat.  [default: its content words]",
+)
+@click.option(
+    "--model",
+    default=None,
+    metavar="NAME|DIR|HUB_ID",
+    help="Any Stable Diffusion 1.x/2.x checkpoint.  [default: mini, shipped]",
+)
 @click.option("--lora", default=None, metavar="DIR|FILE|HUB_ID", help="LoRA weights to add.")
-@click.option("--refine", "method", default="crf", show_default=True, metavar="NAME",
-              help="How the coarse mask is refined: none, crf, affinity, sequential, cross …")
-@click.option("--set", "refine_values", multiple=True, metavar="NAME=VALUE",
-              help="A parameter of the refinement, such as beta=16, crf.theta_beta=8, ignore_band=0.1 "
-                   "or clean_up=false; repeat for several.")
-@click.option("--classes", default=None, metavar="NAME",
-              help="Convention of the masks.  [default: the checkpoint's first]")
-@click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True,
-              help="Pictures drawn together.")
+@click.option(
+    "--refine",
+    "method",
+    default="crf",
+    show_default=True,
+    metavar="NAME",
+    help="How the coarse mask is refined: none, crf, affinity, sequential, cross …",
+)
+@click.option(
+    "--set",
+    "refine_values",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of the refinement, such as beta=16, crf.theta_beta=8, ignore_band=0.1 "
+    "or clean_up=false; repeat for several.",
+)
+@click.option(
+    "--classes",
+    default=None,
+    metavar="NAME",
+    help="Convention of the masks.  [default: the checkpoint's first]",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Pictures drawn together.",
+)
 @click.option("--threads", type=click.IntRange(min=1), default=None, help="CPU threads.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …")
 @click.option("--quiet", is_flag=True, help="No progress bar, no word report.")
 def sample(
-    prompts: tuple[str, ...], out: Path, seed: int, n: int, steps: int, guidance: float,
-    height: int | None, width: int | None, scheduler: str, precision: str, words: tuple[str, ...],
-    model: str | None, lora: str | None, method: str, refine_values: tuple[str, ...], classes: str | None,
-    batch_size: int, threads: int | None, device: str, quiet: bool,
-) -> None:  # fmt: skip
+    prompts: tuple[str, ...],
+    out: Path,
+    seed: int,
+    n: int,
+    steps: int,
+    guidance: float,
+    height: int | None,
+    width: int | None,
+    scheduler: str,
+    precision: str,
+    words: tuple[str, ...],
+    model: str | None,
+    lora: str | None,
+    method: str,
+    refine_values: tuple[str, ...],
+    classes: str | None,
+    batch_size: int,
+    threads: int | None,
+    device: str,
+    quiet: bool,
+) -> None:
     """Draw X-rays from prompts, with attention maps and masks.
 
     \b
@@ -70,8 +147,14 @@ def sample(
     check_writable(out)
     refine_config = with_values(RefineConfig(method=method), refine_values)
     synthesizer = Synthesizer(model, lora=lora, device=device, classes=classes)
-    options = SampleOptions(steps=steps, guidance=guidance, height=height, width=width,
-                            scheduler=scheduler, precision=precision)  # fmt: skip
+    options = SampleOptions(
+        steps=steps,
+        guidance=guidance,
+        height=height,
+        width=width,
+        scheduler=scheduler,
+        precision=precision,
+    )
     texts = [prompt for prompt in prompts for _ in range(n)]
     seeds = [seed + k for _ in prompts for k in range(n)]
     if not quiet:
@@ -81,11 +164,17 @@ def sample(
             if report.unknown:
                 click.echo(f"never seen in training: {', '.join(report.unknown)}", err=True)
             if report.dropped:
-                click.echo(f"beyond the model's token limit, not read: {report.dropped!r}", err=True)
+                click.echo(
+                    f"beyond the model's token limit, not read: {report.dropped!r}", err=True
+                )
     results = synthesizer.generate(
-        texts, seeds, options=options, refine_config=refine_config,
-        words=words or None, batch_size=batch_size,
-    )  # fmt: skip
+        texts,
+        seeds,
+        options=options,
+        refine_config=refine_config,
+        words=words or None,
+        batch_size=batch_size,
+    )
     for index, result in enumerate(tqdm(results, total=len(texts), unit="image", disable=quiet)):
         folder = out / f"{index // n:03d}-seed{result.seed}"
         write_result(result, folder)
@@ -102,7 +191,13 @@ def words_command(prompt: str, model: str | None) -> None:
 
     pipe, vocabulary = load_pipeline(model)
     report = read_prompt(prompt, pipe.tokenizer, vocabulary)
-    click.echo(json.dumps({
-        "known": report.known, "unknown": report.unknown, "tokens": report.n_tokens,
-        "dropped": report.dropped,
-    }))  # fmt: skip
+    click.echo(
+        json.dumps(
+            {
+                "known": report.known,
+                "unknown": report.unknown,
+                "tokens": report.n_tokens,
+                "dropped": report.dropped,
+            }
+        )
+    )

@@ -16,37 +16,97 @@ if TYPE_CHECKING:
 
 @click.command("segment")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE…")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("segmented"),
-              show_default=True, metavar="DIR", help="One folder a film is made in here.")
-@click.option("--model", default=None, metavar="NAME|DIR",
-              help="A checkpoint with class tokens.  [default: mini, shipped]")
-@click.option("--classes", default=None, metavar="NAME",
-              help="Convention of the masks, where the checkpoint has several, such as nlm.")
-@click.option("--prompt", default=None, metavar="TEXT",
-              help="Text the films are read with.  [default: the one the tokens were learnt with]")
-@click.option("--refine", "method", default=None, metavar="NAME",
-              help="How the mask is refined: none, crf, affinity …  [default: as `sample`]")
-@click.option("--set", "refine_values", multiple=True, metavar="NAME=VALUE",
-              help="A parameter of the refinement, such as beta=16, crf.theta_beta=8, ignore_band=0.1 "
-                   "or clean_up=false; repeat for several.")
-@click.option("--noise", "n_noise", type=click.IntRange(min=1, max=64), default=1, show_default=True,
-              help="Noise draws averaged; more are steadier and slower.")
-@click.option("--seed", type=click.IntRange(min=0, max=2**63 - 65), default=0, show_default=True,
-              help="Seed of the noise.")
-@click.option("--probability", is_flag=True, help="Also write each class's probability as a picture.")
-@click.option("--overwrite", is_flag=True,
-              help="Segment again what is done, and replace masks of other films of the same name.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=4, show_default=True,
-              help="Films read together.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("segmented"),
+    show_default=True,
+    metavar="DIR",
+    help="One folder a film is made in here.",
+)
+@click.option(
+    "--model",
+    default=None,
+    metavar="NAME|DIR",
+    help="A checkpoint with class tokens.  [default: mini, shipped]",
+)
+@click.option(
+    "--classes",
+    default=None,
+    metavar="NAME",
+    help="Convention of the masks, where the checkpoint has several, such as nlm.",
+)
+@click.option(
+    "--prompt",
+    default=None,
+    metavar="TEXT",
+    help="Text the films are read with.  [default: the one the tokens were learnt with]",
+)
+@click.option(
+    "--refine",
+    "method",
+    default=None,
+    metavar="NAME",
+    help="How the mask is refined: none, crf, affinity …  [default: as `sample`]",
+)
+@click.option(
+    "--set",
+    "refine_values",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of the refinement, such as beta=16, crf.theta_beta=8, ignore_band=0.1 "
+    "or clean_up=false; repeat for several.",
+)
+@click.option(
+    "--noise",
+    "n_noise",
+    type=click.IntRange(min=1, max=64),
+    default=1,
+    show_default=True,
+    help="Noise draws averaged; more are steadier and slower.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0, max=2**63 - 65),
+    default=0,
+    show_default=True,
+    help="Seed of the noise.",
+)
+@click.option(
+    "--probability", is_flag=True, help="Also write each class's probability as a picture."
+)
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Segment again what is done, and replace masks of other films of the same name.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="Films read together.",
+)
 @click.option("--threads", type=click.IntRange(min=1), default=None, help="CPU threads.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …")
 @click.option("--quiet", is_flag=True, help="No progress bar, no warnings, no last line.")
 def segment_command(
-    images: tuple[str, ...], out: Path, model: str | None, classes: str | None,
-    prompt: str | None, method: str | None, refine_values: tuple[str, ...], n_noise: int, seed: int,
-    probability: bool, overwrite: bool,
-    batch_size: int, threads: int | None, device: str, quiet: bool,
-) -> None:  # fmt: skip
+    images: tuple[str, ...],
+    out: Path,
+    model: str | None,
+    classes: str | None,
+    prompt: str | None,
+    method: str | None,
+    refine_values: tuple[str, ...],
+    n_noise: int,
+    seed: int,
+    probability: bool,
+    overwrite: bool,
+    batch_size: int,
+    threads: int | None,
+    device: str,
+    quiet: bool,
+) -> None:
     """Outline the organs on your own real X-rays, of any size.
 
     \b

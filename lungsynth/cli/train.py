@@ -12,32 +12,56 @@ import click
 from lungsynth.cli.options import with_options
 
 DATA_OPTIONS = [
-    click.option("--data", "sources", metavar="SOURCE", multiple=True, required=True,
-                 help="Parquet file, folder, or `datasets` name; repeat for several."),
+    click.option(
+        "--data",
+        "sources",
+        metavar="SOURCE",
+        multiple=True,
+        required=True,
+        help="Parquet file, folder, or `datasets` name; repeat for several.",
+    ),
     click.option("--image-column", default="image", show_default=True, metavar="NAME"),
     click.option("--text-column", default="text", show_default=True, metavar="NAME"),
-    click.option("--split", default="train", show_default=True, metavar="NAME",
-                 help="Value of the `split` column to train on; '' takes every row."),
-]  # fmt: skip
+    click.option(
+        "--split",
+        default="train",
+        show_default=True,
+        metavar="NAME",
+        help="Value of the `split` column to train on; '' takes every row.",
+    ),
+]
 LOOP_OPTIONS = [
-    click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True,
-                 metavar="DIR", help="Run folder. The same command again resumes."),
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        required=True,
+        metavar="DIR",
+        help="Run folder. The same command again resumes.",
+    ),
     click.option("--preset", default=None, metavar="NAME", help="A named set of options."),
     click.option("--steps", type=click.IntRange(min=1), default=None, metavar="N"),
     click.option("--batch-size", type=click.IntRange(min=1), default=None, metavar="N"),
     click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=None),
     click.option("--seed", type=click.IntRange(min=0), default=None),
     click.option("--precision", type=click.Choice(["bf16", "fp32"]), default=None),
-    click.option("--max-minutes", type=click.FloatRange(min=0), default=None,
-                 help="Stop, resumable, after so long."),
-    click.option("--save-minutes", type=click.FloatRange(min=0), default=None,
-                 help="Wall time between states on disk, which a kill can lose."),
+    click.option(
+        "--max-minutes",
+        type=click.FloatRange(min=0),
+        default=None,
+        help="Stop, resumable, after so long.",
+    ),
+    click.option(
+        "--save-minutes",
+        type=click.FloatRange(min=0),
+        default=None,
+        help="Wall time between states on disk, which a kill can lose.",
+    ),
     click.option("--sample-every", type=click.IntRange(min=0), default=None, metavar="STEPS"),
     click.option("--threads", type=click.IntRange(min=1), default=None, help="CPU threads."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …"),
     click.option("--quiet", is_flag=True, help="No progress bar."),
     click.option("-n", "--dry-run", is_flag=True, help="Print the resolved options and stop."),
-]  # fmt: skip
+]
 
 
 def _given(options: Any, values: dict[str, Any]) -> Any:
@@ -82,10 +106,19 @@ def train() -> None:
 @click.option("--pixels", type=click.IntRange(min=32), default=256, show_default=True)
 @click.option("--latent-channels", type=click.IntRange(min=1), default=None)
 def train_vae_command(
-    sources: tuple[str, ...], image_column: str, text_column: str, split: str, out: Path,
-    preset: str | None, threads: int | None, device: str, quiet: bool, dry_run: bool, pixels: int,
+    sources: tuple[str, ...],
+    image_column: str,
+    text_column: str,
+    split: str,
+    out: Path,
+    preset: str | None,
+    threads: int | None,
+    device: str,
+    quiet: bool,
+    dry_run: bool,
+    pixels: int,
     **given: Any,
-) -> None:  # fmt: skip
+) -> None:
     """Train the autoencoder, starting at PCA.
 
     \b
@@ -108,9 +141,7 @@ def train_vae_command(
 
     def records(name: str | None) -> Any:
         for source in sources:
-            yield from read_records(
-                source, image_column=image_column, text_column=None, split=name
-            )
+            yield from read_records(source, image_column=image_column, text_column=None, split=name)
 
     import numpy as np
 
@@ -118,8 +149,13 @@ def train_vae_command(
     held = frames.images[:: max(1, len(frames.images) // 48)][:48]
     if split == "train":
         try:
-            films = [r for s in sources for r in read_records(
-                s, image_column=image_column, text_column=None, split="val", limit=24)]  # fmt: skip
+            films = [
+                r
+                for s in sources
+                for r in read_records(
+                    s, image_column=image_column, text_column=None, split="val", limit=24
+                )
+            ]
             held = np.stack([whole(r.image, pixels=pixels) for r in films])
         except Exception as error:  # noqa: BLE001 - a source without a val split
             click.echo(f"no held-out films ({error}); PSNR is on training films", err=True)
@@ -131,26 +167,69 @@ def train_vae_command(
 @train.command("diffusion")
 @with_options(DATA_OPTIONS)
 @with_options(LOOP_OPTIONS)
-@click.option("--vae", "vae_folder", type=click.Path(path_type=Path), default=None, metavar="DIR",
-              help="Autoencoder of `train vae`; needed unless --init-from.")
-@click.option("--init-from", default=None, metavar="DIR|HUB_ID",
-              help="Fine-tune this Stable Diffusion 1.x/2.x checkpoint (text encoder frozen).")
-@click.option("--lora-rank", type=click.IntRange(min=0), default=None, metavar="R",
-              help="Train LoRA adapters of this rank instead of the whole U-Net.")
-@click.option("--max-shard-size", default=None, metavar="SIZE",
-              help="Largest fp16 weight file written, such as 16MB.")
-@click.option("--train-text-encoder/--freeze-text-encoder", default=None,
-              help="Default: trained from scratch, frozen with --init-from.")
-@click.option("--pixels", type=click.IntRange(min=32), default=None,
-              help="Side of the pictures.  [default: the checkpoint's]")
-@click.option("--sample-prompt", "sample_prompts", multiple=True, metavar="TEXT",
-              help="Prompt of the pictures drawn while training; repeat.")
+@click.option(
+    "--vae",
+    "vae_folder",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="DIR",
+    help="Autoencoder of `train vae`; needed unless --init-from.",
+)
+@click.option(
+    "--init-from",
+    default=None,
+    metavar="DIR|HUB_ID",
+    help="Fine-tune this Stable Diffusion 1.x/2.x checkpoint (text encoder frozen).",
+)
+@click.option(
+    "--lora-rank",
+    type=click.IntRange(min=0),
+    default=None,
+    metavar="R",
+    help="Train LoRA adapters of this rank instead of the whole U-Net.",
+)
+@click.option(
+    "--max-shard-size",
+    default=None,
+    metavar="SIZE",
+    help="Largest fp16 weight file written, such as 16MB.",
+)
+@click.option(
+    "--train-text-encoder/--freeze-text-encoder",
+    default=None,
+    help="Default: trained from scratch, frozen with --init-from.",
+)
+@click.option(
+    "--pixels",
+    type=click.IntRange(min=32),
+    default=None,
+    help="Side of the pictures.  [default: the checkpoint's]",
+)
+@click.option(
+    "--sample-prompt",
+    "sample_prompts",
+    multiple=True,
+    metavar="TEXT",
+    help="Prompt of the pictures drawn while training; repeat.",
+)
 def train_diffusion_command(
-    sources: tuple[str, ...], image_column: str, text_column: str, split: str, out: Path,
-    preset: str | None, threads: int | None, device: str, quiet: bool, dry_run: bool,
-    vae_folder: Path | None, init_from: str | None, pixels: int | None,
-    sample_prompts: tuple[str, ...], train_text_encoder: bool | None, **given: Any,
-) -> None:  # fmt: skip
+    sources: tuple[str, ...],
+    image_column: str,
+    text_column: str,
+    split: str,
+    out: Path,
+    preset: str | None,
+    threads: int | None,
+    device: str,
+    quiet: bool,
+    dry_run: bool,
+    vae_folder: Path | None,
+    init_from: str | None,
+    pixels: int | None,
+    sample_prompts: tuple[str, ...],
+    train_text_encoder: bool | None,
+    **given: Any,
+) -> None:
     """Train the text-to-image model, from scratch or from a Stable Diffusion checkpoint.
 
     \b
@@ -167,7 +246,9 @@ def train_diffusion_command(
     from lungsynth.training.presets import DIFFUSION_PRESETS
 
     if (vae_folder is None) == (init_from is None):
-        raise ConfigError("Give exactly one of --vae (train from scratch) and --init-from (fine-tune).")
+        raise ConfigError(
+            "Give exactly one of --vae (train from scratch) and --init-from (fine-tune)."
+        )
     if train_text_encoder is None:
         train_text_encoder = init_from is None
     options = _given(
@@ -184,7 +265,9 @@ def train_diffusion_command(
     stride = 2 ** (len(vae.config.block_out_channels) - 1)
     side = pixels or (parts.unet.config.sample_size * stride if parts else vae.config.sample_size)
     if side % stride:
-        raise ConfigError(f"--pixels {side} is not a multiple of the autoencoder's stride {stride}.")
+        raise ConfigError(
+            f"--pixels {side} is not a multiple of the autoencoder's stride {stride}."
+        )
     records = (
         record
         for source in sources
@@ -192,12 +275,25 @@ def train_diffusion_command(
             source, image_column=image_column, text_column=text_column, split=split or None
         )
     )
-    frames = cut_frames(records, pixels=side, seed=options.seed, per_child=options.per_child,
-                        per_adult=options.per_adult, quiet=quiet)  # fmt: skip
+    frames = cut_frames(
+        records,
+        pixels=side,
+        seed=options.seed,
+        per_child=options.per_child,
+        per_adult=options.per_adult,
+        quiet=quiet,
+    )
     if parts is None:
         parts = build_parts(vae, frames, options)
-    done = train_diffusion(parts, frames, out, options, device=resolve_device(device), quiet=quiet,
-                           sample_prompts=sample_prompts)  # fmt: skip
+    done = train_diffusion(
+        parts,
+        frames,
+        out,
+        options,
+        device=resolve_device(device),
+        quiet=quiet,
+        sample_prompts=sample_prompts,
+    )
     state = "complete" if done else "stopped, run the same command to resume"
     click.echo(f"{out}: {state}", err=True)
 
@@ -214,4 +310,6 @@ def load_vae(folder: Path | None) -> Any:
     try:
         return PatchAutoencoderKL.from_pretrained(folder, use_safetensors=True)
     except Exception as error:
-        raise CheckpointError(f"--vae {folder}: no autoencoder of `train vae` ({error}).") from error
+        raise CheckpointError(
+            f"--vae {folder}: no autoencoder of `train vae` ({error})."
+        ) from error

@@ -13,25 +13,55 @@ from lungsynth.cli.options import with_options
 from lungsynth.cli.train import LOOP_OPTIONS, _given, _preset, resolve_device
 
 DATA_OPTIONS = [
-    click.option("--data", "sources", metavar="SOURCE", multiple=True, required=True,
-                 help="Parquet file, folder, or `datasets` name; repeat for several."),
+    click.option(
+        "--data",
+        "sources",
+        metavar="SOURCE",
+        multiple=True,
+        required=True,
+        help="Parquet file, folder, or `datasets` name; repeat for several.",
+    ),
     click.option("--image-column", default="image", show_default=True, metavar="NAME"),
-    click.option("--split", default="train", show_default=True, metavar="NAME",
-                 help="Value of the `split` column to train on; '' takes every row."),
-    click.option("--val-split", default="val", show_default=True, metavar="NAME",
-                 help="Split of the accuracy lines in the metrics; '' for none."),
-    click.option("--test-split", default="test", show_default=True, metavar="NAME",
-                 help="Split of the final report; '' for none."),
-]  # fmt: skip
+    click.option(
+        "--split",
+        default="train",
+        show_default=True,
+        metavar="NAME",
+        help="Value of the `split` column to train on; '' takes every row.",
+    ),
+    click.option(
+        "--val-split",
+        default="val",
+        show_default=True,
+        metavar="NAME",
+        help="Split of the accuracy lines in the metrics; '' for none.",
+    ),
+    click.option(
+        "--test-split",
+        default="test",
+        show_default=True,
+        metavar="NAME",
+        help="Split of the final report; '' for none.",
+    ),
+]
 
 
 @click.command("encoder")
 @with_options(DATA_OPTIONS + LOOP_OPTIONS)
 def train_encoder_command(
-    sources: tuple[str, ...], image_column: str, split: str, val_split: str, test_split: str,
-    out: Path, preset: str | None, threads: int | None, device: str, quiet: bool, dry_run: bool,
+    sources: tuple[str, ...],
+    image_column: str,
+    split: str,
+    val_split: str,
+    test_split: str,
+    out: Path,
+    preset: str | None,
+    threads: int | None,
+    device: str,
+    quiet: bool,
+    dry_run: bool,
     **given: Any,
-) -> None:  # fmt: skip
+) -> None:
     """Train the encoder that `evaluate` measures with, on real films.
 
     \b
@@ -74,17 +104,33 @@ def train_encoder_command(
 
 
 @click.command("nearest")
-@click.option("--data", "sources", metavar="SOURCE", multiple=True, required=True,
-              help="Every film the checkpoint was trained on; repeat for several.")
+@click.option(
+    "--data",
+    "sources",
+    metavar="SOURCE",
+    multiple=True,
+    required=True,
+    help="Every film the checkpoint was trained on; repeat for several.",
+)
 @click.option("--image-column", default="image", show_default=True, metavar="NAME")
-@click.option("--split", default="train", show_default=True, metavar="NAME",
-              help="Value of the `split` column it was trained on; '' takes every row.")
-@click.option("--checkpoint", type=click.Path(path_type=Path, exists=True, file_okay=False),
-              required=True, metavar="DIR", help="Writes nearest/ into it.")
+@click.option(
+    "--split",
+    default="train",
+    show_default=True,
+    metavar="NAME",
+    help="Value of the `split` column it was trained on; '' takes every row.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    required=True,
+    metavar="DIR",
+    help="Writes nearest/ into it.",
+)
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def train_nearest_command(
     sources: tuple[str, ...], image_column: str, split: str, checkpoint: Path, quiet: bool
-) -> None:  # fmt: skip
+) -> None:
     """Keep features of training films with a checkpoint.
 
     Every picture it draws then states its distance to the nearest of them.
@@ -101,7 +147,9 @@ def train_nearest_command(
     features = embed(load_encoder(DEFAULT_FOLDER), films.images, quiet=quiet).features
     names = ", ".join(Path(source).name for source in sources)
     save_nearest(
-        checkpoint, features, encoder=checksum(DEFAULT_FOLDER),
+        checkpoint,
+        features,
+        encoder=checksum(DEFAULT_FOLDER),
         sources=f"{len(films)} films, split {split or 'all'} of {names}",
-    )  # fmt: skip
+    )
     click.echo(f"{checkpoint / NEAREST_FOLDER}: features of {len(films)} films")

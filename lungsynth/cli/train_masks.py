@@ -14,27 +14,53 @@ from lungsynth.cli.options import with_options
 from lungsynth.cli.train import _given, resolve_device
 
 LOOP_OPTIONS = [
-    click.option("--checkpoint", type=click.Path(path_type=Path, file_okay=False, exists=True),
-                 required=True, metavar="DIR", help="Checkpoint whose class tokens label the films."),
-    click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True,
-                 metavar="DIR", help="Run folder. The same command again resumes."),
-    click.option("--split", default="train", show_default=True, metavar="NAME",
-                 help="Value of the `split` column to train on; '' takes every row."),
-    click.option("--limit", type=click.IntRange(min=1), default=600, show_default=True, metavar="N",
-                 help="At most N films of each --data."),
+    click.option(
+        "--checkpoint",
+        type=click.Path(path_type=Path, file_okay=False, exists=True),
+        required=True,
+        metavar="DIR",
+        help="Checkpoint whose class tokens label the films.",
+    ),
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        required=True,
+        metavar="DIR",
+        help="Run folder. The same command again resumes.",
+    ),
+    click.option(
+        "--split",
+        default="train",
+        show_default=True,
+        metavar="NAME",
+        help="Value of the `split` column to train on; '' takes every row.",
+    ),
+    click.option(
+        "--limit",
+        type=click.IntRange(min=1),
+        default=600,
+        show_default=True,
+        metavar="N",
+        help="At most N films of each --data.",
+    ),
     click.option("--steps", type=click.IntRange(min=1), default=None, metavar="N"),
     click.option("--batch-size", type=click.IntRange(min=1), default=None, metavar="N"),
     click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=None),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
-    click.option("--precision", type=click.Choice(["bf16", "fp32"]), default="fp32",
-                 show_default=True),
-    click.option("--max-minutes", type=click.FloatRange(min=0), default=None,
-                 help="Stop, resumable, after so long."),
+    click.option(
+        "--precision", type=click.Choice(["bf16", "fp32"]), default="fp32", show_default=True
+    ),
+    click.option(
+        "--max-minutes",
+        type=click.FloatRange(min=0),
+        default=None,
+        help="Stop, resumable, after so long.",
+    ),
     click.option("--threads", type=click.IntRange(min=1), default=None, help="CPU threads."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …"),
     click.option("--install", is_flag=True, help="Copy the result into the checkpoint."),
     click.option("--quiet", is_flag=True, help="No progress bar."),
-]  # fmt: skip
+]
 
 
 def cached(path: Path, key: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -52,7 +78,9 @@ def cached(path: Path, key: dict[str, Any], make: Callable[[], dict[str, Any]]) 
             arrays = dict(stored)
         about = json.loads(str(arrays.pop("about")))
         if about["key"] != json.loads(json.dumps(key)):
-            raise ConfigError(f"{path} was made with other options. Use another --out, or delete it.")
+            raise ConfigError(
+                f"{path} was made with other options. Use another --out, or delete it."
+            )
         return {**arrays, **about}
     made = make()
     arrays = {k: v for k, v in made.items() if isinstance(v, np.ndarray)}
@@ -79,19 +107,50 @@ def install(folder: Path, checkpoint: Path, name: str) -> Path:
 
 @click.command("student")
 @with_options(LOOP_OPTIONS)
-@click.option("--data", "sources", metavar="SOURCE", multiple=True,
-              help="Films without masks, to be labelled by the chain; repeat for several.")
-@click.option("--annotated", metavar="[CONVENTION=]SOURCE[@K]", multiple=True,
-              help="Films with expert masks, all or K of them; repeat for several.")
-@click.option("--teacher", type=click.Path(path_type=Path, file_okay=False, exists=True),
-              default=None, metavar="DIR", help="An earlier student that labels beside the tokens.")
-@click.option("--teacher-weight", type=click.FloatRange(0, 1), default=0.7, show_default=True,
-              help="What the teacher counts beside the tokens.")
+@click.option(
+    "--data",
+    "sources",
+    metavar="SOURCE",
+    multiple=True,
+    help="Films without masks, to be labelled by the chain; repeat for several.",
+)
+@click.option(
+    "--annotated",
+    metavar="[CONVENTION=]SOURCE[@K]",
+    multiple=True,
+    help="Films with expert masks, all or K of them; repeat for several.",
+)
+@click.option(
+    "--teacher",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    default=None,
+    metavar="DIR",
+    help="An earlier student that labels beside the tokens.",
+)
+@click.option(
+    "--teacher-weight",
+    type=click.FloatRange(0, 1),
+    default=0.7,
+    show_default=True,
+    help="What the teacher counts beside the tokens.",
+)
 def train_student_command(
-    checkpoint: Path, out: Path, split: str, limit: int, seed: int, max_minutes: float | None,
-    threads: int | None, device: str, install: bool, quiet: bool, sources: tuple[str, ...],
-    annotated: tuple[str, ...], teacher: Path | None, teacher_weight: float, **given: Any,
-) -> None:  # fmt: skip
+    checkpoint: Path,
+    out: Path,
+    split: str,
+    limit: int,
+    seed: int,
+    max_minutes: float | None,
+    threads: int | None,
+    device: str,
+    install: bool,
+    quiet: bool,
+    sources: tuple[str, ...],
+    annotated: tuple[str, ...],
+    teacher: Path | None,
+    teacher_weight: float,
+    **given: Any,
+) -> None:
     """Train a small network on the masks the chain makes of many films.
 
     \b
@@ -118,36 +177,80 @@ def train_student_command(
 
     def make() -> dict[str, Any]:
         films = gather(
-            synthesizer, lambda name: load_classes(checkpoint, name or None), parsed, sources,
-            split=split or None, limit=limit, seed=seed, quiet=quiet,
+            synthesizer,
+            lambda name: load_classes(checkpoint, name or None),
+            parsed,
+            sources,
+            split=split or None,
+            limit=limit,
+            seed=seed,
+            quiet=quiet,
             config=RefineConfig(student_weight=teacher_weight),
-        )  # fmt: skip
+        )
         return asdict(films)
 
-    key = {"annotated": annotated, "sources": sources, "split": split, "limit": limit, "seed": seed,
-           "teacher": str(teacher or ""), "teacher_weight": teacher_weight}  # fmt: skip
+    key = {
+        "annotated": annotated,
+        "sources": sources,
+        "split": split,
+        "limit": limit,
+        "seed": seed,
+        "teacher": str(teacher or ""),
+        "teacher_weight": teacher_weight,
+    }
     films = cached(out / "films.npz", key, make)
-    click.echo(f"{films['n_annotated']} films with expert masks, "
-               f"{len(films['images']) - films['n_annotated']} labelled by the chain", err=True)
+    click.echo(
+        f"{films['n_annotated']} films with expert masks, "
+        f"{len(films['images']) - films['n_annotated']} labelled by the chain",
+        err=True,
+    )
     model = train_student(
-        films["images"], films["targets"], films["outputs"], out, options, weights=films["weights"],
-        info={"annotated": ",".join(films["annotated_ids"])}, device=chosen, quiet=quiet,
-    )  # fmt: skip
+        films["images"],
+        films["targets"],
+        films["outputs"],
+        out,
+        options,
+        weights=films["weights"],
+        info={"annotated": ",".join(films["annotated_ids"])},
+        device=chosen,
+        quiet=quiet,
+    )
     _end(model is not None, out / STUDENT_FOLDER, checkpoint, do_install=install)
 
 
 @click.command("affinity")
 @with_options(LOOP_OPTIONS)
-@click.option("--data", "sources", metavar="SOURCE", multiple=True, required=True,
-              help="Films; their masks, if they have any, are not read. Repeat for several.")
+@click.option(
+    "--data",
+    "sources",
+    metavar="SOURCE",
+    multiple=True,
+    required=True,
+    help="Films; their masks, if they have any, are not read. Repeat for several.",
+)
 @click.option("--classes", default=None, metavar="NAME", help="Convention of the classes.")
-@click.option("--student-weight", type=click.FloatRange(0, 1), default=None,
-              help="What the checkpoint's student counts in the coarse map.  [default: 0.9]")
+@click.option(
+    "--student-weight",
+    type=click.FloatRange(0, 1),
+    default=None,
+    help="What the checkpoint's student counts in the coarse map.  [default: 0.9]",
+)
 def train_affinity_command(
-    checkpoint: Path, out: Path, split: str, limit: int, seed: int, max_minutes: float | None,
-    threads: int | None, device: str, install: bool, quiet: bool, sources: tuple[str, ...],
-    classes: str | None, student_weight: float | None, **given: Any,
-) -> None:  # fmt: skip
+    checkpoint: Path,
+    out: Path,
+    split: str,
+    limit: int,
+    seed: int,
+    max_minutes: float | None,
+    threads: int | None,
+    device: str,
+    install: bool,
+    quiet: bool,
+    sources: tuple[str, ...],
+    classes: str | None,
+    student_weight: float | None,
+    **given: Any,
+) -> None:
     """Train AffinityNet, without pixel labels, on places the checkpoint's maps are certain of.
 
     \b
@@ -169,35 +272,56 @@ def train_affinity_command(
         torch.set_num_threads(threads)
     chosen = resolve_device(device)
     synthesizer = Synthesizer(str(checkpoint), device=chosen, classes=classes)
-    config = RefineConfig() if student_weight is None else RefineConfig(student_weight=student_weight)
+    config = (
+        RefineConfig() if student_weight is None else RefineConfig(student_weight=student_weight)
+    )
 
     def make() -> dict[str, Any]:
         pipe = synthesizer.pipe
         pixels = int(pipe.unet.config.sample_size) * int(pipe.vae_scale_factor)
         rng = np.random.default_rng(seed)
-        films = [film for source in sources for film in read_films(
-            source, pixels=pixels, split=split or None, limit=limit, rng=rng)]  # fmt: skip
+        films = [
+            film
+            for source in sources
+            for film in read_films(source, pixels=pixels, split=split or None, limit=limit, rng=rng)
+        ]
         found = film_probabilities(
             synthesizer, films, [synthesizer.classes], config=config, seed=seed, quiet=quiet
         )
-        labels = [make_labels(p, image, crf=config.crf)
-                  for image, (p,) in zip(films, found, strict=True)]  # fmt: skip
+        labels = [
+            make_labels(p, image, crf=config.crf) for image, (p,) in zip(films, found, strict=True)
+        ]
         return {"images": np.stack(films), "labels": np.stack(labels)}
 
-    key = {"sources": sources, "split": split, "limit": limit, "seed": seed, "classes": classes,
-           "student_weight": student_weight}  # fmt: skip
+    key = {
+        "sources": sources,
+        "split": split,
+        "limit": limit,
+        "seed": seed,
+        "classes": classes,
+        "student_weight": student_weight,
+    }
     films = cached(out / "films.npz", key, make)
     certain = float((films["labels"] != 255).mean())
     click.echo(f"{len(films['images'])} films, {certain:.1%} of their places certain", err=True)
-    model = train_affinity(films["images"], films["labels"], out, options, device=chosen, quiet=quiet)
+    model = train_affinity(
+        films["images"], films["labels"], out, options, device=chosen, quiet=quiet
+    )
     second = classes is not None and classes_path(checkpoint, classes).is_file()
-    _end(model is not None, out / AFFINITY_FOLDER, checkpoint, do_install=install,
-         name=f"{AFFINITY_FOLDER}-{classes}" if second else None)  # fmt: skip
+    _end(
+        model is not None,
+        out / AFFINITY_FOLDER,
+        checkpoint,
+        do_install=install,
+        name=f"{AFFINITY_FOLDER}-{classes}" if second else None,
+    )
 
 
 def _end(
     done: bool, folder: Path, checkpoint: Path, *, do_install: bool, name: str | None = None
 ) -> None:
-    click.echo(f"{folder}: {'complete' if done else 'stopped, run the same command to resume'}", err=True)
+    click.echo(
+        f"{folder}: {'complete' if done else 'stopped, run the same command to resume'}", err=True
+    )
     if done and do_install:
         click.echo(f"{install(folder, checkpoint, name or folder.name)}: installed", err=True)

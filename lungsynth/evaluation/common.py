@@ -36,9 +36,7 @@ class ImageSet:
     def take(self, chosen: NDArray[np.int64]) -> ImageSet:
         """The pictures with these indices, in this order."""
         return ImageSet(
-            self.images[chosen],
-            [self.names[i] for i in chosen],
-            [self.fields[i] for i in chosen],
+            self.images[chosen], [self.names[i] for i in chosen], [self.fields[i] for i in chosen]
         )
 
     def clusters(self) -> list[str]:
@@ -196,9 +194,10 @@ def _entries(folder: Path) -> list[tuple[Path, dict[str, str]]]:
             if line.strip()
         ]
     single = sorted(  # a folder with a dot is one that is still being written
-        path for path in folder.rglob(RECORD_NAME)
+        path
+        for path in folder.rglob(RECORD_NAME)
         if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )  # fmt: skip
+    )
     if single:
         return [_entry(p.read_text(encoding="utf-8"), p.parent, str(p)) for p in single]
     return [(path, {}) for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES]
@@ -275,14 +274,20 @@ def command_line() -> str | None:
     words = ["python", "-m", "lungsynth", *names]
     for option in context.command.params:
         given = option.name is not None and option.name not in ("out", "device", "quiet")
-        if not given or context.get_parameter_source(str(option.name)) != ParameterSource.COMMANDLINE:
+        if (
+            not given
+            or context.get_parameter_source(str(option.name)) != ParameterSource.COMMANDLINE
+        ):
             continue
         value = context.params[str(option.name)]
         if isinstance(value, bool):
             words.append(option.opts[0] if value else (option.secondary_opts or option.opts)[0])
             continue
         for one in value if isinstance(value, tuple) else (value,):
-            words += [*([option.opts[-1]] if isinstance(option, click.Option) else []), _last_name(one)]
+            words += [
+                *([option.opts[-1]] if isinstance(option, click.Option) else []),
+                _last_name(one),
+            ]
     return shlex.join(words)
 
 

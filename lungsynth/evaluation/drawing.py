@@ -40,17 +40,23 @@ def balanced_prompts(n: int) -> list[Asked]:
         tail = ending[(k // 10) % 2]
         if k % 5 < 2:
             who = child_words[(k // 10) % 4]
-            out.append(Asked(f"Frontal AP chest X-ray of {who}{tail}",
-                             {"age_group": "child", "view": "AP", "finding": finding}))  # fmt: skip
+            out.append(
+                Asked(
+                    f"Frontal AP chest X-ray of {who}{tail}",
+                    {"age_group": "child", "view": "AP", "finding": finding},
+                )
+            )
             continue
         view = "PA" if (k // 10 + k % 5) % 2 else "AP"
         sex = "M" if (k // 20 + k % 5) % 2 else "F"
         age = 20 + (k * 7) % 60
         noun = "man" if sex == "M" else "woman"
-        out.append(Asked(
-            f"Frontal {view} chest X-ray of a {age}-year-old {noun}{tail}",
-            {"age_group": "adult", "view": view, "finding": finding, "sex": sex},
-        ))  # fmt: skip
+        out.append(
+            Asked(
+                f"Frontal {view} chest X-ray of a {age}-year-old {noun}{tail}",
+                {"age_group": "adult", "view": view, "finding": finding, "sex": sex},
+            )
+        )
     return out
 
 
@@ -69,9 +75,15 @@ def read_done(folder: Path) -> list[dict[str, object]]:
 
 
 def draw_set(
-    synthesizer: Synthesizer, out: Path, *, n: int, options: SampleOptions, seed: int = 0,
-    batch: int = 8, quiet: bool = False,
-) -> Iterator[Path]:  # fmt: skip
+    synthesizer: Synthesizer,
+    out: Path,
+    *,
+    n: int,
+    options: SampleOptions,
+    seed: int = 0,
+    batch: int = 8,
+    quiet: bool = False,
+) -> Iterator[Path]:
     """Draw `n` samples into `out`; pictures already there are kept, so the same command resumes.
 
     Args:
@@ -95,15 +107,24 @@ def draw_set(
     with tqdm(total=n, initial=n - len(missing), unit="image", disable=quiet) as bar:
         for start in range(0, len(missing), batch):
             part = missing[start : start + batch]
-            drawn = draw(synthesizer.pipe, [asked[k].prompt for k in part],
-                         [seed + k for k in part], options, capture=False)  # fmt: skip
+            drawn = draw(
+                synthesizer.pipe,
+                [asked[k].prompt for k in part],
+                [seed + k for k in part],
+                options,
+                capture=False,
+            )
             try:
                 with (out / RECORDS_NAME).open("a") as records:
                     for k, image in zip(part, drawn.images, strict=True):
                         path = out / f"{k:05d}.png"
                         path.write_bytes(png_bytes(image))
-                        entry = {"file": path.name, "prompt": asked[k].prompt, "seed": seed + k,
-                                 "fields": asked[k].fields}  # fmt: skip
+                        entry = {
+                            "file": path.name,
+                            "prompt": asked[k].prompt,
+                            "seed": seed + k,
+                            "fields": asked[k].fields,
+                        }
                         records.write(json.dumps(entry) + "\n")
                         yield path
             except OSError as error:

@@ -184,9 +184,11 @@ def read_labelme(path: Path) -> Annotation:
             )
         shapes.append(Shape(str(one["label"]).strip(), points))
     return Annotation(
-        _file_name(value["imagePath"]), _side(value.get("imageHeight"), f"{path}: imageHeight"),
-        _side(value.get("imageWidth"), f"{path}: imageWidth"), tuple(shapes),
-    )  # fmt: skip
+        _file_name(value["imagePath"]),
+        _side(value.get("imageHeight"), f"{path}: imageHeight"),
+        _side(value.get("imageWidth"), f"{path}: imageWidth"),
+        tuple(shapes),
+    )
 
 
 def read_coco(path: Path) -> list[Annotation]:
@@ -222,11 +224,13 @@ def read_coco(path: Path) -> list[Annotation]:
                 shapes[one["image_id"]].append(Shape(names[one["category_id"]], points))
         return [
             Annotation(
-                _file_name(image["file_name"]), _side(image.get("height"), f"{path}: height"),
-                _side(image.get("width"), f"{path}: width"), tuple(shapes[image["id"]]),
+                _file_name(image["file_name"]),
+                _side(image.get("height"), f"{path}: height"),
+                _side(image.get("width"), f"{path}: width"),
+                tuple(shapes[image["id"]]),
             )
             for image in images or []
-        ]  # fmt: skip
+        ]
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path}: not a valid COCO file ({type(error).__name__}: {error})."
@@ -253,12 +257,21 @@ def read_annotations(path: Path) -> list[Annotation]:
 def to_labelme(annotation: Annotation) -> dict[str, Any]:
     """The labelme JSON value of an annotation, without pixels; `read_labelme` reads it back."""
     return {
-        "version": "5.5.0", "flags": {},
+        "version": "5.5.0",
+        "flags": {},
         "shapes": [
-            {"label": shape.label, "points": [list(point) for point in shape.points],
-             "group_id": None, "description": "", "shape_type": "polygon", "flags": {}}
+            {
+                "label": shape.label,
+                "points": [list(point) for point in shape.points],
+                "group_id": None,
+                "description": "",
+                "shape_type": "polygon",
+                "flags": {},
+            }
             for shape in annotation.shapes
         ],
-        "imagePath": annotation.image_name, "imageData": None,
-        "imageHeight": annotation.height, "imageWidth": annotation.width,
-    }  # fmt: skip
+        "imagePath": annotation.image_name,
+        "imageData": None,
+        "imageHeight": annotation.height,
+        "imageWidth": annotation.width,
+    }

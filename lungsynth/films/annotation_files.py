@@ -74,11 +74,17 @@ def annotation_page(
                     f"{width}x{height}. Move it away, or choose another --out."
                 )
         png = base64.b64encode(png_bytes(small, synthetic=False)).decode()
-        films.append({
-            "name": path.name, "save_as": f"{stem}.json", "height": height, "width": width,
-            "sha256": pixels_sha256(film.image), "shapes": [asdict(shape) for shape in drawn.shapes],
-            "png": f"data:image/png;base64,{png}",
-        })  # fmt: skip
+        films.append(
+            {
+                "name": path.name,
+                "save_as": f"{stem}.json",
+                "height": height,
+                "width": width,
+                "sha256": pixels_sha256(film.image),
+                "shapes": [asdict(shape) for shape in drawn.shapes],
+                "png": f"data:image/png;base64,{png}",
+            }
+        )
     named = [
         {"name": name, "id": i, "colour": "#{:02x}{:02x}{:02x}".format(*OKABE_ITO[(i - 1) % 7])}
         for name, i in classes.items()
@@ -89,9 +95,12 @@ def annotation_page(
 
 
 def import_annotations(
-    files: Sequence[Path], classes: Mapping[str, int], *, images: Path | None = None,
+    files: Sequence[Path],
+    classes: Mapping[str, int],
+    *,
+    images: Path | None = None,
     exclude: Sequence[Path] = (),
-) -> list[Annotated]:  # fmt: skip
+) -> list[Annotated]:
     """Annotation files and the films they are of -> films with masks, all or none.
 
     Args:
@@ -180,11 +189,15 @@ def write_films(films: Sequence[Annotated], path: Path) -> None:
         OutputError: the place cannot be written.
     """
     rows = [
-        {"id": film.name, "image": {"bytes": png_bytes(film.image, synthetic=False), "path": None},
-         "mask": {"bytes": png_bytes(film.mask, synthetic=False), "path": None}, "text": "",
-         "split": "train"}
+        {
+            "id": film.name,
+            "image": {"bytes": png_bytes(film.image, synthetic=False), "path": None},
+            "mask": {"bytes": png_bytes(film.mask, synthetic=False), "path": None},
+            "text": "",
+            "split": "train",
+        }
         for film in films
-    ]  # fmt: skip
+    ]
     write_parquet(rows, path)
     write_files(_overlays(films), overlays_of(path))
 

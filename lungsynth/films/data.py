@@ -22,8 +22,19 @@ from lungsynth.films.decoding import open_picture
 
 UInt8Array = NDArray[np.uint8]
 
-FIELDS = ("id", "findings", "label", "view", "age", "sex", "patient", "split", "source_set", "note",
-          "mask_convention")  # fmt: skip
+FIELDS = (
+    "id",
+    "findings",
+    "label",
+    "view",
+    "age",
+    "sex",
+    "patient",
+    "split",
+    "source_set",
+    "note",
+    "mask_convention",
+)
 """Optional metadata columns, read as text when a source has them."""
 
 
@@ -67,14 +78,18 @@ def open_source(source: str | Sequence[str]) -> Any:
 
     names = [source] if isinstance(source, str) else list(source)
     if not names:
-        raise DataError("No data source was given; pass a Parquet file, a folder or a dataset name.")
+        raise DataError(
+            "No data source was given; pass a Parquet file, a folder or a dataset name."
+        )
     paths = [Path(name) for name in names]
     try:
         if all(path.suffix == ".parquet" for path in paths):
             for path in paths:
                 if not path.is_file():
                     raise DataError(f"{path}: no such file. Give the path of a Parquet file.")
-            rows = datasets.load_dataset("parquet", data_files=[str(p) for p in paths], split="train")
+            rows = datasets.load_dataset(
+                "parquet", data_files=[str(p) for p in paths], split="train"
+            )
         elif len(paths) == 1 and paths[0].is_dir():
             parquet = sorted(paths[0].rglob("*.parquet"))
             if parquet:
@@ -104,7 +119,9 @@ def _paired_files(folder: Path) -> list[dict[str, str | None]]:
     """Images of a folder (or its `images`), each with the file of its name in `masks`, if any."""
     images = folder / "images" if (folder / "images").is_dir() else folder
     suffixes = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
-    masks = {p.stem: p for p in sorted((folder / "masks").iterdir()) if p.suffix.lower() in suffixes}
+    masks = {
+        p.stem: p for p in sorted((folder / "masks").iterdir()) if p.suffix.lower() in suffixes
+    }
     found = [p for p in sorted(images.iterdir()) if p.suffix.lower() in suffixes]
     if not any(p.stem in masks for p in found):
         raise DataError(f"{folder}: no image has a mask of its name in {folder / 'masks'}.")

@@ -41,7 +41,12 @@ SHIFTED = {"shifted left": -0.16, "shifted right": 0.16}
 
 
 def draw_framing(
-    height: int, width: int, rng: np.random.Generator, *, p_whole: float = 0.7, min_pixels: int = 190
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+    *,
+    p_whole: float = 0.7,
+    min_pixels: int = 190,
 ) -> Framing:
     """Draw a framing for a film of `height` by `width` pixels.
 

@@ -20,16 +20,23 @@ def jpeg_bytes(image: UInt8Array, *, short_side: int, quality: int) -> bytes:
     scale = min(1.0, short_side / min(height, width))
     picture = Image.fromarray(image)
     if scale < 1:
-        picture = picture.resize((round(width * scale), round(height * scale)), Image.Resampling.LANCZOS)
+        picture = picture.resize(
+            (round(width * scale), round(height * scale)), Image.Resampling.LANCZOS
+        )
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality, optimize=True)
     return buffer.getvalue()
 
 
 def pack(
-    records: Iterable[Record], out: Path, *, short_side: int = 288, quality: int = 88,
-    max_megabytes: float = 0.0, quiet: bool = False,
-) -> list[Path]:  # fmt: skip
+    records: Iterable[Record],
+    out: Path,
+    *,
+    short_side: int = 288,
+    quality: int = 88,
+    max_megabytes: float = 0.0,
+    quiet: bool = False,
+) -> list[Path]:
     """Write films, texts and metadata (no masks) as Parquet the training commands read.
 
     Args:

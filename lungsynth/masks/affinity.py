@@ -61,10 +61,13 @@ class AffinityNet(nn.Module):
         self.offsets: Offsets = half_disc(c.radius)
         self.normalise = nn.InstanceNorm2d(1)
         self.stem = nn.Sequential(
-            nn.Conv2d(1, c.stem, 4, 2, 1, bias=False), nn.GroupNorm(c.norm_groups, c.stem), nn.SiLU(),
+            nn.Conv2d(1, c.stem, 4, 2, 1, bias=False),
+            nn.GroupNorm(c.norm_groups, c.stem),
+            nn.SiLU(),
             nn.Conv2d(c.stem, c.widths[0], 4, 2, 1, bias=False),
-            nn.GroupNorm(c.norm_groups, c.widths[0]), nn.SiLU(),
-        )  # fmt: skip
+            nn.GroupNorm(c.norm_groups, c.widths[0]),
+            nn.SiLU(),
+        )
         self.first = Block(c.widths[0], c.widths[0], c.norm_groups)
         self.down = nn.ModuleList(Block(a, b, c.norm_groups) for a, b in pairwise(c.widths))
         self.up = nn.ModuleList(Block(a + b, a, c.norm_groups) for a, b in pairwise(c.widths))
@@ -184,7 +187,9 @@ def affinity_fields(model: AffinityNet, images: NDArray[np.uint8]) -> list[Affin
     x = to_input(images).to(next(model.parameters()).device)
     x = F.pad(x, (0, right, 0, bottom), mode="replicate")
     h, w = -(-height // 4), -(-width // 4)
-    values = pair_affinities(model(x)[:, :, :h, :w].float(), model.offsets).clamp(0, 1).cpu().numpy()
+    values = (
+        pair_affinities(model(x)[:, :, :h, :w].float(), model.offsets).clamp(0, 1).cpu().numpy()
+    )
     return [AffinityField(np.ascontiguousarray(v), model.offsets, h, w) for v in values]
 
 
@@ -215,9 +220,13 @@ def load_affinity(folder: Path) -> AffinityNet:
         return AffinityNet(read_config(spec))
 
     return load_network(
-        folder, CONFIG_NAME, WEIGHTS_NAME, build, kind="an AffinityNet",
+        folder,
+        CONFIG_NAME,
+        WEIGHTS_NAME,
+        build,
+        kind="an AffinityNet",
         advice="Train it again with `train affinity`.",
-    )  # fmt: skip
+    )
 
 
 def read_config(spec: dict[str, Any]) -> AffinityConfig:
@@ -225,7 +234,9 @@ def read_config(spec: dict[str, Any]) -> AffinityConfig:
     return AffinityConfig(**{**spec, "widths": tuple(spec["widths"])})
 
 
-def majority(labels: NDArray[np.uint8], *, stride: int = 4, share: float = 0.75) -> NDArray[np.uint8]:
+def majority(
+    labels: NDArray[np.uint8], *, stride: int = 4, share: float = 0.75
+) -> NDArray[np.uint8]:
     """(H, W) class ids -> (H/stride, W/stride): a block's id where `share` of it agrees, else 255.
 
     Raises:
@@ -233,7 +244,9 @@ def majority(labels: NDArray[np.uint8], *, stride: int = 4, share: float = 0.75)
     """
     height, width = labels.shape
     if height % stride or width % stride:
-        raise ShapeError(f"`labels` is {labels.shape}; expected sides that are multiples of {stride}.")
+        raise ShapeError(
+            f"`labels` is {labels.shape}; expected sides that are multiples of {stride}."
+        )
     blocks = labels.reshape(height // stride, stride, width // stride, stride)
     out = np.full((height // stride, width // stride), IGNORED, np.uint8)
     ids: Sequence[int] = [int(i) for i in np.unique(labels) if i != IGNORED]

@@ -57,9 +57,13 @@ class Block(nn.Sequential):
 
     def __init__(self, n_in: int, n_out: int, groups: int, *, stride: int = 1) -> None:
         super().__init__(
-            nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False), nn.GroupNorm(groups, n_out), nn.SiLU(),
-            nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False), nn.GroupNorm(groups, n_out), nn.SiLU(),
-        )  # fmt: skip
+            nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False),
+            nn.GroupNorm(groups, n_out),
+            nn.SiLU(),
+            nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False),
+            nn.GroupNorm(groups, n_out),
+            nn.SiLU(),
+        )
 
 
 class Segmenter(nn.Module):
@@ -103,9 +107,7 @@ class Segmenter(nn.Module):
 
 def to_input(images: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
     """(N, H, W) uint8 -> (N, 1, H, W) float32 in [-1, 1]."""
-    return (
-        torch.from_numpy(np.array(images)).to(device).float().div(127.5).sub(1)[:, None]
-    )
+    return torch.from_numpy(np.array(images)).to(device).float().div(127.5).sub(1)[:, None]
 
 
 def augment(
@@ -177,9 +179,7 @@ def segmentation_loss(logits: Tensor, target: Tensor, weight: Tensor | None = No
     return entropy + (1 - (2 * both + 1) / (total + 1)).mean()
 
 
-def descend(
-    model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, rate: float
-) -> None:
+def descend(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
     """One step down a loss at a learning rate; the gradient's norm is clipped to 1."""
     for group in optimizer.param_groups:
         group["lr"] = rate
@@ -190,11 +190,21 @@ def descend(
 
 
 def train_segmenter(
-    images: NDArray[np.uint8], masks: NDArray[np.uint8], *, steps: int = 250, batch: int = 8,
-    lr: float = 1e-3, seed: int = 0, weights: NDArray[np.floating] | None = None,
-    n_classes: int | None = None, widths: Sequence[int] | None = None, weight_decay: float = 1e-2,
-    options: AugmentOptions | None = None, device: torch.device | str = "cpu", quiet: bool = True,
-) -> Segmenter:  # fmt: skip
+    images: NDArray[np.uint8],
+    masks: NDArray[np.uint8],
+    *,
+    steps: int = 250,
+    batch: int = 8,
+    lr: float = 1e-3,
+    seed: int = 0,
+    weights: NDArray[np.floating] | None = None,
+    n_classes: int | None = None,
+    widths: Sequence[int] | None = None,
+    weight_decay: float = 1e-2,
+    options: AugmentOptions | None = None,
+    device: torch.device | str = "cpu",
+    quiet: bool = True,
+) -> Segmenter:
     """Train a U-Net on films and masks; the same arguments give the same weights on one machine.
 
     Args:
@@ -307,7 +317,10 @@ def load_segmenter(folder: Path) -> Segmenter:
     from lungsynth.model.tensor_files import load_network
 
     return load_network(
-        folder, CONFIG_NAME, WEIGHTS_NAME,
+        folder,
+        CONFIG_NAME,
+        WEIGHTS_NAME,
         lambda spec: Segmenter(SegmenterConfig(**{**spec, "widths": tuple(spec["widths"])})),
-        kind="a segmenter", advice="Train it again.",
-    )  # fmt: skip
+        kind="a segmenter",
+        advice="Train it again.",
+    )

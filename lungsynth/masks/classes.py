@@ -56,10 +56,16 @@ def parse_classes(spec: dict[str, Any], folder: Path) -> list[ClassSpec]:
                 if not any(path.is_relative_to(one) for one in _places(folder)):
                     raise ConfigError(f"{entry['token']}: a token must lie inside {folder}.")
                 token = ClassToken.load(path)
-            classes.append(ClassSpec(
-                id=int(entry["id"]), name=str(entry["name"]), word=entry.get("word"), token=token,
-                n_parts=int(entry.get("n_parts", 1)), convention=str(spec.get("convention", "")),
-            ))  # fmt: skip
+            classes.append(
+                ClassSpec(
+                    id=int(entry["id"]),
+                    name=str(entry["name"]),
+                    word=entry.get("word"),
+                    token=token,
+                    n_parts=int(entry.get("n_parts", 1)),
+                    convention=str(spec.get("convention", "")),
+                )
+            )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"{CLASSES_NAME}: {error!r}; expected {{'classes': [{{'id', 'name', 'token' or 'word'}}]}}."
@@ -115,8 +121,10 @@ def load_classes(folder: Path, name: str | None = None) -> list[ClassSpec]:
     if name and not (path.is_file() and _read_spec(path).get("convention") == name):
         path = classes_path(folder, name)
         if not path.is_file() or not re.fullmatch(r"[A-Za-z0-9_]+", name):
-            there = [str(_read_spec(folder / file).get("convention") or key or "(unnamed)")
-                     for key, file in conventions(folder).items()]  # fmt: skip
+            there = [
+                str(_read_spec(folder / file).get("convention") or key or "(unnamed)")
+                for key, file in conventions(folder).items()
+            ]
             raise ConfigError(
                 f"--classes {name}: this checkpoint has no such classes; "
                 f"it has {', '.join(there) or 'none'}."

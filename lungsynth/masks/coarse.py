@@ -58,8 +58,10 @@ def gmm(heat: NDArray[np.floating]) -> float:
     unit = (values - low) / span  # the fit's floor on variances supposes a scale
     cut = (otsu(heat) - low) / span
     sample = unit[:: max(1, len(unit) // 16384), None]
-    halves = [part.mean() if len(part) else end for part, end in
-              ((unit[unit <= cut], 0.0), (unit[unit > cut], 1.0))]  # fmt: skip
+    halves = [
+        part.mean() if len(part) else end
+        for part, end in ((unit[unit <= cut], 0.0), (unit[unit > cut], 1.0))
+    ]
     fit = GaussianMixture(2, means_init=np.array(halves)[:, None], random_state=0, max_iter=200)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a rough fit still has a crossing
@@ -97,8 +99,11 @@ def gamma(
 
 
 THRESHOLDS: dict[str, Callable[[NDArray[np.floating]], float]] = {
-    "gamma": gamma, "gmm": gmm, "half": half, "otsu": otsu,
-}  # fmt: skip
+    "gamma": gamma,
+    "gmm": gmm,
+    "half": half,
+    "otsu": otsu,
+}
 
 
 def threshold(heat: NDArray[np.floating], method: str) -> float:

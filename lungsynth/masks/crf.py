@@ -29,7 +29,9 @@ UNARIES = ("soft", "hard")
 class CrfConfig:
     """Kernel widths and weights, and how the unary is made."""
 
-    theta_alpha: float = 0.02  # θ_α, position width of the appearance kernel, share of the longer side
+    theta_alpha: float = (
+        0.02  # θ_α, position width of the appearance kernel, share of the longer side
+    )
     theta_beta: float = 5.0  # θ_β, intensity width of the appearance kernel, grey levels (0-255)
     theta_gamma: float = (
         0.008  # θ_γ, position width of the smoothness kernel, share of the longer side

@@ -32,7 +32,10 @@ def no_word(word: str) -> FloatArray:
 
 
 def at_threshold(
-    probability: FloatArray, specs: Sequence[ClassSpec], logits: dict[int, Tensor], config: RefineConfig
+    probability: FloatArray,
+    specs: Sequence[ClassSpec],
+    logits: dict[int, Tensor],
+    config: RefineConfig,
 ) -> FloatArray:
     """The probability with token classes moved to a threshold named by the caller.
 
@@ -52,9 +55,14 @@ def at_threshold(
 
 
 def finish_mask(
-    probability: FloatArray, image: UInt8Array, specs: Sequence[ClassSpec], config: RefineConfig,
-    affinity: AffinityField | None = None, *, posterior: FloatArray | None = None,
-) -> tuple[UInt8Array, UInt8Array, dict[str, Any]]:  # fmt: skip
+    probability: FloatArray,
+    image: UInt8Array,
+    specs: Sequence[ClassSpec],
+    config: RefineConfig,
+    affinity: AffinityField | None = None,
+    *,
+    posterior: FloatArray | None = None,
+) -> tuple[UInt8Array, UInt8Array, dict[str, Any]]:
     """Probability of each class -> coarse mask, refined mask, scores. Needs no model.
 
     Args:
@@ -85,8 +93,12 @@ def finish_mask(
     for index, spec in enumerate(specs):
         region = refined == spec.id
         if config.clean_up:
-            region = clean(region, n_parts=spec.n_parts, min_part=config.min_part,
-                           weight=probability[1 + index])  # fmt: skip
+            region = clean(
+                region,
+                n_parts=spec.n_parts,
+                min_part=config.min_part,
+                weight=probability[1 + index],
+            )
             region &= (refined == spec.id) | (refined == 0)  # a hole may be another class's place
         mask[region & (mask == 0)] = spec.id
         stable = quality.stability(posterior[1 + index])

@@ -100,17 +100,25 @@ def affinity(
 
 
 def sequential(
-    probability: FloatArray, image: UInt8Array, field: AffinityField, *, beta: float = 8.0,
-    n_steps: int = 256, crf: CrfConfig | None = None,
-) -> FloatArray:  # fmt: skip
+    probability: FloatArray,
+    image: UInt8Array,
+    field: AffinityField,
+    *,
+    beta: float = 8.0,
+    n_steps: int = 256,
+    crf: CrfConfig | None = None,
+) -> FloatArray:
     """Q(V(p))."""
     return cross_mutual(probability, image, field, beta=beta, n_steps=n_steps, crf=crf, n_rounds=1)
 
 
 def propose(
-    probability: FloatArray, image: UInt8Array, gammas: Sequence[float], *,
+    probability: FloatArray,
+    image: UInt8Array,
+    gammas: Sequence[float],
+    *,
     crf: CrfConfig | None = None,
-) -> list[FloatArray]:  # fmt: skip
+) -> list[FloatArray]:
     """The CRF's candidates Q(p_γ), one (C, H, W) posterior per γ.
 
     Raises:
@@ -135,9 +143,15 @@ def agreement(one: FloatArray, two: FloatArray) -> float:
 
 
 def cross(
-    probability: FloatArray, image: UInt8Array, field: AffinityField, *, beta: float = 8.0,
-    n_steps: int = 256, crf: CrfConfig | None = None, gammas: Sequence[float] = TOKEN_GAMMAS,
-) -> FloatArray:  # fmt: skip
+    probability: FloatArray,
+    image: UInt8Array,
+    field: AffinityField,
+    *,
+    beta: float = 8.0,
+    n_steps: int = 256,
+    crf: CrfConfig | None = None,
+    gammas: Sequence[float] = TOKEN_GAMMAS,
+) -> FloatArray:
     """Q(p_γ*): of the CRF's candidates the one that agrees best with the walk.
 
     Of several that agree equally well, the one whose γ is nearest 0.5.
@@ -152,9 +166,15 @@ def cross(
 
 
 def cross_product(
-    probability: FloatArray, image: UInt8Array, field: AffinityField, *, beta: float = 8.0,
-    n_steps: int = 256, crf: CrfConfig | None = None, weight: float = 0.5,
-) -> FloatArray:  # fmt: skip
+    probability: FloatArray,
+    image: UInt8Array,
+    field: AffinityField,
+    *,
+    beta: float = 8.0,
+    n_steps: int = 256,
+    crf: CrfConfig | None = None,
+    weight: float = 0.5,
+) -> FloatArray:
     """Q(p)^w · V(p)^(1 - w), renormalised; w = 1 is the CRF alone, w = 0 the walk alone."""
     walked = affinity(probability, field, beta=beta, n_steps=n_steps)
     posterior = DenseCrf(image, len(probability), crf)(probability)
@@ -165,9 +185,15 @@ def cross_product(
 
 
 def cross_mutual(
-    probability: FloatArray, image: UInt8Array, field: AffinityField, *, beta: float = 8.0,
-    n_steps: int = 256, crf: CrfConfig | None = None, n_rounds: int = 2,
-) -> FloatArray:  # fmt: skip
+    probability: FloatArray,
+    image: UInt8Array,
+    field: AffinityField,
+    *,
+    beta: float = 8.0,
+    n_steps: int = 256,
+    crf: CrfConfig | None = None,
+    n_rounds: int = 2,
+) -> FloatArray:
     """q_r = Q(V(q_{r-1})) from q_0 = p: the walk starts again from the CRF's posterior each round."""
     infer = DenseCrf(image, len(probability), crf)
     for _ in range(n_rounds):

@@ -35,7 +35,9 @@ class RefineConfig:
     # name sets the level of both. "cross" on words does not threshold first: it searches γ
     threshold: str = "auto"
     label_confidence: float = 0.7  # probability given to a thresholded word map's own side
-    student_weight: float = 0.9  # share of the student, where the checkpoint has one; 0 = tokens alone
+    student_weight: float = (
+        0.9  # share of the student, where the checkpoint has one; 0 = tokens alone
+    )
     crf: CrfConfig = field(default_factory=CrfConfig)
     beta: float = 8.0  # β, exponent of the affinities in the walk
     n_steps: int = 256  # t, steps of the walk
@@ -125,19 +127,36 @@ def check_config(config: RefineConfig) -> None:
         )
     gammas = config.gammas if config.gammas is not None else fusion.TOKEN_GAMMAS
     rules: list[tuple[str, Any, bool, str]] = [
-        ("label_confidence", config.label_confidence, 0.5 < config.label_confidence < 1,
-         "above 0.5 and under 1"),
-        ("beta", config.beta, config.beta > 0 and math.isfinite(config.beta),
-         "a number above 0 (psa uses 8, DiffuMask 16)"),
+        (
+            "label_confidence",
+            config.label_confidence,
+            0.5 < config.label_confidence < 1,
+            "above 0.5 and under 1",
+        ),
+        (
+            "beta",
+            config.beta,
+            config.beta > 0 and math.isfinite(config.beta),
+            "a number above 0 (psa uses 8, DiffuMask 16)",
+        ),
         ("n_steps", config.n_steps, 0 <= config.n_steps <= 100_000, "0 to 100000 (psa uses 256)"),
-        ("gammas", gammas, bool(gammas) and all(0 < g < 1 for g in gammas),
-         "one level or more, each above 0 and under 1"),
+        (
+            "gammas",
+            gammas,
+            bool(gammas) and all(0 < g < 1 for g in gammas),
+            "one level or more, each above 0 and under 1",
+        ),
         ("student_weight", config.student_weight, 0 <= config.student_weight <= 1, "0 to 1"),
         ("fusion_weight", config.fusion_weight, 0 <= config.fusion_weight <= 1, "0 to 1"),
         ("n_rounds", config.n_rounds, 1 <= config.n_rounds <= 20, "1 to 20"),
         ("min_part", config.min_part, 0 <= config.min_part < 1, "0 or more and under 1"),
-        ("ignore_band", config.ignore_band, 0 <= config.ignore_band < 0.5, "0 (off) or more, under 0.5"),
-    ]  # fmt: skip
+        (
+            "ignore_band",
+            config.ignore_band,
+            0 <= config.ignore_band < 0.5,
+            "0 (off) or more, under 0.5",
+        ),
+    ]
     for name, value, fine, expected in rules:
         if not fine:
             raise ConfigError(f"{name}={value}: expected {expected}.")
@@ -163,9 +182,7 @@ def with_values(config: RefineConfig, texts: Sequence[str]) -> RefineConfig:
         if not equals or key not in known or is_dataclass(getattr(target, key)):
             names = [f.name for f in fields(config) if f.name != "crf"]
             names += [f"crf.{f.name}" for f in fields(config.crf)]
-            raise ConfigError(
-                f"{text!r}: expected NAME=VALUE with one of {', '.join(names)}."
-            )
+            raise ConfigError(f"{text!r}: expected NAME=VALUE with one of {', '.join(names)}.")
         changed = replace(target, **{key: _parsed(text, value, getattr(target, key))})
         config = replace(config, **{owner: changed}) if dot else changed
     check_config(config)
@@ -181,8 +198,14 @@ def _parsed(text: str, value: str, now: Any) -> Any:
             return tuple(float(part) for part in value.split(","))
         return type(now)(value)
     except (ValueError, KeyError) as error:
-        kind = "true or false" if isinstance(now, bool) else (
-            "numbers with commas" if now is None or isinstance(now, tuple) else type(now).__name__
+        kind = (
+            "true or false"
+            if isinstance(now, bool)
+            else (
+                "numbers with commas"
+                if now is None or isinstance(now, tuple)
+                else type(now).__name__
+            )
         )
         raise ConfigError(f"{text!r}: {value!r} is no {kind}.") from error
 
@@ -201,9 +224,11 @@ def check_affinity(config: RefineConfig, affinity: object | None) -> None:
 
 
 def refine(
-    probability: FloatArray, image: UInt8Array, config: RefineConfig,
+    probability: FloatArray,
+    image: UInt8Array,
+    config: RefineConfig,
     affinity: AffinityField | None = None,
-) -> FloatArray:  # fmt: skip
+) -> FloatArray:
     """Posterior of each class by the configured method.
 
     Args:
@@ -235,9 +260,13 @@ def refine(
 
 
 def refine_many(
-    probabilities: Sequence[FloatArray], images: Sequence[UInt8Array], config: RefineConfig,
-    fields: Sequence[AffinityField | None] | None = None, *, workers: int = 2,
-) -> Iterator[FloatArray]:  # fmt: skip
+    probabilities: Sequence[FloatArray],
+    images: Sequence[UInt8Array],
+    config: RefineConfig,
+    fields: Sequence[AffinityField | None] | None = None,
+    *,
+    workers: int = 2,
+) -> Iterator[FloatArray]:
     """`refine` of many images by several processes, in order.
 
     pydensecrf holds Python's lock, so threads would not help. Processes are spawned and import neither
@@ -268,9 +297,12 @@ def refine_many(
 
 
 def _refined(
-    probabilities: Sequence[FloatArray], images: Sequence[UInt8Array], config: RefineConfig,
-    fields: Sequence[AffinityField | None], workers: int,
-) -> Iterator[FloatArray]:  # fmt: skip
+    probabilities: Sequence[FloatArray],
+    images: Sequence[UInt8Array],
+    config: RefineConfig,
+    fields: Sequence[AffinityField | None],
+    workers: int,
+) -> Iterator[FloatArray]:
     if workers == 1:
         yield from map(refine, probabilities, images, [config] * len(images), fields)
         return
@@ -284,9 +316,12 @@ def _refined(
 
 
 def clean(
-    mask: NDArray[np.bool_], *, n_parts: int = 2, min_part: float = 0.005,
+    mask: NDArray[np.bool_],
+    *,
+    n_parts: int = 2,
+    min_part: float = 0.005,
     weight: FloatArray | None = None,
-) -> NDArray[np.bool_]:  # fmt: skip
+) -> NDArray[np.bool_]:
     """Keep the best parts of a mask and fill their holes.
 
     Args:

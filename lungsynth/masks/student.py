@@ -39,7 +39,9 @@ class Student(nn.Module):
     def __init__(self, outputs: Sequence[str], config: AffinityConfig | None = None) -> None:
         super().__init__()
         if not outputs or len(set(outputs)) != len(outputs):
-            raise ConfigError(f"Student outputs {list(outputs)}; expected one or more distinct names.")
+            raise ConfigError(
+                f"Student outputs {list(outputs)}; expected one or more distinct names."
+            )
         self.outputs = tuple(outputs)
         base = asdict(config or AffinityConfig(widths=WIDTHS))
         self.body = AffinityNet(AffinityConfig(**{**base, "n_features": len(outputs)}))
@@ -77,7 +79,11 @@ def save_student(model: Student, folder: Path, info: dict[str, str] | None = Non
     """
     from lungsynth.model.tensor_files import save_tensors
 
-    about = {"outputs": list(model.outputs), "config": asdict(model.body.config), "info": info or {}}
+    about = {
+        "outputs": list(model.outputs),
+        "config": asdict(model.body.config),
+        "info": info or {},
+    }
     tensors = {k: v.half() for k, v in model.state_dict().items()}
     save_tensors(tensors, folder / WEIGHTS_NAME, {"student": json.dumps(about)})
     (folder / CONFIG_NAME).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
@@ -92,7 +98,10 @@ def load_student(folder: Path) -> Student:
     from lungsynth.model.tensor_files import load_network
 
     return load_network(
-        folder, CONFIG_NAME, WEIGHTS_NAME,
-        lambda spec: Student(spec["outputs"], read_config(spec["config"])), kind="a student",
+        folder,
+        CONFIG_NAME,
+        WEIGHTS_NAME,
+        lambda spec: Student(spec["outputs"], read_config(spec["config"])),
+        kind="a student",
         advice="Train it again with `train student`.",
-    )  # fmt: skip
+    )

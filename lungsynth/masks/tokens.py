@@ -65,7 +65,9 @@ class ClassToken:
         except json.JSONDecodeError:
             about = {}
         if "name" not in about or "bias" not in tensors:
-            raise CheckpointError(f"{path}: not a class token (`lungsynth learn-token` writes them).")
+            raise CheckpointError(
+                f"{path}: not a class token (`lungsynth learn-token` writes them)."
+            )
         return ClassToken(
             name=about.pop("name"),
             vectors={k[8:]: v.float() for k, v in tensors.items() if k.startswith("vectors.")},
@@ -101,9 +103,13 @@ def key_weights(unet: Any) -> dict[str, Tensor]:
 
 
 def token_logits(
-    queries: Mapping[str, Tensor], keys: Mapping[str, Tensor], token: ClassToken, *, height: int,
+    queries: Mapping[str, Tensor],
+    keys: Mapping[str, Tensor],
+    token: ClassToken,
+    *,
+    height: int,
     width: int,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Logit map (B, height, width) float32 of a token; see the module's equation.
 
     Args:
@@ -123,10 +129,14 @@ def token_logits(
         by_grid[grid] = by_grid[grid] + score if grid in by_grid else score
     total: Tensor | None = None
     for score in by_grid.values():
-        up = F.interpolate(score[:, None], (height, width), mode="bicubic", align_corners=False)[:, 0]
+        up = F.interpolate(score[:, None], (height, width), mode="bicubic", align_corners=False)[
+            :, 0
+        ]
         total = up if total is None else total + up
     if total is None:
-        raise ShapeError("No queries were captured; run the U-Net inside AttentionCapture(queries=True).")
+        raise ShapeError(
+            "No queries were captured; run the U-Net inside AttentionCapture(queries=True)."
+        )
     return total + token.bias
 
 
@@ -161,19 +171,29 @@ def read_queries(
     alpha = scheduler.alphas_cumprod[t].to(latents)
     noised = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
     capture = AttentionCapture(
-        unet, height=latents.shape[-2], width=latents.shape[-1], guided=False, probabilities=False,
+        unet,
+        height=latents.shape[-2],
+        width=latents.shape[-1],
+        guided=False,
+        probabilities=False,
         queries=True,
-    )  # fmt: skip
+    )
     with capture as captured:
         unet(noised, t, encoder_hidden_states=embeddings)
     return captured.queries
 
 
 def learn_token(
-    name: str, draws: Sequence[tuple[dict[str, Tensor], Tensor]], keys: Mapping[str, Tensor], *,
-    n_iters: int = 300, lr: float = 2e-2, weight_decay: float = 1e-3, seed: int = 0,
+    name: str,
+    draws: Sequence[tuple[dict[str, Tensor], Tensor]],
+    keys: Mapping[str, Tensor],
+    *,
+    n_iters: int = 300,
+    lr: float = 2e-2,
+    weight_decay: float = 1e-3,
+    seed: int = 0,
     info: Mapping[str, str] | None = None,
-) -> ClassToken:  # fmt: skip
+) -> ClassToken:
     """Learn a class token on captured queries, by binary cross-entropy plus soft Dice.
 
     Args:

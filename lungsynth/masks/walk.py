@@ -54,9 +54,11 @@ def half_disc(radius: int) -> Offsets:
         )
     near = range(-radius + 1, radius)
     return tuple(
-        (dy, dx) for dy in range(radius) for dx in near
+        (dy, dx)
+        for dy in range(radius)
+        for dx in near
         if (dy > 0 or dx > 0) and dy * dy + dx * dx < radius * radius
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,10 +168,13 @@ def chebyshev_weights(n_steps: int, tolerance: float) -> tuple[float, ...] | Non
         return None
     counts = np.arange(n_steps // 2 + 1)  # draws of the rarer sign: k = n - 2 counts
     log_p = [
-        math.lgamma(n_steps + 1) - math.lgamma(c + 1) - math.lgamma(n_steps - c + 1)
-        - n_steps * math.log(2) + (0.0 if 2 * c == n_steps else math.log(2))
+        math.lgamma(n_steps + 1)
+        - math.lgamma(c + 1)
+        - math.lgamma(n_steps - c + 1)
+        - n_steps * math.log(2)
+        + (0.0 if 2 * c == n_steps else math.log(2))
         for c in counts.tolist()
-    ]  # fmt: skip
+    ]
     weights = np.zeros(n_steps + 1)
     weights[n_steps - 2 * counts] = np.exp(log_p)
     tail = np.cumsum(weights[::-1])[::-1]  # tail[k] = P(|S_t| >= k)
@@ -198,9 +203,13 @@ def _iterate(step: Callable[[Any], Any], start: Any, n_steps: int, tolerance: fl
 
 
 def random_walk(
-    field: AffinityField, start: FloatArray, *, beta: float = 8.0, n_steps: int = 256,
+    field: AffinityField,
+    start: FloatArray,
+    *,
+    beta: float = 8.0,
+    n_steps: int = 256,
     tolerance: float = 1e-6,
-) -> FloatArray:  # fmt: skip
+) -> FloatArray:
     """Values after `n_steps` steps of the walk.
 
     Args:
@@ -243,9 +252,14 @@ def random_walk(
 
 
 def random_walk_batch(
-    values: Tensor, offsets: Offsets, start: Tensor, *, beta: float = 8.0, n_steps: int = 256,
+    values: Tensor,
+    offsets: Offsets,
+    start: Tensor,
+    *,
+    beta: float = 8.0,
+    n_steps: int = 256,
     tolerance: float = 1e-6,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """`random_walk` of several pictures at once, on the device of the tensors.
 
     Args:

@@ -78,9 +78,15 @@ class _CaptureProcessor:
         self.owner, self.name = owner, name
 
     def __call__(
-        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None, temb: Tensor | None = None, *args: Any, **kwargs: Any,
-    ) -> Tensor:  # fmt: skip
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
         residual = hidden_states
         if attn.spatial_norm is not None:
             hidden_states = attn.spatial_norm(hidden_states, temb)
@@ -129,11 +135,22 @@ class AttentionCapture:
     """
 
     def __init__(
-        self, unet: Any, *, height: int, width: int, guided: bool, probabilities: bool = True,
-        keep_steps: bool = False, queries: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        unet: Any,
+        *,
+        height: int,
+        width: int,
+        guided: bool,
+        probabilities: bool = True,
+        keep_steps: bool = False,
+        queries: bool = False,
+    ) -> None:
         self.unet, self.height, self.width, self.guided = unet, height, width, guided
-        self.want_probabilities, self.keep_steps, self.want_queries = probabilities, keep_steps, queries
+        self.want_probabilities, self.keep_steps, self.want_queries = (
+            probabilities,
+            keep_steps,
+            queries,
+        )
         self.captured = Captured()
         self._before: dict[str, Any] = {}
         self._seen_in_call: set[str] = set()
@@ -147,14 +164,19 @@ class AttentionCapture:
                 f"No cross-attention layer among the {len(self._before)} attention layers of "
                 f"{type(self.unet).__name__}; expected a UNet2DConditionModel (Stable Diffusion 1.x/2.x)."
             )
-        self.unet.set_attn_processor({
-            name: _CaptureProcessor(self, name) if is_cross_attention(name) else processor
-            for name, processor in self._before.items()
-        })  # fmt: skip
+        self.unet.set_attn_processor(
+            {
+                name: _CaptureProcessor(self, name) if is_cross_attention(name) else processor
+                for name, processor in self._before.items()
+            }
+        )
         return self.captured
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._close_step()
         self.unet.set_attn_processor(self._before)
@@ -191,9 +213,14 @@ class AttentionCapture:
 
 
 def word_map(
-    captured: Captured, batch_index: int, tokens: tuple[int, ...], *, height: int, width: int,
+    captured: Captured,
+    batch_index: int,
+    tokens: tuple[int, ...],
+    *,
+    height: int,
+    width: int,
     resolutions: list[tuple[int, int]] | None = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Heat map of a word at image size.
 
     Per resolution the tokens' mean map is upsampled bicubically and divided by its own maximum; the

@@ -72,11 +72,7 @@ class PatchDecoder(nn.Module):
     """Latents (B, C, h, w) -> image (B, c, 16h, 16w)."""
 
     def __init__(
-        self,
-        out_channels: int,
-        latent_channels: int,
-        widths: tuple[int, int, int],
-        n_blocks: int,
+        self, out_channels: int, latent_channels: int, widths: tuple[int, int, int], n_blocks: int
     ) -> None:
         super().__init__()
         pixel, fine, coarse = widths
@@ -191,7 +187,9 @@ class PatchAutoencoderKL(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diff
         self.decoder.linear.bias.copy_(mean)
 
 
-def fit_patch_pca(images: Tensor, n_components: int, patch: int = 16) -> tuple[Tensor, Tensor, Tensor]:
+def fit_patch_pca(
+    images: Tensor, n_components: int, patch: int = 16
+) -> tuple[Tensor, Tensor, Tensor]:
     """Principal components of non-overlapping patches.
 
     Args:

@@ -42,15 +42,26 @@ def encode_images(pipe: Any, images: NDArray[np.uint8]) -> Tensor:
 def embed_prompts(pipe: Any, prompts: Sequence[str]) -> Tensor:
     """Prompts -> (B, tokens, width) float32 text embeddings; "" is allowed."""
     tokens = pipe.tokenizer(
-        list(prompts), padding="max_length", truncation=True, return_tensors="pt",
+        list(prompts),
+        padding="max_length",
+        truncation=True,
+        return_tensors="pt",
         max_length=pipe.tokenizer.model_max_length,
-    )  # fmt: skip
+    )
     with torch.inference_mode():
-        return torch.as_tensor(pipe.text_encoder(tokens.input_ids.to(pipe.text_encoder.device))[0].float())
+        return torch.as_tensor(
+            pipe.text_encoder(tokens.input_ids.to(pipe.text_encoder.device))[0].float()
+        )
 
 
 def noised_queries(
-    pipe: Any, images: NDArray[np.uint8], prompts: Sequence[str], *, t: int, seed: int, batch: int = 8
+    pipe: Any,
+    images: NDArray[np.uint8],
+    prompts: Sequence[str],
+    *,
+    t: int,
+    seed: int,
+    batch: int = 8,
 ) -> dict[str, Tensor]:
     """Queries of every cross-attention layer for films noised to timestep `t`.
 
@@ -71,9 +82,13 @@ def noised_queries(
         latents = encode_images(pipe, images[start : start + batch])
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         queries = read_queries(
-            pipe.unet, pipe.scheduler, latents, embed_prompts(pipe, prompts[start : start + batch]),
-            t=t, noise=noise,
-        )  # fmt: skip
+            pipe.unet,
+            pipe.scheduler,
+            latents,
+            embed_prompts(pipe, prompts[start : start + batch]),
+            t=t,
+            noise=noise,
+        )
         for layer, value in queries.items():
             parts.setdefault(layer, []).append(value.cpu())
     return {layer: torch.cat(values) for layer, values in parts.items()}

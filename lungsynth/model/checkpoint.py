@@ -50,8 +50,13 @@ def check_folder(folder: Path) -> None:
                 f"{folder / part}: only pickled weights ({', '.join(pickled)}), which can run code "
                 "and are never loaded. Convert them to safetensors first."
             )
-        raise CheckpointError(f"{folder / part}: no *.safetensors weights. The download is incomplete.")
-    names = ("tokenizer.json", "vocab.json")  # without either, transformers makes an empty tokenizer
+        raise CheckpointError(
+            f"{folder / part}: no *.safetensors weights. The download is incomplete."
+        )
+    names = (
+        "tokenizer.json",
+        "vocab.json",
+    )  # without either, transformers makes an empty tokenizer
     if not any((folder / "tokenizer" / name).is_file() for name in names):
         raise CheckpointError(
             f"{folder / 'tokenizer'}: neither {' nor '.join(names)}. The download is incomplete."
@@ -78,7 +83,9 @@ def quiet_libraries() -> Iterator[None]:
                 module.enable_progress_bar()
 
 
-def load_pipeline(model: str | None = None, *, lora: str | None = None) -> tuple[Any, Vocabulary | None]:
+def load_pipeline(
+    model: str | None = None, *, lora: str | None = None
+) -> tuple[Any, Vocabulary | None]:
     """Load a Stable Diffusion 1.x/2.x pipeline in float32, without safety checker.
 
     Args:
@@ -92,6 +99,7 @@ def load_pipeline(model: str | None = None, *, lora: str | None = None) -> tuple
         CheckpointError: nothing is there, it is incomplete, corrupt or pickled.
     """
     import torch
+
     with quiet_libraries():
         from diffusers import DiffusionPipeline, StableDiffusionPipeline
 
@@ -100,7 +108,9 @@ def load_pipeline(model: str | None = None, *, lora: str | None = None) -> tuple
     where = resolve(model)
     folder = Path(where)
     if folder.exists() and not folder.is_dir():
-        raise CheckpointError(f"{where}: a file; expected a folder in diffusers layout or a Hub id.")
+        raise CheckpointError(
+            f"{where}: a file; expected a folder in diffusers layout or a Hub id."
+        )
     if folder.is_dir():
         check_folder(folder)
     elif where.startswith((".", "/", "~")) or where.count("/") != 1:
@@ -111,9 +121,13 @@ def load_pipeline(model: str | None = None, *, lora: str | None = None) -> tuple
     try:
         with quiet_libraries():
             pipe: Any = StableDiffusionPipeline.from_pretrained(
-                where, dtype=torch.float32, safety_checker=None, feature_extractor=None,
-                requires_safety_checker=False, use_safetensors=True,
-            )  # fmt: skip
+                where,
+                dtype=torch.float32,
+                safety_checker=None,
+                feature_extractor=None,
+                requires_safety_checker=False,
+                use_safetensors=True,
+            )
             if lora is not None:
                 if Path(lora).exists() and Path(lora).suffix in PICKLED:
                     raise CheckpointError(f"{lora}: pickled LoRA weights are never loaded.")

@@ -182,16 +182,19 @@ def load_encoder(folder: Path) -> Encoder:
         raise CheckpointError(f"{path}: format is {got!r}, expected {FORMAT!r}. {hint}")
     try:
         config = EncoderConfig(
-            pixels=int(told["pixels"]), stem=int(told["stem"]),
-            widths=tuple(map(int, told["widths"])), n_blocks=tuple(map(int, told["n_blocks"])),
-        )  # fmt: skip
+            pixels=int(told["pixels"]),
+            stem=int(told["stem"]),
+            widths=tuple(map(int, told["widths"])),
+            n_blocks=tuple(map(int, told["n_blocks"])),
+        )
         encoder = Encoder(config)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not a usable configuration ({error!r}). {hint}") from error
     tensors = load_tensors(folder / WEIGHTS_NAME)
     try:
-        encoder.load_state_dict({k: v.float() if v.is_floating_point() else v
-                                 for k, v in tensors.items()})  # fmt: skip
+        encoder.load_state_dict(
+            {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+        )
     except RuntimeError as error:
         raise CheckpointError(
             f"{folder / WEIGHTS_NAME}: does not fit {CONFIG_NAME} "

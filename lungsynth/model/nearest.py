@@ -16,13 +16,7 @@ from safetensors import safe_open
 
 from lungsynth.errors import CheckpointError, ShapeError
 from lungsynth.model.checkpoint import NEAREST_FOLDER
-from lungsynth.model.encoder import (
-    DEFAULT_FOLDER,
-    Encoder,
-    checksum,
-    embed,
-    load_encoder,
-)
+from lungsynth.model.encoder import DEFAULT_FOLDER, Encoder, checksum, embed, load_encoder
 
 FILE_NAME = "features.safetensors"
 FORMAT = "lungsynth-nearest-1"

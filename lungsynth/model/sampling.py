@@ -82,7 +82,9 @@ def set_scheduler(pipe: Any, name: str) -> None:
     if name == "default":
         return
     if name not in SCHEDULERS:
-        raise ConfigError(f"Scheduler {name!r} is unknown; there are default, {', '.join(SCHEDULERS)}.")
+        raise ConfigError(
+            f"Scheduler {name!r} is unknown; there are default, {', '.join(SCHEDULERS)}."
+        )
     import diffusers
 
     kind = getattr(diffusers, SCHEDULERS[name])
@@ -122,10 +124,15 @@ def to_grey(decoded: Tensor) -> NDArray[np.uint8]:
 
 
 def draw(
-    pipe: Any, prompts: Sequence[str], seeds: Sequence[int], options: SampleOptions, *,
-    capture: bool = True, on_step: Callable[[int, int, Tensor], bool] | None = None,
+    pipe: Any,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    options: SampleOptions,
+    *,
+    capture: bool = True,
+    on_step: Callable[[int, int, Tensor], bool] | None = None,
     on_capture: Callable[[Captured], None] | None = None,
-) -> Drawn:  # fmt: skip
+) -> Drawn:
     """Draw one picture per prompt and seed.
 
     Each picture's noise comes from its own CPU generator, so a picture does not depend on the batch
@@ -146,7 +153,9 @@ def draw(
         InterruptedError: `on_step` returned False.
     """
     if len(prompts) != len(seeds) or not prompts:
-        raise ConfigError(f"{len(prompts)} prompts and {len(seeds)} seeds; expected as many, at least one.")
+        raise ConfigError(
+            f"{len(prompts)} prompts and {len(seeds)} seeds; expected as many, at least one."
+        )
     height, width = resolve_size(pipe, options)
     set_scheduler(pipe, options.scheduler)
     device = pipe.unet.device
@@ -168,18 +177,27 @@ def draw(
 
     def run() -> Any:
         return pipe(
-            list(prompts), latents=noise, num_inference_steps=options.steps,
-            guidance_scale=options.guidance, height=height, width=width, output_type="latent",
-            callback_on_step_end=callback, callback_on_step_end_tensor_inputs=["latents"],
-        ).images  # fmt: skip
+            list(prompts),
+            latents=noise,
+            num_inference_steps=options.steps,
+            guidance_scale=options.guidance,
+            height=height,
+            width=width,
+            output_type="latent",
+            callback_on_step_end=callback,
+            callback_on_step_end_tensor_inputs=["latents"],
+        ).images
 
     captured: Captured | None = None
     with torch.inference_mode():
         if capture:
             window = AttentionCapture(
-                pipe.unet, height=shape[1], width=shape[2], guided=guided,
+                pipe.unet,
+                height=shape[1],
+                width=shape[2],
+                guided=guided,
                 keep_steps=options.keep_steps,
-            )  # fmt: skip
+            )
             with window as captured, rounding:
                 if on_capture:
                     on_capture(captured)

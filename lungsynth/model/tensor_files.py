@@ -37,7 +37,9 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[st
     except (OSError, SafetensorError) as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written ({error}). Free space or choose --out.") from error
+        raise OutputError(
+            f"{path}: cannot be written ({error}). Free space or choose --out."
+        ) from error
 
 
 def write_folder(folder: Path, save: Callable[[Path], object]) -> None:
@@ -62,7 +64,9 @@ def write_folder(folder: Path, save: Callable[[Path], object]) -> None:
         temporary.rmdir()
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise OutputError(f"{folder}: cannot be written ({error}). Free space or choose --out.") from error
+        raise OutputError(
+            f"{folder}: cannot be written ({error}). Free space or choose --out."
+        ) from error
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -82,9 +86,14 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def load_network(
-    folder: Path, config_name: str, weights_name: str, build: Callable[[dict[str, Any]], nn.Module],
-    *, kind: str, advice: str,
-) -> Any:  # fmt: skip
+    folder: Path,
+    config_name: str,
+    weights_name: str,
+    build: Callable[[dict[str, Any]], nn.Module],
+    *,
+    kind: str,
+    advice: str,
+) -> Any:
     """A network from its JSON and its weights in a folder: evaluation mode, float32, on the CPU.
 
     Args:

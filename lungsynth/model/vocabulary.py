@@ -80,10 +80,18 @@ def train_tokenizer(captions: Sequence[str], *, max_length: int, vocab_size: int
     # every letter, within and at the end of a word, is given its id here: the trainer would number
     # them as its hash map falls, and a resumed run would then read other ids than it has learnt
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, min_frequency=2, show_progress=False,
-        special_tokens=["<|startoftext|>", "<|endoftext|>", *letters, *(f"{c}</w>" for c in letters)],
-        initial_alphabet=list(letters), end_of_word_suffix="</w>",
-    )  # fmt: skip
+        vocab_size=vocab_size,
+        min_frequency=2,
+        show_progress=False,
+        special_tokens=[
+            "<|startoftext|>",
+            "<|endoftext|>",
+            *letters,
+            *(f"{c}</w>" for c in letters),
+        ],
+        initial_alphabet=list(letters),
+        end_of_word_suffix="</w>",
+    )
     alphabet_line = " ".join(letters)  # so that every letter also exists as the end of a word
     tokenizer.train_from_iterator([*captions, alphabet_line, alphabet_line], trainer)
     model = json.loads(tokenizer.to_str())["model"]

@@ -11,13 +11,27 @@ LEAST_CAUGHT, MOST_ALARMS = 0.95, 0.01  # as `lungsynth.evaluation.copies.memori
 
 def _measures_table(r: Report) -> str:
     rows = [
-        [name, f"{m['synthetic']['median']:.4g}", f"{m['real_test']['median']:.4g}",
-         f"{m['synthetic']['min']:.4g}", f"{m['real_test']['min']:.4g}",
-         span(m["below_percentile_of_test"]["0.1"]["share"], digits=2, scale=100)]
+        [
+            name,
+            f"{m['synthetic']['median']:.4g}",
+            f"{m['real_test']['median']:.4g}",
+            f"{m['synthetic']['min']:.4g}",
+            f"{m['real_test']['min']:.4g}",
+            span(m["below_percentile_of_test"]["0.1"]["share"], digits=2, scale=100),
+        ]
         for name, m in r["measures"].items()
-    ]  # fmt: skip
-    return table(["distance", "median", "of real films", "least", "of real films",
-                  "nearer than 99.9 % of real films, %"], rows)  # fmt: skip
+    ]
+    return table(
+        [
+            "distance",
+            "median",
+            "of real films",
+            "least",
+            "of real films",
+            "nearer than 99.9 % of real films, %",
+        ],
+        rows,
+    )
 
 
 def neighbours_text(r: Report) -> str:
@@ -57,12 +71,15 @@ def neighbours_targets(r: Report) -> list[Target]:
     out = []
     for name, m in r["measures"].items():
         share = m["below_percentile_of_test"]["0.1"]["share"]
-        out.append(Target(
-            f"nearest training film, {r['n']['synthetic']} samples, {name} distance", "–",
-            f"least {m['synthetic']['min']:.4g} (real test films {m['real_test']['min']:.4g}), median "
-            f"{m['synthetic']['median']:.4g} ({m['real_test']['median']:.4g}); below the 0.1 % point of "
-            f"real test films: {span(share, digits=1, scale=100)} %",
-        ))  # fmt: skip
+        out.append(
+            Target(
+                f"nearest training film, {r['n']['synthetic']} samples, {name} distance",
+                "–",
+                f"least {m['synthetic']['min']:.4g} (real test films {m['real_test']['min']:.4g}), median "
+                f"{m['synthetic']['median']:.4g} ({m['real_test']['median']:.4g}); below the 0.1 % point "
+                f"of real test films: {span(share, digits=1, scale=100)} %",
+            )
+        )
     return out
 
 
@@ -88,8 +105,12 @@ def memorisation_text(r: Report) -> str:
 
 def memorisation_how(r: Report) -> str:
     """n, seed, what the brackets are."""
-    told = {"train": "training films", "calibration": "unseen films that set the threshold",
-            "test": "unseen films that test it", "planted": "planted copies"}  # fmt: skip
+    told = {
+        "train": "training films",
+        "calibration": "unseen films that set the threshold",
+        "test": "unseen films that test it",
+        "planted": "planted copies",
+    }
     sets = ", ".join(f"{r['n'][k]} {words}" for k, words in told.items() if k in r["n"])
     return (
         f"{r['n']['synthetic']} pictures; {sets}; seed {r.get('seed', 0)}; brackets: exact binomial "
@@ -102,14 +123,25 @@ def memorisation_targets(r: Report) -> list[Target]:
     copies = count_of(r["copies"])
     caught, alarms = r["caught"], r["false_alarms"]
     return [
-        Target(f"planted copies caught, {caught['n']}", f"≥ {100 * LEAST_CAUGHT:g} %",
-               f"{span(caught, digits=1, scale=100)} %", verdict(caught, least=LEAST_CAUGHT)),
-        Target(f"false alarms of the gate, {alarms['n']} unseen real films",
-               f"≤ {100 * MOST_ALARMS:g} %", f"{span(alarms, digits=1, scale=100)} %",
-               verdict(alarms, most=MOST_ALARMS)),
-        Target("copies of training films", "0", f"{copies} of {r['n']['synthetic']}",
-               "**missed**" if copies else "reached"),
-    ]  # fmt: skip
+        Target(
+            f"planted copies caught, {caught['n']}",
+            f"≥ {100 * LEAST_CAUGHT:g} %",
+            f"{span(caught, digits=1, scale=100)} %",
+            verdict(caught, least=LEAST_CAUGHT),
+        ),
+        Target(
+            f"false alarms of the gate, {alarms['n']} unseen real films",
+            f"≤ {100 * MOST_ALARMS:g} %",
+            f"{span(alarms, digits=1, scale=100)} %",
+            verdict(alarms, most=MOST_ALARMS),
+        ),
+        Target(
+            "copies of training films",
+            "0",
+            f"{copies} of {r['n']['synthetic']}",
+            "**missed**" if copies else "reached",
+        ),
+    ]
 
 
 def memorisation_draw(axes: Any, r: Report) -> None:
@@ -126,5 +158,12 @@ def memorisation_draw(axes: Any, r: Report) -> None:
 def memorisation_command(r: Report) -> list[str]:
     """What the file tells of its command."""
     data = [word for source in r.get("sources", ["FILMS.parquet"]) for word in ("--data", source)]
-    return ["evaluate", "memorisation", *data, "--synthetic", r.get("synthetic", "DRAWN"),
-            "--seed", str(r.get("seed", 0))]  # fmt: skip
+    return [
+        "evaluate",
+        "memorisation",
+        *data,
+        "--synthetic",
+        r.get("synthetic", "DRAWN"),
+        "--seed",
+        str(r.get("seed", 0)),
+    ]

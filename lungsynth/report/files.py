@@ -45,9 +45,11 @@ class Result:
     def command(self) -> str:
         """The command that made it, as far as the file tells."""
         told = self.report.get("command")
-        return told if isinstance(told, str) else shlex.join(
-            ["python", "-m", *_program(self.kind.command(self.report))]
-        )  # fmt: skip
+        return (
+            told
+            if isinstance(told, str)
+            else shlex.join(["python", "-m", *_program(self.kind.command(self.report))])
+        )
 
     @property
     def command_is_whole(self) -> bool:
@@ -156,8 +158,9 @@ def small(value: Any) -> Any:
         named = {k for k in value if k.rpartition(" ")[2] in NAMES}
         return {
             k: len(v) if k in named and isinstance(v, list) else small(v)
-            for k, v in value.items() if not (k in named and isinstance(v, str))
-        }  # fmt: skip
+            for k, v in value.items()
+            if not (k in named and isinstance(v, str))
+        }
     if isinstance(value, list):
         return len(value) if len(value) > LONGEST else [small(v) for v in value]
     if isinstance(value, float) and math.isfinite(value):

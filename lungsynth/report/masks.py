@@ -47,9 +47,15 @@ def masks_text(r: Report) -> str:
     for stage in ordered_stages(r):
         e = r["stages"][stage]["regions"]["all"]
         gap = e.get(f"iou minus {first}")
-        rows.append([stage_title(stage, r), span(e["iou"]), span(e["dice"]),
-                     *(span(e[m], digits=d) for m, d in DISTANCES.items()),
-                     *([span(gap, sign=True) if gap else ""] if first else [])])  # fmt: skip
+        rows.append(
+            [
+                stage_title(stage, r),
+                span(e["iou"]),
+                span(e["dice"]),
+                *(span(e[m], digits=d) for m, d in DISTANCES.items()),
+                *([span(gap, sign=True) if gap else ""] if first else []),
+            ]
+        )
     head = ["mask", "IoU", "Dice", "HD95 % of side", "surface %"]
     told = table([*head, *([f"IoU minus {first}"] if first else [])], rows)
     sides = f"Left and right on swapped sides: {r['swapped']} of {r['n']} films."
@@ -85,13 +91,22 @@ def masks_together(reports: Mapping[str, Report]) -> str:
         rows.append(["area under ROC of the tokens' map", *(span(a) if a else "" for a in areas)])
     rows.append(["left and right swapped", *(f"{r['swapped']} of {r['n']}" for r in told)])
     if any(_trust(r) for r in told):
-        rows.append(["trust: Spearman with IoU", *(
-            span(_trust(r)["spearman"], digits=2) if "spearman" in _trust(r) else "" for r in told
-        )])  # fmt: skip
+        rows.append(
+            [
+                "trust: Spearman with IoU",
+                *(
+                    span(_trust(r)["spearman"], digits=2) if "spearman" in _trust(r) else ""
+                    for r in told
+                ),
+            ]
+        )
         share = next(100 * _trust(r)["best_share"] for r in told if _trust(r))
-        rows.append([f"trust: IoU of the best {share:.0f} % minus all", *(
-            span(_trust(r)["best_minus_all"], sign=True) if _trust(r) else "" for r in told
-        )])  # fmt: skip
+        rows.append(
+            [
+                f"trust: IoU of the best {share:.0f} % minus all",
+                *(span(_trust(r)["best_minus_all"], sign=True) if _trust(r) else "" for r in told),
+            ]
+        )
     firsts = {str(r["first_refinement"]) for r in told if r.get("first_refinement")}
     head = f"IoU; minus that of {' or '.join(sorted(firsts))}" if firsts else "IoU"
     return table([head, *map(set_title, told)], rows)
@@ -114,16 +129,29 @@ def masks_draw(axes: Any, r: Report) -> None:
     """IoU of every stage."""
     names = ordered_stages(r)
     titles = [stage_title(n, r).replace("*", "") for n in names]
-    bars(axes, titles, [r["stages"][n]["regions"]["all"]["iou"] for n in names],
-          ["#999999" if r["stages"][n]["rival"] else "#0072b2" for n in names])  # fmt: skip
+    bars(
+        axes,
+        titles,
+        [r["stages"][n]["regions"]["all"]["iou"] for n in names],
+        ["#999999" if r["stages"][n]["rival"] else "#0072b2" for n in names],
+    )
     axes.set(xlim=(0, 1), xlabel="IoU, 95 % interval over films (grey: rivals)")
 
 
 def masks_command(r: Report) -> list[str]:
     """What the file tells of its command."""
     convention = r["convention"][0].partition(":")[0] if r["convention"] else ""
-    return ["evaluate", "masks", "--data", r["source"], "--split", r["split"],
-            *(["--convention", convention] if convention else []), "--seed", str(r["seed"])]  # fmt: skip
+    return [
+        "evaluate",
+        "masks",
+        "--data",
+        r["source"],
+        "--split",
+        r["split"],
+        *(["--convention", convention] if convention else []),
+        "--seed",
+        str(r["seed"]),
+    ]
 
 
 def masks_how(r: Report) -> str:
@@ -142,5 +170,10 @@ def masks_targets(r: Report) -> list[Target]:
     if r.get("main") not in r["stages"]:
         return []
     e = r["stages"][r["main"]]["regions"]["all"]
-    return [Target(f"masks on real films, {r['main']}, {set_title(r)}", "–",
-                   f"IoU {span(e['iou'])}, Dice {span(e['dice'])}")]  # fmt: skip
+    return [
+        Target(
+            f"masks on real films, {r['main']}, {set_title(r)}",
+            "–",
+            f"IoU {span(e['iou'])}, Dice {span(e['dice'])}",
+        )
+    ]

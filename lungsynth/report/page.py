@@ -75,11 +75,18 @@ def gather(folder: Path) -> tuple[list[Section], list[str]]:
             place = path.relative_to(folder).as_posix()
             left_out.append(f"{place}: {str(error).removeprefix(f'{path}: ')}")
             continue
-        sections.append(Section(
-            result.kind.title(result.report), path.relative_to(folder).as_posix(), result.command,
-            result.command_is_whole, result.kind.how(result.report), result.kind.text(result.report),
-            plot, tuple(result.kind.targets(result.report)),
-        ))  # fmt: skip
+        sections.append(
+            Section(
+                result.kind.title(result.report),
+                path.relative_to(folder).as_posix(),
+                result.command,
+                result.command_is_whole,
+                result.kind.how(result.report),
+                result.kind.text(result.report),
+                plot,
+                tuple(result.kind.targets(result.report)),
+            )
+        )
     if not sections:
         why = f" Left out: {' '.join(left_out)}" if left_out else ""
         raise DataError(
@@ -110,8 +117,18 @@ def to_markdown(sections: Sequence[Section], left_out: Sequence[str]) -> str:
     if targets := _targets(sections):
         lines += ["", "## Targets", "", targets]
     for section in sections:
-        lines += ["", f"## {section.title}", "", "```bash", _command(section), "```", "",
-                  section.how, "", section.text.strip()]  # fmt: skip
+        lines += [
+            "",
+            f"## {section.title}",
+            "",
+            "```bash",
+            _command(section),
+            "```",
+            "",
+            section.how,
+            "",
+            section.text.strip(),
+        ]
         if section.plot is not None:
             lines += ["", f"![{section.title}]({PICTURES}/{picture_name(section)})"]
         lines += ["", f"From `{section.place}`."]
@@ -128,9 +145,11 @@ def picture_name(section: Section) -> str:
 def to_html(sections: Sequence[Section], left_out: Sequence[str]) -> str:
     """The page as HTML that needs no other file."""
     body = ["<h1>Results</h1>", f"<p>{BRACKETS}</p>", "<ul>"]
-    body += [f'<li><a href="#s{i}">{html.escape(s.title)}</a> '
-             f'<span class="from">{html.escape(s.place)}</span></li>'
-             for i, s in enumerate(sections)]  # fmt: skip
+    body += [
+        f'<li><a href="#s{i}">{html.escape(s.title)}</a> '
+        f'<span class="from">{html.escape(s.place)}</span></li>'
+        for i, s in enumerate(sections)
+    ]
     body.append("</ul>")
     if targets := _targets(sections):
         body += ["<h2>Targets</h2>", _render(targets)]

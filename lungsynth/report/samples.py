@@ -7,9 +7,14 @@ from typing import Any
 from lungsynth.report.words import Report, Target, bars, span, table, verdict
 
 MEASURES = {
-    "frechet": "Fréchet distance", "kernel": "kernel distance", "precision": "precision",
-    "recall": "recall", "density": "density", "coverage": "coverage", "ms_ssim": "MS-SSIM of pairs",
-}  # fmt: skip
+    "frechet": "Fréchet distance",
+    "kernel": "kernel distance",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+    "ms_ssim": "MS-SSIM of pairs",
+}
 MOST_OF_FLOOR = 3.0
 """Fréchet distance of synthetic pictures ÷ the floor."""
 
@@ -41,12 +46,13 @@ def fidelity_text(r: Report) -> str:
     """Every measure beside its floor."""
     rows = [
         [name, g["n"], title, span(g[measure]["synthetic"]), span(_floor(g[measure]))]
-        for name, g in r["groups"].items() for measure, title in MEASURES.items() if measure in g
-    ]  # fmt: skip
-    return (
-        "Lower distances are nearer to real films; a lower MS-SSIM is more varied.\n\n"
-        + table(["films", "n", "measure", "synthetic", "real against real"], rows)
-    )  # fmt: skip
+        for name, g in r["groups"].items()
+        for measure, title in MEASURES.items()
+        if measure in g
+    ]
+    return "Lower distances are nearer to real films; a lower MS-SSIM is more varied.\n\n" + table(
+        ["films", "n", "measure", "synthetic", "real against real"], rows
+    )
 
 
 def fidelity_how(r: Report) -> str:
@@ -65,8 +71,9 @@ def fidelity_draw(axes: Any, r: Report) -> None:
     names, told, colours = [], [], []
     for name, g in r["groups"].items():
         for label, key, colour in (
-            ("synthetic", "synthetic", "#0072b2"), ("real against real", "floor", "#999999"),
-        ):  # fmt: skip
+            ("synthetic", "synthetic", "#0072b2"),
+            ("real against real", "floor", "#999999"),
+        ):
             names.append(f"{name}, {label}")
             told.append(g["frechet"][key])
             colours.append(colour)
@@ -100,8 +107,10 @@ def obedience_text(r: Report) -> str:
     rows, matrices = [], []
     for task, t in r["tasks"].items():
         title = task.replace("_", " ")
-        both = [span(t[k]["balanced_accuracy"], digits=1, scale=100) if k in t else ""
-                for k in ("synthetic", "real")]  # fmt: skip
+        both = [
+            span(t[k]["balanced_accuracy"], digits=1, scale=100) if k in t else ""
+            for k in ("synthetic", "real")
+        ]
         gap = t.get("balanced_accuracy_points")
         rows.append(
             [title, t["synthetic"]["n"], *both, span(gap, digits=1, sign=True) if gap else ""]
@@ -134,9 +143,12 @@ def obedience_how(r: Report) -> str:
 def obedience_draw(axes: Any, r: Report) -> None:
     """Balanced accuracy on samples and on real films."""
     pairs = [(t, k) for t in r["tasks"] for k in ("synthetic", "real") if k in r["tasks"][t]]
-    bars(axes, [f"{t.replace('_', ' ')}, {k}" for t, k in pairs],
-         [r["tasks"][t][k]["balanced_accuracy"] for t, k in pairs],
-         ["#0072b2" if k == "synthetic" else "#999999" for _, k in pairs])  # fmt: skip
+    bars(
+        axes,
+        [f"{t.replace('_', ' ')}, {k}" for t, k in pairs],
+        [r["tasks"][t][k]["balanced_accuracy"] for t, k in pairs],
+        ["#0072b2" if k == "synthetic" else "#999999" for _, k in pairs],
+    )
     axes.set(xlim=(0, 1), xlabel="balanced accuracy (dotted: chance)")
     axes.axvline(0.5, color="#333333", linestyle=":")
 
@@ -156,10 +168,14 @@ def obedience_targets(r: Report) -> list[Target]:
             met = verdict(gap, least=LEAST_POINTS)
         if ours["low"] <= chance <= ours["high"]:
             here += "; chance"
-        out.append(Target(
-            f"{task.replace('_', ' ')} obeyed, {t['synthetic']['n']} samples (balanced accuracy)",
-            f"within {-LEAST_POINTS:g} points of real films" if met else "–", here, met,
-        ))  # fmt: skip
+        out.append(
+            Target(
+                f"{task.replace('_', ' ')} obeyed, {t['synthetic']['n']} samples (balanced accuracy)",
+                f"within {-LEAST_POINTS:g} points of real films" if met else "–",
+                here,
+                met,
+            )
+        )
     return out
 
 
@@ -172,8 +188,10 @@ def sides_text(r: Report) -> str:
     change = r["difference"]
     rows = [["swap: asked lung brighter", r["swap"]["n"], _percent(r["swap"])]]
     rows += [[f"swap, {name}", t["n"], _percent(t)] for name, t in r["findings"].items()]
-    rows += [[f"{key}: {words}, against the normal picture", r[key]["n"], _percent(r[key]["share"])]
-             for key, words in (("abnormality", "any change"), ("opacity", "brighter"))]  # fmt: skip
+    rows += [
+        [f"{key}: {words}, against the normal picture", r[key]["n"], _percent(r[key]["share"])]
+        for key, words in (("abnormality", "any change"), ("opacity", "brighter"))
+    ]
     planted = [
         [f"{levels} grey levels", *(_percent(t[k]) for k in ("swap", "abnormality", "opacity"))]
         for levels, t in sorted(r["planted"].items(), key=lambda item: float(item[0]))
@@ -185,7 +203,7 @@ def sides_text(r: Report) -> str:
         + table(["measure", "n", "on the asked side, %"], rows)
         + "\n\nWhat the measures see where an opacity was put into the asked lung:\n\n"
         + table(["planted opacity", "swap %", "abnormality %", "opacity %"], planted)
-    )  # fmt: skip
+    )
 
 
 def sides_how(r: Report) -> str:
@@ -209,8 +227,13 @@ def sides_draw(axes: Any, r: Report) -> None:
 
 def sides_targets(r: Report) -> list[Target]:
     """One line."""
-    return [Target(f"side obeyed, {r['swap']['n']} pairs of prompts (asked lung brighter)", "–",
-                   f"{_percent(r['swap'])} %: {r['verdict']}")]  # fmt: skip
+    return [
+        Target(
+            f"side obeyed, {r['swap']['n']} pairs of prompts (asked lung brighter)",
+            "–",
+            f"{_percent(r['swap'])} %: {r['verdict']}",
+        )
+    ]
 
 
 def sides_command(r: Report) -> list[str]:

@@ -98,10 +98,14 @@ def _downstream_targets(r: Report) -> list[Target]:
     several, out = len(r["synthetic"]) > 1, []
     for a in r["arms"]:
         if (a["arm"], a["augmentation"], a["model"]) == ("synthetic", "standard", "unet"):
-            out.append(Target(
-                f"unet, {arm_title(a, several=several)}, Dice on {a['test']}, n = {a['n_films']}",
-                f"≥ {NEEDED_DICE}", span(a["dice"]), verdict(a["dice"], least=NEEDED_DICE),
-            ))  # fmt: skip
+            out.append(
+                Target(
+                    f"unet, {arm_title(a, several=several)}, Dice on {a['test']}, n = {a['n_films']}",
+                    f"≥ {NEEDED_DICE}",
+                    span(a["dice"]),
+                    verdict(a["dice"], least=NEEDED_DICE),
+                )
+            )
     for c in r["comparisons"]:
         of, other = c["of"], c["with"]
         if other["arm"] != "real" or of["augmentation"] != "standard":
@@ -113,10 +117,14 @@ def _downstream_targets(r: Report) -> list[Target]:
         else:
             needed = NEEDED_GAIN.get(of["n_real"], 0.0)
             words, sign = f"n = {of['n_real']}, minus real alone", True
-        out.append(Target(
-            f"{title}, {words}, Dice on {c['test']}", "–" if needed is None else f"≥ {needed:g}",
-            span(c["dice"], sign=sign), "" if needed is None else verdict(c["dice"], least=needed),
-        ))  # fmt: skip
+        out.append(
+            Target(
+                f"{title}, {words}, Dice on {c['test']}",
+                "–" if needed is None else f"≥ {needed:g}",
+                span(c["dice"], sign=sign),
+                "" if needed is None else verdict(c["dice"], least=needed),
+            )
+        )
     return out
 
 
@@ -125,16 +133,21 @@ def _downstream_targets(r: Report) -> list[Target]:
 
 def _judge_text(r: Report) -> str:
     rows = [
-        [title, told["n"], span(told["dice"]), span(told["iou"]), span(told["hd95_percent"], digits=1)]
+        [
+            title,
+            told["n"],
+            span(told["dice"]),
+            span(told["iou"]),
+            span(told["hd95_percent"], digits=1),
+        ]
         for title, told in (
             ("judge on real test films", r["judge_on_real_test_films"]),
             ("generated masks, agreement with the judge", r["agreement_with_the_judge"]),
         )
-    ]  # fmt: skip
-    return (
-        "Agreement is no accuracy: on generated pictures there is no truth.\n\n"
-        + table(["", "n", "Dice", "IoU", "HD95 % of side"], rows)
-    )  # fmt: skip
+    ]
+    return "Agreement is no accuracy: on generated pictures there is no truth.\n\n" + table(
+        ["", "n", "Dice", "IoU", "HD95 % of side"], rows
+    )
 
 
 def _judge_command(r: Report) -> list[str]:
@@ -144,8 +157,12 @@ def _judge_command(r: Report) -> list[str]:
 
 def _judge_draw(axes: Any, r: Report) -> None:
     own, theirs = r["judge_on_real_test_films"], r["agreement_with_the_judge"]
-    bars(axes, ["judge on real films", "generated masks, agreement"], [own["dice"], theirs["dice"]],
-         ["#999999", "#0072b2"])  # fmt: skip
+    bars(
+        axes,
+        ["judge on real films", "generated masks, agreement"],
+        [own["dice"], theirs["dice"]],
+        ["#999999", "#0072b2"],
+    )
     axes.set(xlim=(0, 1), xlabel="Dice, 95 % interval over films")
 
 
@@ -166,11 +183,19 @@ def _reconstruction_text(r: Report) -> str:
 def _reconstruction_targets(r: Report) -> list[Target]:
     gain = {"value": r["gain"], "low": r["gain_low"], "high": r["gain_high"]}
     return [
-        Target(f"autoencoder on {r['n']} real test films", "≥ 35 dB", f"{r['psnr']:.2f} dB",
-               "reached" if r["psnr"] >= 35 else "**missed**"),
-        Target(f"autoencoder minus PCA of the same rate ({r['pca_psnr']:.2f} dB)", "≥ 2 dB",
-               f"{span(gain, digits=2, sign=True)} dB", verdict(gain, least=2.0)),
-    ]  # fmt: skip
+        Target(
+            f"autoencoder on {r['n']} real test films",
+            "≥ 35 dB",
+            f"{r['psnr']:.2f} dB",
+            "reached" if r["psnr"] >= 35 else "**missed**",
+        ),
+        Target(
+            f"autoencoder minus PCA of the same rate ({r['pca_psnr']:.2f} dB)",
+            "≥ 2 dB",
+            f"{span(gain, digits=2, sign=True)} dB",
+            verdict(gain, least=2.0),
+        ),
+    ]
 
 
 def _latency_text(r: Report) -> str:
@@ -183,21 +208,34 @@ def _latency_text(r: Report) -> str:
 
 def _latency_draw(axes: Any, r: Report) -> None:
     told = {k: t for k, t in r["stages"].items() if "p95" in t}
-    bars(axes, list(told), [{"value": t["p50"], "low": t["p50"], "high": t["p95"]} for t in told.values()],
-         ["#0072b2"] * len(told))  # fmt: skip
+    bars(
+        axes,
+        list(told),
+        [{"value": t["p50"], "low": t["p50"], "high": t["p95"]} for t in told.values()],
+        ["#0072b2"] * len(told),
+    )
     axes.set(xlabel="seconds: p50, and p95 at the end of the line")
 
 
 def _refine_text(r: Report) -> str:
     rows = [["random walk", f"{1000 * r['walk_s']:.1f} ms"]]
     if "dense_s" in r:
-        rows.append(["the same in dense form", f"{1000 * r['dense_s']:.0f} ms: {r['walk_speedup']:.0f} ×, "
-                     f"off by {r['walk_difference']:.1e}"])  # fmt: skip
+        rows.append(
+            [
+                "the same in dense form",
+                f"{1000 * r['dense_s']:.0f} ms: {r['walk_speedup']:.0f} ×, "
+                f"off by {r['walk_difference']:.1e}",
+            ]
+        )
     rows.append(["CRF", f"{1000 * r['crf_s']:.1f} ms, {r['crf_ratio']:.3f} of bare pydensecrf"])
     rows += [[f"refinement `{k}`", f"{1000 * s:.1f} ms"] for k, s in r["methods_s"].items()]
     if "two_over_one" in r:
-        rows.append(["masks/s, one and two processes", f"{r['masks_per_s_1']:.1f}, "
-                     f"{r['masks_per_s_2']:.1f}: {r['two_over_one']:.2f} ×"])  # fmt: skip
+        rows.append(
+            [
+                "masks/s, one and two processes",
+                f"{r['masks_per_s_1']:.1f}, {r['masks_per_s_2']:.1f}: {r['two_over_one']:.2f} ×",
+            ]
+        )
     return table(["of one film", "time"], rows)
 
 
@@ -205,58 +243,91 @@ KINDS: dict[str, Kind] = {
     "downstream": Kind(
         title=lambda r: "Models trained on it",
         command=lambda r: ["evaluate", "downstream", *r["arguments"]],
-        how=_downstream_how, text=_downstream_text, targets=_downstream_targets,
+        how=_downstream_how,
+        text=_downstream_text,
+        targets=_downstream_targets,
     ),
     "masks": Kind(
-        title=lambda r: f"Masks: {set_title(r)}", command=masks_command, how=masks_how,
-        text=masks_text, draw=masks_draw, targets=masks_targets, together=masks_together,
+        title=lambda r: f"Masks: {set_title(r)}",
+        command=masks_command,
+        how=masks_how,
+        text=masks_text,
+        draw=masks_draw,
+        targets=masks_targets,
+        together=masks_together,
     ),
     "judge": Kind(
-        title=lambda r: "Generated masks and a judge", command=_judge_command, how=_judge_how,
-        text=_judge_text, draw=_judge_draw,
+        title=lambda r: "Generated masks and a judge",
+        command=_judge_command,
+        how=_judge_how,
+        text=_judge_text,
+        draw=_judge_draw,
     ),
     "fidelity": Kind(
-        title=fidelity_title, command=lambda r: ["evaluate", "fidelity", *DRAWN],
-        how=fidelity_how, text=fidelity_text, draw=fidelity_draw, targets=fidelity_targets,
+        title=fidelity_title,
+        command=lambda r: ["evaluate", "fidelity", *DRAWN],
+        how=fidelity_how,
+        text=fidelity_text,
+        draw=fidelity_draw,
+        targets=fidelity_targets,
     ),
     "obedience": Kind(
         title=lambda r: "Obedience",
         command=lambda r: ["evaluate", "obedience", *DRAWN, "--seed", str(r["seed"])],
-        how=obedience_how, text=obedience_text, draw=obedience_draw, targets=obedience_targets,
+        how=obedience_how,
+        text=obedience_text,
+        draw=obedience_draw,
+        targets=obedience_targets,
     ),
     "sides": Kind(
-        title=lambda r: "Obedience: sides", command=sides_command, how=sides_how, text=sides_text,
-        draw=sides_draw, targets=sides_targets,
+        title=lambda r: "Obedience: sides",
+        command=sides_command,
+        how=sides_how,
+        text=sides_text,
+        draw=sides_draw,
+        targets=sides_targets,
     ),
     "memorisation": Kind(
-        title=lambda r: "Memorisation", command=memorisation_command, how=memorisation_how,
-        text=memorisation_text, draw=memorisation_draw, targets=memorisation_targets,
+        title=lambda r: "Memorisation",
+        command=memorisation_command,
+        how=memorisation_how,
+        text=memorisation_text,
+        draw=memorisation_draw,
+        targets=memorisation_targets,
     ),
     "neighbours": Kind(
         title=lambda r: "Nearest training films",
         command=lambda r: ["evaluate", "neighbours", *DRAWN, "--seed", str(r["seed"])],
-        how=neighbours_how, text=neighbours_text, draw=neighbours_draw, targets=neighbours_targets,
+        how=neighbours_how,
+        text=neighbours_text,
+        draw=neighbours_draw,
+        targets=neighbours_targets,
     ),
     "reconstruction": Kind(
         title=lambda r: "Autoencoder",
         command=lambda r: ["evaluate", "reconstruction", "--data", "FILMS.parquet"],
         how=lambda r: f"n = {r['n']} films; brackets: bootstrap over films, seed 0.",
-        text=_reconstruction_text, targets=_reconstruction_targets,
+        text=_reconstruction_text,
+        targets=_reconstruction_targets,
     ),
     "latency": Kind(
         title=lambda r: "Prompt to files, time",
         command=lambda r: ["benchmarks", "latency", "--n", str(r["n"]), "--steps", str(r["steps"])],
-        how=lambda r: f"n = {r['n']} prompts, {r['steps']} steps; quantiles over prompts, no interval.",
-        text=_latency_text, draw=_latency_draw,
+        how=lambda r: (
+            f"n = {r['n']} prompts, {r['steps']} steps; quantiles over prompts, no interval."
+        ),
+        text=_latency_text,
+        draw=_latency_draw,
     ),
     "refine": Kind(
         title=lambda r: "Refinement, time",
         command=lambda r: ["benchmarks", "refine", "--size", str(r["size"]), "-n", str(r["n"])],
-        how=lambda r: f"Medians of {r['n']} repeats at {r['size']} px, {r['threads']} thread(s); no "
-        "interval.",
+        how=lambda r: (
+            f"Medians of {r['n']} repeats at {r['size']} px, {r['threads']} thread(s); no interval."
+        ),
         text=_refine_text,
     ),
-}  # fmt: skip
+}
 """Name of an evaluation, which its file's name is or begins with -> how it is told, in page order."""
 
 

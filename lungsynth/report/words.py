@@ -54,8 +54,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def targets_table(targets: Sequence[Target]) -> str:
     """A line a target."""
-    return table(["figure", "target", "here", "verdict"],
-                 [[t.figure, t.target, t.here, t.met or "–"] for t in targets])  # fmt: skip
+    return table(
+        ["figure", "target", "here", "verdict"],
+        [[t.figure, t.target, t.here, t.met or "–"] for t in targets],
+    )
 
 
 def bars(axes: Any, names: Sequence[str], told: Sequence[Report], colours: Sequence[str]) -> None:
@@ -68,8 +70,10 @@ def bars(axes: Any, names: Sequence[str], told: Sequence[Report], colours: Seque
         colours: (N,).
     """
     value = [t["value"] for t in told]
-    errors = [[max(0.0, t["value"] - t["low"]) for t in told],
-              [max(0.0, t["high"] - t["value"]) for t in told]]  # fmt: skip
+    errors = [
+        [max(0.0, t["value"] - t["low"]) for t in told],
+        [max(0.0, t["high"] - t["value"]) for t in told],
+    ]
     axes.barh(range(len(names)), value, xerr=errors, color=colours, ecolor="#333333")
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.invert_yaxis()

@@ -45,9 +45,13 @@ class AffinityOptions(LoopOptions):
 
 
 def make_labels(
-    probability: NDArray[np.float32], image: NDArray[np.uint8], *, cautious: float = 0.8,
-    eager: float = 0.2, crf: CrfConfig | None = None,
-) -> NDArray[np.uint8]:  # fmt: skip
+    probability: NDArray[np.float32],
+    image: NDArray[np.uint8],
+    *,
+    cautious: float = 0.8,
+    eager: float = 0.2,
+    crf: CrfConfig | None = None,
+) -> NDArray[np.uint8]:
     """Certain places of one film, after psa's two CRFs with a strong and a weak background.
 
     Args:
@@ -69,9 +73,15 @@ def make_labels(
 
 
 def train_affinity(
-    images: NDArray[np.uint8], labels: NDArray[np.uint8], out: Path, options: AffinityOptions, *,
-    info: dict[str, str] | None = None, device: str = "cpu", quiet: bool = False,
-) -> AffinityNet | None:  # fmt: skip
+    images: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    out: Path,
+    options: AffinityOptions,
+    *,
+    info: dict[str, str] | None = None,
+    device: str = "cpu",
+    quiet: bool = False,
+) -> AffinityNet | None:
     """Train (or resume) an AffinityNet; the EMA weights go to `out/affinity`.
 
     Args:
@@ -103,9 +113,11 @@ def train_affinity(
     usable = np.flatnonzero(both)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        model = AffinityNet(AffinityConfig(
-            widths=options.widths, n_features=options.n_features, radius=options.radius
-        )).to(device)  # fmt: skip
+        model = AffinityNet(
+            AffinityConfig(
+                widths=options.widths, n_features=options.n_features, radius=options.radius
+            )
+        ).to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     run = Run(out, model, options, {"kind": "affinity", "n_films": len(images)})
     # colour jitter and flips in psa; films are moved and re-exposed, never mirrored
@@ -116,7 +128,10 @@ def train_affinity(
         chosen = rng.choice(usable, options.batch_size)
         planes = torch.from_numpy(labels[chosen]).to(device).float()[:, None]
         x, planes = augment(
-            to_input(images[chosen], device), planes, torch_generator(options.seed, step), augmentation
+            to_input(images[chosen], device),
+            planes,
+            torch_generator(options.seed, step),
+            augmentation,
         )
         features = model(x.contiguous(memory_format=torch.channels_last)).float()
         affinities = pair_affinities(features, model.offsets)
@@ -125,7 +140,12 @@ def train_affinity(
     done = run.loop(loss_fn, quiet=quiet)
     run.ema.copy_to(model)
     model.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]  # as above
-    facts = {"steps": str(run.step), "seed": str(options.seed), "n_films": str(len(images)),
-             "config": str(asdict(model.config)), **(info or {})}  # fmt: skip
+    facts = {
+        "steps": str(run.step),
+        "seed": str(options.seed),
+        "n_films": str(len(images)),
+        "config": str(asdict(model.config)),
+        **(info or {}),
+    }
     write_folder(out / AFFINITY_FOLDER, lambda folder: save_affinity(model, folder, facts))
     return model if done else None

@@ -15,33 +15,84 @@ import numpy as np
 
 from lungsynth.films.framing import WHOLE
 
-NOUNS = ("chest X-ray", "chest X-ray", "chest radiograph", "X-ray of the chest", "CXR", "chest film",
-         "chest x-ray image", "radiograph of the chest", "X-ray", "chest xray")  # fmt: skip
+NOUNS = (
+    "chest X-ray",
+    "chest X-ray",
+    "chest radiograph",
+    "X-ray of the chest",
+    "CXR",
+    "chest film",
+    "chest x-ray image",
+    "radiograph of the chest",
+    "X-ray",
+    "chest xray",
+)
 WHOLE_ANATOMY = (
-    "both lungs visible", "lungs, heart and diaphragm in view", "left lung, heart and right lung",
-    "the heart between the two lungs", "both lungs and the heart", "whole chest in view",
-    "ribs, clavicles, lungs and heart", "the lungs", "lungs and ribs", "full view of both lungs",
-    "right lung and left lung", "lungs above the diaphragm", "mediastinum between the lungs",
-)  # fmt: skip
+    "both lungs visible",
+    "lungs, heart and diaphragm in view",
+    "left lung, heart and right lung",
+    "the heart between the two lungs",
+    "both lungs and the heart",
+    "whole chest in view",
+    "ribs, clavicles, lungs and heart",
+    "the lungs",
+    "lungs and ribs",
+    "full view of both lungs",
+    "right lung and left lung",
+    "lungs above the diaphragm",
+    "mediastinum between the lungs",
+)
 CLOSE_UP_ANATOMY: dict[str, tuple[str, ...]] = {
-    "right lung": ("close-up of the right lung", "right lung only", "zoomed view of the right lung",
-                   "the right lung and the heart border"),
-    "left lung": ("close-up of the left lung", "left lung only", "zoomed view of the left lung",
-                  "the left lung and the heart"),
-    "upper zones": ("close-up of the upper zones", "upper lungs and clavicles",
-                    "zoomed view of the lung apices", "upper fields only"),
-    "lower zones": ("close-up of the lower zones", "lung bases, heart and diaphragm",
-                    "zoomed view of the lower lungs", "lower fields only"),
-    "neck and shoulders": ("neck and shoulders", "no lungs below the apices, neck and shoulders",
-                           "shoulders, clavicles and neck"),
-    "upper abdomen": ("upper abdomen below the diaphragm", "diaphragm and abdomen",
-                      "mostly abdomen, lungs cut off"),
+    "right lung": (
+        "close-up of the right lung",
+        "right lung only",
+        "zoomed view of the right lung",
+        "the right lung and the heart border",
+    ),
+    "left lung": (
+        "close-up of the left lung",
+        "left lung only",
+        "zoomed view of the left lung",
+        "the left lung and the heart",
+    ),
+    "upper zones": (
+        "close-up of the upper zones",
+        "upper lungs and clavicles",
+        "zoomed view of the lung apices",
+        "upper fields only",
+    ),
+    "lower zones": (
+        "close-up of the lower zones",
+        "lung bases, heart and diaphragm",
+        "zoomed view of the lower lungs",
+        "lower fields only",
+    ),
+    "neck and shoulders": (
+        "neck and shoulders",
+        "no lungs below the apices, neck and shoulders",
+        "shoulders, clavicles and neck",
+    ),
+    "upper abdomen": (
+        "upper abdomen below the diaphragm",
+        "diaphragm and abdomen",
+        "mostly abdomen, lungs cut off",
+    ),
     "shifted left": ("shifted, left lung cut off", "off-centre view, more of the right lung"),
     "shifted right": ("shifted, right lung cut off", "off-centre view, more of the left lung"),
-}  # fmt: skip
-NORMAL = ("normal", "no finding", "clear lungs", "healthy", "no abnormality", "lungs are clear",
-          "unremarkable", "no acute findings", "normal lungs", "no pneumonia",
-          "left lung clear, right lung clear")  # fmt: skip
+}
+NORMAL = (
+    "normal",
+    "no finding",
+    "clear lungs",
+    "healthy",
+    "no abnormality",
+    "lungs are clear",
+    "unremarkable",
+    "no acute findings",
+    "normal lungs",
+    "no pneumonia",
+    "left lung clear, right lung clear",
+)
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "bacterial pneumonia": ("bacterial pneumonia", "pneumonia", "pneumonia, bacterial"),
     "viral pneumonia": ("viral pneumonia", "pneumonia", "pneumonia, viral"),
@@ -60,21 +111,37 @@ def describe_patient(fields: Mapping[str, str], rng: np.random.Generator) -> str
     age_text = fields.get("age", "").strip()
     if age_text == "1-5":
         years = int(rng.integers(1, 6))
-        return str(rng.choice([
-            "young child", "child", f"{years}-year-old child", "toddler", "paediatric patient",
-            "pediatric patient", f"child of {years} years", "small child", f"child, {years} years old",
-        ]))  # fmt: skip
+        return str(
+            rng.choice(
+                [
+                    "young child",
+                    "child",
+                    f"{years}-year-old child",
+                    "toddler",
+                    "paediatric patient",
+                    "pediatric patient",
+                    f"child of {years} years",
+                    "small child",
+                    f"child, {years} years old",
+                ]
+            )
+        )
     age = int(age_text) if age_text.isdigit() and 0 < int(age_text) < 110 else None
     if age is None:
-        noun = {"male": ("man", "male patient", "male", "adult man"),
-                "female": ("woman", "female patient", "female", "adult woman"),
-                "": ("adult", "patient")}[sex]  # fmt: skip
+        noun = {
+            "male": ("man", "male patient", "male", "adult man"),
+            "female": ("woman", "female patient", "female", "adult woman"),
+            "": ("adult", "patient"),
+        }[sex]
         return str(rng.choice(noun))
     if age < 18:
         noun = {"male": ("boy", "male"), "female": ("girl", "female"), "": ("child",)}[sex]
         return f"{age}-year-old {rng.choice(noun)}"
-    noun = {"male": ("man", "male", "male patient"), "female": ("woman", "female", "female patient"),
-            "": ("patient", "adult")}[sex]  # fmt: skip
+    noun = {
+        "male": ("man", "male", "male patient"),
+        "female": ("woman", "female", "female patient"),
+        "": ("patient", "adult"),
+    }[sex]
     who = str(rng.choice(noun))
     group = "young adult" if age < 40 else "middle-aged" if age < 65 else "elderly"
     style = rng.random()
@@ -151,8 +218,16 @@ def caption(text: str, fields: Mapping[str, str], framing: str, rng: np.random.G
             if findings in NORMAL:
                 out += str(rng.choice([f". {findings}", f", {findings}", f": {findings}"]))
             else:
-                out += str(rng.choice([f" with {findings}", f". {findings}", f" showing {findings}",
-                                       f", {findings}"]))  # fmt: skip
+                out += str(
+                    rng.choice(
+                        [
+                            f" with {findings}",
+                            f". {findings}",
+                            f" showing {findings}",
+                            f", {findings}",
+                        ]
+                    )
+                )
         if anatomy:
             out += str(rng.choice([f". {anatomy}", f", {anatomy}"]))
     elif style < 0.7:  # findings first

@@ -79,9 +79,13 @@ class Run:
     """State of a training run in a folder: options, weights, EMA, optimiser moments, metrics."""
 
     def __init__(
-        self, out: Path, model: nn.Module, options: LoopOptions, extra: Mapping[str, Any],
+        self,
+        out: Path,
+        model: nn.Module,
+        options: LoopOptions,
+        extra: Mapping[str, Any],
         lr_ratio: Callable[[str], float] = lambda name: 1.0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.out, self.model, self.options = out, model, options
         self.params = {k: p for k, p in model.named_parameters() if p.requires_grad}
         if not self.params:
@@ -91,8 +95,10 @@ class Run:
             groups.setdefault(lr_ratio(name), []).append(parameter)
         self.optimizer = torch.optim.AdamW(
             [{"params": group, "ratio": ratio} for ratio, group in groups.items()],
-            lr=options.lr, weight_decay=options.weight_decay, betas=(0.9, 0.99),
-        )  # fmt: skip
+            lr=options.lr,
+            weight_decay=options.weight_decay,
+            betas=(0.9, 0.99),
+        )
         self.ema = Ema(model, options.ema_decay)
         self.step = 0
         self.description = json.loads(json.dumps({**asdict(options), **extra}, default=str))
@@ -199,7 +205,9 @@ class Run:
         device = next(iter(self.params.values())).device
         sums: dict[str, float] = {}
         count = 0
-        bar = tqdm(total=options.steps, initial=self.step, disable=quiet, unit="step", mininterval=2)
+        bar = tqdm(
+            total=options.steps, initial=self.step, disable=quiet, unit="step", mininterval=2
+        )
         with (self.out / METRICS_NAME).open("a") as metrics, bar:
             while self.step < options.steps:
                 self.model.train()
@@ -222,7 +230,11 @@ class Run:
                 self.ema.update(self.model, self.step)
                 self.step += 1
                 bar.update(1)
-                for key, value in {"loss": float(loss.detach()), "grad": float(norm), **numbers}.items():
+                for key, value in {
+                    "loss": float(loss.detach()),
+                    "grad": float(norm),
+                    **numbers,
+                }.items():
                     sums[key] = sums.get(key, 0.0) + value
                 count += 1
                 now = time.monotonic()

@@ -57,9 +57,7 @@ class Parts:
 
 def draw_captions(frames: Frames, chosen: Sequence[int], rng: np.random.Generator) -> list[str]:
     """One fresh caption for each chosen picture."""
-    return [
-        caption(frames.texts[i], frames.fields[i], frames.framing[i], rng) for i in chosen
-    ]
+    return [caption(frames.texts[i], frames.fields[i], frames.framing[i], rng) for i in chosen]
 
 
 def build_parts(vae: Any, frames: Frames, options: DiffusionOptions) -> Parts:
@@ -72,31 +70,47 @@ def build_parts(vae: Any, frames: Frames, options: DiffusionOptions) -> Parts:
     chosen = rng.choice(len(frames.images), options.n_vocabulary, p=frames.weights)
     captions = draw_captions(frames, chosen.tolist(), rng)
     tokenizer = train_tokenizer(captions, max_length=options.max_length)
-    text_encoder = CLIPTextModel(CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=options.text_width,
-        intermediate_size=4 * options.text_width, num_hidden_layers=options.text_layers,
-        num_attention_heads=max(1, options.text_width // 64), projection_dim=options.text_width,
-        max_position_embeddings=options.max_length, hidden_act="quick_gelu",
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    ))  # fmt: skip
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=options.text_width,
+            intermediate_size=4 * options.text_width,
+            num_hidden_layers=options.text_layers,
+            num_attention_heads=max(1, options.text_width // 64),
+            projection_dim=options.text_width,
+            max_position_embeddings=options.max_length,
+            hidden_act="quick_gelu",
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
     n = len(options.block_out_channels)
     stride = 2 ** (len(vae.config.block_out_channels) - 1)
     unet = UNet2DConditionModel(
         sample_size=vae.config.sample_size // stride,
-        in_channels=vae.config.latent_channels, out_channels=vae.config.latent_channels,
+        in_channels=vae.config.latent_channels,
+        out_channels=vae.config.latent_channels,
         block_out_channels=options.block_out_channels,
-        down_block_types=("CrossAttnDownBlock2D",) * n, up_block_types=("CrossAttnUpBlock2D",) * n,
-        layers_per_block=options.layers_per_block, cross_attention_dim=options.text_width,
+        down_block_types=("CrossAttnDownBlock2D",) * n,
+        up_block_types=("CrossAttnUpBlock2D",) * n,
+        layers_per_block=options.layers_per_block,
+        cross_attention_dim=options.text_width,
         attention_head_dim=options.n_heads if len(options.n_heads) > 1 else options.n_heads[0],
         norm_num_groups=16,
-    )  # fmt: skip
+    )
     scheduler = DDIMScheduler(
-        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
-        prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing",
-        clip_sample=False, set_alpha_to_one=True,
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
         steps_offset=1,  # without effect on trailing spacing; the pipeline sets it, with a warning
-    )  # fmt: skip
+    )
     return Parts(vae, text_encoder, tokenizer, unet, scheduler, count_words(captions))
 
 
@@ -143,10 +157,14 @@ def add_lora(unet: Any, rank: int) -> None:
     from peft import LoraConfig
 
     unet.requires_grad_(False)
-    unet.add_adapter(LoraConfig(
-        r=rank, lora_alpha=rank, init_lora_weights="gaussian",
-        target_modules=["to_q", "to_k", "to_v", "to_out.0"],
-    ))  # fmt: skip
+    unet.add_adapter(
+        LoraConfig(
+            r=rank,
+            lora_alpha=rank,
+            init_lora_weights="gaussian",
+            target_modules=["to_q", "to_k", "to_v", "to_out.0"],
+        )
+    )
 
 
 class DiffusionLoss:
@@ -155,8 +173,9 @@ class DiffusionLoss:
     The target is ε or v, as the scheduler's `prediction_type` says.
     """
 
-    def __init__(self, parts: Parts, frames: Frames, latents: Tensor, options: DiffusionOptions,
-                 device: str) -> None:  # fmt: skip
+    def __init__(
+        self, parts: Parts, frames: Frames, latents: Tensor, options: DiffusionOptions, device: str
+    ) -> None:
         from diffusers import DDPMScheduler
 
         self.parts, self.frames, self.latents = parts, frames, latents
@@ -164,15 +183,20 @@ class DiffusionLoss:
         self.noise = DDPMScheduler.from_config(parts.scheduler.config)
         self.kind = self.noise.config.prediction_type
         if self.kind not in ("epsilon", "v_prediction"):
-            raise ConfigError(f"prediction_type {self.kind!r} is not trained; use epsilon or v_prediction.")
+            raise ConfigError(
+                f"prediction_type {self.kind!r} is not trained; use epsilon or v_prediction."
+            )
         self.alphas = self.noise.alphas_cumprod.to(device)
 
     def embed(self, captions: list[str]) -> Tensor:
         """Captions -> hidden states (B, tokens, width)."""
         tokens = self.parts.tokenizer(
-            captions, padding="max_length", truncation=True, return_tensors="pt",
+            captions,
+            padding="max_length",
+            truncation=True,
+            return_tensors="pt",
             max_length=self.parts.tokenizer.model_max_length,
-        )  # fmt: skip
+        )
         return self.parts.text_encoder(tokens.input_ids.to(self.device))[0]
 
     def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
@@ -203,9 +227,15 @@ class DiffusionLoss:
 
 
 def train_diffusion(
-    parts: Parts, frames: Frames, out: Path, options: DiffusionOptions, *, device: str = "cpu",
-    quiet: bool = False, sample_prompts: Sequence[str] = (),
-) -> bool:  # fmt: skip
+    parts: Parts,
+    frames: Frames,
+    out: Path,
+    options: DiffusionOptions,
+    *,
+    device: str = "cpu",
+    quiet: bool = False,
+    sample_prompts: Sequence[str] = (),
+) -> bool:
     """Train (or resume); a pipeline with EMA weights goes to `out/pipeline`, fp16 safetensors.
 
     Args:
@@ -220,7 +250,9 @@ def train_diffusion(
     Returns:
         True when the run is complete, False when it stopped at `max_minutes`.
     """
-    latents = encode_frames(parts.vae, frames, out / "latents.safetensors", device=device, quiet=quiet)
+    latents = encode_frames(
+        parts.vae, frames, out / "latents.safetensors", device=device, quiet=quiet
+    )
     parts.vae.requires_grad_(False)
     parts.unet.to(device, memory_format=torch.channels_last)
     parts.text_encoder.to(device)
@@ -249,9 +281,15 @@ def train_diffusion(
             pipe.set_progress_bar_config(disable=True)
             generators = [torch.Generator().manual_seed(i) for i in range(len(sample_prompts))]
             with torch.autocast(torch.device(device).type, torch.bfloat16):
-                pictures = pipe(list(sample_prompts), num_inference_steps=20, guidance_scale=1.5,
-                                generator=generators).images  # fmt: skip
-            contact_sheet(pictures, list(sample_prompts), n_columns=4).save(out / f"sample_{step:07d}.png")
+                pictures = pipe(
+                    list(sample_prompts),
+                    num_inference_steps=20,
+                    guidance_scale=1.5,
+                    generator=generators,
+                ).images
+            contact_sheet(pictures, list(sample_prompts), n_columns=4).save(
+                out / f"sample_{step:07d}.png"
+            )
         return {}
 
     done = run.loop(loss, on_sample=on_sample, quiet=quiet)
@@ -265,10 +303,15 @@ def assemble(parts: Parts) -> Any:
     from diffusers import StableDiffusionPipeline
 
     return StableDiffusionPipeline(
-        vae=parts.vae, text_encoder=parts.text_encoder, tokenizer=parts.tokenizer, unet=parts.unet,
-        scheduler=parts.scheduler, safety_checker=None, feature_extractor=None,
+        vae=parts.vae,
+        text_encoder=parts.text_encoder,
+        tokenizer=parts.tokenizer,
+        unet=parts.unet,
+        scheduler=parts.scheduler,
+        safety_checker=None,
+        feature_extractor=None,
         requires_safety_checker=False,
-    )  # fmt: skip
+    )
 
 
 def save_pipeline(parts: Parts, out: Path, options: DiffusionOptions) -> None:
@@ -283,17 +326,23 @@ def save_pipeline(parts: Parts, out: Path, options: DiffusionOptions) -> None:
         from peft import get_peft_model_state_dict
 
         layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(parts.unet))
-        write_folder(out / "lora", lambda folder: StableDiffusionPipeline.save_lora_weights(
-            folder, unet_lora_layers=layers, safe_serialization=True
-        ))  # fmt: skip
+        write_folder(
+            out / "lora",
+            lambda folder: StableDiffusionPipeline.save_lora_weights(
+                folder, unet_lora_layers=layers, safe_serialization=True
+            ),
+        )
         return
     modules = (parts.vae, parts.text_encoder, parts.tokenizer, parts.unet, parts.scheduler)
     with quiet_libraries():  # they advise against casting to half precision, which is meant here
-        half = Parts(*(
-            copy.deepcopy(m).to("cpu", torch.float16, memory_format=torch.contiguous_format)
-            if hasattr(m, "state_dict") else m
-            for m in modules
-        ))  # fmt: skip
+        half = Parts(
+            *(
+                copy.deepcopy(m).to("cpu", torch.float16, memory_format=torch.contiguous_format)
+                if hasattr(m, "state_dict")
+                else m
+                for m in modules
+            )
+        )
 
     def save(folder: Path) -> None:
         assemble(half).save_pretrained(

@@ -31,7 +31,9 @@ class Annotated:
     """Expert masks of one source, drawn by one convention."""
 
     source: str
-    convention: str  # a name `lungsynth.masks.classes.load_classes` takes; "" = the checkpoint's first
+    convention: (
+        str  # a name `lungsynth.masks.classes.load_classes` takes; "" = the checkpoint's first
+    )
     k: int | None = None  # films used, chosen by the seed; None = all
 
     @classmethod
@@ -48,7 +50,9 @@ class Annotated:
         if not at:
             return cls(rest, convention)
         if not k.isdigit() or int(k) < 1:
-            raise ConfigError(f"--annotated {text}: {k!r} is no number of films; expected SOURCE@24.")
+            raise ConfigError(
+                f"--annotated {text}: {k!r} is no number of films; expected SOURCE@24."
+            )
         return cls(source, convention, int(k))
 
 
@@ -72,9 +76,7 @@ def read_annotated(
     Raises:
         DataError: fewer films than `k`, or a class without a learnt token.
     """
-    rows = list(read_records(
-        what.source, mask_column="mask", text_column=None, split=split,
-    ))  # fmt: skip
+    rows = list(read_records(what.source, mask_column="mask", text_column=None, split=split))
     if what.k is not None:
         if len(rows) < what.k:
             raise DataError(f"{what.source}: {len(rows)} annotated films, {what.k} are needed.")
@@ -96,9 +98,14 @@ def read_annotated(
 
 
 def read_films(
-    source: str, *, pixels: int, split: str | None, limit: int | None, rng: np.random.Generator,
+    source: str,
+    *,
+    pixels: int,
+    split: str | None,
+    limit: int | None,
+    rng: np.random.Generator,
     known: Container[str] = (),
-) -> list[UInt8Array]:  # fmt: skip
+) -> list[UInt8Array]:
     """Films of a source shown whole, (pixels, pixels), at most `limit` drawn in their old order.
 
     Args:
@@ -109,7 +116,9 @@ def read_films(
         rng: Source of randomness.
         known: `pixels_sha256` of films to leave out: what is annotated is never labelled too.
     """
-    films = [whole(r.image, pixels=pixels) for r in read_records(source, text_column=None, split=split)]
+    films = [
+        whole(r.image, pixels=pixels) for r in read_records(source, text_column=None, split=split)
+    ]
     if known:
         films = [film for film in films if pixels_sha256(film) not in known]
     if limit is not None and len(films) > limit:
@@ -118,9 +127,15 @@ def read_films(
 
 
 def film_probabilities(
-    synthesizer: Synthesizer, images: Sequence[UInt8Array], groups: Sequence[Sequence[ClassSpec]], *,
-    config: RefineConfig, seed: int = 0, batch: int = 16, quiet: bool = False,
-) -> Iterator[list[NDArray[np.float32]]]:  # fmt: skip
+    synthesizer: Synthesizer,
+    images: Sequence[UInt8Array],
+    groups: Sequence[Sequence[ClassSpec]],
+    *,
+    config: RefineConfig,
+    seed: int = 0,
+    batch: int = 16,
+    quiet: bool = False,
+) -> Iterator[list[NDArray[np.float32]]]:
     """Film after film, the class probability (classes + 1, P, P) of each group.
 
     Classes of one group exclude each other; those of different groups do not. Tokens of all groups
@@ -147,12 +162,19 @@ def film_probabilities(
 
 
 def label_films(
-    synthesizer: Synthesizer, images: Sequence[UInt8Array], groups: Sequence[Sequence[ClassSpec]], *,
-    config: RefineConfig, seed: int = 0, quiet: bool = False,
-) -> NDArray[np.float32]:  # fmt: skip
+    synthesizer: Synthesizer,
+    images: Sequence[UInt8Array],
+    groups: Sequence[Sequence[ClassSpec]],
+    *,
+    config: RefineConfig,
+    seed: int = 0,
+    quiet: bool = False,
+) -> NDArray[np.float32]:
     """(N, classes of all groups, P / 4, P / 4) probability, from tokens and the student if there is one."""
     out = []
-    for found in film_probabilities(synthesizer, images, groups, config=config, seed=seed, quiet=quiet):
+    for found in film_probabilities(
+        synthesizer, images, groups, config=config, seed=seed, quiet=quiet
+    ):
         p = np.concatenate([one[1:] for one in found])
         c, h, w = p.shape
         out.append(p.reshape(c, h // 4, 4, w // 4, 4).mean((2, 4)))
@@ -160,10 +182,18 @@ def label_films(
 
 
 def gather(
-    synthesizer: Synthesizer, classes: Callable[[str], Sequence[ClassSpec]],
-    annotated: Sequence[Annotated], sources: Sequence[str], *, split: str | None, limit: int | None,
-    config: RefineConfig, seed: int = 0, annotated_share: float = 0.5, quiet: bool = False,
-) -> MaskFilms:  # fmt: skip
+    synthesizer: Synthesizer,
+    classes: Callable[[str], Sequence[ClassSpec]],
+    annotated: Sequence[Annotated],
+    sources: Sequence[str],
+    *,
+    split: str | None,
+    limit: int | None,
+    config: RefineConfig,
+    seed: int = 0,
+    annotated_share: float = 0.5,
+    quiet: bool = False,
+) -> MaskFilms:
     """Read expert masks, then label other films by the chain.
 
     Args:
@@ -184,10 +214,14 @@ def gather(
     if not annotated and not sources:
         raise ConfigError("Nothing to learn from: give --annotated, --data, or both.")
     pixels = int(synthesizer.pipe.unet.config.sample_size) * int(synthesizer.pipe.vae_scale_factor)
-    by_convention = {c: list(classes(c)) for c in dict.fromkeys([a.convention for a in annotated] or [""])}
+    by_convention = {
+        c: list(classes(c)) for c in dict.fromkeys([a.convention for a in annotated] or [""])
+    }
     specs = [spec for group in by_convention.values() for spec in group]
     if not specs or any(spec.token is None for spec in specs):
-        raise DataError(f"Checkpoint {synthesizer.name!r} lacks class tokens; run `learn-token` first.")
+        raise DataError(
+            f"Checkpoint {synthesizer.name!r} lacks class tokens; run `learn-token` first."
+        )
     outputs = [spec.output for spec in specs]
     images: list[UInt8Array] = []
     targets: list[UInt8Array] = []
@@ -196,8 +230,9 @@ def gather(
     known: set[str] = set()
     for what in annotated:
         own = by_convention[what.convention]
-        films, regions, rows = read_annotated(what, own, pixels=pixels, split=split_of(what, split),
-                                              seed=seed)  # fmt: skip
+        films, regions, rows = read_annotated(
+            what, own, pixels=pixels, split=split_of(what, split), seed=seed
+        )
         known |= {pixels_sha256(film) for film in films}
         images += films
         ids += [row.fields.get("id", "") for row in rows]
@@ -218,8 +253,12 @@ def gather(
         )
         images += films
         targets += list(np.round(p * SURE).astype(np.uint8))
-        weights += [(1 - annotated_share if annotated else 1.0) / len(sources) / len(films)] * len(films)
-    return MaskFilms(np.stack(images), np.stack(targets), np.array(weights), outputs, n_annotated, ids)
+        weights += [(1 - annotated_share if annotated else 1.0) / len(sources) / len(films)] * len(
+            films
+        )
+    return MaskFilms(
+        np.stack(images), np.stack(targets), np.array(weights), outputs, n_annotated, ids
+    )
 
 
 def split_of(what: Annotated, split: str | None) -> str | None:

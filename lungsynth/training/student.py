@@ -77,15 +77,24 @@ def student_loss(logits: Tensor, target: Tensor) -> Tensor:
     both, total = (soft * truth).sum((2, 3)), (soft + truth).sum((2, 3))
     dice = 1 - (2 * both + 1) / (total + 1)
     known = counted.amax((2, 3))  # outputs a film annotates
-    return entropy.sum() / counted.sum().clamp_min(1) + (dice * known).sum() / known.sum().clamp_min(1)
+    return entropy.sum() / counted.sum().clamp_min(1) + (
+        dice * known
+    ).sum() / known.sum().clamp_min(1)
 
 
 def train_student(
-    images: NDArray[np.uint8], targets: NDArray[np.uint8], outputs: Sequence[str], out: Path,
-    options: StudentOptions, *, weights: NDArray[np.floating] | None = None,
-    augmentation: AugmentOptions | None = None, info: dict[str, str] | None = None,
-    device: str = "cpu", quiet: bool = False,
-) -> Student | None:  # fmt: skip
+    images: NDArray[np.uint8],
+    targets: NDArray[np.uint8],
+    outputs: Sequence[str],
+    out: Path,
+    options: StudentOptions,
+    *,
+    weights: NDArray[np.floating] | None = None,
+    augmentation: AugmentOptions | None = None,
+    info: dict[str, str] | None = None,
+    device: str = "cpu",
+    quiet: bool = False,
+) -> Student | None:
     """Train (or resume) a student; the EMA weights go to `out/student`.
 
     Args:
@@ -108,7 +117,9 @@ def train_student(
     """
     expected = (len(images), len(outputs), images.shape[1] // 4, images.shape[2] // 4)
     if images.ndim != 3 or targets.shape != expected:
-        raise ShapeError(f"`images` is {images.shape}, `targets` {targets.shape}; expected {expected}.")
+        raise ShapeError(
+            f"`images` is {images.shape}, `targets` {targets.shape}; expected {expected}."
+        )
     if not len(images) or not ((targets > 0) & (targets <= SURE)).any():
         raise DataError(f"{len(images)} films, none of which shows a class; nothing can be learnt.")
     drawn = np.ones(len(images)) if weights is None else np.asarray(weights, np.float64)
@@ -119,7 +130,9 @@ def train_student(
         torch.manual_seed(options.seed)
         model = Student(outputs, AffinityConfig(widths=options.widths)).to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-    run = Run(out, model, options, {"kind": "student", "n_films": len(images), "outputs": list(outputs)})
+    run = Run(
+        out, model, options, {"kind": "student", "n_films": len(images), "outputs": list(outputs)}
+    )
     augmentation = augmentation or AugmentOptions()
 
     def loss_fn(step: int) -> tuple[Tensor, dict[str, float]]:
@@ -127,13 +140,23 @@ def train_student(
         chosen = rng.choice(len(images), options.batch_size, p=p)
         planes = torch.from_numpy(targets[chosen]).to(device).float() / SURE
         x, planes = augment(
-            to_input(images[chosen], device), planes, torch_generator(options.seed, step), augmentation
+            to_input(images[chosen], device),
+            planes,
+            torch_generator(options.seed, step),
+            augmentation,
         )
-        return student_loss(model(x.contiguous(memory_format=torch.channels_last)).float(), planes), {}
+        return student_loss(
+            model(x.contiguous(memory_format=torch.channels_last)).float(), planes
+        ), {}
 
     done = run.loop(loss_fn, quiet=quiet)
     run.ema.copy_to(model)
     model.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]  # as above
-    facts = {"steps": str(run.step), "seed": str(options.seed), "n_films": str(len(images)), **(info or {})}
+    facts = {
+        "steps": str(run.step),
+        "seed": str(options.seed),
+        "n_films": str(len(images)),
+        **(info or {}),
+    }
     write_folder(out / STUDENT_FOLDER, lambda folder: save_student(model, folder, facts))
     return model if done else None

@@ -55,9 +55,14 @@ def to_target(mask: NDArray[np.uint8], options: LearnOptions) -> NDArray[np.uint
 
 
 def learn_from_films(
-    pipe: Any, name: str, records: Sequence[Record], options: LearnOptions, *, info: dict[str, str],
+    pipe: Any,
+    name: str,
+    records: Sequence[Record],
+    options: LearnOptions,
+    *,
+    info: dict[str, str],
     quiet: bool = False,
-) -> ClassToken:  # fmt: skip
+) -> ClassToken:
     """Learn a class token on a frozen model.
 
     Args:
@@ -75,7 +80,9 @@ def learn_from_films(
     if options.side not in SIDES:
         raise ConfigError(f"`side` is {options.side!r}; expected one of {', '.join(SIDES)}.")
     if not records or any(r.mask is None for r in records):
-        raise DataError(f"{len(records)} annotated films were given; a class token needs at least one.")
+        raise DataError(
+            f"{len(records)} annotated films were given; a class token needs at least one."
+        )
     side = int(pipe.unet.config.sample_size) * int(pipe.vae_scale_factor)
     truths = [to_target(r.mask, options) for r in records if r.mask is not None]
     if not any((truth == 1).any() for truth in truths):
@@ -99,20 +106,36 @@ def learn_from_films(
             targets.append(cut(truths[i], framing, pixels=side // 4, nearest=True))
         planes = torch.from_numpy(np.stack(targets))[:, None].float()
         moved, planes = augment(
-            to_input(np.stack(images)), planes, torch_generator(options.seed, index), options.augment
+            to_input(np.stack(images)),
+            planes,
+            torch_generator(options.seed, index),
+            options.augment,
         )
         views = ((moved[:, 0] + 1) * 127.5).round().to(torch.uint8).numpy()
         queries = noised_queries(
-            pipe, views, [records[i].text for i in chosen], seed=options.seed + index,
+            pipe,
+            views,
+            [records[i].text for i in chosen],
+            seed=options.seed + index,
             t=options.timesteps[index % len(options.timesteps)],
-        )  # fmt: skip
+        )
         draws.append((queries, planes[:, 0].round().to(torch.uint8)))
     facts = {
-        "timesteps": ",".join(map(str, options.timesteps)), "shots": str(len(records)),
-        "side": options.side, "foreground": str(options.foreground), **info,
-    }  # fmt: skip
-    return learn_token(name, draws, key_weights(pipe.unet), n_iters=options.n_iters, lr=options.lr,
-                       seed=options.seed, info=facts)  # fmt: skip
+        "timesteps": ",".join(map(str, options.timesteps)),
+        "shots": str(len(records)),
+        "side": options.side,
+        "foreground": str(options.foreground),
+        **info,
+    }
+    return learn_token(
+        name,
+        draws,
+        key_weights(pipe.unet),
+        n_iters=options.n_iters,
+        lr=options.lr,
+        seed=options.seed,
+        info=facts,
+    )
 
 
 def suggest_films(

@@ -71,18 +71,25 @@ def draw_crops(frames: Frames, options: VaeOptions, step: int) -> UInt8Array:
     room = frames.images.shape[-1] - options.crop
     tops, lefts = rng.integers(0, room + 1, (2, options.batch_size))
     out = np.stack(
-        [frames.images[i, t : t + options.crop, u : u + options.crop]
-         for i, t, u in zip(chosen, tops, lefts, strict=True)]
-    )  # fmt: skip
+        [
+            frames.images[i, t : t + options.crop, u : u + options.crop]
+            for i, t, u in zip(chosen, tops, lefts, strict=True)
+        ]
+    )
     flip = rng.random(options.batch_size) < 0.5  # no words here, so mirroring is harmless
     out[flip] = out[flip, :, ::-1]
     return out
 
 
 def train_vae(
-    frames: Frames, held_out: UInt8Array, out: Path, options: VaeOptions, *, quiet: bool = False,
+    frames: Frames,
+    held_out: UInt8Array,
+    out: Path,
+    options: VaeOptions,
+    *,
+    quiet: bool = False,
     device: str = "cpu",
-) -> bool:  # fmt: skip
+) -> bool:
     """Train (or resume) an autoencoder; the EMA weights go to `out/vae`, in diffusers layout.
 
     Args:
@@ -104,10 +111,13 @@ def train_vae(
         )
     model = build(options, frames).to(device).to(memory_format=torch.channels_last)
     run = Run(
-        out, model, options, {"kind": "vae", "n_frames": len(frames.images)},
+        out,
+        model,
+        options,
+        {"kind": "vae", "n_frames": len(frames.images)},
         # the linear codec is near its optimum already: one step moves all 256 pixels of a patch
         lr_ratio=lambda name: 0.05 if ".linear." in name else 1.0,
-    )  # fmt: skip
+    )
 
     def loss_fn(step: int) -> tuple[Tensor, dict[str, float]]:
         x = to_unit(draw_crops(frames, options, step)).to(device)
@@ -126,7 +136,9 @@ def train_vae(
         y = torch.cat([model(part) for part in x.split(16)])
         rows = [torch.cat([a, b], -1) for a, b in zip(x[:8, 0], y[:8, 0], strict=True)]
         n = min(2, len(rows))  # pairs a row; an odd one out is left out
-        sheet = torch.cat([torch.cat(rows[i : i + n], -1) for i in range(0, len(rows) - n + 1, n)], 0)
+        sheet = torch.cat(
+            [torch.cat(rows[i : i + n], -1) for i in range(0, len(rows) - n + 1, n)], 0
+        )
         grey = ((sheet.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
         Image.fromarray(grey).save(out / f"recon_{step:07d}.png")
         return {"psnr": float(psnr(x, y).mean())}
@@ -136,8 +148,12 @@ def train_vae(
     model = model.to(memory_format=torch.contiguous_format).float().eval()
     with torch.no_grad():
         chosen = frames.images[:: max(1, len(frames.images) // 512)][:512]
-        square = torch.cat([model.encoder(p.to(device)).pow(2).flatten(1).mean(1)
-                            for p in to_unit(chosen).split(32)])  # fmt: skip
+        square = torch.cat(
+            [
+                model.encoder(p.to(device)).pow(2).flatten(1).mean(1)
+                for p in to_unit(chosen).split(32)
+            ]
+        )
     model.register_to_config(scaling_factor=round(float(square.mean().rsqrt()), 5))
     write_folder(out / "vae", model.save_pretrained)
     return done

@@ -25,14 +25,24 @@ ENGINES = ("local", "slurm", "ray")
 OPTIONS: dict[str, dict[str, type]] = {
     "local": {},
     "slurm": {
-        "partition": str, "time": str, "qos": str, "cpus_per_task": int, "mem_per_cpu_gb": int,
-        "gpus_per_task": int, "tasks_per_job": int, "max_array_size": int, "mail_user": str,
+        "partition": str,
+        "time": str,
+        "qos": str,
+        "cpus_per_task": int,
+        "mem_per_cpu_gb": int,
+        "gpus_per_task": int,
+        "tasks_per_job": int,
+        "max_array_size": int,
+        "mail_user": str,
     },
     "ray": {
-        "address": str, "cpus_per_task": int, "mem_per_cpu_gb": float, "gpus_per_task": int,
+        "address": str,
+        "cpus_per_task": int,
+        "mem_per_cpu_gb": float,
+        "gpus_per_task": int,
         "time": int,
     },
-}  # fmt: skip
+}
 """Engine -> arguments of its executor that may be given, with their types."""
 
 NEEDED = {"local": (), "slurm": ("partition", "time"), "ray": ()}
@@ -140,9 +150,12 @@ def adopt(engine: Engine, the_plan: Plan, out: Path, finished: dict[str, Shard])
 
 
 def draw_by_engine(
-    engine: Engine, the_plan: Plan, job: Job, finished: Mapping[str, Shard],
+    engine: Engine,
+    the_plan: Plan,
+    job: Job,
+    finished: Mapping[str, Shard],
     on_shard: Callable[[Shard], None],
-) -> None:  # fmt: skip
+) -> None:
     """Draw the shards that are not finished.
 
     Args:

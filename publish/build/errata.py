@@ -127,6 +127,10 @@ def _rewrite(out: Path, shard: Shard, withdrawn: Mapping[str, str]) -> Shard:
             if row["id"] not in withdrawn
         )
         return write_shard(
-            rows, kept, out, shard.name, metadata={**told, "withdrawn": sorted(gone)},
+            rows,
+            kept,
+            out,
+            shard.name,
+            metadata={**told, "withdrawn": sorted(gone)},
             split=shard.split,
-        )  # fmt: skip
+        )

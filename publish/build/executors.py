@@ -34,9 +34,12 @@ def run_local(step: DrawRank, n_left: int, workers: int | None, options: Mapping
 
     the_plan = step.job.plan
     executor = ProcessExecutor(
-        [step], tasks=len(step.table), workers=workers or workers_for(the_plan, n_left),
-        logging_dir=str(step.folder.path), **options,
-    )  # fmt: skip
+        [step],
+        tasks=len(step.table),
+        workers=workers or workers_for(the_plan, n_left),
+        logging_dir=str(step.folder.path),
+        **options,
+    )
     executor.gpus = visible_gpus() if the_plan.config["device"] == "cuda" else None
     executor.run()
 
@@ -58,11 +61,16 @@ def run_slurm(step: DrawRank, n_left: int, workers: int | None, options: Mapping
     name, programs = job_name(step.folder.path), shlex.quote(str(Path(sys.executable).parent))
     options = dict(options)
     executor = SlurmPipelineExecutor(
-        [step], tasks=len(step.table), workers=workers or -1, job_name=name,
-        logging_dir=str(step.folder.path), qos=options.pop("qos", ""),
+        [step],
+        tasks=len(step.table),
+        workers=workers or -1,
+        job_name=name,
+        logging_dir=str(step.folder.path),
+        qos=options.pop("qos", ""),
         env_command=f"export PATH={programs}:$PATH PYTHONPATH={shlex.quote(import_path())}",
-        sbatch_args={"wait": "", **options.pop("sbatch_args", {})}, **options,
-    )  # fmt: skip
+        sbatch_args={"wait": "", **options.pop("sbatch_args", {})},
+        **options,
+    )
     try:
         executor.run()
     except subprocess.CalledProcessError as error:
@@ -96,9 +104,11 @@ def run_ray(step: DrawRank, n_left: int, workers: int | None, options: Mapping[s
     address = options.pop("address", os.environ.get("RAY_ADDRESS", "auto"))
     try:
         ray.init(
-            address=address, logging_level="error", log_to_driver=False,
+            address=address,
+            logging_level="error",
+            log_to_driver=False,
             runtime_env={"env_vars": {"PYTHONPATH": import_path()}},
-        )  # fmt: skip
+        )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise WorkerError(
             f"--engine ray: no cluster at {address} ({str(error).splitlines()[0][:120]}). Start one "
@@ -113,9 +123,12 @@ def run_ray(step: DrawRank, n_left: int, workers: int | None, options: Mapping[s
                 "--engine-option, or add nodes."
             )
         RayPipelineExecutor(
-            [step], tasks=len(step.table), workers=min(workers or room, room),
-            logging_dir=str(step.folder.path), **options,
-        ).run()  # fmt: skip
+            [step],
+            tasks=len(step.table),
+            workers=min(workers or room, room),
+            logging_dir=str(step.folder.path),
+            **options,
+        ).run()
     finally:
         ray.shutdown()
 
@@ -178,10 +191,12 @@ def ray_room(nodes: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> 
         options: cpus_per_task, mem_per_cpu_gb, gpus_per_task.
     """
     wanted = {
-        "CPU": float(options["cpus_per_task"]), "GPU": float(options["gpus_per_task"]),
+        "CPU": float(options["cpus_per_task"]),
+        "GPU": float(options["gpus_per_task"]),
         "memory": float(options["cpus_per_task"] * options["mem_per_cpu_gb"]) * 2**30,
-    }  # fmt: skip
+    }
     return sum(
         int(min(node["Resources"].get(k, 0) // n for k, n in wanted.items() if n > 0))
-        for node in nodes if node["Alive"]
-    )  # fmt: skip
+        for node in nodes
+        if node["Alive"]
+    )

@@ -68,8 +68,16 @@ def finish(out: Path, manifest: Manifest) -> Manifest:
 
 def repository_files(out: Path) -> list[str]:
     """Names of the files of a finished dataset besides its shards and manifest, sorted."""
-    names = [CARD_NAME, CHANGELOG_NAME, "id2label.json", croissant.CROISSANT_NAME, REJECTED_NAME,
-             ERRATA_NAME, PREVIEW_NAME, *FIGURES]  # fmt: skip
+    names = [
+        CARD_NAME,
+        CHANGELOG_NAME,
+        "id2label.json",
+        croissant.CROISSANT_NAME,
+        REJECTED_NAME,
+        ERRATA_NAME,
+        PREVIEW_NAME,
+        *FIGURES,
+    ]
     names += [f"{EVALUATION}/{path.name}" for path in (out / EVALUATION).glob("*.json")]
     return sorted(name for name in names if (out / name).is_file())
 
@@ -139,19 +147,22 @@ def memorisation_report(path: Path) -> dict[str, Any]:
         gate: dict[str, Any] = {k: report[k] for k in kept if k in report}
         if "copies" in report:  # of `evaluate memorisation`, which says what a copy is
             gate |= {
-                "copies": sorted(map(str, report["copies"])), "duplicates": report["duplicates"],
+                "copies": sorted(map(str, report["copies"])),
+                "duplicates": report["duplicates"],
                 "false_alarms": {k: v for k, v in gate["false_alarms"].items() if k != "films"},
-            }  # fmt: skip
+            }
         return gate | {
-            "n": report["n"], "measures": report["measures"],
+            "n": report["n"],
+            "measures": report["measures"],
             "closer_than_test_0.1": sorted(map(str, report["closer_than_test_0.1"])),
             "pictures": [
                 {"picture": str(one["picture"])}
                 | {m: float(one[m]["distance"]) for m in report["measures"]}
                 for one in report["pictures"]
             ],
-            "encoder": report.get("encoder"), "seed": report.get("seed"),
-        }  # fmt: skip
+            "encoder": report.get("encoder"),
+            "seed": report.get("seed"),
+        }
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{path}: {error!r}; expected neighbours.json of `lungsynth evaluate neighbours`."

@@ -132,27 +132,46 @@ def plan(settings: Settings) -> Plan:
     sampler = scheduler_name(folder, settings.scheduler)
     hashes = {f"{part}_hash": _part_hash(folder, part) for part in PARTS}
     config = {
-        "n": settings.n, "seed": settings.seed, "shard_rows": settings.shard_rows,
-        "batch_size": settings.batch_size, "steps": settings.steps, "guidance": settings.guidance,
-        "sampler": settings.scheduler, "scheduler": sampler, "precision": settings.precision,
-        "refine": asdict(settings.refine), "convention": convention,
+        "n": settings.n,
+        "seed": settings.seed,
+        "shard_rows": settings.shard_rows,
+        "batch_size": settings.batch_size,
+        "steps": settings.steps,
+        "guidance": settings.guidance,
+        "sampler": settings.scheduler,
+        "scheduler": sampler,
+        "precision": settings.precision,
+        "refine": asdict(settings.refine),
+        "convention": convention,
         "device": resolve_device(settings.device),
-        "prompts": {"grammar": GRAMMAR_VERSION} if prompts is None
+        "prompts": {"grammar": GRAMMAR_VERSION}
+        if prompts is None
         else {"n": len(prompts), "sha256": prompts_sha256(prompts)},
-        "splits": dict(settings.splits), "filter": asdict(settings.filter),
-        "keep_attention": settings.keep_attention, "keep_probability": settings.keep_probability,
-        "model": folder.resolve().name, "model_hash": weights_hash(str(folder)),
+        "splits": dict(settings.splits),
+        "filter": asdict(settings.filter),
+        "keep_attention": settings.keep_attention,
+        "keep_probability": settings.keep_probability,
+        "model": folder.resolve().name,
+        "model_hash": weights_hash(str(folder)),
         "model_settings_sha256": settings_sha256(folder),
-        **hashes, "classes": id2label(classes),
-        "schema_version": SCHEMA_VERSION, "code_version": __version__,
-    }  # fmt: skip
+        **hashes,
+        "classes": id2label(classes),
+        "schema_version": SCHEMA_VERSION,
+        "code_version": __version__,
+    }
     config = json.loads(json.dumps(config))  # as the manifest gives it back: lists, not tuples
     spec = RowSpec(
-        classes=classes, all_classes=every, n_parts={s.name: s.n_parts for s in specs},
-        scheduler=sampler, model=folder.resolve().name, **hashes, convention=convention,
+        classes=classes,
+        all_classes=every,
+        n_parts={s.name: s.n_parts for s in specs},
+        scheduler=sampler,
+        model=folder.resolve().name,
+        **hashes,
+        convention=convention,
         keep_attention=settings.keep_attention,
-        keep_probability=settings.keep_probability, limits=settings.filter,
-    )  # fmt: skip
+        keep_probability=settings.keep_probability,
+        limits=settings.filter,
+    )
     made = Plan(config, folder, spec, prompts, rows, settings)
     _ = made.features  # refuses classes that cannot be columns
     return made

@@ -44,9 +44,13 @@ MANIFEST_SHARE = 0.1
 
 
 def build(
-    the_plan: Plan, out: Path, *, workers: int | None = None, engine: Engine | None = None,
+    the_plan: Plan,
+    out: Path,
+    *,
+    workers: int | None = None,
+    engine: Engine | None = None,
     quiet: bool = False,
-) -> Manifest:  # fmt: skip
+) -> Manifest:
     """Draw a dataset into a folder, or what is missing of it.
 
     Args:
@@ -87,9 +91,15 @@ def build(
         def manifest() -> Manifest:
             shards = tuple(finished[name] for name in names if name in finished)
             return Manifest(
-                the_plan.config, id2label(the_plan.spec.classes), versions, shards,
-                len(names), version, card, withdrawn,
-            )  # fmt: skip
+                the_plan.config,
+                id2label(the_plan.spec.classes),
+                versions,
+                shards,
+                len(names),
+                version,
+                card,
+                withdrawn,
+            )
 
         manifest().write(out)  # from now on the folder is this dataset's
         if len(finished) < len(names):
@@ -104,9 +114,14 @@ def build(
 
 
 def _draw(
-    the_plan: Plan, job: Job, finished: dict[str, Shard], manifest: Callable[[], Manifest],
-    workers: int | None, engine: Engine | None, quiet: bool,
-) -> None:  # fmt: skip
+    the_plan: Plan,
+    job: Job,
+    finished: dict[str, Shard],
+    manifest: Callable[[], Manifest],
+    workers: int | None,
+    engine: Engine | None,
+    quiet: bool,
+) -> None:
     """Draw the shards that are not finished; the manifest follows them."""
     from tqdm import tqdm
 

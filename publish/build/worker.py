@@ -77,8 +77,9 @@ def load(folder: Path, config: Mapping[str, Any], *, device: str | None = None) 
     """
     from lungsynth.pipeline import Synthesizer
 
-    return Synthesizer(str(folder), device=device or str(config["device"]),
-                       classes=config["convention"] or None)  # fmt: skip
+    return Synthesizer(
+        str(folder), device=device or str(config["device"]), classes=config["convention"] or None
+    )
 
 
 def check_all_prompts(the_plan: Plan) -> None:
@@ -122,9 +123,13 @@ def draw_shard(
     told = Footer(job.plan, order)
     with fixed_threads():
         return write_shard(
-            _rows(job, order, synthesizer, told, on_row), job.plan.features, job.out, order.name,
-            metadata=told.value, split=order.split,
-        )  # fmt: skip
+            _rows(job, order, synthesizer, told, on_row),
+            job.plan.features,
+            job.out,
+            order.name,
+            metadata=told.value,
+            split=order.split,
+        )
 
 
 class Drawer:
@@ -186,9 +191,12 @@ class Footer:
     def value(self) -> dict[str, Any]:
         """As JSON."""
         return {
-            "config_sha256": self.config_sha256, "split": self.split, "rank": self.rank,
-            "rejected": self.rejected, "withdrawn": sorted(self.withdrawn),
-        }  # fmt: skip
+            "config_sha256": self.config_sha256,
+            "split": self.split,
+            "rank": self.rank,
+            "rejected": self.rejected,
+            "withdrawn": sorted(self.withdrawn),
+        }
 
 
 def _rows(
@@ -200,22 +208,31 @@ def _rows(
     the_plan, config = job.plan, job.plan.config
     asked = [the_plan.prompt(i) for i in order.indices]
     results = synthesizer.generate(
-        [one.text for one in asked], [row_seed(int(config["seed"]), i) for i in order.indices],
+        [one.text for one in asked],
+        [row_seed(int(config["seed"]), i) for i in order.indices],
         options=SampleOptions(
-            steps=int(config["steps"]), guidance=float(config["guidance"]),
-            scheduler=str(config["sampler"]), precision=str(config["precision"]),
+            steps=int(config["steps"]),
+            guidance=float(config["guidance"]),
+            scheduler=str(config["sampler"]),
+            precision=str(config["precision"]),
         ),
-        refine_config=the_plan.settings.refine, batch_size=int(config["batch_size"]),
+        refine_config=the_plan.settings.refine,
+        batch_size=int(config["batch_size"]),
         words=None if the_plan.spec.keep_attention else [],
-    )  # fmt: skip
+    )
     for index, one, result in zip(order.indices, asked, results, strict=True):
         made = row(result, one, the_plan.spec, row_id=the_plan.row_id(index), split=order.split)
         on_row()
         if the_plan.spec.limits.apply and made["qc_flags"]:
-            told.rejected.append({
-                "id": made["id"], "split": order.split, "prompt": made["prompt"],
-                "seed": made["seed"], "reasons": made["qc_flags"],
-            })  # fmt: skip
+            told.rejected.append(
+                {
+                    "id": made["id"],
+                    "split": order.split,
+                    "prompt": made["prompt"],
+                    "seed": made["seed"],
+                    "reasons": made["qc_flags"],
+                }
+            )
         elif made["id"] in job.withdrawn:
             told.withdrawn.append(made["id"])
         else:

@@ -25,23 +25,48 @@ LICENCE_URLS = {
 CODE_URL = "https://www.apache.org/licenses/LICENSE-2.0"
 
 CONTEXT: dict[str, Any] = {
-    "@language": "en", "@vocab": "https://schema.org/", "citeAs": "cr:citeAs", "column": "cr:column",
-    "conformsTo": "dct:conformsTo", "containedIn": "cr:containedIn",
-    "cr": "http://mlcommons.org/croissant/", "data": {"@id": "cr:data", "@type": "@json"},
-    "dataType": {"@id": "cr:dataType", "@type": "@vocab"}, "dct": "http://purl.org/dc/terms/",
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "containedIn": "cr:containedIn",
+    "cr": "http://mlcommons.org/croissant/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
     "equivalentProperty": "cr:equivalentProperty",
-    "examples": {"@id": "cr:examples", "@type": "@json"}, "extract": "cr:extract",
-    "field": "cr:field", "fileObject": "cr:fileObject", "fileProperty": "cr:fileProperty",
-    "fileSet": "cr:fileSet", "format": "cr:format", "includes": "cr:includes",
-    "isArray": "cr:isArray", "arrayShape": "cr:arrayShape", "isLiveDataset": "cr:isLiveDataset",
-    "jsonPath": "cr:jsonPath", "key": "cr:key", "md5": "cr:md5", "parentField": "cr:parentField",
-    "path": "cr:path", "prov": "http://www.w3.org/ns/prov#",
-    "rai": "http://mlcommons.org/croissant/RAI/", "recordSet": "cr:recordSet",
-    "references": "cr:references", "regex": "cr:regex", "repeated": "cr:repeated",
-    "replace": "cr:replace", "samplingRate": "cr:samplingRate", "sc": "https://schema.org/",
-    "separator": "cr:separator", "source": "cr:source", "subField": "cr:subField",
-    "transform": "cr:transform", "value": "cr:value",
-}  # fmt: skip
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileObject": "cr:fileObject",
+    "fileProperty": "cr:fileProperty",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isArray": "cr:isArray",
+    "arrayShape": "cr:arrayShape",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "path": "cr:path",
+    "prov": "http://www.w3.org/ns/prov#",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
+    "sc": "https://schema.org/",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+    "value": "cr:value",
+}
 
 RAI = {
     "rai:dataCollection": "Drawn by a text-to-image diffusion model; no film of a patient is in it.",
@@ -63,8 +88,13 @@ RAI = {
     "rai:hasSyntheticData": True,
 }
 
-TYPES = {"string": "sc:Text", "bool": "sc:Boolean", "float": "sc:Float", "int32": "sc:Integer",
-         "int64": "sc:Integer"}  # fmt: skip
+TYPES = {
+    "string": "sc:Text",
+    "bool": "sc:Boolean",
+    "float": "sc:Float",
+    "int32": "sc:Integer",
+    "int64": "sc:Integer",
+}
 
 
 def make(manifest: Manifest, out: Path) -> dict[str, Any]:
@@ -88,26 +118,35 @@ def make(manifest: Manifest, out: Path) -> dict[str, Any]:
         "version": manifest.version,
         **({"datePublished": card.date} if card.date else {}),
         "license": LICENCE_URLS.get(licence.identifier, licence.reason),
-        "url": f"https://huggingface.co/datasets/{card.repo}" if card.repo else "https://schema.org/",
+        "url": f"https://huggingface.co/datasets/{card.repo}"
+        if card.repo
+        else "https://schema.org/",
         "citeAs": f"{', '.join(card.authors) or 'The authors'}: {card.title}, version "
-                  f"{manifest.version}",
-        "creator": [{"@type": "sc:Organization", "name": name}
-                    for name in card.authors or ("not stated",)],
+        f"{manifest.version}",
+        "creator": [
+            {"@type": "sc:Organization", "name": name} for name in card.authors or ("not stated",)
+        ],
         "keywords": ["synthetic", "chest X-ray", "segmentation", "medical imaging"],
         "isLiveDataset": False,
         "usageInfo": "http://purl.obolibrary.org/obo/DUO_0000042",  # general research use
         **RAI,
         "prov:wasDerivedFrom": [
-            {"@id": one.url or f"urn:source:{k}", "@type": "prov:Entity", "sc:name": one.name,
-             "sc:license": one.licence}
+            {
+                "@id": one.url or f"urn:source:{k}",
+                "@type": "prov:Entity",
+                "sc:name": one.name,
+                "sc:license": one.licence,
+            }
             for k, one in enumerate(card.sources)
         ],
         "prov:wasGeneratedBy": {
-            "@type": "prov:Activity", "sc:name": "publish build",
+            "@type": "prov:Activity",
+            "sc:name": "publish build",
             "sc:description": f"{manifest.n_drawn} rows drawn by {model}, "
-                              f"{manifest.n_drawn - manifest.n_rows} not published",
+            f"{manifest.n_drawn - manifest.n_rows} not published",
             "prov:wasAssociatedWith": {
-                "@type": "prov:SoftwareAgent", "sc:name": "lungsynth",
+                "@type": "prov:SoftwareAgent",
+                "sc:name": "lungsynth",
                 "sc:softwareVersion": str(manifest.config["code_version"]),
                 "sc:license": CODE_URL,
             },
@@ -115,52 +154,69 @@ def make(manifest: Manifest, out: Path) -> dict[str, Any]:
         },
         "distribution": _distribution(manifest),
         "recordSet": _record_sets(manifest, out),
-    }  # fmt: skip
+    }
 
 
 def _distribution(manifest: Manifest) -> list[dict[str, Any]]:
     """A file object with its hash for every shard, and a set of each split."""
     found: list[dict[str, Any]] = [
         {
-            "@type": "cr:FileObject", "@id": shard.name, "name": shard.name,
-            "contentUrl": shard.name, "contentSize": f"{shard.n_bytes} B",
-            "encodingFormat": "application/x-parquet", "sha256": shard.sha256,
+            "@type": "cr:FileObject",
+            "@id": shard.name,
+            "name": shard.name,
+            "contentUrl": shard.name,
+            "contentSize": f"{shard.n_bytes} B",
+            "encodingFormat": "application/x-parquet",
+            "sha256": shard.sha256,
         }
         for shard in manifest.shards
-    ]  # fmt: skip
+    ]
     found += [
         {
-            "@type": "cr:FileSet", "@id": f"shards-{split}", "name": f"shards of {split}",
-            "encodingFormat": "application/x-parquet", "includes": f"data/{split}-*.parquet",
+            "@type": "cr:FileSet",
+            "@id": f"shards-{split}",
+            "name": f"shards of {split}",
+            "encodingFormat": "application/x-parquet",
+            "includes": f"data/{split}-*.parquet",
         }
         for split in manifest.splits
-    ]  # fmt: skip
+    ]
     return found
 
 
 def _record_sets(manifest: Manifest, out: Path) -> list[dict[str, Any]]:
     """Mask values with their names, and a record set a split."""
     labels = {
-        "@type": "cr:RecordSet", "@id": "classes", "name": "classes",
-        "description": "What the values of `mask` mean.", "key": {"@id": "classes/value"},
+        "@type": "cr:RecordSet",
+        "@id": "classes",
+        "name": "classes",
+        "description": "What the values of `mask` mean.",
+        "key": {"@id": "classes/value"},
         "field": [
-            {"@type": "cr:Field", "@id": "classes/value", "name": "value", "dataType": "sc:Integer"},
+            {
+                "@type": "cr:Field",
+                "@id": "classes/value",
+                "name": "value",
+                "dataType": "sc:Integer",
+            },
             {"@type": "cr:Field", "@id": "classes/name", "name": "name", "dataType": "sc:Text"},
         ],
         "data": [
             {"classes/value": int(value), "classes/name": name}
             for value, name in manifest.classes.items()
         ],
-    }  # fmt: skip
+    }
     return [labels] + [
         {
-            "@type": "cr:RecordSet", "@id": split, "name": split,
+            "@type": "cr:RecordSet",
+            "@id": split,
+            "name": split,
             "description": f"Rows of the split {split}; all of them are synthetic.",
             "key": {"@id": f"{split}/id"},
             "field": _fields(manifest, out, split),
         }
         for split in manifest.splits
-    ]  # fmt: skip
+    ]
 
 
 def _fields(manifest: Manifest, out: Path, split: str) -> list[dict[str, Any]]:
@@ -172,9 +228,11 @@ def _fields(manifest: Manifest, out: Path, split: str) -> list[dict[str, Any]]:
     found = []
     for column in pq.read_schema(out / shards[0].name):
         one: dict[str, Any] = {
-            "@type": "cr:Field", "@id": f"{split}/{column.name}", "name": column.name,
+            "@type": "cr:Field",
+            "@id": f"{split}/{column.name}",
+            "name": column.name,
             "source": {"fileSet": {"@id": f"shards-{split}"}, "extract": {"column": column.name}},
-        }  # fmt: skip
+        }
         if pa.types.is_struct(column.type):
             mask = column.name == "mask" or column.name in soft
             kind: Any = ["cr:SegmentationMask", "sc:ImageObject"] if mask else "sc:ImageObject"

@@ -58,32 +58,53 @@ def make_card(
     human = read_human(out)
     changes = (out / CHANGELOG_NAME).read_text(encoding="utf-8")
     text = TEXT.format(
-        title=markdown_text(card.title), notice=RESEARCH_NOTICE, n_rows=manifest.n_rows,
-        sides=summary.size, classes=markdown_text(_sentence(names)),
+        title=markdown_text(card.title),
+        notice=RESEARCH_NOTICE,
+        n_rows=manifest.n_rows,
+        sides=summary.size,
+        classes=markdown_text(_sentence(names)),
         split_rows="\n".join(f"| `{s}` | {n:,} |" for s, n in manifest.splits.items()),
         first_split=next(iter(manifest.splits)),
         place=card.repo or PLACE,
         revision=f', revision="v{manifest.version}"' if card.repo else "",
-        place_note="" if card.repo else
-        f"`{PLACE}` is this folder, or the name the dataset has on the Hub.\n",
+        place_note=""
+        if card.repo
+        else f"`{PLACE}` is this folder, or the name the dataset has on the Hub.\n",
         probability_snippet=_probability_snippet(manifest, names),
-        class_rows=class_table(manifest, summary), masks_note=masks_note(manifest),
-        columns=columns_table(manifest), asked=asked_table(summary),
-        filter=filter_section(manifest, summary), config_sha=canonical_sha256(config)[:16],
-        evaluation=evaluation_section(reports), further=further_sections(reports),
+        class_rows=class_table(manifest, summary),
+        masks_note=masks_note(manifest),
+        columns=columns_table(manifest),
+        asked=asked_table(summary),
+        filter=filter_section(manifest, summary),
+        config_sha=canonical_sha256(config)[:16],
+        evaluation=evaluation_section(reports),
+        further=further_sections(reports),
         memorisation=memorisation_section(reports),
         withdrawn=withdrawn_section(manifest),
-        licence=_licence(licence, card), sources=sources_table(card),
+        licence=_licence(licence, card),
+        sources=sources_table(card),
         contact=f"Report a picture, or ask for one to be taken down: {markdown_text(card.contact)}"
-        if card.contact else "No contact is stated.",
+        if card.contact
+        else "No contact is stated.",
         bibtex=_bibtex(card, manifest.version),
         changelog="\n".join(changes.splitlines()[1:]).replace("\n## ", "\n### ").strip(),
-        prompts="the prompts of a file" if "sha256" in config["prompts"]
+        prompts="the prompts of a file"
+        if "sha256" in config["prompts"]
         else f"prompts of a grammar (version {config['prompts']['grammar']})",
-        **{k: config[k] for k in ("seed", "steps", "guidance", "scheduler", "model", "model_hash",
-                                  "code_version")},
+        **{
+            k: config[k]
+            for k in (
+                "seed",
+                "steps",
+                "guidance",
+                "scheduler",
+                "model",
+                "model_hash",
+                "code_version",
+            )
+        },
         **{name: _human(name, human) for name in HUMAN},
-    )  # fmt: skip
+    )
     return f"---\n{front_matter(manifest, out, card, licence)}---\n{text}"
 
 
@@ -106,9 +127,7 @@ def human_sections(text: str) -> dict[str, str]:
     found = {}
     marks = re.findall(r"<!-- (/?)human:([a-z_]+) -->", text)
     for name in dict.fromkeys(name for _, name in marks):
-        here = re.findall(
-            rf"<!-- human:{name} -->\n(.*?)<!-- /human:{name} -->", text, re.DOTALL
-        )  # fmt: skip
+        here = re.findall(rf"<!-- human:{name} -->\n(.*?)<!-- /human:{name} -->", text, re.DOTALL)
         if len(here) != 1 or "<!-- human:" in here[0] or marks.count(("", name)) != 1:
             raise ConfigError(
                 f"README.md: the markers of human:{name} are broken; expected one opening and one "
@@ -132,33 +151,47 @@ def front_matter(manifest: Manifest, out: Path, card: CardSettings, licence: Lic
     splits = SplitDict()
     for split in manifest.splits:
         held = [s for s in manifest.shards if s.split == split]
-        splits.add(SplitInfo(split, num_bytes=sum(s.memory_bytes for s in held),
-                             num_examples=sum(s.n_rows for s in held)))  # fmt: skip
+        splits.add(
+            SplitInfo(
+                split,
+                num_bytes=sum(s.memory_bytes for s in held),
+                num_examples=sum(s.n_rows for s in held),
+            )
+        )
     info = DatasetInfo(
-        features=Features.from_arrow_schema(schema), splits=splits,
+        features=Features.from_arrow_schema(schema),
+        splits=splits,
         download_size=sum(s.n_bytes for s in manifest.shards),
         dataset_size=sum(s.memory_bytes for s in manifest.shards),
-    )  # fmt: skip
+    )
     values: dict[str, Any] = {
         "pretty_name": plain_text(card.title),
         "language": ["en"],
         "license": licence.identifier,
-        **({"license_name": "see-licence-section", "license_link": "README.md"}
-           if licence.identifier == "other" else {}),
+        **(
+            {"license_name": "see-licence-section", "license_link": "README.md"}
+            if licence.identifier == "other"
+            else {}
+        ),
         "task_categories": ["image-segmentation", "text-to-image"],
         "tags": ["synthetic", "medical", "chest-x-ray", "image", "lungsynth"],
         "annotations_creators": ["machine-generated"],
         "size_categories": [next((s for bound, s in SIZES if manifest.n_rows < bound), "n>1M")],
         "configs": [
-            {"config_name": "default", "default": True, "data_files": [
-                {"split": split, "path": f"data/{split}-*"} for split in manifest.splits]},
-            {"config_name": "preview", "data_files": [
-                {"split": "train", "path": "preview/train-*"}]},
+            {
+                "config_name": "default",
+                "default": True,
+                "data_files": [
+                    {"split": split, "path": f"data/{split}-*"} for split in manifest.splits
+                ],
+            },
+            {
+                "config_name": "preview",
+                "data_files": [{"split": "train", "path": "preview/train-*"}],
+            },
         ],
-        "dataset_info": [
-            {"config_name": "default", **info._to_yaml_dict()}, _preview_info(out),
-        ],
-    }  # fmt: skip
+        "dataset_info": [{"config_name": "default", **info._to_yaml_dict()}, _preview_info(out)],
+    }
     return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100))
 
 
@@ -172,9 +205,11 @@ def _preview_info(out: Path) -> dict[str, Any]:
     splits = SplitDict()
     splits.add(SplitInfo("train", num_bytes=table.nbytes, num_examples=table.num_rows))
     info = DatasetInfo(
-        features=Features.from_arrow_schema(table.schema), splits=splits,
-        download_size=path.stat().st_size, dataset_size=table.nbytes,
-    )  # fmt: skip
+        features=Features.from_arrow_schema(table.schema),
+        splits=splits,
+        download_size=path.stat().st_size,
+        dataset_size=table.nbytes,
+    )
     return {"config_name": "preview", **info._to_yaml_dict()}
 
 

@@ -66,8 +66,10 @@ def masks_lines(name: str, report: Mapping[str, Any]) -> list[str]:
         f"The same checkpoint, tokens and refinement on **real X-rays** with expert masks: "
         f"{markdown_text(str(report['source']))}, split {markdown_text(str(report['split']))}, "
         f"n = {int(report['n'])} (`{name}`, by `python -m lungsynth evaluate masks`).",
-        "", "| stage | IoU | 95 % interval | Dice |", "| --- | --- | --- | --- |",
-    ]  # fmt: skip
+        "",
+        "| stage | IoU | 95 % interval | Dice |",
+        "| --- | --- | --- | --- |",
+    ]
     for stage in ordered_stages(report):
         e = report["stages"][stage]["regions"]["all"]
         title = stage_title(stage, report).strip("*")
@@ -84,16 +86,24 @@ def further_sections(reports: Mapping[str, Mapping[str, Any]]) -> str:
     told = {name: (kind_of_report(report), report) for name, report in reports.items()}
     for name, (kind, report) in told.items():
         if kind == "downstream":
-            lines += [*([] if lines else ["## Trained on this set, tested on real films"]),
-                      *_downstream_lines(name, report)]  # fmt: skip
+            lines += [
+                *([] if lines else ["## Trained on this set, tested on real films"]),
+                *_downstream_lines(name, report),
+            ]
     for wanted, title in (("fidelity", "Fidelity"), ("obedience", "Obedience")):
         heading = [f"## {title}", ""]
         for name, (kind, report) in told.items():
             if kind == wanted:
                 rows = [(t.figure, t.here) for t in KINDS[wanted].targets(report)]
-                lines += [*heading, f"`{name}`, by `python -m lungsynth evaluate {wanted}`; 95 % "
-                          "intervals.", "", "| figure | value |", "| --- | --- |",
-                          *(f"| {' | '.join(map(markdown_text, row))} |" for row in rows), ""]  # fmt: skip
+                lines += [
+                    *heading,
+                    f"`{name}`, by `python -m lungsynth evaluate {wanted}`; 95 % intervals.",
+                    "",
+                    "| figure | value |",
+                    "| --- | --- |",
+                    *(f"| {' | '.join(map(markdown_text, row))} |" for row in rows),
+                    "",
+                ]
                 heading = []
     return "\n".join(lines) + "\n" if lines else ""
 
@@ -109,9 +119,10 @@ def _downstream_lines(name: str, report: Mapping[str, Any]) -> list[str]:
         f"Every arm: {preset['steps']:,} steps of {preset['batch']} films of {preset['pixels']} px; "
         f"{report['seeds']} seed(s); masks by the convention {markdown_text(conventions)}; 95 % intervals "
         f"over films and seeds (`{name}`, by `python -m lungsynth evaluate downstream`).",
-        "", "| tested on | model | trained on | real films | Dice | IoU |",
+        "",
+        "| tested on | model | trained on | real films | Dice | IoU |",
         "| --- | --- | --- | --- | --- | --- |",
-    ]  # fmt: skip
+    ]
     for a in report["arms"]:
         words = (f"{a['test']} (n = {a['n_films']})", a["model"], arm_title(a, several=several))
         lines.append(
@@ -120,14 +131,21 @@ def _downstream_lines(name: str, report: Mapping[str, Any]) -> list[str]:
         )
     against = [c for c in report["comparisons"] if c["with"]["arm"] == "real"]
     if against:
-        lines += ["", "Against real films alone, film by film (Dice):", "",
-                  "| tested on | model | trained on | against | value |",
-                  "| --- | --- | --- | --- | --- |"]  # fmt: skip
+        lines += [
+            "",
+            "Against real films alone, film by film (Dice):",
+            "",
+            "| tested on | model | trained on | against | value |",
+            "| --- | --- | --- | --- | --- |",
+        ]
     for c in against:
         ratio = c["kind"] == "ratio"
-        told = (c["test"], c["of"]["model"],
-                 f"{arm_title(c['of'], several=several)}, n = {c['of']['n_real']}",
-                 f"{'divided by' if ratio else 'minus'} real, n = {c['with']['n_real']}")  # fmt: skip
+        told = (
+            c["test"],
+            c["of"]["model"],
+            f"{arm_title(c['of'], several=several)}, n = {c['of']['n_real']}",
+            f"{'divided by' if ratio else 'minus'} real, n = {c['with']['n_real']}",
+        )
         lines.append(
             f"| {' | '.join(map(markdown_text, told))} | {span(c['dice'], sign=not ratio)} |"
         )

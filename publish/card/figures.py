@@ -83,11 +83,15 @@ def preview_rows(out: Path, shards: Sequence[Shard], n_rows: int) -> list[dict[s
     for one in pick_rows(out, shards, spread(n_rows, N_PREVIEW), PREVIEW_COLUMNS):
         image: NDArray[np.uint8] = decode(one["image"], one["id"])
         coloured = overlay(image, decode(one["mask"], one["id"]), opacity=0.4)
-        found.append({
-            "id": one["id"], "split": one["split"], "image": one["image"],
-            "overlay": {"bytes": png_bytes(coloured), "path": f"{one['id']}_overlay.png"},
-            "prompt": one["prompt"],
-        })  # fmt: skip
+        found.append(
+            {
+                "id": one["id"],
+                "split": one["split"],
+                "image": one["image"],
+                "overlay": {"bytes": png_bytes(coloured), "path": f"{one['id']}_overlay.png"},
+                "prompt": one["prompt"],
+            }
+        )
     return found
 
 
@@ -96,7 +100,12 @@ def preview_features() -> Any:
     from datasets import Features, Image, Value
 
     text = Value("string")
-    return Features({
-        "id": text, "split": text, "image": Image(mode="L"), "overlay": Image(mode="RGB"),
-        "prompt": text,
-    })  # fmt: skip
+    return Features(
+        {
+            "id": text,
+            "split": text,
+            "image": Image(mode="L"),
+            "overlay": Image(mode="RGB"),
+            "prompt": text,
+        }
+    )

@@ -102,12 +102,17 @@ def _named_arms(report: Mapping[str, Any]) -> dict[str, Any]:
         return f"{told['model']}, {arm_title(told)}, n = {told['n_real']}"
 
     return {
-        "arms": {f"{title(a)}, on {a['test']}": {m: a[m] for m in ("dice", "iou")} for a in report["arms"]},
+        "arms": {
+            f"{title(a)}, on {a['test']}": {m: a[m] for m in ("dice", "iou")}
+            for a in report["arms"]
+        },
         "comparisons": {
-            f"{title(c['of'])} against {title(c['with'])}, on {c['test']}": {f"dice {c['kind']}": c["dice"]}
+            f"{title(c['of'])} against {title(c['with'])}, on {c['test']}": {
+                f"dice {c['kind']}": c["dice"]
+            }
             for c in report["comparisons"]
         },
-    }  # fmt: skip
+    }
 
 
 def _is_number(value: Any) -> bool:
@@ -165,14 +170,20 @@ def make_model_card(
 
 
 def _front_matter(
-    checkpoint: Checkpoint, facts: ModelFacts, licence: str, reports: Mapping[str, Any],
+    checkpoint: Checkpoint,
+    facts: ModelFacts,
+    licence: str,
+    reports: Mapping[str, Any],
     samples: Sequence[tuple[str, str]],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     tags = ["text-to-image", "stable-diffusion", "diffusers", "synthetic", "medical", "chest-x-ray"]
     values: dict[str, Any] = {
-        "license": licence, "library_name": "diffusers", "pipeline_tag": "text-to-image",
-        "language": ["en"], "tags": tags + (["lora"] if checkpoint.is_lora else []),
-    }  # fmt: skip
+        "license": licence,
+        "library_name": "diffusers",
+        "pipeline_tag": "text-to-image",
+        "language": ["en"],
+        "tags": tags + (["lora"] if checkpoint.is_lora else []),
+    }
     if facts.base:
         values["base_model"] = facts.base
         values["base_model_relation"] = relation(is_lora=checkpoint.is_lora)
@@ -182,15 +193,22 @@ def _front_matter(
     if samples:
         values["widget"] = [{"text": prompt, "output": {"url": path}} for prompt, path in samples]
     if reports:
-        values["model-index"] = [{
-            "name": facts.repo.split("/")[1],
-            "results": [
-                {"task": {"type": "text-to-image"}, "dataset": {"name": name, "type": "evaluation"},
-                 "metrics": [{"type": key, "value": value}
-                             for key, value, _ in figures(report)[:MAX_FIGURES]]}
-                for name, report in reports.items()
-            ],
-        }]  # fmt: skip
+        values["model-index"] = [
+            {
+                "name": facts.repo.split("/")[1],
+                "results": [
+                    {
+                        "task": {"type": "text-to-image"},
+                        "dataset": {"name": name, "type": "evaluation"},
+                        "metrics": [
+                            {"type": key, "value": value}
+                            for key, value, _ in figures(report)[:MAX_FIGURES]
+                        ],
+                    }
+                    for name, report in reports.items()
+                ],
+            }
+        ]
     return values
 
 

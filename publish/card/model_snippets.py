@@ -42,20 +42,22 @@ def snippet(checkpoint: Checkpoint, facts: ModelFacts) -> str:
 def mask_snippet(checkpoint: Checkpoint, facts: ModelFacts) -> str:
     """Python that loads the repository with lungsynth and draws one picture with its mask."""
     named = ", ".join(f"{value} = {name}" for name, value in checkpoint.classes.items())
-    return "\n".join([
-        "from huggingface_hub import snapshot_download",
-        "from lungsynth.pipeline import Synthesizer",
-        "from lungsynth.model.sampling import SampleOptions",
-        "from PIL import Image",
-        "",
-        f"synthesizer = Synthesizer(snapshot_download({json.dumps(facts.repo)}))",
-        "[drawn] = synthesizer.generate(",
-        f"    [{json.dumps(facts.prompts[0], ensure_ascii=False)}], [0],  # prompts, seeds",
-        "    options=SampleOptions(steps=20),",
-        ")",
-        'Image.fromarray(drawn.image).save("xray.png")',
-        f'Image.fromarray(drawn.mask).save("mask.png")  # {named}',
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "from huggingface_hub import snapshot_download",
+            "from lungsynth.pipeline import Synthesizer",
+            "from lungsynth.model.sampling import SampleOptions",
+            "from PIL import Image",
+            "",
+            f"synthesizer = Synthesizer(snapshot_download({json.dumps(facts.repo)}))",
+            "[drawn] = synthesizer.generate(",
+            f"    [{json.dumps(facts.prompts[0], ensure_ascii=False)}], [0],  # prompts, seeds",
+            "    options=SampleOptions(steps=20),",
+            ")",
+            'Image.fromarray(drawn.image).save("xray.png")',
+            f'Image.fromarray(drawn.mask).save("mask.png")  # {named}',
+        ]
+    )
 
 
 def use_section(checkpoint: Checkpoint, facts: ModelFacts) -> str:

@@ -127,9 +127,10 @@ def memorisation_section(reports: Mapping[str, dict[str, Any]]) -> str:
         f"beside that of {n['test']:,} real films the model never saw (`python -m lungsynth evaluate "
         f"{'memorisation' if 'copies' in report else 'neighbours'}`). A model that does not copy has "
         "about 0.1 % of its pictures below the 0.1 % quantile of real films.",
-        "", "| measure | median | of real films | nearer than 99.9 % of real films |",
+        "",
+        "| measure | median | of real films | nearer than 99.9 % of real films |",
         "| --- | --- | --- | --- |",
-    ]  # fmt: skip
+    ]
     for measure, told in report["measures"].items():
         share = told["below_percentile_of_test"]["0.1"]["share"]["value"]
         lines.append(

@@ -128,23 +128,36 @@ COLUMNS = (
     ("attention", "list of `word` and `map`: PNG, 255 · attention of a word of the prompt"),
     ("prompt", "the text the picture was drawn from"),
     ("view", "what the prompt asks for; empty where it does not say"),
-    ("age_group", "likewise"), ("sex", "likewise"), ("finding", "likewise"),
+    ("age_group", "likewise"),
+    ("sex", "likewise"),
+    ("finding", "likewise"),
     ("prompt_group", "hash of the prompt's words; never in two splits"),
     ("split", "the split the row is in"),
-    ("seed", "of the picture's noise"), ("steps", "denoising steps"),
-    ("guidance", "classifier-free guidance scale"), ("scheduler", "class of the sampler"),
+    ("seed", "of the picture's noise"),
+    ("steps", "denoising steps"),
+    ("guidance", "classifier-free guidance scale"),
+    ("scheduler", "class of the sampler"),
     ("precision", "number format of the denoising network"),
-    ("trust", "lowest stability of any class, 0 to 1: IoU of the refined mask thresholded high and low"),
-    ("nn_train_distance", "of the picture's encoder features to the nearest training film's; empty where "
-     "the checkpoint keeps none"),
+    (
+        "trust",
+        "lowest stability of any class, 0 to 1: IoU of the refined mask thresholded high and low",
+    ),
+    (
+        "nn_train_distance",
+        "of the picture's encoder features to the nearest training film's; empty where "
+        "the checkpoint keeps none",
+    ),
     ("qc_flags", "why the filter would keep the row out; empty when nothing speaks against it"),
     ("scores", "JSON: class -> area, connected parts, stability"),
     ("refine", "JSON: parameters of the mask's refinement"),
-    ("model", "checkpoint"), ("model_hash", "of its weights"),
-    ("tokens_hash", "of its class tokens"), ("affinity_hash", "of its AffinityNet, empty without"),
+    ("model", "checkpoint"),
+    ("model_hash", "of its weights"),
+    ("tokens_hash", "of its class tokens"),
+    ("affinity_hash", "of its AffinityNet, empty without"),
     ("student_hash", "of its distilled segmenter, empty without"),
-    ("code_version", "lungsynth's"), ("synthetic", "always true"),
-)  # fmt: skip
+    ("code_version", "lungsynth's"),
+    ("synthetic", "always true"),
+)
 
 CLASS_COLUMNS = (
     ("probability", "PNG, 255 · probability of {} before refinement, to threshold or refine anew"),

@@ -10,20 +10,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from publish.build.finish import (
-    CARD_NAME,
-    FIGURES,
-    MEMORISATION_NAME,
-    PREVIEW_NAME,
-)
+from publish.build.finish import CARD_NAME, FIGURES, MEMORISATION_NAME, PREVIEW_NAME
 from publish.card import croissant
 from publish.data.manifest import MANIFEST_NAME, Manifest, inside
 from publish.data.rows import iter_rows, rejected_rows
 from publish.data.shards import file_sha256
 from publish.extras import need
 
-REQUIRED = (CARD_NAME, "CHANGELOG.md", "id2label.json", croissant.CROISSANT_NAME, "rejected.jsonl",
-            PREVIEW_NAME, *FIGURES)  # fmt: skip
+REQUIRED = (
+    CARD_NAME,
+    "CHANGELOG.md",
+    "id2label.json",
+    croissant.CROISSANT_NAME,
+    "rejected.jsonl",
+    PREVIEW_NAME,
+    *FIGURES,
+)
 
 PRIVATE = {
     "a Hub token": re.compile(r"\bhf_[A-Za-z0-9]{30,}"),
@@ -99,8 +101,9 @@ def card_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
         kept = Features._from_yaml_list(info["features"])
         patterns = {
             (config["config_name"], one["split"]): str(one["path"])
-            for config in values["configs"] for one in config["data_files"]
-        }  # fmt: skip
+            for config in values["configs"]
+            for one in config["data_files"]
+        }
         n_default = sum(bool(config.get("default")) for config in values["configs"])
         tags, licence = list(values["tags"]), values["license"]
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -138,9 +141,8 @@ def croissant_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
             yield f"{path.name}: {issue}"
     told = json.loads(path.read_text(encoding="utf-8"))
     hashes = {
-        one["@id"]: one["sha256"]
-        for one in told["distribution"] if one["@type"] == "cr:FileObject"
-    }  # fmt: skip
+        one["@id"]: one["sha256"] for one in told["distribution"] if one["@type"] == "cr:FileObject"
+    }
     if hashes != {shard.name: shard.sha256 for shard in manifest.shards}:
         yield f"{path.name}: its files are not the shards"
     if told["version"] != manifest.version:
@@ -205,13 +207,15 @@ def memorisation_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
     if not path.is_file():
         return
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    calibrated = "copies" in report  # `evaluate memorisation` says what a copy is; `neighbours` only hints
+    calibrated = (
+        "copies" in report
+    )  # `evaluate memorisation` says what a copy is; `neighbours` only hints
     for picture in report["copies" if calibrated else "closer_than_test_0.1"]:
         if Path(picture).stem not in manifest.withdrawn and picture not in manifest.withdrawn:
             yield (
                 f"{MEMORISATION_NAME}: {picture} is a copy of a training film. Withdraw the row"
-                if calibrated else
-                f"{MEMORISATION_NAME}: {picture} lies nearer to a training film than 99.9 % of real "
+                if calibrated
+                else f"{MEMORISATION_NAME}: {picture} lies nearer to a training film than 99.9 % of real "
                 "films. Look at it, and withdraw the row if it is a copy"
             )
 

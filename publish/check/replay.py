@@ -43,10 +43,13 @@ class Replayed:
     def to_json(self) -> dict[str, Any]:
         """For `--json`."""
         return {
-            "row": self.row_id, "identical": self.is_identical,
-            "max_difference": self.max_difference, "mask_changed": self.mask_changed,
-            "batch_known": self.batch_known, "notes": list(self.notes),
-        }  # fmt: skip
+            "row": self.row_id,
+            "identical": self.is_identical,
+            "max_difference": self.max_difference,
+            "mask_changed": self.mask_changed,
+            "batch_known": self.batch_known,
+            "notes": list(self.notes),
+        }
 
 
 def find_row(dist: Path, manifest: Manifest, row_id: str) -> tuple[Shard, dict[str, Any]]:
@@ -57,9 +60,7 @@ def find_row(dist: Path, manifest: Manifest, row_id: str) -> tuple[Shard, dict[s
     """
     for shard, one in iter_rows(dist, manifest.shards, ["id"]):
         if one["id"] == row_id:
-            return next(
-                (s, full) for s, full in iter_rows(dist, [shard]) if full["id"] == row_id
-            )  # fmt: skip
+            return next((s, full) for s, full in iter_rows(dist, [shard]) if full["id"] == row_id)
     if row_id in manifest.withdrawn:
         raise ConfigError(f"{row_id} was withdrawn: {manifest.withdrawn[row_id]}")
     raise ConfigError(f"{dist}: holds no row {row_id!r}. See column `id`.")
@@ -105,9 +106,13 @@ def replay(
 
 
 def _replay_one(
-    dist: Path, manifest: Manifest, synthesizer: Synthesizer, shard: Shard, old: dict[str, Any],
+    dist: Path,
+    manifest: Manifest,
+    synthesizer: Synthesizer,
+    shard: Shard,
+    old: dict[str, Any],
     notes: tuple[str, ...],
-) -> Replayed:  # fmt: skip
+) -> Replayed:
     from lungsynth.masks.refine import RefineConfig
     from lungsynth.model.sampling import SampleOptions
     from publish.data.prompts import RowPrompt
@@ -116,21 +121,28 @@ def _replay_one(
     config = manifest.config
     batch, place, known = _batch(dist, manifest, shard, old)
     results = synthesizer.generate(
-        [prompt for prompt, _ in batch], [seed for _, seed in batch],
-        options=SampleOptions(steps=old["steps"], guidance=old["guidance"],
-                              scheduler=str(config["sampler"]), precision=old["precision"]),
+        [prompt for prompt, _ in batch],
+        [seed for _, seed in batch],
+        options=SampleOptions(
+            steps=old["steps"],
+            guidance=old["guidance"],
+            scheduler=str(config["sampler"]),
+            precision=old["precision"],
+        ),
         refine_config=from_mapping(RefineConfig, json.loads(old["refine"]), "column refine"),
-        words=None if config["keep_attention"] else [], batch_size=len(batch),
-    )  # fmt: skip
+        words=None if config["keep_attention"] else [],
+        batch_size=len(batch),
+    )
     result = list(results)[place]
     classes = {int(v): name for v, name in manifest.classes.items() if v != "0"}
     spec = RowSpec(
-        classes=classes, all_classes={s.id: s.name for s in synthesizer.classes},
+        classes=classes,
+        all_classes={s.id: s.name for s in synthesizer.classes},
         n_parts={s.name: s.n_parts for s in synthesizer.classes},
         keep_attention=bool(config["keep_attention"]),
         keep_probability=bool(config["keep_probability"]),
         limits=from_mapping(FilterSettings, config["filter"], "filter"),
-    )  # fmt: skip
+    )
     asked = RowPrompt(old["prompt"], old["view"], old["age_group"], old["sex"], old["finding"])
     new = row(result, asked, spec, row_id=old["id"], split=old["split"])
     differences = {}

@@ -25,9 +25,10 @@ def expected_features(manifest: Manifest) -> Any:
     """The columns a dataset must have."""
     classes = {int(value): name for value, name in manifest.classes.items() if value != "0"}
     return features(
-        classes, keep_attention=bool(manifest.config["keep_attention"]),
+        classes,
+        keep_attention=bool(manifest.config["keep_attention"]),
         keep_probability=bool(manifest.config["keep_probability"]),
-    )  # fmt: skip
+    )
 
 
 def row_problems(dist: Path, manifest: Manifest) -> Iterator[str]:

@@ -90,9 +90,13 @@ def check_command(dist: Path, load: bool, as_json: bool) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def replay_command(
-    dist: Path, rows: tuple[str, ...], model: str | None, device: str | None, tolerance: int,
+    dist: Path,
+    rows: tuple[str, ...],
+    model: str | None,
+    device: str | None,
+    tolerance: int,
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Draw published rows again from their recorded seed and parameters, and compare pixels.
 
     \b
@@ -111,8 +115,10 @@ def replay_command(
     for one in () if as_json else done:
         word = "identical" if one.is_identical else "DIFFERENT"
         told = ", ".join(f"{k} {v}" for k, v in one.max_difference.items())
-        click.echo(f"{one.row_id}: {word} (largest difference: {told}; "
-                   f"{100 * one.mask_changed:.2f} % of the mask)")  # fmt: skip
+        click.echo(
+            f"{one.row_id}: {word} (largest difference: {told}; "
+            f"{100 * one.mask_changed:.2f} % of the mask)"
+        )
         for note in one.notes:
             click.echo(f"    {note}")
     if not all(one.within(tolerance) for one in done):

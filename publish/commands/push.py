@@ -13,9 +13,17 @@ from publish.commands.sending import hub_options, resume_words, send
 @click.argument("dist", type=click.Path(path_type=Path, file_okay=False))
 @hub_options
 def push_command(
-    dist: Path, repo: str, tag: str | None, yes: bool, dry_run: bool, public: bool,
-    message: str | None, deadline: float, verify: str, as_json: bool,
-) -> None:  # fmt: skip
+    dist: Path,
+    repo: str,
+    tag: str | None,
+    yes: bool,
+    dry_run: bool,
+    public: bool,
+    message: str | None,
+    deadline: float,
+    verify: str,
+    as_json: bool,
+) -> None:
     """Publish a built dataset: one commit, read back, then tagged.
 
     \b
@@ -40,7 +48,15 @@ def push_command(
         split.n_rows for split in payload.splits if split.config == payload.splits[0].config
     )
     send(
-        payload, repo=repo, tag=tag, yes=yes, dry_run=dry_run, public=public, deadline=deadline,
+        payload,
+        repo=repo,
+        tag=tag,
+        yes=yes,
+        dry_run=dry_run,
+        public=public,
+        deadline=deadline,
         message=message or f"{f'Release {tag}' if tag else 'Publish'}: {n_rows:,} synthetic rows",
-        verify=verify, as_json=as_json, resume=resume_words("push", dist, repo, tag, public=public),
-    )  # fmt: skip
+        verify=verify,
+        as_json=as_json,
+        resume=resume_words("push", dist, repo, tag, public=public),
+    )

@@ -35,11 +35,26 @@ NOT_FIT = 8
 )
 @hub_options
 def release_command(
-    config_file: Path | None, out: Path, quiet: bool, workers: int | None, engine_name: str | None,
-    engine_options: tuple[str, ...], logs: Path | None, previous: Path | None, load: bool, repo: str,
-    tag: str | None, yes: bool, dry_run: bool, public: bool, message: str | None, deadline: float,
-    verify: str, as_json: bool, **options: Any,
-) -> None:  # fmt: skip
+    config_file: Path | None,
+    out: Path,
+    quiet: bool,
+    workers: int | None,
+    engine_name: str | None,
+    engine_options: tuple[str, ...],
+    logs: Path | None,
+    previous: Path | None,
+    load: bool,
+    repo: str,
+    tag: str | None,
+    yes: bool,
+    dry_run: bool,
+    public: bool,
+    message: str | None,
+    deadline: float,
+    verify: str,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Build, check and push a release, its version computed from what changed since the last tag.
 
     \b
@@ -78,8 +93,15 @@ def release_command(
             with hub.connected(cache):
                 hub.check_account()
                 previous = fetch_last(hub, out, last, say)
-        prepared = prepare(the_plan, out, previous, load=load, quiet=quiet or as_json,
-                           workers=workers, engine=engine)  # fmt: skip
+        prepared = prepare(
+            the_plan,
+            out,
+            previous,
+            load=load,
+            quiet=quiet or as_json,
+            workers=workers,
+            engine=engine,
+        )
     computed = f"v{prepared.version}"
     if not prepared.is_fit:
         if as_json:
@@ -89,8 +111,10 @@ def release_command(
             print_checks(prepared.checks)
         click.echo(f"{not_fit(out)}. Nothing was pushed", err=True)
         sys.exit(NOT_FIT)
-    say(f"{prepared.previous or 'nothing'} -> {prepared.version}"
-        f" ({prepared.changes.bump if prepared.changes else 'first release'})")  # fmt: skip
+    say(
+        f"{prepared.previous or 'nothing'} -> {prepared.version}"
+        f" ({prepared.changes.bump if prepared.changes else 'first release'})"
+    )
     for line in prepared.changes.lines() if prepared.changes else ():
         say(f"  {line}")
     if tag is not None and tag != computed:
@@ -100,7 +124,15 @@ def release_command(
     payload = read_dataset(out)
     n_rows = sum(s.n_rows for s in payload.splits if s.config == payload.splits[0].config)
     send(
-        payload, repo=repo, tag=computed, yes=yes, dry_run=dry_run, public=public,
-        message=message or f"Release {computed}: {n_rows:,} synthetic rows", deadline=deadline,
-        verify=verify, as_json=as_json, resume=sys.argv[1:],
-    )  # fmt: skip
+        payload,
+        repo=repo,
+        tag=computed,
+        yes=yes,
+        dry_run=dry_run,
+        public=public,
+        message=message or f"Release {computed}: {n_rows:,} synthetic rows",
+        deadline=deadline,
+        verify=verify,
+        as_json=as_json,
+        resume=sys.argv[1:],
+    )

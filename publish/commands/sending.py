@@ -31,30 +31,57 @@ def hub_options(command: F) -> F:
     """Add the options of a command that sends, and its exit codes to its help."""
     options = (
         click.option("--repo", required=True, metavar="ORG/NAME", help="Repository on the Hub."),
-        click.option("--tag", default=None, metavar="vX.Y.Z",
-                     help="Tag of the verified commit; never moved."),
+        click.option(
+            "--tag", default=None, metavar="vX.Y.Z", help="Tag of the verified commit; never moved."
+        ),
         click.option("--yes", is_flag=True, help="Do it. Without it the plan is printed only."),
-        click.option("--dry-run", is_flag=True,
-                     help="Check the files and print them; ask the Hub nothing."),
-        click.option("--public", is_flag=True,
-                     help="A repository that is made is public.  [default: private]"),
+        click.option(
+            "--dry-run", is_flag=True, help="Check the files and print them; ask the Hub nothing."
+        ),
+        click.option(
+            "--public",
+            is_flag=True,
+            help="A repository that is made is public.  [default: private]",
+        ),
         click.option("--message", default=None, metavar="TEXT", help="Of the commit."),
-        click.option("--deadline", type=click.FloatRange(min=0.1), default=240, show_default=True,
-                     metavar="MINUTES", help="When to give up."),
-        click.option("--verify", type=click.Choice(["full", "tree"]), default="full",
-                     show_default=True, help="Read everything back, or compare names and hashes."),
+        click.option(
+            "--deadline",
+            type=click.FloatRange(min=0.1),
+            default=240,
+            show_default=True,
+            metavar="MINUTES",
+            help="When to give up.",
+        ),
+        click.option(
+            "--verify",
+            type=click.Choice(["full", "tree"]),
+            default="full",
+            show_default=True,
+            help="Read everything back, or compare names and hashes.",
+        ),
         click.option("--json", "as_json", is_flag=True, help="Machine-readable."),
-    )  # fmt: skip
+    )
     command = with_options(options)(command)
     command.__doc__ = (command.__doc__ or "") + EXIT_CODES
     return command
 
 
 def send(
-    payload: Payload, *, repo: str, tag: str | None, yes: bool, dry_run: bool, public: bool,
-    message: str, deadline: float, verify: str, as_json: bool, resume: list[str],
-    sdk: str | None = None, hardware: str | None = None,
-) -> None:  # fmt: skip
+    payload: Payload,
+    *,
+    repo: str,
+    tag: str | None,
+    yes: bool,
+    dry_run: bool,
+    public: bool,
+    message: str,
+    deadline: float,
+    verify: str,
+    as_json: bool,
+    resume: list[str],
+    sdk: str | None = None,
+    hardware: str | None = None,
+) -> None:
     """Plan, and with `yes` push, a payload; print what was done.
 
     Args:
@@ -94,15 +121,24 @@ def send(
             if not yes:
                 done = "nothing to do" if plan.is_done else "planned"
                 _print(as_json, {"status": done, "plan": plan.to_json()}, plan.to_text())
-                click.echo("Nothing to do." if plan.is_done else "Nothing was changed; --yes does it.",
-                           err=True)  # fmt: skip
+                click.echo(
+                    "Nothing to do." if plan.is_done else "Nothing was changed; --yes does it.",
+                    err=True,
+                )
                 return
             if not as_json:
                 click.echo(plan.to_text())
             outcome = push(
-                hub, payload, plan, message=message, progress=progress, contents=verify == "full",
-                sdk=sdk, hardware=hardware, say=say,
-            )  # fmt: skip
+                hub,
+                payload,
+                plan,
+                message=message,
+                progress=progress,
+                contents=verify == "full",
+                sdk=sdk,
+                hardware=hardware,
+                say=say,
+            )
         except LungSynthError as error:
             raise explain(error, progress, again) from error
         except KeyboardInterrupt:

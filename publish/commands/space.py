@@ -28,9 +28,18 @@ from publish.commands.sending import hub_options, send
 )
 @hub_options
 def space_command(
-    hardware: str, out: Path | None, repo: str, tag: str | None, yes: bool, dry_run: bool,
-    public: bool, message: str | None, deadline: float, verify: str, as_json: bool,
-) -> None:  # fmt: skip
+    hardware: str,
+    out: Path | None,
+    repo: str,
+    tag: str | None,
+    yes: bool,
+    dry_run: bool,
+    public: bool,
+    message: str | None,
+    deadline: float,
+    verify: str,
+    as_json: bool,
+) -> None:
     """Publish the page as a Space: what it imports, its checkpoint, its pins; one commit.
 
     \b
@@ -55,8 +64,17 @@ def space_command(
         words += ["--tag", tag] if tag else []
         words += ["--public"] if public else []
         send(
-            read_folder(folder, "space"), repo=repo, tag=tag, yes=yes, dry_run=dry_run, public=public,
-            deadline=deadline, message=message or f"The page, for {hardware}", verify=verify,
-            as_json=as_json, resume=[*words, "--yes"], sdk="gradio",
+            read_folder(folder, "space"),
+            repo=repo,
+            tag=tag,
+            yes=yes,
+            dry_run=dry_run,
+            public=public,
+            deadline=deadline,
+            message=message or f"The page, for {hardware}",
+            verify=verify,
+            as_json=as_json,
+            resume=[*words, "--yes"],
+            sdk="gradio",
             hardware=HARDWARE[hardware].flavour,
-        )  # fmt: skip
+        )

@@ -60,12 +60,28 @@ if TYPE_CHECKING:
 )
 @hub_options
 def weights_command(
-    checkpoint: Path, base: str | None, base_licence: str | None, licence: str | None,
-    data: tuple[str, ...], steps: int | None, training: str, evaluation: tuple[Path, ...],
-    samples: int, prompts: tuple[str, ...], sample_steps: int, out: Path | None, repo: str,
-    tag: str | None, yes: bool, dry_run: bool, public: bool, message: str | None, deadline: float,
-    verify: str, as_json: bool,
-) -> None:  # fmt: skip
+    checkpoint: Path,
+    base: str | None,
+    base_licence: str | None,
+    licence: str | None,
+    data: tuple[str, ...],
+    steps: int | None,
+    training: str,
+    evaluation: tuple[Path, ...],
+    samples: int,
+    prompts: tuple[str, ...],
+    sample_steps: int,
+    out: Path | None,
+    repo: str,
+    tag: str | None,
+    yes: bool,
+    dry_run: bool,
+    public: bool,
+    message: str | None,
+    deadline: float,
+    verify: str,
+    as_json: bool,
+) -> None:
     """Publish a checkpoint: diffusers layout or LoRA, safetensors only, with its card.
 
     \b
@@ -89,10 +105,16 @@ def weights_command(
     check_tag(tag)
     found = read_checkpoint(checkpoint)
     facts = ModelFacts(
-        repo=repo, licence=licence, base=base, base_licence=base_licence,
-        data=tuple(_pair(one) for one in data), steps=steps, training=training,
-        evaluation=evaluation, prompts=prompts or PROMPTS,
-    )  # fmt: skip
+        repo=repo,
+        licence=licence,
+        base=base,
+        base_licence=base_licence,
+        data=tuple(_pair(one) for one in data),
+        steps=steps,
+        training=training,
+        evaluation=evaluation,
+        prompts=prompts or PROMPTS,
+    )
     with ExitStack() as stack:
         generated = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="publish-card-")))
         if found.own_card is not None:
@@ -106,10 +128,18 @@ def weights_command(
             write_out(payload, out)
         words = resume_words("weights", checkpoint, repo, tag, public=public)
         send(
-            payload, repo=repo, tag=tag, yes=yes, dry_run=dry_run, public=public,
-            deadline=deadline, message=message or (f"Release {tag}" if tag else "Publish weights"),
-            verify=verify, as_json=as_json, resume=words[:-1] + _given(facts, samples) + words[-1:],
-        )  # fmt: skip
+            payload,
+            repo=repo,
+            tag=tag,
+            yes=yes,
+            dry_run=dry_run,
+            public=public,
+            deadline=deadline,
+            message=message or (f"Release {tag}" if tag else "Publish weights"),
+            verify=verify,
+            as_json=as_json,
+            resume=words[:-1] + _given(facts, samples) + words[-1:],
+        )
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -124,9 +154,12 @@ def _given(facts: ModelFacts, samples: int) -> list[str]:
     from publish.card.model_card import PROMPTS
 
     single = {
-        "--licence": facts.licence, "--base": facts.base, "--base-licence": facts.base_licence,
-        "--steps": facts.steps, "--training": facts.training or None,
-    }  # fmt: skip
+        "--licence": facts.licence,
+        "--base": facts.base,
+        "--base-licence": facts.base_licence,
+        "--steps": facts.steps,
+        "--training": facts.training or None,
+    }
     words = [
         word for key, value in single.items() if value is not None for word in (key, str(value))
     ]
@@ -156,9 +189,10 @@ def _write_card(
     shown = []
     if samples:
         synthesizer = (
-            Synthesizer(facts.base, lora=str(checkpoint.folder)) if checkpoint.is_lora
+            Synthesizer(facts.base, lora=str(checkpoint.folder))
+            if checkpoint.is_lora
             else Synthesizer(str(checkpoint.folder))
-        )  # fmt: skip
+        )
         (out / "samples").mkdir()
         for seed in range(samples):
             prompt = facts.prompts[seed % len(facts.prompts)]

@@ -156,10 +156,16 @@ def read_manifest(out: Path) -> Manifest:
                 f"{SCHEMA_VERSION}. Use the lungsynth version that `code_version` names."
             )
         return Manifest(
-            dict(told["config"]), dict(told["classes"]), dict(told["environment"]), shards,
-            int(told["n_shards"]), str(told["version"]), dict(told["card"]),
-            dict(told["withdrawn"]), files,
-        )  # fmt: skip
+            dict(told["config"]),
+            dict(told["classes"]),
+            dict(told["environment"]),
+            shards,
+            int(told["n_shards"]),
+            str(told["version"]),
+            dict(told["card"]),
+            dict(told["withdrawn"]),
+            files,
+        )
 
 
 def inside(out: Path, name: str) -> Path:

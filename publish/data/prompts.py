@@ -24,8 +24,13 @@ GRAMMAR_VERSION = 2
 T = TypeVar("T")
 
 CHILD_FINDINGS = (("normal", 2), ("bacterial pneumonia", 2), ("viral pneumonia", 2))
-ADULT_FINDINGS = (("normal", 4), ("pneumonia", 2), ("tuberculosis", 2),
-                  ("infiltration", 1), ("effusion", 1))  # fmt: skip
+ADULT_FINDINGS = (
+    ("normal", 4),
+    ("pneumonia", 2),
+    ("tuberculosis", 2),
+    ("infiltration", 1),
+    ("effusion", 1),
+)
 WORDING: dict[str, tuple[str, ...]] = {
     "normal": ("no finding", "clear lungs", "normal"),
     "effusion": ("pleural effusion", "effusion"),
@@ -100,11 +105,14 @@ def make_prompt(seed: int, index: int) -> RowPrompt:
     words = pick.one("words", WORDING.get(finding, (finding,)))
     joint = "," if finding == "normal" else " with"
     article = "an" if who.startswith(("8", "18-")) else "a"
-    text = pick.one("style", (
-        f"Frontal {view} chest X-ray of {article} {who}{joint} {words}.",
-        f"{view} chest radiograph, {who}, {words}.",
-        f"{view} view, {who}, {words}, both lungs visible.",
-    ))  # fmt: skip
+    text = pick.one(
+        "style",
+        (
+            f"Frontal {view} chest X-ray of {article} {who}{joint} {words}.",
+            f"{view} chest radiograph, {who}, {words}.",
+            f"{view} view, {who}, {words}, both lungs visible.",
+        ),
+    )
     return RowPrompt(text, view, age_group, sex, finding)
 
 

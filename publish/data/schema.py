@@ -84,30 +84,44 @@ def features(
     names = [classes[i] for i in sorted(classes)]
     soft = {column_name("probability", n): grey for n in names} if keep_probability else {}
     maps = {"attention": List({"word": text, "map": grey})} if keep_attention else {}
-    return Features({
-        "id": text,
-        "image": grey,
-        "mask": grey,  # class ids, same height and width as `image`
-        "mask_convention": text,  # by whose rule, such as "nlm"
-        **soft,  # 255 · probability before refinement
-        **maps,
-        "prompt": text, "view": text, "age_group": text, "sex": text, "finding": text,
-        "prompt_group": text,  # rows of the same group are in the same split
-        "split": text,
-        "seed": Value("int64"), "steps": Value("int32"), "guidance": Value("float32"),
-        "scheduler": text, "precision": text,
-        **{column_name("area", n): Value("float32") for n in names},  # share, in [0, 1]
-        **{column_name("box", n): List(Value("int32")) for n in names},  # x, y, width, height
-        "trust": Value("float32"),  # lowest stability of any class, in [0, 1]
-        "nn_train_distance": Value("float32"),  # of encoder features to the nearest training film
-        "qc_flags": List(text),  # why the filter would reject the row
-        "scores": text,  # JSON: class -> area, parts, stability
-        "refine": text,  # JSON: parameters of the refinement
-        "model": text, "model_hash": text, "tokens_hash": text, "affinity_hash": text,
-        "student_hash": text,
-        "code_version": text,
-        "synthetic": Value("bool"),
-    })  # fmt: skip
+    return Features(
+        {
+            "id": text,
+            "image": grey,
+            "mask": grey,  # class ids, same height and width as `image`
+            "mask_convention": text,  # by whose rule, such as "nlm"
+            **soft,  # 255 · probability before refinement
+            **maps,
+            "prompt": text,
+            "view": text,
+            "age_group": text,
+            "sex": text,
+            "finding": text,
+            "prompt_group": text,  # rows of the same group are in the same split
+            "split": text,
+            "seed": Value("int64"),
+            "steps": Value("int32"),
+            "guidance": Value("float32"),
+            "scheduler": text,
+            "precision": text,
+            **{column_name("area", n): Value("float32") for n in names},  # share, in [0, 1]
+            **{column_name("box", n): List(Value("int32")) for n in names},  # x, y, width, height
+            "trust": Value("float32"),  # lowest stability of any class, in [0, 1]
+            "nn_train_distance": Value(
+                "float32"
+            ),  # of encoder features to the nearest training film
+            "qc_flags": List(text),  # why the filter would reject the row
+            "scores": text,  # JSON: class -> area, parts, stability
+            "refine": text,  # JSON: parameters of the refinement
+            "model": text,
+            "model_hash": text,
+            "tokens_hash": text,
+            "affinity_hash": text,
+            "student_hash": text,
+            "code_version": text,
+            "synthetic": Value("bool"),
+        }
+    )
 
 
 def check_pair(result: Result, classes: Mapping[int, str]) -> None:
@@ -156,8 +170,9 @@ def row(
     made: dict[str, Any] = {
         "id": row_id,
         "image": _png(result.image, row_id),
-        "mask": _png(mask, f"{row_id}_mask"), "mask_convention": spec.convention,
-    }  # fmt: skip
+        "mask": _png(mask, f"{row_id}_mask"),
+        "mask_convention": spec.convention,
+    }
     if spec.keep_probability:
         for value, name in names.items():
             column = column_name("probability", name)
@@ -171,23 +186,33 @@ def row(
             )
         ]
     return made | {
-        "prompt": result.prompt.text, "view": asked.view, "age_group": asked.age_group,
-        "sex": asked.sex, "finding": asked.finding,
-        "prompt_group": prompt_group(asked.text), "split": split,
-        "seed": result.seed, "steps": options["steps"], "guidance": options["guidance"],
-        "scheduler": spec.scheduler, "precision": options["precision"],
+        "prompt": result.prompt.text,
+        "view": asked.view,
+        "age_group": asked.age_group,
+        "sex": asked.sex,
+        "finding": asked.finding,
+        "prompt_group": prompt_group(asked.text),
+        "split": split,
+        "seed": result.seed,
+        "steps": options["steps"],
+        "guidance": options["guidance"],
+        "scheduler": spec.scheduler,
+        "precision": options["precision"],
         **{column_name("area", n): float((mask == i).mean()) for i, n in names.items()},
         **{column_name("box", n): bounding_box(mask == i) for i, n in names.items()},
-        "trust": trust_of(scores), "nn_train_distance": result.record["nn_train_distance"],
+        "trust": trust_of(scores),
+        "nn_train_distance": result.record["nn_train_distance"],
         "qc_flags": flags,
         "scores": json.dumps(scores, sort_keys=True),
         "refine": json.dumps(result.record["refine"], sort_keys=True),
-        "model": spec.model, "model_hash": result.record["model_hash"],
-        "tokens_hash": spec.tokens_hash, "affinity_hash": spec.affinity_hash,
+        "model": spec.model,
+        "model_hash": result.record["model_hash"],
+        "tokens_hash": spec.tokens_hash,
+        "affinity_hash": spec.affinity_hash,
         "student_hash": spec.student_hash,
         "code_version": result.record["code_version"],
         "synthetic": True,
-    }  # fmt: skip
+    }
 
 
 def _png(array: Any, name: str) -> dict[str, Any]:

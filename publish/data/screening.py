@@ -28,9 +28,13 @@ def bounding_box(region: NDArray[np.bool_]) -> list[int]:
 
 
 def reasons_against(
-    image: NDArray[np.uint8], mask: NDArray[np.uint8], scores: Mapping[str, Mapping[str, Any]],
-    classes: Mapping[int, str], limits: FilterSettings, n_parts: Mapping[str, int],
-) -> list[str]:  # fmt: skip
+    image: NDArray[np.uint8],
+    mask: NDArray[np.uint8],
+    scores: Mapping[str, Mapping[str, Any]],
+    classes: Mapping[int, str],
+    limits: FilterSettings,
+    n_parts: Mapping[str, int],
+) -> list[str]:
     """Why a pair should not be published; [] when nothing speaks against it.
 
     Args:

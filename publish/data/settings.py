@@ -67,7 +67,9 @@ class Settings:
     steps: int = _ranged(20, 1, 1000)  # denoising steps
     guidance: float = _ranged(1.5, 1, 50)  # classifier-free guidance scale; 1 = off
     scheduler: str = "default"  # a key of lungsynth.model.sampling.SCHEDULERS
-    precision: str = "fp32"  # of the denoising network, a key of lungsynth.model.sampling.PRECISIONS
+    precision: str = (
+        "fp32"  # of the denoising network, a key of lungsynth.model.sampling.PRECISIONS
+    )
     prompts: str | tuple[str, ...] | None = None  # a file, or the prompts; None for the grammar
     prompt_column: str = "prompt"  # of a prompts file with columns
     batch_size: int = _ranged(1, 1, 4096)  # pictures drawn together
@@ -197,15 +199,19 @@ def _value(kind: Any, value: Any, where: str, key: str) -> Any:
         if items[-1] is not Ellipsis:
             if len(value) != len(items):
                 raise _wrong(where, key, value, f"a list of {len(items)}")
-            return tuple(_value(k, v, where, f"{key}[{i}]")
-                         for i, (k, v) in enumerate(zip(items, value, strict=True)))  # fmt: skip
+            return tuple(
+                _value(k, v, where, f"{key}[{i}]")
+                for i, (k, v) in enumerate(zip(items, value, strict=True))
+            )
         return tuple(_value(items[0], v, where, f"{key}[{i}]") for i, v in enumerate(value))
     if origin is dict:
         if not isinstance(value, dict):
             raise _wrong(where, key, value, "a mapping")
         names, held = typing.get_args(kind)
-        return {_value(names, k, where, key): _value(held, v, where, f"{key}.{k}")
-                for k, v in value.items()}  # fmt: skip
+        return {
+            _value(names, k, where, key): _value(held, v, where, f"{key}.{k}")
+            for k, v in value.items()
+        }
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     plain = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}

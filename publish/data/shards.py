@@ -161,10 +161,15 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def write_shard(
-    rows: Iterable[Mapping[str, Any]], features: Any, out: Path, name: str, *,
+    rows: Iterable[Mapping[str, Any]],
+    features: Any,
+    out: Path,
+    name: str,
+    *,
     metadata: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
-    max_row_group_bytes: int = MAX_ROW_GROUP_BYTES, split: str = "train",
-) -> Shard:  # fmt: skip
+    max_row_group_bytes: int = MAX_ROW_GROUP_BYTES,
+    split: str = "train",
+) -> Shard:
     """Write rows as one Parquet file; the same rows give the same bytes.
 
     Rows are taken one at a time and written a row group at a time, so memory stays bounded.
@@ -193,11 +198,14 @@ def write_shard(
     with _whole_or_not_at_all(path) as partial:
         with partial.open("wb") as handle:
             with pq.ParquetWriter(
-                handle, schema, use_content_defined_chunking=CHUNKING, write_page_index=True,
+                handle,
+                schema,
+                use_content_defined_chunking=CHUNKING,
+                write_page_index=True,
                 compression={leaf: "none" if leaf in pictures else "snappy" for leaf in leaves},
                 use_dictionary=[leaf for leaf in leaves if leaf not in pictures],
                 column_encoding=dict.fromkeys(sorted(pictures), "PLAIN"),
-            ) as writer:  # fmt: skip
+            ) as writer:
                 for group in _row_groups(rows, max_row_group_bytes):
                     table = pa.Table.from_pylist(group, schema=schema)
                     writer.write_table(table, row_group_size=len(group))
@@ -211,9 +219,14 @@ def write_shard(
                     }
                 )
         return Shard(
-            name, n_rows, partial.stat().st_size, memory_bytes, file_sha256(partial), split,
+            name,
+            n_rows,
+            partial.stat().st_size,
+            memory_bytes,
+            file_sha256(partial),
+            split,
             n_rows + len(told.get("rejected", ())) + len(told.get("withdrawn", ())),
-        )  # fmt: skip
+        )
 
 
 def _leaves(path: str, kind: Any) -> list[str]:

@@ -17,8 +17,19 @@ from publish.data.rows import decode, iter_rows
 from publish.data.screening import IGNORE
 
 SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
-COLUMNS = ("id", "image", "mask", "mask_convention", "prompt", "seed", "trust", "nn_train_distance",
-           "model", "model_hash", "code_version")  # fmt: skip
+COLUMNS = (
+    "id",
+    "image",
+    "mask",
+    "mask_convention",
+    "prompt",
+    "seed",
+    "trust",
+    "nn_train_distance",
+    "model",
+    "model_hash",
+    "code_version",
+)
 
 
 @dataclass(frozen=True, slots=True)

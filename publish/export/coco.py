@@ -39,23 +39,27 @@ def write_coco(dist: Path, manifest: Manifest, out: Path) -> int:
     for split in manifest.splits:
         (out / "images" / split).mkdir(parents=True)
         told[split] = {
-            "info": {
-                "description": description(manifest),
-                "version": manifest.version,
-            },
-            "images": [], "annotations": [],
-            "categories": [{"id": value, "name": name, "supercategory": "anatomy"}
-                           for value, name in names.items()],
-        }  # fmt: skip
+            "info": {"description": description(manifest), "version": manifest.version},
+            "images": [],
+            "annotations": [],
+            "categories": [
+                {"id": value, "name": name, "supercategory": "anatomy"}
+                for value, name in names.items()
+            ],
+        }
     n_rows = n_annotations = 0
     for one in iter_cases(dist, manifest):
         n_rows += 1
         part = told[one.split]
         (out / "images" / one.split / f"{one.name}.png").write_bytes(one.image_png)
         entry = {
-            "id": n_rows, "file_name": f"{one.name}.png", "height": int(one.image.shape[0]),
-            "width": int(one.image.shape[1]), "caption": one.row["prompt"], "synthetic": True,
-        }  # fmt: skip
+            "id": n_rows,
+            "file_name": f"{one.name}.png",
+            "height": int(one.image.shape[0]),
+            "width": int(one.image.shape[1]),
+            "caption": one.row["prompt"],
+            "synthetic": True,
+        }
         if (one.mask == IGNORE).any():
             entry["ignore"] = run_lengths(one.mask == IGNORE)
         part["images"].append(entry)
@@ -64,11 +68,17 @@ def write_coco(dist: Path, manifest: Manifest, out: Path) -> int:
             if not region.any():
                 continue
             n_annotations += 1
-            part["annotations"].append({
-                "id": n_annotations, "image_id": n_rows, "category_id": value,
-                "segmentation": run_lengths(region), "area": int(region.sum()),
-                "bbox": bounding_box(region), "iscrowd": 0,
-            })  # fmt: skip
+            part["annotations"].append(
+                {
+                    "id": n_annotations,
+                    "image_id": n_rows,
+                    "category_id": value,
+                    "segmentation": run_lengths(region),
+                    "area": int(region.sum()),
+                    "bbox": bounding_box(region),
+                    "iscrowd": 0,
+                }
+            )
     for split, part in told.items():
         (out / "annotations" / f"instances_{split}.json").write_bytes(json_bytes(part))
     return n_rows

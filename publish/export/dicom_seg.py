@@ -113,29 +113,38 @@ def make_seg(one: Case, image: Any, present: dict[int, str]) -> Any:
 
     described = [
         hd.seg.SegmentDescription(
-            segment_number=number, segment_label=name,
+            segment_number=number,
+            segment_label=name,
             segmented_property_category=codes.SCT.AnatomicalStructure,
             segmented_property_type=_code(value, name),
             algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
             algorithm_identification=hd.AlgorithmIdentificationSequence(
-                name="lungsynth", version=str(one.row["code_version"]),
+                name="lungsynth",
+                version=str(one.row["code_version"]),
                 family=codes.cid7162.ArtificialIntelligence,
             ),
         )
         for number, (value, name) in enumerate(present.items(), 1)
-    ]  # fmt: skip
+    ]
     layers = np.stack([one.mask == value for value in present], axis=-1).astype(np.uint8)[None]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         seg: Any = hd.seg.Segmentation(
-            source_images=[image], pixel_array=layers,
-            segmentation_type=hd.seg.SegmentationTypeValues.BINARY, segment_descriptions=described,
-            series_instance_uid=uid(one.name, "seg series"), series_number=2,
-            sop_instance_uid=uid(one.name, "seg"), instance_number=1, manufacturer="lungsynth",
-            manufacturer_model_name=str(one.row["model"]), software_versions=__version__,
-            device_serial_number=str(one.row["model_hash"]), content_description=_about(one),
+            source_images=[image],
+            pixel_array=layers,
+            segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+            segment_descriptions=described,
+            series_instance_uid=uid(one.name, "seg series"),
+            series_number=2,
+            sop_instance_uid=uid(one.name, "seg"),
+            instance_number=1,
+            manufacturer="lungsynth",
+            manufacturer_model_name=str(one.row["model"]),
+            software_versions=__version__,
+            device_serial_number=str(one.row["model_hash"]),
+            content_description=_about(one),
             omit_empty_frames=False,
-        )  # fmt: skip
+        )
     seg.SyntheticData = "YES"
     seg.ContentDate, seg.ContentTime = DATE, TIME
     for name in ("InstanceCreationDate", "SeriesDate"):

@@ -29,12 +29,16 @@ def write_monai(dist: Path, manifest: Manifest, out: Path) -> int:
         part = "validation" if one.split in VALIDATION else one.split
         lists[part if part in lists else "training"].append({"image": image, "label": label})
     value: dict[str, Any] = {
-        "name": "lungsynth", "release": manifest.version, "tensorImageSize": "2D",
+        "name": "lungsynth",
+        "release": manifest.version,
+        "tensorImageSize": "2D",
         "description": description(manifest),
-        "modality": {"0": "X-ray"}, "synthetic": True,
+        "modality": {"0": "X-ray"},
+        "synthetic": True,
         "labels": {"0": "background", **{str(v): n for v, n in class_names(manifest).items()}},
-        "numTraining": len(lists["training"]), "numTest": len(lists["test"]),
+        "numTraining": len(lists["training"]),
+        "numTest": len(lists["test"]),
         **{key: held for key, held in lists.items() if held},
-    }  # fmt: skip
+    }
     (out / "datalist.json").write_bytes(json_bytes(value))
     return sum(map(len, lists.values()))

@@ -48,12 +48,20 @@ def write_nnunet(dist: Path, manifest: Manifest, out: Path) -> int:
     if has_ignore(manifest):
         named["ignore"] = max(labels.values())
     train = [n for split, held in cases.items() if _suffix(split) == "Tr" for n in held]
-    (root / "dataset.json").write_bytes(json_bytes({
-        "channel_names": {"0": "X-ray"}, "labels": named, "numTraining": len(train),
-        "file_ending": ".png", "name": FOLDER.partition("_")[2],
-        "description": description(manifest),
-        "release": manifest.version, "synthetic": True,
-    }))  # fmt: skip
+    (root / "dataset.json").write_bytes(
+        json_bytes(
+            {
+                "channel_names": {"0": "X-ray"},
+                "labels": named,
+                "numTraining": len(train),
+                "file_ending": ".png",
+                "name": FOLDER.partition("_")[2],
+                "description": description(manifest),
+                "release": manifest.version,
+                "synthetic": True,
+            }
+        )
+    )
     held_out = [n for split in VALIDATION for n in cases.get(split, [])]
     if held_out:
         rest = [name for name in train if name not in set(held_out)]

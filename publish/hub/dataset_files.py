@@ -110,9 +110,10 @@ def _splits(payload: Payload) -> tuple[SplitRows, ...]:
         for entry in data_files:
             patterns = [entry["path"]] if isinstance(entry["path"], str) else list(entry["path"])
             files = [
-                file for path, file in payload.files.items()
+                file
+                for path, file in payload.files.items()
                 if path.endswith(".parquet") and any(fnmatch.fnmatch(path, p) for p in patterns)
-            ]  # fmt: skip
+            ]
             if not files:
                 raise ConfigError(
                     f"{readme}: configuration {name!r}, split {entry['split']!r} has no file "

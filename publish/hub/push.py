@@ -33,9 +33,17 @@ from publish.hub.retry import Transient
 from publish.hub.verify import verify
 
 __all__ = [
-    "TAG", "Outcome", "Plan", "Progress", "check_tag", "compare", "explain", "make_plan",
-    "offline_plan", "push",
-]  # fmt: skip
+    "TAG",
+    "Outcome",
+    "Plan",
+    "Progress",
+    "check_tag",
+    "compare",
+    "explain",
+    "make_plan",
+    "offline_plan",
+    "push",
+]
 
 
 @dataclass
@@ -69,15 +77,25 @@ class Outcome:
     def to_json(self) -> dict[str, Any]:
         """For machines."""
         return {
-            "status": self.status, "commit": self.commit, "tag": self.tag, "verified": self.verified,
-        }  # fmt: skip
+            "status": self.status,
+            "commit": self.commit,
+            "tag": self.tag,
+            "verified": self.verified,
+        }
 
 
 def push(
-    hub: Hub, payload: Payload, plan: Plan, *, message: str, progress: Progress,
-    contents: bool = True, sdk: str | None = None, hardware: str | None = None,
+    hub: Hub,
+    payload: Payload,
+    plan: Plan,
+    *,
+    message: str,
+    progress: Progress,
+    contents: bool = True,
+    sdk: str | None = None,
+    hardware: str | None = None,
     say: Callable[[str], None],
-) -> Outcome:  # fmt: skip
+) -> Outcome:
     """Carry out a plan.
 
     Args:
@@ -131,9 +149,13 @@ def _existing(
 
 
 def _commit(
-    hub: Hub, payload: Payload, head: str, message: str, progress: Progress,
+    hub: Hub,
+    payload: Payload,
+    head: str,
+    message: str,
+    progress: Progress,
     say: Callable[[str], None],
-) -> str:  # fmt: skip
+) -> str:
     """Bring main from any state to the payload in one commit; its SHA, or that of main as it is."""
     tree: Tree = hub.tree(head)
     attempt, may_land = 0, False
@@ -155,9 +177,11 @@ def _commit(
         progress.is_committing = True
         try:
             return hub.commit(
-                {path: payload.files[path] for path in changes.sent}, changes.deleted,
-                message=message, parent=head,
-            )  # fmt: skip
+                {path: payload.files[path] for path in changes.sent},
+                changes.deleted,
+                message=message,
+                parent=head,
+            )
         except UnreachableError:
             raise  # the deadline
         except (Transient, HubError) as error:

@@ -85,12 +85,20 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """For machines."""
         return {
-            "repo": self.repo, "type": self.kind, "url": self.url, "user": self.user,
-            "head": self.head, "private": self.is_private, "tag": self.tag,
-            "new": list(self.changes.new), "changed": list(self.changes.changed),
-            "same": list(self.changes.same), "deleted": list(self.changes.deleted),
-            "kept": list(self.changes.kept), "bytes": self.n_bytes,
-        }  # fmt: skip
+            "repo": self.repo,
+            "type": self.kind,
+            "url": self.url,
+            "user": self.user,
+            "head": self.head,
+            "private": self.is_private,
+            "tag": self.tag,
+            "new": list(self.changes.new),
+            "changed": list(self.changes.changed),
+            "same": list(self.changes.same),
+            "deleted": list(self.changes.deleted),
+            "kept": list(self.changes.kept),
+            "bytes": self.n_bytes,
+        }
 
     def to_text(self) -> str:
         """For people."""
@@ -144,7 +152,14 @@ def make_plan(hub: Hub, payload: Payload, tag: str | None, *, public: bool) -> P
         tagged, tree = True, there
     changes = compare(payload, tree)
     return Plan(
-        hub.name, payload.kind, hub.url, user, state.head if state else None,
-        state.is_private if state else not public, tag, changes,
-        sum(payload.files[path].size for path in changes.sent), tagged,
-    )  # fmt: skip
+        hub.name,
+        payload.kind,
+        hub.url,
+        user,
+        state.head if state else None,
+        state.is_private if state else not public,
+        tag,
+        changes,
+        sum(payload.files[path].size for path in changes.sent),
+        tagged,
+    )

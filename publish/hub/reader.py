@@ -78,9 +78,15 @@ class HubReader:
     """One repository of the Hub, read."""
 
     def __init__(
-        self, name: str, kind: str, retry: Retry, *, connect_s: float = 15.0, read_s: float = 180.0,
+        self,
+        name: str,
+        kind: str,
+        retry: Retry,
+        *,
+        connect_s: float = 15.0,
+        read_s: float = 180.0,
         quiet: bool = True,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Look at a repository; nothing is sent yet.
 
         Args:
@@ -204,18 +210,24 @@ class HubReader:
                 if isinstance(entry, RepoFile):
                     large = entry.lfs
                     found[entry.path] = (
-                        RemoteFile(entry.size, None, entry.blob_id) if large is None
+                        RemoteFile(entry.size, None, entry.blob_id)
+                        if large is None
                         else RemoteFile(large.size, large.sha256, None)
-                    )  # fmt: skip
+                    )
             return found
 
         return self._do(f"listing {self.name} at {sha[:8]}", look)
 
     def download(self, path: str, sha: str) -> Path:
         """A file of a commit, into the cache."""
-        return Path(self._do(f"downloading {path}", lambda: self._api.hf_hub_download(
-            self.name, path, revision=sha, repo_type=self.kind
-        )))  # fmt: skip
+        return Path(
+            self._do(
+                f"downloading {path}",
+                lambda: self._api.hf_hub_download(
+                    self.name, path, revision=sha, repo_type=self.kind
+                ),
+            )
+        )
 
 
 def _fine_grained_writes(token: Mapping[str, Any], name: str) -> bool:

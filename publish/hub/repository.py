@@ -34,10 +34,17 @@ class Hub(HubReader):
 
     def create(self, *, private: bool, sdk: str | None = None, hardware: str | None = None) -> None:
         """Make the repository; it may be there already."""
-        self._do(f"creating {self.name}", lambda: self._api.create_repo(
-            self.name, repo_type=self.kind, private=private, exist_ok=True, space_sdk=sdk,
-            space_hardware=hardware,  # type: ignore[arg-type]
-        ))  # fmt: skip
+        self._do(
+            f"creating {self.name}",
+            lambda: self._api.create_repo(
+                self.name,
+                repo_type=self.kind,
+                private=private,
+                exist_ok=True,
+                space_sdk=sdk,
+                space_hardware=hardware,  # type: ignore[arg-type]
+            ),
+        )
 
     def check_card(self, path: Path) -> None:
         """Let the Hub judge a card's front matter, before anything large is sent.
@@ -134,9 +141,12 @@ class Hub(HubReader):
         try:
             self.retry.deadline.check()
             return self._api.create_commit(
-                self.name, operations, commit_message=message, parent_commit=parent,
+                self.name,
+                operations,
+                commit_message=message,
+                parent_commit=parent,
                 repo_type=self.kind,
-            ).oid  # fmt: skip
+            ).oid
         except Exception as error:
             passing = find_cause(error, Transient)
             if passing is not None:

@@ -20,9 +20,14 @@ from publish.hub.payload import front_matter
 ROOT = Path(lungsynth.__file__).parents[1]
 """The checkout this program runs from."""
 
-DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn",
-                 "pydensecrf": "pydensecrf2", "yaml": "pyyaml",
-                 "huggingface_hub": "huggingface-hub"}  # fmt: skip
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "pydensecrf": "pydensecrf2",
+    "yaml": "pyyaml",
+    "huggingface_hub": "huggingface-hub",
+}
 """Import name -> name on the package index, where they differ."""
 
 ALWAYS = ("transformers", "accelerate", "safetensors", "huggingface-hub")
@@ -123,9 +128,10 @@ def readme(root: Path, hardware: Hardware) -> str:
     if values.get("sdk") != "gradio" or values.get("app_file") != "app.py":
         raise ConfigError(f"{root / 'README.md'}: its front matter is not that of a Gradio Space.")
     values |= {
-        "sdk_version": version("gradio"), "python_version": hardware.python,
+        "sdk_version": version("gradio"),
+        "python_version": hardware.python,
         "suggested_hardware": hardware.flavour or "cpu-basic",
-    }  # fmt: skip
+    }
     head = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
     return (
         f"---\n{head}---\n\n# {values['title']}\n\n**{RESEARCH_NOTICE}** The pictures show nobody; the "
@@ -164,9 +170,10 @@ def write_space(out: Path, hardware: Hardware, *, root: Path = ROOT, model: str 
         folders.append(root / "lungsynth" / "checkpoints" / "encoder")
     for folder in folders:
         files += [
-            path for path in sorted(folder.rglob("*"))
+            path
+            for path in sorted(folder.rglob("*"))
             if path.is_file() and not skip.search(path.relative_to(root).as_posix())
-        ]  # fmt: skip
+        ]
     try:
         for path in files:
             target = out / path.relative_to(root)

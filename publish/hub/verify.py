@@ -159,9 +159,13 @@ def _read_rows(
     import datasets
 
     rows = datasets.load_dataset(
-        name, wanted.config, split=wanted.split, revision=sha, streaming=streaming,
+        name,
+        wanted.config,
+        split=wanted.split,
+        revision=sha,
+        streaming=streaming,
         cache_dir=str(cache),
-    )  # fmt: skip
+    )
     next(iter(rows))  # decodes its pictures
     columns = rows.column_names or []
     if "id" not in columns:

@@ -84,11 +84,16 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             parts[part] = parts.get(part, 0) + _parameters(path, dtypes)
     index = {} if is_lora else json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     return Checkpoint(
-        folder, is_lora, str(index.get("_class_name", "")), parts, tuple(sorted(dtypes)),
+        folder,
+        is_lora,
+        str(index.get("_class_name", "")),
+        parts,
+        tuple(sorted(dtypes)),
         weights_hash(str(folder)),
         any(isinstance(value, list) and value[:1] == ["lungsynth"] for value in index.values()),
-        _classes(folder), any((folder / NEAREST_FOLDER).glob("*.safetensors")),
-    )  # fmt: skip
+        _classes(folder),
+        any((folder / NEAREST_FOLDER).glob("*.safetensors")),
+    )
 
 
 def _parameters(path: Path, dtypes: set[str]) -> int:
@@ -136,7 +141,7 @@ def check_own_card(checkpoint: Checkpoint) -> list[str]:
         for target in re.findall(r"\]\(([^)\s#]+)", text)
         if target.startswith("..")
         or ("://" not in target and not (checkpoint.folder / target).exists())
-    ]  # fmt: skip
+    ]
 
 
 def payload_of(checkpoint: Checkpoint, generated: Path) -> Payload:

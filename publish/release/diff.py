@@ -43,8 +43,14 @@ class Diff:
         leaves every row as it was, or takes out rows that an erratum lists. Another schema version
         is MAJOR, whatever the columns are called.
         """
-        if (self.schema[0] != self.schema[1] or self.columns_removed or self.columns_changed
-                or self.classes_changed or self.rows_removed or self.rows_changed):  # fmt: skip
+        if (
+            self.schema[0] != self.schema[1]
+            or self.columns_removed
+            or self.columns_changed
+            or self.classes_changed
+            or self.rows_removed
+            or self.rows_changed
+        ):
             return "major"
         if self.columns_added or self.classes_added or self.rows_added:
             return "minor"
@@ -56,17 +62,20 @@ class Diff:
         if self.schema[0] != self.schema[1]:
             said.append("Schema version {} -> {}.".format(*self.schema))
         for what, names in (
-            ("Columns added", self.columns_added), ("Columns removed", self.columns_removed),
+            ("Columns added", self.columns_added),
+            ("Columns removed", self.columns_removed),
             ("Columns of another type", self.columns_changed),
-        ):  # fmt: skip
+        ):
             if names:
                 said.append(f"{what}: {', '.join(names)}.")
         if self.classes_changed or self.classes_added:
             said.append("Classes changed." if self.classes_changed else "Classes added.")
         for what, rows in (
-            ("added", self.rows_added), ("removed", self.rows_removed),
-            ("withdrawn by an erratum", self.rows_withdrawn), ("changed", self.rows_changed),
-        ):  # fmt: skip
+            ("added", self.rows_added),
+            ("removed", self.rows_removed),
+            ("withdrawn by an erratum", self.rows_withdrawn),
+            ("changed", self.rows_changed),
+        ):
             if rows:
                 said.append(f"{len(rows):,} row{'s' * (len(rows) > 1)} {what} ({_few(rows)}).")
         if self.files_changed and not said:
@@ -76,13 +85,17 @@ class Diff:
     def to_json(self) -> dict[str, Any]:
         """For `--json`."""
         names = [
-            name for name in self.__slots__
+            name
+            for name in self.__slots__
             if name not in ("schema", "classes_changed", "classes_added")
-        ]  # fmt: skip
+        ]
         return {
-            "bump": self.bump, "schema": list(self.schema), "classes_changed": self.classes_changed,
-            "classes_added": self.classes_added, **{n: list(getattr(self, n)) for n in names},
-        }  # fmt: skip
+            "bump": self.bump,
+            "schema": list(self.schema),
+            "classes_changed": self.classes_changed,
+            "classes_added": self.classes_added,
+            **{n: list(getattr(self, n)) for n in names},
+        }
 
 
 def diff(old: Path, new: Path) -> Diff:
@@ -113,9 +126,11 @@ def diff(old: Path, new: Path) -> Diff:
         rows_added=tuple(one for one in rows[1] if one not in rows[0]),
         rows_removed=tuple(one for one in gone if one not in after.withdrawn),
         rows_withdrawn=tuple(one for one in gone if one in after.withdrawn),
-        rows_changed=tuple(one for one in rows[0] if rows[1].get(one, rows[0][one]) != rows[0][one]),
+        rows_changed=tuple(
+            one for one in rows[0] if rows[1].get(one, rows[0][one]) != rows[0][one]
+        ),
         files_changed=_files(before, after),
-    )  # fmt: skip
+    )
 
 
 def next_version(version: str, bump: str) -> str:
@@ -129,9 +144,11 @@ def next_version(version: str, bump: str) -> str:
         raise ConfigError(f"Version {version!r}, bump {bump!r}; expected X.Y.Z and one of {RANKS}.")
     major, minor, patch = map(int, parts)
     return {
-        "none": version, "patch": f"{major}.{minor}.{patch + 1}",
-        "minor": f"{major}.{minor + 1}.0", "major": f"{major + 1}.0.0",
-    }[bump]  # fmt: skip
+        "none": version,
+        "patch": f"{major}.{minor}.{patch + 1}",
+        "minor": f"{major}.{minor + 1}.0",
+        "major": f"{major + 1}.0.0",
+    }[bump]
 
 
 def _columns(dist: Path, manifest: Manifest) -> dict[str, str]:

@@ -58,10 +58,15 @@ def read_released(folder: Path) -> Manifest:
         for shard in shards:
             inside(folder, shard.name)
         return Manifest(
-            dict(told["config"]), dict(told["classes"]), dict(told.get("environment", {})), shards,
-            len(shards), str(told["version"]), dict(told.get("card", {})),
+            dict(told["config"]),
+            dict(told["classes"]),
+            dict(told.get("environment", {})),
+            shards,
+            len(shards),
+            str(told["version"]),
+            dict(told.get("card", {})),
             dict(told.get("withdrawn", {})),
-        )  # fmt: skip
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"{path}: of schema version {told['schema_version']} and cannot be understood "

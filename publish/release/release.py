@@ -41,9 +41,15 @@ class Prepared:
 
 
 def prepare(
-    the_plan: Plan, out: Path, previous: Path | None, *, load: bool = True, quiet: bool = False,
-    workers: int | None = None, engine: Engine | None = None,
-) -> Prepared:  # fmt: skip
+    the_plan: Plan,
+    out: Path,
+    previous: Path | None,
+    *,
+    load: bool = True,
+    quiet: bool = False,
+    workers: int | None = None,
+    engine: Engine | None = None,
+) -> Prepared:
     """Build a dataset, number it by what changed since the last release, and check it.
 
     Rows that were withdrawn stay withdrawn, the changelog grows, and what people wrote into the
@@ -71,9 +77,7 @@ def prepare(
         with locked(out):
             changes = _number(out, previous, old.version)
     version = read_manifest(out).version
-    return Prepared(
-        version, old.version if old else None, changes, tuple(check(out, load=load))
-    )  # fmt: skip
+    return Prepared(version, old.version if old else None, changes, tuple(check(out, load=load)))
 
 
 def _keep_errata(out: Path, previous: Path) -> None:

@@ -26,10 +26,24 @@ if TYPE_CHECKING:
     from space.draw.watch import Watcher
 
 __all__ = [
-    "MAX_GUIDANCE", "MAX_PICTURES", "MAX_SEED", "MAX_STEPS", "MAX_WORDS", "MODEL_VARIABLE", "Drawing",
-    "ModelState", "Progress", "WordCheck", "check_numbers", "check_words", "draw", "model_card",
-    "model_state", "synthesizer", "words_to_map",
-]  # fmt: skip
+    "MAX_GUIDANCE",
+    "MAX_PICTURES",
+    "MAX_SEED",
+    "MAX_STEPS",
+    "MAX_WORDS",
+    "MODEL_VARIABLE",
+    "Drawing",
+    "ModelState",
+    "Progress",
+    "WordCheck",
+    "check_numbers",
+    "check_words",
+    "draw",
+    "model_card",
+    "model_state",
+    "synthesizer",
+    "words_to_map",
+]
 
 MAX_STEPS = 100
 MAX_GUIDANCE = 20.0
@@ -132,8 +146,12 @@ def check_numbers(seed: Any, steps: Any, guidance: Any, n: Any = 1) -> tuple[int
     Raises:
         ConfigError: one of them is missing or out of range.
     """
-    asked = (("seed", seed, 0, MAX_SEED), ("steps", steps, 1, MAX_STEPS),
-             ("guidance", guidance, 1, MAX_GUIDANCE), ("pictures", n, 1, MAX_PICTURES))  # fmt: skip
+    asked = (
+        ("seed", seed, 0, MAX_SEED),
+        ("steps", steps, 1, MAX_STEPS),
+        ("guidance", guidance, 1, MAX_GUIDANCE),
+        ("pictures", n, 1, MAX_PICTURES),
+    )
     for name, value, low, high in asked:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         whole = name == "guidance" or (is_number and value == value and value % 1 == 0)
@@ -145,10 +163,20 @@ def check_numbers(seed: Any, steps: Any, guidance: Any, n: Any = 1) -> tuple[int
 
 
 def draw(
-    prompt: str, seed: int, steps: int, guidance: float, n: int = 1, *, tuning: Tuning | None = None,
-    convention: str = "", size: str = "", scheduler: str = "", precision: str = "",
-    watched: Sequence[str] | None = None, previews: bool = True,
-) -> Iterator[Progress | Drawing]:  # fmt: skip
+    prompt: str,
+    seed: int,
+    steps: int,
+    guidance: float,
+    n: int = 1,
+    *,
+    tuning: Tuning | None = None,
+    convention: str = "",
+    size: str = "",
+    scheduler: str = "",
+    precision: str = "",
+    watched: Sequence[str] | None = None,
+    previews: bool = True,
+) -> Iterator[Progress | Drawing]:
     """Draw a prompt: a `Progress` every few steps, and a `Drawing` for each picture.
 
     Pictures are drawn one by one, so that each is the picture its own seed draws alone. Closing the
@@ -185,9 +213,13 @@ def draw(
     size = check_size(model, size, n)
     height, width = Permalink("", size=size).pixels()
     options = SampleOptions(
-        steps=steps, guidance=guidance, height=height, width=width,
-        scheduler=scheduler or "default", precision=precision or "fp32",
-    )  # fmt: skip
+        steps=steps,
+        guidance=guidance,
+        height=height,
+        width=width,
+        scheduler=scheduler or "default",
+        precision=precision or "fp32",
+    )
     config = tuning.config(RefineConfig())
     check_affinity(config, model.affinity_field)
     if all(spec.token is not None for spec in model.classes) and model.classes:
@@ -245,9 +277,13 @@ def check_size(model: Synthesizer, size: str, n: int = 1) -> str:
 
 
 def _draw_one(
-    model: Synthesizer, prompt: str, seed: int, options: SampleOptions, config: RefineConfig,
+    model: Synthesizer,
+    prompt: str,
+    seed: int,
+    options: SampleOptions,
+    config: RefineConfig,
     watcher: Watcher,
-) -> Iterator[tuple[int, Any] | Result]:  # fmt: skip
+) -> Iterator[tuple[int, Any] | Result]:
     """(step, what can be shown by then) for every step, and the result last."""
     events: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
     stop = threading.Event()
@@ -258,9 +294,14 @@ def _draw_one(
 
     def work() -> Result:
         drawn = model.generate(
-            [prompt], [seed], options=options, refine_config=config, words=list(watcher.tokens),
-            on_step=on_step, on_capture=watcher.begin,
-        )  # fmt: skip
+            [prompt],
+            [seed],
+            options=options,
+            refine_config=config,
+            words=list(watcher.tokens),
+            on_step=on_step,
+            on_capture=watcher.begin,
+        )
         return next(iter(drawn))
 
     with ThreadPoolExecutor(1, thread_name_prefix="draw", initializer=step_back) as pool:

@@ -10,8 +10,18 @@ from lungsynth.errors import ConfigError
 
 VIEWS = ("AP", "PA")
 SEXES = ("woman", "man")
-FINDINGS = ("no finding", "pneumonia", "bacterial pneumonia", "viral pneumonia", "tuberculosis",
-            "pleural effusion", "infiltration", "atelectasis", "consolidation", "cardiomegaly")  # fmt: skip
+FINDINGS = (
+    "no finding",
+    "pneumonia",
+    "bacterial pneumonia",
+    "viral pneumonia",
+    "tuberculosis",
+    "pleural effusion",
+    "infiltration",
+    "atelectasis",
+    "consolidation",
+    "cardiomegaly",
+)
 SIDES = ("right lung", "left lung", "both lungs")
 CHILD_YEARS = 18
 
@@ -33,9 +43,12 @@ def sentence(controls: Controls) -> str:
     Raises:
         ConfigError: a value that is none of the choices, or an age out of range.
     """
-    for name, value, there in (("view", controls.view, VIEWS), ("sex", controls.sex, SEXES),
-                               ("side", controls.side, SIDES),
-                               *(("finding", one, FINDINGS) for one in controls.findings)):  # fmt: skip
+    for name, value, there in (
+        ("view", controls.view, VIEWS),
+        ("sex", controls.sex, SEXES),
+        ("side", controls.side, SIDES),
+        *(("finding", one, FINDINGS) for one in controls.findings),
+    ):
         if value and value not in there:
             raise ConfigError(
                 f"`{name}` is {str(value)[:40]!r}; expected one of {', '.join(there)}."
@@ -79,8 +92,9 @@ def surprise() -> tuple[Controls, int]:
     if secrets.randbelow(3) == 0:
         finding = secrets.choice(("no finding", "bacterial pneumonia", "viral pneumonia"))
         return Controls("AP", 1 + secrets.randbelow(5), "", (finding,)), seed
-    finding = secrets.choice(("no finding", "pneumonia", "tuberculosis", "pleural effusion",
-                              "infiltration"))  # fmt: skip
+    finding = secrets.choice(
+        ("no finding", "pneumonia", "tuberculosis", "pleural effusion", "infiltration")
+    )
     side = secrets.choice(("", *SIDES)) if finding != "no finding" else ""
     age = 20 + secrets.randbelow(66)
     return Controls(secrets.choice(VIEWS), age, secrets.choice(SEXES), (finding,), side), seed

@@ -16,8 +16,21 @@ if TYPE_CHECKING:
 
 UInt8Array = NDArray[np.uint8]
 
-TELLING = ("pneumonia", "tuberculosis", "effusion", "infiltration", "atelectasis", "consolidation",
-           "cardiomegaly", "right lung", "left lung", "lungs", "lung", "heart", "chest")  # fmt: skip
+TELLING = (
+    "pneumonia",
+    "tuberculosis",
+    "effusion",
+    "infiltration",
+    "atelectasis",
+    "consolidation",
+    "cardiomegaly",
+    "right lung",
+    "left lung",
+    "lungs",
+    "lung",
+    "heart",
+    "chest",
+)
 """Words whose map is shown first, where the prompt has them."""
 
 
@@ -63,9 +76,10 @@ def heat_overlay(
     side = (image.shape[0], image.shape[1])
     heats = {
         word: formation.heat(word, side, step=step, resolution=grids.get(resolution))
-        if word in formation.words else study.maps[word]
+        if word in formation.words
+        else study.maps[word]
         for word in chosen
-    }  # fmt: skip
+    }
     if step and step < study.steps and (before := formation.picture_at(step)):
         image = before[1]
     return lay_over(image, heats, opacity)

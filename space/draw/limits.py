@@ -68,8 +68,9 @@ class WaitingRoom:
         )
         raise FullError(
             f"{who} Yours was not taken. Try again in about {_about(wait)}, or run the page on your own "
-            "machine.", wait,
-        )  # fmt: skip
+            "machine.",
+            wait,
+        )
 
 
 def _about(seconds: float) -> str:

@@ -60,7 +60,9 @@ class Study:
     size: str = ""  # of the picture as a link has it; "" = the checkpoint's side
     formation: Formation | None = None  # how the maps formed
     made: Made | None = None  # the mask as it was last made
-    map_files: dict[str, bytes] = field(default_factory=dict)  # PNG files of the maps; see `files_of`
+    map_files: dict[str, bytes] = field(
+        default_factory=dict
+    )  # PNG files of the maps; see `files_of`
     cache: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # last walk, last candidates
 
 
@@ -93,9 +95,13 @@ class Made:
 
 
 def make_study(
-    model: Synthesizer, result: Result, tuning: Tuning, *, size: str = "",
+    model: Synthesizer,
+    result: Result,
+    tuning: Tuning,
+    *,
+    size: str = "",
     formation: Formation | None = None,
-) -> Study:  # fmt: skip
+) -> Study:
     """Keep what is needed of a result, and make its mask.
 
     Args:
@@ -112,12 +118,21 @@ def make_study(
 
     options = result.record["options"]
     study = Study(
-        result.prompt.text, result.seed, int(options["steps"]), float(options["guidance"]),
-        result.image, {word: heat_to_uint8(heat) for word, heat in result.maps.items()},
-        result.probability, model.class_specs(result.prompt),
+        result.prompt.text,
+        result.seed,
+        int(options["steps"]),
+        float(options["guidance"]),
+        result.image,
+        {word: heat_to_uint8(heat) for word, heat in result.maps.items()},
+        result.probability,
+        model.class_specs(result.prompt),
         model.affinity_field(result.image) if model.affinity_field else None,
-        RefineConfig(), result.record, dict(result.maps), size, formation,
-    )  # fmt: skip
+        RefineConfig(),
+        result.record,
+        dict(result.maps),
+        size,
+        formation,
+    )
     make(study, tuning)
     return study
 
@@ -138,8 +153,10 @@ def make(study: Study, tuning: Tuning) -> Made:
     ids = np.array([0, *(spec.id for spec in study.specs)], dtype=np.uint8)
     after = _posterior(study, config)
     coarse, mask, scores = _finish(study, config, after)
-    stages = [("1 Raw probability", _soft(image, study.probability)),
-              ("2 Threshold", overlay(image, coarse))]  # fmt: skip
+    stages = [
+        ("1 Raw probability", _soft(image, study.probability)),
+        ("2 Threshold", overlay(image, coarse)),
+    ]
     if study.field is not None:
         used = "" if config.method in NEEDS_WALK else f" (unused by {config.method})"
         walked = _posterior(study, replace(config, method="affinity"))
@@ -149,15 +166,26 @@ def make(study: Study, tuning: Tuning) -> Made:
     stages.append((f"{len(stages) + 1} Final", overlay(image, mask)))
     regions = tuple(
         Region(
-            spec.name, OKABE_ITO[(spec.id - 1) % len(OKABE_ITO)], float((mask == spec.id).mean()),
-            float((coarse == spec.id).mean()), int(scores[spec.name]["parts"]),
+            spec.name,
+            OKABE_ITO[(spec.id - 1) % len(OKABE_ITO)],
+            float((mask == spec.id).mean()),
+            float((coarse == spec.id).mean()),
+            int(scores[spec.name]["parts"]),
             float(scores[spec.name]["stability"]),
             float(scores[spec.name].get("trust", scores[spec.name]["stability"])),
         )
         for spec in study.specs
-    )  # fmt: skip
-    study.made = Made(config, config.method, mask, coarse, tuple(stages), regions,
-                      float((mask == 255).mean()), scores)  # fmt: skip
+    )
+    study.made = Made(
+        config,
+        config.method,
+        mask,
+        coarse,
+        tuple(stages),
+        regions,
+        float((mask == 255).mean()),
+        scores,
+    )
     return study.made
 
 
@@ -197,8 +225,9 @@ def _finish(
 ) -> tuple[UInt8Array, UInt8Array, dict[str, Any]]:
     from lungsynth.masks.finish import finish_mask
 
-    return finish_mask(study.probability, study.image, study.specs, config, study.field,
-                       posterior=posterior)  # fmt: skip
+    return finish_mask(
+        study.probability, study.image, study.specs, config, study.field, posterior=posterior
+    )
 
 
 def _posterior(study: Study, config: RefineConfig) -> FloatArray:
@@ -229,8 +258,10 @@ def _posterior(study: Study, config: RefineConfig) -> FloatArray:
         "candidates", (levels, crf), lambda: fusion.propose(p, image, levels, crf=crf)
     )
     # the rule of `fusion.cross`, on what is kept
-    scores = [(fusion.agreement(one, walked), -abs(level - 0.5))
-              for one, level in zip(candidates, levels, strict=True)]  # fmt: skip
+    scores = [
+        (fusion.agreement(one, walked), -abs(level - 0.5))
+        for one, level in zip(candidates, levels, strict=True)
+    ]
     best = max(range(len(scores)), key=scores.__getitem__)
     study.cache["level"] = (None, levels[best])
     return candidates[best]

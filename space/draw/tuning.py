@@ -20,10 +20,14 @@ PAGE_GAMMAS = 7
 """Levels the page lets "cross" try unless told: about half the program's, for a quick slider."""
 
 RANGES = {
-    "beta": (0.5, 32.0, 0.5), "walk_steps": (0.0, 512.0, 8.0), "position_width": (0.01, 0.3, 0.01),
-    "grey_width": (1.0, 60.0, 1.0), "smooth_width": (0.002, 0.05, 0.002),
-    "n_gammas": (1.0, float(MAX_GAMMAS), 1.0), "ignore_band": (0.0, 0.45, 0.05),
-}  # fmt: skip
+    "beta": (0.5, 32.0, 0.5),
+    "walk_steps": (0.0, 512.0, 8.0),
+    "position_width": (0.01, 0.3, 0.01),
+    "grey_width": (1.0, 60.0, 1.0),
+    "smooth_width": (0.002, 0.05, 0.002),
+    "n_gammas": (1.0, float(MAX_GAMMAS), 1.0),
+    "ignore_band": (0.0, 0.45, 0.05),
+}
 """Control -> lowest, highest and step of its slider."""
 
 
@@ -62,14 +66,22 @@ class Tuning:
         ):
             raise ConfigError(f"`n_gammas` is {self.n_gammas}; expected 1 to {MAX_GAMMAS}.")
         base = with_values(preset, self.base)
-        crf = {"theta_alpha": self.position_width, "theta_beta": self.grey_width,
-               "theta_gamma": self.smooth_width}  # fmt: skip
-        own = {"method": self.method, "beta": self.beta, "ignore_band": self.ignore_band,
-               "n_steps": None if self.walk_steps is None else int(self.walk_steps)}  # fmt: skip
+        crf = {
+            "theta_alpha": self.position_width,
+            "theta_beta": self.grey_width,
+            "theta_gamma": self.smooth_width,
+        }
+        own = {
+            "method": self.method,
+            "beta": self.beta,
+            "ignore_band": self.ignore_band,
+            "n_steps": None if self.walk_steps is None else int(self.walk_steps),
+        }
         config = replace(
-            base, crf=replace(base.crf, **{k: v for k, v in crf.items() if v is not None}),
+            base,
+            crf=replace(base.crf, **{k: v for k, v in crf.items() if v is not None}),
             **{k: v for k, v in own.items() if v is not None},
-        )  # fmt: skip
+        )
         if config.method == "cross" and self.n_gammas is not None:
             config = replace(config, gammas=gammas(int(self.n_gammas)))
         check_config(config)
@@ -89,10 +101,14 @@ def shown(config: RefineConfig) -> dict[str, Any]:
     if config.gammas is not None or config.method == "cross":
         levels = len(config.gammas) if config.gammas is not None else MAX_GAMMAS
     values = {
-        "beta": config.beta, "walk_steps": config.n_steps, "position_width": config.crf.theta_alpha,
-        "grey_width": config.crf.theta_beta, "smooth_width": config.crf.theta_gamma,
-        "n_gammas": levels, "ignore_band": config.ignore_band,
-    }  # fmt: skip
+        "beta": config.beta,
+        "walk_steps": config.n_steps,
+        "position_width": config.crf.theta_alpha,
+        "grey_width": config.crf.theta_beta,
+        "smooth_width": config.crf.theta_gamma,
+        "n_gammas": levels,
+        "ignore_band": config.ignore_band,
+    }
     return {"method": config.method} | {name: _place(name, values[name]) for name in RANGES}
 
 
@@ -117,9 +133,10 @@ def tuning_of(values: Sequence[Any]) -> Tuning:
     preset = link.config() if link is not None else RefineConfig()
     start = shown(preset)
     told = {
-        name: value for (name, at), value in zip(start.items(), given, strict=True)
+        name: value
+        for (name, at), value in zip(start.items(), given, strict=True)
         if value != at and value not in ("", None)
-    }  # fmt: skip
+    }
     if (
         preset.method != "cross" and preset.gammas is None
     ):  # then the number of levels is the page's
@@ -133,8 +150,16 @@ def unseen(link: Permalink | None) -> list[str]:
 
     if link is None:
         return []
-    seen = {"method", "beta", "n_steps", "gammas", "ignore_band", "crf.theta_alpha",
-            "crf.theta_beta", "crf.theta_gamma"}  # fmt: skip
+    seen = {
+        "method",
+        "beta",
+        "n_steps",
+        "gammas",
+        "ignore_band",
+        "crf.theta_alpha",
+        "crf.theta_beta",
+        "crf.theta_gamma",
+    }
     told = [one for one in refine_texts(link.config()) if one.split("=")[0] not in seen]
     for name in ("scheduler", "precision"):
         if value := getattr(link, name):

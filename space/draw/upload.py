@@ -70,16 +70,20 @@ def _segment(path: Path, tuning: Tuning, convention: str) -> Reading:
     height, width = film.image.shape
     regions = tuple(
         Region(
-            spec.name, OKABE_ITO[(spec.id - 1) % len(OKABE_ITO)],
-            float((result.mask == spec.id).mean()), 0.0, int(result.scores[spec.name]["parts"]),
+            spec.name,
+            OKABE_ITO[(spec.id - 1) % len(OKABE_ITO)],
+            float((result.mask == spec.id).mean()),
+            0.0,
+            int(result.scores[spec.name]["parts"]),
             float(result.scores[spec.name]["stability"]),
             float(result.scores[spec.name].get("trust", result.scores[spec.name]["stability"])),
         )
         for spec in model.classes
-    )  # fmt: skip
+    )
     notes = [*film.warnings, *_doubts(regions)]
-    return Reading(height, width, files["overlay.png"], files["mask.png"], regions, tuple(notes),
-                   pack(files))  # fmt: skip
+    return Reading(
+        height, width, files["overlay.png"], files["mask.png"], regions, tuple(notes), pack(files)
+    )
 
 
 def _doubts(regions: tuple[Region, ...]) -> list[str]:

@@ -69,13 +69,21 @@ class Formation:
         chosen = slice(self.frame_at(step), self.frame_at(step) + 1) if step else slice(None)
         sums = {
             grid: torch.from_numpy(
-                (maps[chosen, place].astype(np.float32) * self._weights()[chosen, None, None]).sum(0)
+                (maps[chosen, place].astype(np.float32) * self._weights()[chosen, None, None]).sum(
+                    0
+                )
             )[None, ..., None]
             for grid, maps in self.maps.items()
-        }  # fmt: skip
+        }
         found = Captured(sums=sums, counts=dict.fromkeys(sums, 1))
-        heat = word_map(found, 0, (0,), height=side[0], width=side[1],
-                        resolutions=[resolution] if resolution else None)  # fmt: skip
+        heat = word_map(
+            found,
+            0,
+            (0,),
+            height=side[0],
+            width=side[1],
+            resolutions=[resolution] if resolution else None,
+        )
         return heat_to_uint8(heat.numpy())
 
     def _weights(self) -> NDArray[np.float32]:
@@ -101,9 +109,14 @@ class Watcher:
     """
 
     def __init__(
-        self, model: Synthesizer, steps: int, tokens: Mapping[str, tuple[int, ...]],
-        watched: Sequence[str] = (), *, previews: bool = True,
-    ) -> None:  # fmt: skip
+        self,
+        model: Synthesizer,
+        steps: int,
+        tokens: Mapping[str, tuple[int, ...]],
+        watched: Sequence[str] = (),
+        *,
+        previews: bool = True,
+    ) -> None:
         from space.draw.preview import Previewer
 
         self.model, self.steps, self.tokens, self.watched = model, steps, tokens, watched
@@ -145,8 +158,9 @@ class Watcher:
             word: heat_to_uint8(
                 word_map(self.captured, 0, self.tokens[word], height=side[0], width=side[1]).numpy()
             )
-            for word in self.watched if word in self.tokens
-        }  # fmt: skip
+            for word in self.watched
+            if word in self.tokens
+        }
 
     def _keep(self, step: int) -> None:
         if self.captured is None:
@@ -167,5 +181,6 @@ class Watcher:
         if not self._ends or not self.tokens:
             return None
         maps = {grid: np.stack(frames) for grid, frames in self._frames.items()}
-        return Formation(tuple(self.tokens), tuple(self._ends), tuple(self._timesteps), maps,
-                         self._pictures)  # fmt: skip
+        return Formation(
+            tuple(self.tokens), tuple(self._ends), tuple(self._timesteps), maps, self._pictures
+        )

@@ -18,9 +18,14 @@ from space.share.files import kept, kept_picture
 
 @gpu
 def generate(
-    prompt: str, seed: float = 0, steps: float = 20, guidance: float = 1.5, method: str = "",
-    settings: str = "", request: gr.Request | None = None,
-) -> tuple[Any, ...]:  # fmt: skip
+    prompt: str,
+    seed: float = 0,
+    steps: float = 20,
+    guidance: float = 1.5,
+    method: str = "",
+    settings: str = "",
+    request: gr.Request | None = None,
+) -> tuple[Any, ...]:
     """Draw a synthetic chest X-ray from a sentence, with attention maps and a lung mask.
 
     Synthetic image, research only, not for diagnosis.
@@ -46,11 +51,17 @@ def generate(
         more = links.read_settings(settings)
         count(request)
         *_, drawn = actions.draw(
-            prompt, seed, steps, guidance, previews=False, size=more.size,
-            scheduler=more.scheduler, precision=more.precision,
+            prompt,
+            seed,
+            steps,
+            guidance,
+            previews=False,
+            size=more.size,
+            scheduler=more.scheduler,
+            precision=more.precision,
             convention=convention_of(more.classes),
             tuning=Tuning(method=method or None, base=more.refine),
-        )  # fmt: skip
+        )
         assert isinstance(drawn, actions.Drawing)
         return _outputs(drawn.study)
     except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
@@ -60,10 +71,13 @@ def generate(
 def _outputs(one: study.Study) -> tuple[Any, ...]:
     assert one.made is not None
     return (
-        kept_picture("image", one.image), kept_picture("mask", one.made.mask),
-        kept_picture("overlay", one.made.final), record_of(one),
-        kept(archive_name(one), archive(one)), text.summary(one.made.regions),
-    )  # fmt: skip
+        kept_picture("image", one.image),
+        kept_picture("mask", one.made.mask),
+        kept_picture("overlay", one.made.final),
+        record_of(one),
+        kept(archive_name(one), archive(one)),
+        text.summary(one.made.regions),
+    )
 
 
 def segment(film: str | None, request: gr.Request | None = None) -> tuple[str, str, str, list[str]]:
@@ -87,8 +101,12 @@ def segment(film: str | None, request: gr.Request | None = None) -> tuple[str, s
         if not film:
             raise upload.DataError("No file was sent; expected PNG, JPEG, TIFF, BMP or DICOM.")
         reading = upload.segment(film)
-        return (kept("mask.png", reading.mask), kept("lungsynth-film.zip", reading.archive),
-                text.summary(reading.regions), list(reading.warnings))  # fmt: skip
+        return (
+            kept("mask.png", reading.mask),
+            kept("lungsynth-film.zip", reading.archive),
+            text.summary(reading.regions),
+            list(reading.warnings),
+        )
     except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
         raise shown(error, "Not segmented") from None
 
@@ -106,8 +124,12 @@ def words(prompt: str) -> dict[str, Any]:
         found = actions.check_words(str(prompt))
     except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
         raise shown(error, "Not checked") from None
-    return {"known": list(found.known), "unknown": list(found.unknown), "dropped": found.dropped,
-            "problem": found.problem}  # fmt: skip
+    return {
+        "known": list(found.known),
+        "unknown": list(found.unknown),
+        "dropped": found.dropped,
+        "problem": found.problem,
+    }
 
 
 def write(
@@ -137,20 +159,31 @@ def add_endpoints() -> None:
     """Put the endpoints into the page that is being built; nothing of them is seen on it."""
     with gr.Column(visible=False):
         asked = [
-            gr.Textbox(label="prompt"), gr.Number(0, label="seed", precision=0),
-            gr.Number(20, label="steps", precision=0), gr.Number(1.5, label="guidance"),
-            gr.Textbox("", label="method"), gr.Textbox("", label="settings"),
-        ]  # fmt: skip
+            gr.Textbox(label="prompt"),
+            gr.Number(0, label="seed", precision=0),
+            gr.Number(20, label="steps", precision=0),
+            gr.Number(1.5, label="guidance"),
+            gr.Textbox("", label="method"),
+            gr.Textbox("", label="settings"),
+        ]
         drawn = [
-            gr.Image(label="image", format="png"), gr.Image(label="mask", format="png"),
-            gr.Image(label="overlay", format="png"), gr.JSON(label="record"),
-            gr.File(label="archive"), gr.Textbox(label="summary"),
-        ]  # fmt: skip
+            gr.Image(label="image", format="png"),
+            gr.Image(label="mask", format="png"),
+            gr.Image(label="overlay", format="png"),
+            gr.JSON(label="record"),
+            gr.File(label="archive"),
+            gr.Textbox(label="summary"),
+        ]
         film = gr.File(label="film", file_types=list(upload.ENDINGS))
-        read = [gr.Image(label="mask", format="png"), gr.File(label="archive"),
-                gr.Textbox(label="summary"), gr.JSON(label="warnings")]  # fmt: skip
-        gr.Button().click(generate, asked, drawn, api_name="generate", concurrency_id="model",
-                          concurrency_limit=1)  # fmt: skip
+        read = [
+            gr.Image(label="mask", format="png"),
+            gr.File(label="archive"),
+            gr.Textbox(label="summary"),
+            gr.JSON(label="warnings"),
+        ]
+        gr.Button().click(
+            generate, asked, drawn, api_name="generate", concurrency_id="model", concurrency_limit=1
+        )
         gr.Button().click(gpu(segment), film, read, api_name="segment", concurrency_id="model")
     gr.api(words, api_name="words")
     gr.api(write, api_name="write")

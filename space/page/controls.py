@@ -25,9 +25,13 @@ def compose_column() -> dict[str, Any]:
     """What is to be drawn; its parts by name."""
     part: dict[str, Any] = {}
     part["prompt"] = prompt = gr.Textbox(
-        label=text.PROMPT_LABEL, info=text.PROMPT_HINT, lines=3, max_length=2000, elem_id="ls-prompt",
+        label=text.PROMPT_LABEL,
+        info=text.PROMPT_HINT,
+        lines=3,
+        max_length=2000,
+        elem_id="ls-prompt",
         value=text.EXAMPLES[0],
-    )  # fmt: skip
+    )
     part["words"] = words = gr.HTML(f"<p>{text.EMPTY_WORDS}</p>", label="Words", elem_id="ls-words")
     with gr.Row():
         part["button"] = gr.Button("Draw", variant="primary", elem_id="ls-draw")
@@ -48,20 +52,47 @@ def compose_column() -> dict[str, Any]:
         )
     controls = [part[name] for name in ("view", "age", "sex", "findings", "side")]
     with gr.Row():
-        part["seed"] = seed = gr.Number(0, label="Seed", info=text.SEED_INFO, precision=0, minimum=0,
-                                        maximum=actions.MAX_SEED, min_width=140)  # fmt: skip
+        part["seed"] = seed = gr.Number(
+            0,
+            label="Seed",
+            info=text.SEED_INFO,
+            precision=0,
+            minimum=0,
+            maximum=actions.MAX_SEED,
+            min_width=140,
+        )
         dice = gr.Button("New seed", size="md", min_width=100, elem_classes="ls-dice")
-    part["steps"] = gr.Slider(1, actions.MAX_STEPS, PRESET.steps, step=1, label="Steps",
-                              info=text.STEPS_INFO)  # fmt: skip
-    part["guidance"] = gr.Slider(1, actions.MAX_GUIDANCE, PRESET.guidance, step=0.1,
-                                 label="Guidance", info=text.GUIDANCE_INFO)  # fmt: skip
+    part["steps"] = gr.Slider(
+        1, actions.MAX_STEPS, PRESET.steps, step=1, label="Steps", info=text.STEPS_INFO
+    )
+    part["guidance"] = gr.Slider(
+        1,
+        actions.MAX_GUIDANCE,
+        PRESET.guidance,
+        step=0.1,
+        label="Guidance",
+        info=text.GUIDANCE_INFO,
+    )
     with gr.Row():
-        part["pictures"] = gr.Slider(1, actions.MAX_PICTURES, 1, step=1, label="Pictures",
-                                     info=text.PICTURES_INFO, min_width=180)  # fmt: skip
-        part["size"] = gr.Dropdown([("trained at", "")], value="", label="Size in pixels",
-                                   info=text.SIZE_INFO, min_width=180)  # fmt: skip
-    part["convention"] = gr.Dropdown([("the checkpoint's own", "")], value="", visible=False,
-                                     label="Whose rule the mask follows")  # fmt: skip
+        part["pictures"] = gr.Slider(
+            1,
+            actions.MAX_PICTURES,
+            1,
+            step=1,
+            label="Pictures",
+            info=text.PICTURES_INFO,
+            min_width=180,
+        )
+        part["size"] = gr.Dropdown(
+            [("trained at", "")],
+            value="",
+            label="Size in pixels",
+            info=text.SIZE_INFO,
+            min_width=180,
+        )
+    part["convention"] = gr.Dropdown(
+        [("the checkpoint's own", "")], value="", visible=False, label="Whose rule the mask follows"
+    )
     part["unseen"] = gr.HTML(padding=False)
     part["linked"] = gr.State(None)  # the link the page was opened with, for what no control shows
     prompt.change(opening.report_words, prompt, words, trigger_mode="always_last", **QUIET)
@@ -114,8 +145,9 @@ def report_controls() -> tuple[list[Any], gr.Button, gr.HTML]:
     """What is wrong, the visitor's note, whether to add the prompt; the button; what became of it."""
     with gr.Accordion("Report a bad mask", open=False):
         gr.Markdown(text.REPORT_INFO)
-        problems = gr.CheckboxGroup([(said, name) for name, said in reports.PROBLEMS.items()],
-                                    label="What is wrong")  # fmt: skip
+        problems = gr.CheckboxGroup(
+            [(said, name) for name, said in reports.PROBLEMS.items()], label="What is wrong"
+        )
         note = gr.Textbox(label="In your words (optional)", max_length=reports.MAX_NOTE, lines=2)
         with_prompt = gr.Checkbox(
             False, label="Add my prompt, so that the picture can be drawn again"
@@ -127,6 +159,12 @@ def report_controls() -> tuple[list[Any], gr.Button, gr.HTML]:
 
 def picture_box(label: str, *, height: int) -> gr.Image:
     """A place for a picture."""
-    return gr.Image(label=label, format="png", interactive=False, height=height,
-                    elem_classes="ls-picture", alt_text=f"{label}: nothing drawn yet",
-                    buttons=["download", "fullscreen"])  # fmt: skip
+    return gr.Image(
+        label=label,
+        format="png",
+        interactive=False,
+        height=height,
+        elem_classes="ls-picture",
+        alt_text=f"{label}: nothing drawn yet",
+        buttons=["download", "fullscreen"],
+    )

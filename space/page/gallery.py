@@ -64,24 +64,35 @@ def build(out: Path = FOLDER, *, steps: int = 20, guidance: float = 1.5) -> list
     written = []
     for prompt, seed, word in CHOSEN:
         drawing = next(
-            event for event in actions.draw(prompt, seed, steps, guidance, previews=False)
+            event
+            for event in actions.draw(prompt, seed, steps, guidance, previews=False)
             if isinstance(event, actions.Drawing)
-        )  # fmt: skip
+        )
         study = drawing.study
         assert study.made is not None
         used = word if word in study.maps else next(iter(study.maps))
-        pictures = [("X-ray", study.image), (f"Map of “{used}”", heat_overlay(study, [used], 0.6)),
-                    *study.made.stages]  # fmt: skip
+        pictures = [
+            ("X-ray", study.image),
+            (f"Map of “{used}”", heat_overlay(study, [used], 0.6)),
+            *study.made.stages,
+        ]
         name = f"{slug(prompt)}-{seed}"
         files = {f"{n}.png": png_bytes(picture) for n, (_, picture) in enumerate(pictures)}
         record = json.dumps(record_of(study), indent=2, ensure_ascii=False) + "\n"
         write_files({**files, "record.json": record.encode()}, out / name)
         written.append(out / name)
-        entries.append({
-            "folder": name, "prompt": study.prompt, "seed": seed, "steps": steps,
-            "guidance": guidance, "weights": actions.synthesizer().model_hash,
-            "summary": text.summary(study.made.regions), "titles": [title for title, _ in pictures],
-        })  # fmt: skip
+        entries.append(
+            {
+                "folder": name,
+                "prompt": study.prompt,
+                "seed": seed,
+                "steps": steps,
+                "guidance": guidance,
+                "weights": actions.synthesizer().model_hash,
+                "summary": text.summary(study.made.regions),
+                "titles": [title for title, _ in pictures],
+            }
+        )
     index = out / INDEX
     index.write_text(json.dumps(entries, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return [*written, index]
@@ -103,8 +114,17 @@ def load(folder: Path = FOLDER) -> list[Shown]:
             )
         except OSError:
             continue
-        shown.append(Shown(entry["prompt"], entry["seed"], entry["steps"], entry["guidance"],
-                           entry["weights"], entry["summary"], pictures))  # fmt: skip
+        shown.append(
+            Shown(
+                entry["prompt"],
+                entry["seed"],
+                entry["steps"],
+                entry["guidance"],
+                entry["weights"],
+                entry["summary"],
+                pictures,
+            )
+        )
     return shown
 
 

@@ -82,15 +82,27 @@ def _asked(size: str, convention: str, values: Sequence[Any]) -> dict[str, Any]:
     """
     link = values[-1]
     return {
-        "tuning": tuning_of(values), "size": size or "", "convention": convention or "",
-        "scheduler": link.scheduler if link else "", "precision": link.precision if link else "",
-    }  # fmt: skip
+        "tuning": tuning_of(values),
+        "size": size or "",
+        "convention": convention or "",
+        "scheduler": link.scheduler if link else "",
+        "precision": link.precision if link else "",
+    }
 
 
 def draw(
-    prompt: str, seed: float, steps: float, guidance: float, n: float, size: str, convention: str,
-    watched: list[str], opacity: float, *values: Any, request: gr.Request | None = None,
-) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+    prompt: str,
+    seed: float,
+    steps: float,
+    guidance: float,
+    n: float,
+    size: str,
+    convention: str,
+    watched: list[str],
+    opacity: float,
+    *values: Any,
+    request: gr.Request | None = None,
+) -> Iterator[tuple[Any, ...]]:
     """Draw pictures: status, X-ray, map, legend, choice of picture, kept studies, words."""
     studies: list[study.Study] = []
     try:
@@ -107,10 +119,12 @@ def draw(
                     over = lay_over(event.preview, event.heats, opacity)
                     forming = (
                         gr.update(value=plain, alt_text=said),
-                        gr.update(value=kept_picture("map", over),
-                                  alt_text=f"{said}, with the map of {named} so far"),
+                        gr.update(
+                            value=kept_picture("map", over),
+                            alt_text=f"{said}, with the map of {named} so far",
+                        ),
                         f"<p>The map of {named} so far: step {event.step} of {event.steps}.</p>",
-                    )  # fmt: skip
+                    )
                 yield text.progress(event), *forming, gr.skip(), gr.skip(), gr.skip()
                 continue
             studies.append(event.study)
@@ -119,10 +133,12 @@ def draw(
             yield (
                 text.status("Done: " + _seeds(studies)),
                 gr.update(value=path, alt_text=text.alt_text(event.study)),
-                gr.skip(), gr.skip(),
+                gr.skip(),
+                gr.skip(),
                 gr.update(choices=choices, value=0, visible=len(choices) > 1),
-                list(studies), text.word_report(event.words),
-            )  # fmt: skip
+                list(studies),
+                text.word_report(event.words),
+            )
     except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
         raise shown(error) from None
 
@@ -147,9 +163,17 @@ def read_film(path: str | None, convention: str, request: gr.Request) -> tuple[A
 
 
 def compare(
-    prompt: str, seed: float, other_prompt: str, other_seed: float, steps: float, guidance: float,
-    size: str, convention: str, *values: Any, request: gr.Request | None = None,
-) -> Iterator[tuple[str, Any, Any, Any]]:  # fmt: skip
+    prompt: str,
+    seed: float,
+    other_prompt: str,
+    other_seed: float,
+    steps: float,
+    guidance: float,
+    size: str,
+    convention: str,
+    *values: Any,
+    request: gr.Request | None = None,
+) -> Iterator[tuple[str, Any, Any, Any]]:
     """Two drawings side by side: status, first, second, what differs."""
     made: list[study.Study] = []
     try:

@@ -46,9 +46,10 @@ def history(entries: Sequence[object]) -> str:
         f'<li><a href="{escape(str(one["link"]))}">{escape(str(one["prompt"]))}, seed '
         f"{escape(str(one['seed']))}</a></li>"
         for one in entries or []
-        if isinstance(one, dict) and str(one.get("link", "")).startswith(("http://", "https://"))
+        if isinstance(one, dict)
+        and str(one.get("link", "")).startswith(("http://", "https://"))
         and {"prompt", "seed"} <= one.keys()
-    )  # fmt: skip
+    )
     if not items:
         return "<p>What you draw is listed here, and only in this browser.</p>"
     return f'<p>Drawn here before; kept in this browser only.</p><ul class="ls-links">{items}</ul>'

@@ -28,8 +28,9 @@ def report_words(prompt: str) -> str:
 def write_prompt(view: str, age: float | None, sex: str, findings: list[str], side: str) -> str:
     """The controls as a prompt."""
     try:
-        return compose.sentence(compose.Controls(view or "", age, sex or "", tuple(findings or ()),
-                                                 side or ""))  # fmt: skip
+        return compose.sentence(
+            compose.Controls(view or "", age, sex or "", tuple(findings or ()), side or "")
+        )
     except LungSynthError as error:
         raise shown(error, "Not written") from None
 
@@ -37,8 +38,16 @@ def write_prompt(view: str, age: float | None, sex: str, findings: list[str], si
 def surprise() -> tuple[Any, ...]:
     """Prompt, seed, the five controls, and a value that begins the drawing, by chance."""
     controls, seed = compose.surprise()
-    return (compose.sentence(controls), seed, controls.view, controls.age, controls.sex,
-            list(controls.findings), controls.side, f"surprise {seed}")  # fmt: skip
+    return (
+        compose.sentence(controls),
+        seed,
+        controls.view,
+        controls.age,
+        controls.sex,
+        list(controls.findings),
+        controls.side,
+        f"surprise {seed}",
+    )
 
 
 def opened(request: gr.Request) -> tuple[Any, ...]:
@@ -57,18 +66,25 @@ def opened(request: gr.Request) -> tuple[Any, ...]:
         gr.Warning(str(error), title="Link not used", duration=None)
     if asked is not None and asked.weights and state.weights:
         if not state.weights.startswith(asked.weights):
-            gr.Warning("The link was made with other weights; the picture will differ.",
-                       title="Other weights", duration=None)  # fmt: skip
+            gr.Warning(
+                "The link was made with other weights; the picture will differ.",
+                title="Other weights",
+                duration=None,
+            )
     names = list(state.conventions) or [("the checkpoint's own", "")]
     convention = asked.classes if asked and not state.problem else names[0][1]
     fields = (asked.prompt, asked.seed, asked.steps, asked.guidance) if asked else (gr.skip(),) * 4
     return (
-        text.model_line(state), *fields, _sizes(state, asked.size if asked else ""),
-        gr.update(choices=names, value=convention, visible=len(names) > 1), asked,
+        text.model_line(state),
+        *fields,
+        _sizes(state, asked.size if asked else ""),
+        gr.update(choices=names, value=convention, visible=len(names) > 1),
+        asked,
         text.unseen(tuning.unseen(asked), asked.row if asked else ""),
         links.link(asked) if asked and not state.problem else "",
-        gr.update(selected="gallery") if state.problem else gr.skip(), *_controls(state, asked),
-    )  # fmt: skip
+        gr.update(selected="gallery") if state.problem else gr.skip(),
+        *_controls(state, asked),
+    )
 
 
 def _checked(asked: Permalink | None, state: actions.ModelState) -> Permalink | None:
@@ -94,7 +110,7 @@ def _sizes(state: actions.ModelState, asked: str) -> Any:
     choices = [
         (f"{side} (trained at)", "") if side == state.side else (str(side), str(side))
         for side in state.sides
-    ] or [("trained at", "")]  # fmt: skip
+    ] or [("trained at", "")]
     if asked not in [value for _, value in choices]:
         choices.append((asked.replace("x", " × "), asked))
     return gr.update(choices=choices, value=asked)
@@ -125,7 +141,9 @@ def show_gallery(history: list[dict[str, Any]], request: gr.Request) -> tuple[st
     """The precomputed pictures, and those this browser remembers; HTML."""
     pictures = gallery.load()
     origin = origin_of(request)
-    again = [links.link(Permalink(one.prompt, one.seed, one.steps, one.guidance), origin)
-             for one in pictures]  # fmt: skip
+    again = [
+        links.link(Permalink(one.prompt, one.seed, one.steps, one.guidance), origin)
+        for one in pictures
+    ]
     state = actions.model_state()
     return lists.cases(pictures, again, state.weights), lists.history(history)

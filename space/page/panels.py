@@ -44,17 +44,26 @@ def show(
     masks = remask(studies, which, *values)
     grids = [heat.grid_name(grid) for grid in one.formation.resolutions] if one.formation else []
     return (
-        gr.update(value=kept_picture(f"xray-seed{one.seed}", one.image), alt_text=text.alt_text(one)),
-        gr.update(choices=list(one.maps), value=chosen), picture, legend,
+        gr.update(
+            value=kept_picture(f"xray-seed{one.seed}", one.image), alt_text=text.alt_text(one)
+        ),
+        gr.update(choices=list(one.maps), value=chosen),
+        picture,
+        legend,
         gr.update(maximum=one.steps, value=0),
-        gr.update(choices=[("all", ""), *((name, name) for name in grids)], value=""), *masks,
-    )  # fmt: skip
+        gr.update(choices=[("all", ""), *((name, name) for name in grids)], value=""),
+        *masks,
+    )
 
 
 def look(
-    studies: list[study.Study], which: Any, words: list[str], opacity: float, step: float,
+    studies: list[study.Study],
+    which: Any,
+    words: list[str],
+    opacity: float,
+    step: float,
     resolution: str,
-) -> tuple[Any, str]:  # fmt: skip
+) -> tuple[Any, str]:
     """The map of one word or several over the X-ray, and the legend."""
     one = chosen_study(studies, which)
     if one is None:
@@ -104,9 +113,11 @@ def fuse(studies: list[study.Study], which: Any, *values: Any) -> tuple[Any, str
 
 
 def take_away(
-    studies: list[study.Study], which: Any, opened: Permalink | None,
+    studies: list[study.Study],
+    which: Any,
+    opened: Permalink | None,
     request: gr.Request | None = None,
-) -> tuple[Any, ...]:  # fmt: skip
+) -> tuple[Any, ...]:
     """ZIP, link, Python, curl of one picture as it is now."""
     one = chosen_study(studies, which)
     if one is None or one.made is None:
@@ -114,10 +125,11 @@ def take_away(
     asked = archive.permalink_of(one, opened)
     origin = origin_of(request)
     return (
-        kept(archive.archive_name(one), archive.archive(one)), links.link(asked, origin),
+        kept(archive.archive_name(one), archive.archive(one)),
+        links.link(asked, origin),
         links.python_snippet(asked, model=str(one.record["model"])),
         links.curl_snippet(asked, origin),
-    )  # fmt: skip
+    )
 
 
 def remember(history: list[dict[str, Any]], link: str, studies: list[study.Study]) -> Any:
@@ -131,9 +143,14 @@ def remember(history: list[dict[str, Any]], link: str, studies: list[study.Study
 
 
 def report(
-    studies: list[study.Study], which: Any, opened: Permalink | None, problems: list[str], note: str,
-    with_prompt: bool, request: gr.Request | None = None,
-) -> str:  # fmt: skip
+    studies: list[study.Study],
+    which: Any,
+    opened: Permalink | None,
+    problems: list[str],
+    note: str,
+    with_prompt: bool,
+    request: gr.Request | None = None,
+) -> str:
     """Report the mask of the picture as it is now: what became of it; HTML."""
     one = chosen_study(studies, which)
     if one is None or one.made is None:

@@ -145,11 +145,17 @@ def bounded(demo: gr.Blocks, room: WaitingRoom | None = None) -> gr.Blocks:
         if event is not None and event.concurrency_id == MODEL:
             there = queue.event_queue_per_concurrency_id.get(MODEL)
             waiting = there.queue if there is not None else []
-            each = [queue.process_time_per_fn[one.fn].avg_time for one in waiting
-                    if one.fn in queue.process_time_per_fn]  # fmt: skip
+            each = [
+                queue.process_time_per_fn[one.fn].avg_time
+                for one in waiting
+                if one.fn in queue.process_time_per_fn
+            ]
             try:
-                room.check([visitor(one.request) for one in waiting], visitor(request),
-                           seconds=sum(each) / len(each) if each else None)  # fmt: skip
+                room.check(
+                    [visitor(one.request) for one in waiting],
+                    visitor(request),
+                    seconds=sum(each) / len(each) if each else None,
+                )
             except FullError as error:
                 headers = {"Retry-After": str(math.ceil(error.seconds))}
                 raise HTTPException(429, str(error), headers) from None

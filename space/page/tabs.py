@@ -20,12 +20,20 @@ def film_tab(convention: gr.Dropdown) -> None:
     status = gr.HTML(text.status("Nothing read yet."), padding=False)
     out = gr.HTML(padding=False)
     read = film.upload(
-        handlers.gpu(handlers.read_film), [film, convention], [film, status, out],
-        concurrency_id="model", show_progress="minimal", show_progress_on=[status],
+        handlers.gpu(handlers.read_film),
+        [film, convention],
+        [film, status, out],
+        concurrency_id="model",
+        show_progress="minimal",
+        show_progress_on=[status],
         api_visibility="private",
-    )  # fmt: skip
-    read.failure(lambda: (None, text.status("Not read: the message says why."), ""), None,
-                 [film, status, out], **QUIET)  # fmt: skip
+    )
+    read.failure(
+        lambda: (None, text.status("Not read: the message says why."), ""),
+        None,
+        [film, status, out],
+        **QUIET,
+    )
 
 
 def compare_tab(draw: dict[str, Any]) -> None:
@@ -41,8 +49,9 @@ def compare_tab(draw: dict[str, Any]) -> None:
                 words = gr.Textbox(
                     text.EXAMPLES[seed], label=f"{name} prompt", lines=2, max_length=2000
                 )
-                number = gr.Number(seed, label=f"{name} seed", precision=0, minimum=0,
-                                   maximum=actions.MAX_SEED)  # fmt: skip
+                number = gr.Number(
+                    seed, label=f"{name} seed", precision=0, minimum=0, maximum=actions.MAX_SEED
+                )
                 sides.append((words, number, gr.HTML(padding=False)))
     with gr.Row():
         button = gr.Button("Draw both", variant="primary")
@@ -52,12 +61,21 @@ def compare_tab(draw: dict[str, Any]) -> None:
     (first, first_seed, one), (second, second_seed, two) = sides
     drawn = button.click(
         handlers.gpu(handlers.compare),
-        [first, first_seed, second, second_seed,
-         *(draw[name] for name in ("steps", "guidance", "size", "convention")), *draw["tuning"],
-         draw["linked"]],
-        [status, one, two, told], concurrency_id="model", show_progress="full",
-        show_progress_on=[status], api_visibility="private",
-    )  # fmt: skip
+        [
+            first,
+            first_seed,
+            second,
+            second_seed,
+            *(draw[name] for name in ("steps", "guidance", "size", "convention")),
+            *draw["tuning"],
+            draw["linked"],
+        ],
+        [status, one, two, told],
+        concurrency_id="model",
+        show_progress="full",
+        show_progress_on=[status],
+        api_visibility="private",
+    )
     was_stopped = gr.State(False)
     drawn.failure(not_drawn, was_stopped, [status, was_stopped], **QUIET)
     stop.click(stopped_now, None, [status, was_stopped], cancels=[drawn], **QUIET)

@@ -99,8 +99,11 @@ def word_report(words: WordCheck) -> str:
     if words.known:
         parts.append(_chips("known", "✓", "Words the model knows", words.known))
     if words.unknown:
-        parts.append(_chips("unknown", "✗", "Never seen in training, do not count on an effect",
-                            words.unknown))  # fmt: skip
+        parts.append(
+            _chips(
+                "unknown", "✗", "Never seen in training, do not count on an effect", words.unknown
+            )
+        )
     if words.dropped:
         parts.append(f'<p class="ls-problem">Too long, not read: “{escape(words.dropped)}”</p>')
     if words.problem:

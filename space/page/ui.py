@@ -45,8 +45,19 @@ def build_demo() -> gr.Blocks:
             with gr.Tab("Model", id="about") as about_tab:
                 card = gr.Markdown()
         about_tab.select(actions.model_card, None, card, **QUIET)
-        fields = [draw[name] for name in ("prompt", "seed", "steps", "guidance", "size", "convention",
-                                          "linked", "unseen")]  # fmt: skip
+        fields = [
+            draw[name]
+            for name in (
+                "prompt",
+                "seed",
+                "steps",
+                "guidance",
+                "size",
+                "convention",
+                "linked",
+                "unseen",
+            )
+        ]
         demo.load(opening.opened, None, [line, *fields, begin, tabs, *draw["tuning"]], **QUIET)
         demo.load(None, None, None, js=NAME_EMPTY, api_visibility="private")
         demo.load(opening.report_words, draw["prompt"], draw["words"], **QUIET)
@@ -83,8 +94,13 @@ def _draw_tab(studies: gr.State, history: gr.BrowserState, begin: gr.State) -> d
                 gr.Markdown(text.MASK_INFO)
         gr.Markdown("## Take it away", elem_id="ls-take")
         archive = gr.File(label="Everything (ZIP): image, mask, maps, record", interactive=False)
-        link = gr.Textbox(label="Link that draws the same pixels", interactive=False,
-                          buttons=["copy"], max_lines=3, elem_id="ls-link")  # fmt: skip
+        link = gr.Textbox(
+            label="Link that draws the same pixels",
+            interactive=False,
+            buttons=["copy"],
+            max_lines=3,
+            elem_id="ls-link",
+        )
         with gr.Accordion("The same by program", open=False):
             python = gr.Textbox(label="Python", interactive=False, buttons=["copy"], lines=9)
             curl = gr.Textbox(label="Shell", interactive=False, buttons=["copy"], lines=3)
@@ -104,14 +120,22 @@ def _draw_tab(studies: gr.State, history: gr.BrowserState, begin: gr.State) -> d
         return event.success(panels.fuse, made_of, fused, concurrency_id="mask", **QUIET)
 
     def wire_drawing(triggers: list[Any]) -> None:
-        asked = [part[name] for name in ("prompt", "seed", "steps", "guidance", "pictures", "size",
-                                         "convention")]  # fmt: skip
+        asked = [
+            part[name]
+            for name in ("prompt", "seed", "steps", "guidance", "pictures", "size", "convention")
+        ]
         drawn = gr.on(
-            triggers, handlers.gpu(handlers.draw), [*asked, words, opacity, *tuning, linked],
-            [status, image, heat, legend, which, studies, part["words"]], concurrency_id="model",
-            concurrency_limit=1, show_progress="full", show_progress_on=[status],
-            api_visibility="private", trigger_mode="multiple",
-        )  # fmt: skip
+            triggers,
+            handlers.gpu(handlers.draw),
+            [*asked, words, opacity, *tuning, linked],
+            [status, image, heat, legend, which, studies, part["words"]],
+            concurrency_id="model",
+            concurrency_limit=1,
+            show_progress="full",
+            show_progress_on=[status],
+            api_visibility="private",
+            trigger_mode="multiple",
+        )
         stopped = gr.State(False)
         drawn.failure(not_drawn, stopped, [status, stopped], **QUIET)
         shown = [image, words, heat, legend, step, grid, *masks]
@@ -127,23 +151,38 @@ def _draw_tab(studies: gr.State, history: gr.BrowserState, begin: gr.State) -> d
 
     wire_drawing([part["button"].click, part["prompt"].submit, begin.change])
     for control in looking:
-        control.input(panels.look, [*at, *looking], [heat, legend],
-                      trigger_mode="always_last", concurrency_id="look", **QUIET)  # fmt: skip
+        control.input(
+            panels.look,
+            [*at, *looking],
+            [heat, legend],
+            trigger_mode="always_last",
+            concurrency_id="look",
+            **QUIET,
+        )
     tuned = gr.on(
-        [control.input for control in tuning], panels.remask, made_of, masks,
-        trigger_mode="always_last", concurrency_id="mask", concurrency_limit=2, **QUIET,
-    )  # fmt: skip
+        [control.input for control in tuning],
+        panels.remask,
+        made_of,
+        masks,
+        trigger_mode="always_last",
+        concurrency_id="mask",
+        concurrency_limit=2,
+        **QUIET,
+    )
     put_back = back.click(opening.reset, None, [*tuning, linked, part["unseen"]], **QUIET)
     put_back = put_back.success(panels.remask, made_of, masks, concurrency_id="mask", **QUIET)
     for event in (tuned, put_back):
         take(fuse(event))
-    hand_in.click(panels.report, [*at, linked, *reporting], handed_in, concurrency_id="report",
-                  **QUIET)  # fmt: skip
+    hand_in.click(
+        panels.report, [*at, linked, *reporting], handed_in, concurrency_id="report", **QUIET
+    )
     part["surprise"].click(
-        opening.surprise, None,
-        [part[name] for name in ("prompt", "seed", "view", "age", "sex", "findings", "side")] + [begin],
+        opening.surprise,
+        None,
+        [part[name] for name in ("prompt", "seed", "view", "age", "sex", "findings", "side")]
+        + [begin],
         **QUIET,
-    )  # fmt: skip
+    )
     return part | {"tuning": tuning}
 
 
@@ -160,9 +199,15 @@ def launch(demo: gr.Blocks, **options: Any) -> Any:
         options: Of `gr.Blocks.launch`, over those set here.
     """
     ours: dict[str, Any] = {
-        "theme": theme(), "css": CSS, "ssr_mode": False, "run_history": False,
-        "footer_links": ["api"], "show_error": False, "max_file_size": upload.MAX_BYTES,
+        "theme": theme(),
+        "css": CSS,
+        "ssr_mode": False,
+        "run_history": False,
+        "footer_links": ["api"],
+        "show_error": False,
+        "max_file_size": upload.MAX_BYTES,
         "app_kwargs": {"middleware": [Middleware(serving.FrontPage)]},
-        "state_session_capacity": SESSIONS, "mcp_server": importlib.util.find_spec("mcp") is not None,
-    }  # fmt: skip
+        "state_session_capacity": SESSIONS,
+        "mcp_server": importlib.util.find_spec("mcp") is not None,
+    }
     return demo.launch(**(ours | options))

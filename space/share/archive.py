@@ -31,12 +31,18 @@ def permalink_of(study: Study, opened: Permalink | None = None) -> Permalink:
     told = {
         "scheduler": "" if options.get("scheduler") == "default" else options.get("scheduler", ""),
         "precision": "" if options.get("precision") == "fp32" else options.get("precision", ""),
-    }  # fmt: skip
+    }
     link = Permalink(
-        study.prompt, study.seed, study.steps, study.guidance, study.size, **told,
+        study.prompt,
+        study.seed,
+        study.steps,
+        study.guidance,
+        study.size,
+        **told,
         classes=study.specs[0].convention if study.specs else "",
-        refine=refine_texts(study.made.config), weights=str(study.record.get("model_hash", "")),
-    )  # fmt: skip
+        refine=refine_texts(study.made.config),
+        weights=str(study.record.get("model_hash", "")),
+    )
     if opened is None or not opened.row:
         return link
     same = all(
@@ -51,10 +57,13 @@ def archive(study: Study) -> bytes:
     assert study.made is not None
     record = json.dumps(record_of(study), indent=2, ensure_ascii=False) + "\n"
     files = {
-        "image.png": png_bytes(study.image), "coarse.png": png_bytes(study.made.coarse),
-        "mask.png": png_bytes(study.made.mask), "overlay.png": png_bytes(study.made.final),
-        **files_of(study), "record.json": record.encode(),
-    }  # fmt: skip
+        "image.png": png_bytes(study.image),
+        "coarse.png": png_bytes(study.made.coarse),
+        "mask.png": png_bytes(study.made.mask),
+        "overlay.png": png_bytes(study.made.final),
+        **files_of(study),
+        "record.json": record.encode(),
+    }
     return pack(files)
 
 

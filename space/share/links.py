@@ -77,8 +77,11 @@ def python_snippet(asked: Permalink, *, model: str = "mini") -> str:
     height, width = asked.pixels()
     sampling = [f"steps={asked.steps}", f"guidance={asked.guidance:g}"]
     sampling += [f"height={height}, width={width}"] if height else []
-    sampling += [f"{name}={getattr(asked, name)!r}" for name in ("scheduler", "precision")
-                 if getattr(asked, name)]  # fmt: skip
+    sampling += [
+        f"{name}={getattr(asked, name)!r}"
+        for name in ("scheduler", "precision")
+        if getattr(asked, name)
+    ]
     refining = _differences(asked.config())
     more = ", refine_config=config" if refining else ""
     named = f", classes={asked.classes!r}" if asked.classes else ""

@@ -37,10 +37,13 @@ FOLDER_VARIABLE = "LUNGSYNTH_REPORTS"
 REPO_VARIABLE = "LUNGSYNTH_REPORTS_REPO"
 URL_VARIABLE = "LUNGSYNTH_REPORTS_URL"
 PROBLEMS = {
-    "border": "The border is off", "missing": "Part of a lung is missing",
-    "extra": "Something that is no lung is marked", "sides": "Left and right are swapped",
-    "picture": "The picture is no chest X-ray", "other": "Something else",
-}  # fmt: skip
+    "border": "The border is off",
+    "missing": "Part of a lung is missing",
+    "extra": "Something that is no lung is marked",
+    "sides": "Left and right are swapped",
+    "picture": "The picture is no chest X-ray",
+    "other": "Something else",
+}
 """What can be wrong: name in a report -> words on the page."""
 
 MAX_NOTE = 500  # characters of a visitor's own words
@@ -84,20 +87,29 @@ def make_report(
     assert study.made is not None
     strange = [one for one in problems or () if one not in PROBLEMS]
     if strange or not problems:
-        raise ConfigError("Say what is wrong: tick one of the boxes." if not strange else
-                          f"{str(strange[0])[:40]!r} is none of {', '.join(PROBLEMS)}.")  # fmt: skip
+        raise ConfigError(
+            "Say what is wrong: tick one of the boxes."
+            if not strange
+            else f"{str(strange[0])[:40]!r} is none of {', '.join(PROBLEMS)}."
+        )
     if len(note or "") > MAX_NOTE:
         raise ConfigError(f"The note has {len(note):,} characters; at most {MAX_NOTE} are taken.")
     settings = {key: value for key, value in asdict(asked).items() if key not in ("prompt", "row")}
     return {
-        "notice": RESEARCH_NOTICE, "kind": "lungsynth bad mask", "row": asked.row or None,
-        "problems": [one for one in PROBLEMS if one in problems], "note": (note or "").strip(),
-        "prompt": study.prompt if with_prompt else None, **settings,
-        "refine": asdict(study.made.config), "scores": study.made.scores,
+        "notice": RESEARCH_NOTICE,
+        "kind": "lungsynth bad mask",
+        "row": asked.row or None,
+        "problems": [one for one in PROBLEMS if one in problems],
+        "note": (note or "").strip(),
+        "prompt": study.prompt if with_prompt else None,
+        **settings,
+        "refine": asdict(study.made.config),
+        "scores": study.made.scores,
         "mask_sha256": hashlib.sha256(study.made.mask.tobytes()).hexdigest(),
         "image_sha256": hashlib.sha256(study.image.tobytes()).hexdigest(),
-        "model": study.record["model"], "code_version": study.record["code_version"],
-    }  # fmt: skip
+        "model": study.record["model"],
+        "code_version": study.record["code_version"],
+    }
 
 
 def hand_in(report: dict[str, Any]) -> Sent:
@@ -141,8 +153,15 @@ def _begin(repo: str, folder: Path) -> Any:
     token = os.environ.get("HF_TOKEN") or get_token()
     if not token:
         raise ConfigError(f"{REPO_VARIABLE} is set, and there is no token; set HF_TOKEN.")
-    return CommitScheduler(repo_id=repo, repo_type="dataset", folder_path=folder, every=10,
-                           path_in_repo="reports", private=True, token=token)  # fmt: skip
+    return CommitScheduler(
+        repo_id=repo,
+        repo_type="dataset",
+        folder_path=folder,
+        every=10,
+        path_in_repo="reports",
+        private=True,
+        token=token,
+    )
 
 
 def _write(folder: Path, name: str, data: bytes) -> None:

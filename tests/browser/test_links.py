@@ -25,8 +25,16 @@ def test_a_link_carries_size_convention_and_mask_to_another_browser(open_page):
         taken.append(taken_away(page))
         page.get_by_text("This is row s0-0000007 of the dataset.").wait_for()
         page.get_by_text("The link also sets min_part=0.02.").wait_for()
-        for part in ("size=192", "classes=v7", "method=cross", "beta=16.3", "min_part=0.02",
-                     "ignore_band=0.1", "row=s0-0000007", "crf.theta_beta=40"):  # fmt: skip
+        for part in (
+            "size=192",
+            "classes=v7",
+            "method=cross",
+            "beta=16.3",
+            "min_part=0.02",
+            "ignore_band=0.1",
+            "row=s0-0000007",
+            "crf.theta_beta=40",
+        ):
             assert part in page.url, page.url
     for name in ("image.png", "mask.png"):
         assert taken[0][name] == taken[1][name]

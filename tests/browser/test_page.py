@@ -228,9 +228,10 @@ def serious(page, where):
     """What axe finds serious or worse: where, rule, element."""
     report = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     return [
-        (where, one["id"], one["nodes"][0]["html"][:160]) for one in report["violations"]
+        (where, one["id"], one["nodes"][0]["html"][:160])
+        for one in report["violations"]
         if one["impact"] in ("serious", "critical")
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

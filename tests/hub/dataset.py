@@ -15,10 +15,14 @@ from datasets import Dataset, Features, Value
 from datasets import Image as ImageFeature
 from PIL import Image
 
-FEATURES = Features({
-    "id": Value("string"), "image": ImageFeature(mode="L"), "mask": ImageFeature(mode="L"),
-    "prompt": Value("string"),
-})  # fmt: skip
+FEATURES = Features(
+    {
+        "id": Value("string"),
+        "image": ImageFeature(mode="L"),
+        "mask": ImageFeature(mode="L"),
+        "prompt": Value("string"),
+    }
+)
 
 
 def picture(seed: int, top: int) -> bytes:
@@ -31,11 +35,14 @@ def picture(seed: int, top: int) -> bytes:
 
 def rows(n: int, seed: int) -> list[dict[str, Any]]:
     return [
-        {"id": f"s{seed}-{i:04d}", "prompt": f"chest film {i}",
-         "image": {"bytes": picture(1000 * seed + i, 256), "path": f"{i}.png"},
-         "mask": {"bytes": picture(i, 3), "path": f"{i}_mask.png"}}
+        {
+            "id": f"s{seed}-{i:04d}",
+            "prompt": f"chest film {i}",
+            "image": {"bytes": picture(1000 * seed + i, 256), "path": f"{i}.png"},
+            "mask": {"bytes": picture(i, 3), "path": f"{i}_mask.png"},
+        }
         for i in range(n)
-    ]  # fmt: skip
+    ]
 
 
 def build(out: Path, *, n: int = 5, shard_rows: int = 2, seed: int = 0) -> Path:
@@ -51,8 +58,15 @@ def build(out: Path, *, n: int = 5, shard_rows: int = 2, seed: int = 0) -> Path:
         table = Dataset.from_list(part, features=FEATURES).with_format("arrow")[:]
         pq.write_table(table.replace_schema_metadata(FEATURES.arrow_schema.metadata), out / name)
         data = (out / name).read_bytes()
-        shards.append({"name": name, "n_rows": len(part), "n_bytes": len(data),
-                       "memory_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})  # fmt: skip
+        shards.append(
+            {
+                "name": name,
+                "n_rows": len(part),
+                "n_bytes": len(data),
+                "memory_bytes": len(data),
+                "sha256": hashlib.sha256(data).hexdigest(),
+            }
+        )
     manifest = {"is_complete": True, "n_rows": n, "n_shards": n_shards, "shards": shards}
     (out / "manifest.json").write_text(json.dumps(manifest))
     (out / "id2label.json").write_text('{"0": "background", "1": "left lung", "2": "right lung"}')

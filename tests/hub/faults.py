@@ -7,8 +7,21 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 
-ROUTES = ("whoami", "create", "info", "refs", "tree", "validate-yaml", "preupload", "batch", "put",
-          "verify", "commit", "tag", "resolve")  # fmt: skip
+ROUTES = (
+    "whoami",
+    "create",
+    "info",
+    "refs",
+    "tree",
+    "validate-yaml",
+    "preupload",
+    "batch",
+    "put",
+    "verify",
+    "commit",
+    "tag",
+    "resolve",
+)
 """Kinds of requests."""
 
 ANYWHERE = ("500", "503", "429", "429-retry-after", "cut", "cut-after", "slow")

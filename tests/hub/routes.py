@@ -94,7 +94,7 @@ TABLE: list[tuple[str, str, str, str]] = [
     ("PUT", r"^/_lfs/(?P<kinds>\w+)/(?P<name>[^/]+/[^/]+)/(?P<oid>\w+)$", "put", "put"),
     ("POST", r"^/_lfs/(?P<kinds>\w+)/(?P<name>[^/]+/[^/]+)/verify$", "verify", "verify"),
     ("GET", PLAIN + r"/(?:resolve|raw)/(?P<rev>[^/]+)/(?P<path>.+)$", "resolve", "resolve"),
-]  # fmt: skip
+]
 
 
 def find(hub: Hub, request: Request) -> tuple[str, Act]:
@@ -160,8 +160,11 @@ def _create(hub: Hub, request: Request) -> Answer:
     kind = asked.get("type", "model")
     url = f"{hub.endpoint}/{'' if kind == 'model' else kind + 's/'}{name}"
     if (kind, name) in hub.repos:
-        return Answer(409, json.dumps({"error": "You already created this repo", "url": url}).encode(),
-                      {"Content-Type": "application/json"})  # fmt: skip
+        return Answer(
+            409,
+            json.dumps({"error": "You already created this repo", "url": url}).encode(),
+            {"Content-Type": "application/json"},
+        )
     private = asked.get("visibility") == "private" or bool(asked.get("private"))
     hub.repos[kind, name] = Repo(kind, name, private, asked.get("sdk"), asked.get("hardware"))
     return ok({"url": url, "name": name, "id": name})
@@ -188,13 +191,24 @@ def _validate_yaml(hub: Hub, request: Request) -> Answer:
 def _info(hub: Hub, request: Request, kinds: str, name: str, rev: str = "main") -> Answer:
     repo = _open(hub, request, kinds, name)
     commit = repo.resolve(rev)
-    return ok({
-        "_id": "0" * 24, "id": name, "author": name.split("/")[0], "sha": commit.sha,
-        "private": repo.private, "gated": False, "disabled": False, "tags": [], "downloads": 0,
-        "likes": 0, "lastModified": "2026-01-01T00:00:00.000Z", "sdk": repo.sdk,
-        "createdAt": "2026-01-01T00:00:00.000Z",
-        "siblings": [{"rfilename": path} for path in sorted(commit.tree)],
-    })  # fmt: skip
+    return ok(
+        {
+            "_id": "0" * 24,
+            "id": name,
+            "author": name.split("/")[0],
+            "sha": commit.sha,
+            "private": repo.private,
+            "gated": False,
+            "disabled": False,
+            "tags": [],
+            "downloads": 0,
+            "likes": 0,
+            "lastModified": "2026-01-01T00:00:00.000Z",
+            "sdk": repo.sdk,
+            "createdAt": "2026-01-01T00:00:00.000Z",
+            "siblings": [{"rfilename": path} for path in sorted(commit.tree)],
+        }
+    )
 
 
 def _refs(hub: Hub, request: Request, kinds: str, name: str) -> Answer:
@@ -205,17 +219,19 @@ def _refs(hub: Hub, request: Request, kinds: str, name: str) -> Answer:
             {"name": n, "ref": f"refs/{folder}/{n}", "targetCommit": s} for n, s in found.items()
         ]
 
-    return ok({
-        "branches": listed(repo.branches, "heads"), "converts": [], "tags": listed(repo.tags, "tags"),
-    })  # fmt: skip
+    return ok(
+        {
+            "branches": listed(repo.branches, "heads"),
+            "converts": [],
+            "tags": listed(repo.tags, "tags"),
+        }
+    )
 
 
 def _described(path: str, entry: Entry) -> dict[str, Any]:
     said = {"type": "file", "path": path, "size": entry.size, "oid": entry.blob_oid}
     if entry.lfs_oid is not None:
-        said["lfs"] = {
-            "oid": entry.lfs_oid, "size": entry.size, "pointerSize": len(entry.pointer),
-        }  # fmt: skip
+        said["lfs"] = {"oid": entry.lfs_oid, "size": entry.size, "pointerSize": len(entry.pointer)}
     return said
 
 
@@ -224,9 +240,7 @@ def _folder(path: str) -> dict[str, Any]:
     return {"type": "directory", "path": path, "size": 0, "oid": oid}
 
 
-def _tree(
-    hub: Hub, request: Request, kinds: str, name: str, rev: str, path: str = ""
-) -> Answer:  # fmt: skip
+def _tree(hub: Hub, request: Request, kinds: str, name: str, rev: str, path: str = "") -> Answer:
     commit = _open(hub, request, kinds, name).resolve(rev)
     below = f"{path}/" if path else ""
     inside = {p: e for p, e in sorted(commit.tree.items()) if p.startswith(below)}
@@ -256,9 +270,10 @@ def _paths_info(hub: Hub, request: Request, kinds: str, name: str, rev: str) -> 
     asked = parse_qs(request.body.decode()).get("paths", [])
     said = [_described(path, tree[path]) for path in asked if path in tree]
     said += [
-        _folder(path) for path in asked
+        _folder(path)
+        for path in asked
         if path not in tree and any(p.startswith(path.rstrip("/") + "/") for p in tree)
-    ]  # fmt: skip
+    ]
     return ok(said)
 
 
@@ -266,8 +281,13 @@ def _commits(hub: Hub, request: Request, kinds: str, name: str, rev: str) -> Ans
     repo = _open(hub, request, kinds, name)
 
     def said(one: Commit) -> dict[str, Any]:
-        return {"id": one.sha, "title": one.title, "message": "", "authors": [],
-                "date": "2026-01-01T00:00:00.000Z"}  # fmt: skip
+        return {
+            "id": one.sha,
+            "title": one.title,
+            "message": "",
+            "authors": [],
+            "date": "2026-01-01T00:00:00.000Z",
+        }
 
     return ok([said(one) for one in repo.history()])
 
@@ -279,10 +299,14 @@ def _preupload(hub: Hub, request: Request, kinds: str, name: str, rev: str) -> A
         path = file["path"]
         large = path.endswith(LFS_SUFFIXES) or file["size"] > 10_000_000
         old = tree.get(path)
-        said.append({
-            "path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": False,
-            "oid": None if old is None else old.lfs_oid or old.blob_oid,
-        })  # fmt: skip
+        said.append(
+            {
+                "path": path,
+                "uploadMode": "lfs" if large else "regular",
+                "shouldIgnore": False,
+                "oid": None if old is None else old.lfs_oid or old.blob_oid,
+            }
+        )
     return ok({"files": said})
 
 
@@ -296,10 +320,14 @@ def _commit(hub: Hub, request: Request, kinds: str, name: str, rev: str) -> Answ
             _fetch_from_xet(hub, repo, value["oid"], value["size"])
     made = repo.commit(rev, header["summary"], operations, header.get("parentCommit"))
     folder = "" if repo.kind == "model" else f"{repo.kind}s/"
-    return ok({
-        "success": True, "commitOid": made.sha, "hookOutput": "",
-        "commitUrl": f"{hub.endpoint}/{folder}{name}/commit/{made.sha}",
-    })  # fmt: skip
+    return ok(
+        {
+            "success": True,
+            "commitOid": made.sha,
+            "hookOutput": "",
+            "commitUrl": f"{hub.endpoint}/{folder}{name}/commit/{made.sha}",
+        }
+    )
 
 
 def _tag(hub: Hub, request: Request, kinds: str, name: str, rev: str) -> Answer:
@@ -351,8 +379,9 @@ def _batch(hub: Hub, request: Request, name: str, kinds: str | None = None) -> A
         one = {"oid": asked["oid"], "size": asked["size"]}
         if asked["oid"] not in repo.objects:
             one["actions"] = {
-                "upload": {"href": f"{base}/{asked['oid']}"}, "verify": {"href": f"{base}/verify"},
-            }  # fmt: skip
+                "upload": {"href": f"{base}/{asked['oid']}"},
+                "verify": {"href": f"{base}/verify"},
+            }
         said.append(one)
     return ok({"transfer": "basic", "objects": said})
 
@@ -383,7 +412,7 @@ def _verify(hub: Hub, request: Request, kinds: str, name: str) -> Answer:
 
 def _resolve(
     hub: Hub, request: Request, name: str, rev: str, path: str, kinds: str | None = None
-) -> Answer:  # fmt: skip
+) -> Answer:
     repo = _open(hub, request, kinds, name)
     commit = repo.resolve(rev)
     if path not in commit.tree:
@@ -393,9 +422,11 @@ def _resolve(
     entry = commit.tree[path]
     data = repo.content(entry)
     headers = {
-        "X-Repo-Commit": commit.sha, "ETag": f'"{entry.lfs_oid or entry.blob_oid}"',
-        "Accept-Ranges": "bytes", "Content-Type": "application/octet-stream",
-    }  # fmt: skip
+        "X-Repo-Commit": commit.sha,
+        "ETag": f'"{entry.lfs_oid or entry.blob_oid}"',
+        "Accept-Ranges": "bytes",
+        "Content-Type": "application/octet-stream",
+    }
     if entry.lfs_oid is not None:
         headers |= {"X-Linked-ETag": f'"{entry.lfs_oid}"', "X-Linked-Size": str(entry.size)}
     asked = re.fullmatch(r"bytes=(\d+)-(\d*)", request.header("range") or "")

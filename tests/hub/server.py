@@ -54,9 +54,12 @@ def user(name: str, role: str, *orgs: str, fine: dict[str, Any] | None = None) -
     if fine is not None:
         token["fineGrained"] = fine
     return {
-        "type": "user", "name": name, "fullname": name, "orgs": [{"name": o} for o in orgs],
+        "type": "user",
+        "name": name,
+        "fullname": name,
+        "orgs": [{"name": o} for o in orgs],
         "auth": {"type": "access_token", "accessToken": token},
-    }  # fmt: skip
+    }
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -170,9 +173,12 @@ def _refusal(fault: Fault) -> routes.Answer:
     if fault.kind == "refused":
         return routes.error(400, "The object does not have the announced SHA-256.")
     status = int(fault.kind[:3])
-    words = {409: "A conflicting operation is in progress.", 412: "A commit has happened since.",
-             403: "Forbidden: you must use a write token to upload to a repository.",
-             429: "Too many requests."}  # fmt: skip
+    words = {
+        409: "A conflicting operation is in progress.",
+        412: "A commit has happened since.",
+        403: "Forbidden: you must use a write token to upload to a repository.",
+        429: "Too many requests.",
+    }
     answer = routes.error(status, words.get(status, "Internal Server Error"))
     if fault.kind == "429":
         answer.headers["RateLimit"] = f'"api";r=0;t={int(fault.seconds)}'
@@ -192,9 +198,7 @@ class _Server(ThreadingHTTPServer):
 def serve() -> Iterator[Hub]:
     """Run a Hub on loopback, with a writer and a reader of the organisation `lab`."""
     hub = Hub()
-    hub.users = {
-        WRITER: user("ann", "write", "lab"), READER: user("ann", "read", "lab"),
-    }  # fmt: skip
+    hub.users = {WRITER: user("ann", "write", "lab"), READER: user("ann", "read", "lab")}
     handler = type("HubHandler", (Handler,), {"hub": hub})
     server = _Server(("127.0.0.1", 0), handler)
     hub.endpoint = f"http://127.0.0.1:{server.server_address[1]}"

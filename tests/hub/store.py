@@ -117,8 +117,9 @@ class Repo:
         tree = self.resolve(revision).tree
         return {p: self.content(e) for p, e in sorted(tree.items()) if p != ".gitattributes"}
 
-    def commit(self, branch: str, title: str, operations: list[tuple[str, dict]],
-               parent: str | None = None) -> Commit:  # fmt: skip
+    def commit(
+        self, branch: str, title: str, operations: list[tuple[str, dict]], parent: str | None = None
+    ) -> Commit:
         """Apply all operations as one commit, or none.
 
         Raises:
@@ -151,9 +152,10 @@ class Repo:
         elif key == "lfsFile":
             if value["oid"] not in self.objects:
                 raise HubRefusal(
-                    400, f"Your push was rejected because an LFS pointer pointed to a file that "
+                    400,
+                    f"Your push was rejected because an LFS pointer pointed to a file that "
                     f"does not exist: {value['oid']}",
-                )  # fmt: skip
+                )
             size = value.get("size", len(self.objects[value["oid"]]))
             tree[path] = Entry(size, lfs_oid=value["oid"])
         elif key == "deletedFile":

@@ -43,20 +43,55 @@ def test_olah_gives_the_rows_of_each_tag(tmp_path, monkeypatch):
         with pointed_at(hub, tmp_path / "home"):
             for tag, seed in (("v1.0.0", 1), ("v2.0.0", 2)):
                 folder = dataset.build(tmp_path / "dist", n=5, seed=seed)
-                monkeypatch.setattr(sys, "argv", ["publish", "push", str(folder), "--repo", NAME,
-                                                  "--tag", tag, "--public", "--yes"])  # fmt: skip
+                monkeypatch.setattr(
+                    sys,
+                    "argv",
+                    [
+                        "publish",
+                        "push",
+                        str(folder),
+                        "--repo",
+                        NAME,
+                        "--tag",
+                        tag,
+                        "--public",
+                        "--yes",
+                    ],
+                )
                 with pytest.raises(SystemExit) as leaving:
                     main()
                 assert not leaving.value.code
         netloc, port = hub.endpoint.removeprefix("http://"), free_port()
         mirror = subprocess.Popen(
-            [str(OLAH), "-m", "olah.server", "--host", "127.0.0.1", "--port", str(port),
-             "--hf-scheme", "http", "--hf-netloc", netloc, "--hf-lfs-netloc", netloc,
-             "--mirror-scheme", "http", "--mirror-netloc", f"127.0.0.1:{port}",
-             "--mirror-lfs-netloc", f"127.0.0.1:{port}", "--repos-path", str(tmp_path / "repos"),
-             "--log-path", str(tmp_path / "logs")],
-            cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [
+                str(OLAH),
+                "-m",
+                "olah.server",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(port),
+                "--hf-scheme",
+                "http",
+                "--hf-netloc",
+                netloc,
+                "--hf-lfs-netloc",
+                netloc,
+                "--mirror-scheme",
+                "http",
+                "--mirror-netloc",
+                f"127.0.0.1:{port}",
+                "--mirror-lfs-netloc",
+                f"127.0.0.1:{port}",
+                "--repos-path",
+                str(tmp_path / "repos"),
+                "--log-path",
+                str(tmp_path / "logs"),
+            ],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         try:
             give_up = time.monotonic() + 60
             while True:

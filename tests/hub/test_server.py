@@ -37,13 +37,18 @@ def api(hub: Hub) -> HfApi:
 
 def put(hub: Hub, parent: str | None = None, **files: bytes | None) -> str:
     operations = [
-        CommitOperationDelete(name.replace("__", "."), is_folder=False) if data is None
+        CommitOperationDelete(name.replace("__", "."), is_folder=False)
+        if data is None
         else CommitOperationAdd(name.replace("__", "."), data)
         for name, data in files.items()
-    ]  # fmt: skip
-    return api(hub).create_commit(
-        NAME, operations, commit_message="x", parent_commit=parent, repo_type="dataset"
-    ).oid  # fmt: skip
+    ]
+    return (
+        api(hub)
+        .create_commit(
+            NAME, operations, commit_message="x", parent_commit=parent, repo_type="dataset"
+        )
+        .oid
+    )
 
 
 def test_whoami_tells_the_role(hub):

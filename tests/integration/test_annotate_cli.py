@@ -129,16 +129,22 @@ def test_annotations_become_a_source(run_cli: Cli, films: Path, tmp_path: Path, 
         annotation(tmp_path / "drawn" / "IM1.json", "IM1.dcm", LEFT, hole),
     ]
     for _ in range(2):  # a second import replaces the first
-        ran = run_cli("annotate", "--import", *files, "--images", films, "--out", tmp_path / out,
-                      *CLASSES)  # fmt: skip
+        ran = run_cli(
+            "annotate", "--import", *files, "--images", films, "--out", tmp_path / out, *CLASSES
+        )
         assert ran.code == 0 and ran.out == f"{tmp_path / out}\n", ran.err
     assert "a: left lung 26.0%, right lung 26.0% of the film" in ran.err
     assert "--class 'right lung' --id 2 --foreground 2 --ignore 255 --k 2" in ran.err
     parquet = out.endswith(".parquet")
     assert ("--split ''" in ran.err) is not parquet
-    records = list(read_records(
-        str(tmp_path / out), mask_column="mask", text_column=None, split="train" if parquet else None
-    ))  # fmt: skip
+    records = list(
+        read_records(
+            str(tmp_path / out),
+            mask_column="mask",
+            text_column=None,
+            split="train" if parquet else None,
+        )
+    )
     read = {r.fields["id"]: r for r in records}
     assert sorted(read) == ["IM1", "a"]
     np.testing.assert_array_equal(read["a"].image, film(0)[0])
@@ -160,13 +166,17 @@ def test_learn_token_learns_from_the_import(
     from lungsynth.training.tokens import LearnOptions
 
     for name, value in (("n_views", 3), ("batch", 1), ("n_iters", 2)):
-        monkeypatch.setattr(LearnOptions.__init__, "__kwdefaults__",
-                            LearnOptions.__init__.__kwdefaults__ | {name: value})  # fmt: skip
+        monkeypatch.setattr(
+            LearnOptions.__init__,
+            "__kwdefaults__",
+            LearnOptions.__init__.__kwdefaults__ | {name: value},
+        )
     shutil.copytree(checkpoint, tmp_path / "copy")
     drawn = annotation(tmp_path / "drawn" / "a.json", "a.png", LEFT, RIGHT)
     for out in ("m.parquet", "folder"):
-        ran = run_cli("annotate", "--import", drawn, "--images", films, "--out", tmp_path / out,
-                      *CLASSES)  # fmt: skip
+        ran = run_cli(
+            "annotate", "--import", drawn, "--images", films, "--out", tmp_path / out, *CLASSES
+        )
         line = next(one for one in ran.err.splitlines() if "learn-token" in one)
         words = shlex.split(line.replace("CHECKPOINT", str(tmp_path / "copy")))[3:]
         ran = run_cli(*words, "--quiet")
@@ -202,8 +212,16 @@ def test_everything_wrong_is_told_at_once_and_nothing_is_written(
     for name, (image, shapes, size, _) in wrong.items():
         annotation(drawn / name, image, *shapes, **size)
     out = tmp_path / "m.parquet"
-    ran = run_cli("annotate", "--import", *(drawn / n for n in wrong), "--images", films, "--out", out,
-                  *CLASSES)  # fmt: skip
+    ran = run_cli(
+        "annotate",
+        "--import",
+        *(drawn / n for n in wrong),
+        "--images",
+        films,
+        "--out",
+        out,
+        *CLASSES,
+    )
     assert ran.code == 1 and "Nothing was imported" in ran.err
     for name, (_, _, _, words) in wrong.items():
         assert any(name in line and words in line for line in ran.err.splitlines()), (name, ran.err)
@@ -228,19 +246,23 @@ def test_other_files_in_the_output_folder_are_kept(
     # films that lie where the import writes are not read from there, so never replaced
     (tmp_path / "n" / "images").mkdir(parents=True)
     shutil.copy(films / "a.png", tmp_path / "n" / "images")
-    ran = run_cli("annotate", "--import", drawn, "--images", tmp_path / "n", "--out", tmp_path / "n",
-                  *CLASSES)  # fmt: skip
+    ran = run_cli(
+        "annotate", "--import", drawn, "--images", tmp_path / "n", "--out", tmp_path / "n", *CLASSES
+    )
     assert ran.code == 1 and "a.png is not in" in ran.err
     assert (tmp_path / "n" / "images" / "a.png").read_bytes() == (films / "a.png").read_bytes()
 
 
-@pytest.mark.parametrize(("args", "words"), [
-    (("a.json",), "add --import to read it"),
-    (("a.png", "--images", "films"), "--images goes with --import"),
-    (("a.png", "--out", "x.parquet"), "a Parquet file is made by --import"),
-    (("a.png", "--class", "lung"), "expected NAME=ID"),
-    (("--import", "gone.json"), "cannot be read"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("a.json",), "add --import to read it"),
+        (("a.png", "--images", "films"), "--images goes with --import"),
+        (("a.png", "--out", "x.parquet"), "a Parquet file is made by --import"),
+        (("a.png", "--class", "lung"), "expected NAME=ID"),
+        (("--import", "gone.json"), "cannot be read"),
+    ],
+)
 def test_options_that_do_not_go_together(
     run_cli: Cli, args: tuple[str, ...], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,6 +329,14 @@ def test_a_film_is_outlined_in_a_browser(run_cli: Cli, films: Path, tmp_path: Pa
     moved = [*LEFT.points[:2], (91, 70), LEFT.points[3]]
     for shape, points in zip(value["shapes"], (RIGHT.points, moved), strict=True):
         np.testing.assert_allclose(shape["points"], points, atol=0.3)
-    ran = run_cli("annotate", "--import", out / "a.json", "--images", films, "--out",
-                  tmp_path / "m.parquet", *CLASSES)  # fmt: skip
+    ran = run_cli(
+        "annotate",
+        "--import",
+        out / "a.json",
+        "--images",
+        films,
+        "--out",
+        tmp_path / "m.parquet",
+        *CLASSES,
+    )
     assert ran.code == 0, ran.err

@@ -47,8 +47,12 @@ def address(checkpoint: Path, uploads: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def client(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    one = Client(address, verbose=False, download_files=tmp_path_factory.mktemp("files"),
-                 analytics_enabled=False)  # fmt: skip
+    one = Client(
+        address,
+        verbose=False,
+        download_files=tmp_path_factory.mktemp("files"),
+        analytics_enabled=False,
+    )
     yield one
     one.close()
 
@@ -140,13 +144,15 @@ def test_words_and_sentences_over_the_api(client):
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [((" ", 0, 2, 3.0), "The prompt is empty. Describe the film"),
-     (("zebra", 0, 2, 3.0), "No word of 'zebra' was seen in training"),
-     (("chest " * 2000, 0, 2, 3.0), "at most 2,000 are read"),
-     ((PROMPT, None, 2, 3.0), "`seed` is None; expected a whole number"),
-     ((PROMPT, 0, -4, 3.0), "`steps` is -4; expected a whole number from 1 to 100"),
-     ((PROMPT, 0, 2, 3.0, "magic"), "Refinement 'magic' is unknown")],
-)  # fmt: skip
+    [
+        ((" ", 0, 2, 3.0), "The prompt is empty. Describe the film"),
+        (("zebra", 0, 2, 3.0), "No word of 'zebra' was seen in training"),
+        (("chest " * 2000, 0, 2, 3.0), "at most 2,000 are read"),
+        ((PROMPT, None, 2, 3.0), "`seed` is None; expected a whole number"),
+        ((PROMPT, 0, -4, 3.0), "`steps` is -4; expected a whole number from 1 to 100"),
+        ((PROMPT, 0, 2, 3.0, "magic"), "Refinement 'magic' is unknown"),
+    ],
+)
 def test_a_mistake_is_told_in_a_plain_sentence(client, caplog, values, message):
     with pytest.raises(AppError, match=message):
         client.predict(*values, api_name="/generate")
@@ -175,8 +181,11 @@ def test_a_visitor_who_asks_too_often_is_told(client, monkeypatch):
 
 def test_visitors_at_once_get_their_own_pictures(address, answer):
     visitors = [Client(address, verbose=False, analytics_enabled=False) for _ in range(2)]
-    jobs = [(seed, who.submit(PROMPT, seed, 2, 3.0, api_name="/generate"))
-            for seed in range(3) for who in visitors]  # fmt: skip
+    jobs = [
+        (seed, who.submit(PROMPT, seed, 2, 3.0, api_name="/generate"))
+        for seed in range(3)
+        for who in visitors
+    ]
     for seed, job in jobs:
         assert job.result()[3]["seed"] == seed
     for who in visitors:

@@ -71,8 +71,16 @@ def test_sample_writes_pictures_maps_masks_and_records(sample: Cli, tmp_path: Pa
     assert "knows: frontal, chest" in ran.err
     for folder in folders:
         names = {p.name for p in folder.iterdir()}
-        assert {"image.png", "coarse.png", "mask.png", "overlay.png", "record.json", "map_lungs.png",
-                "map_lungs_overlay.png", "map_class-left-lung.png"} <= names  # fmt: skip
+        assert {
+            "image.png",
+            "coarse.png",
+            "mask.png",
+            "overlay.png",
+            "record.json",
+            "map_lungs.png",
+            "map_lungs_overlay.png",
+            "map_class-left-lung.png",
+        } <= names
         for path in folder.glob("*.png"):
             with Image.open(path) as opened:
                 assert opened.size == (64, 64), path
@@ -80,9 +88,21 @@ def test_sample_writes_pictures_maps_masks_and_records(sample: Cli, tmp_path: Pa
         assert set(np.unique(picture(folder, "mask.png"))) <= {0, 1, 2}
         record = json.loads((folder / "record.json").read_text())
         assert record["prompt"] == PROMPT and record["seed"] == int(folder.name[-1])
-        assert {"notice", "synthetic", "options", "refine", "model", "lora", "model_hash", "code_version",
-                "known_words", "unknown_words", "dropped_text", "classes",
-                "scores"} <= set(record)  # fmt: skip
+        assert {
+            "notice",
+            "synthetic",
+            "options",
+            "refine",
+            "model",
+            "lora",
+            "model_hash",
+            "code_version",
+            "known_words",
+            "unknown_words",
+            "dropped_text",
+            "classes",
+            "scores",
+        } <= set(record)
     assert not np.array_equal(picture(folders[0]), picture(folders[1]))
 
 
@@ -123,8 +143,11 @@ def test_a_stable_diffusion_checkpoint_is_drawn_from(
 def test_several_prompts(sample: Cli, tmp_path: Path) -> None:
     assert sample("both lungs", "a child, normal lungs", n=2).code == 0
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "000-seed0", "000-seed1", "001-seed0", "001-seed1",
-    ]  # fmt: skip
+        "000-seed0",
+        "000-seed1",
+        "001-seed0",
+        "001-seed1",
+    ]
 
 
 def test_words(run_cli: Cli, checkpoint: Path) -> None:
@@ -147,8 +170,14 @@ BAD = {
     "blank prompt": ({"prompt": "  \n"}, "The prompt is empty"),
     "10,000 characters": ({"prompt": "lung " * 2000}, "10,000 characters; at most 2,000"),
     "no known word": ({"prompt": "xyzzy plugh"}, "No word of 'xyzzy plugh' was seen in training"),
-    "unknown word": ({"word": "spleen"}, "The word 'spleen' does not occur in the prompt. Its words are"),
-    "word beyond": ({"prompt": "lungs " * 60 + "heart", "word": "heart"}, "lies beyond the 32 tokens"),
+    "unknown word": (
+        {"word": "spleen"},
+        "The word 'spleen' does not occur in the prompt. Its words are",
+    ),
+    "word beyond": (
+        {"prompt": "lungs " * 60 + "heart", "word": "heart"},
+        "lies beyond the 32 tokens",
+    ),
     "height": ({"height": 50}, "`height` is 50 pixels; expected a multiple of 32"),
     "width": ({"width": 100000}, "The nearest is 256"),
     "scheduler": ({"scheduler": "magic"}, "Scheduler 'magic' is unknown; there are default, ddim"),
@@ -160,7 +189,7 @@ BAD = {
     "number": ({"n": 0}, "Invalid value"),
     "no folder": ({"model": "no/such/model"}, "no such folder, and not a Hub id"),
     "no lora": ({"lora": "no/such/lora"}, "with LoRA no/such/lora: cannot be loaded"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -202,10 +231,16 @@ def bad_words(folder: Path) -> None:
     (folder / "vocabulary.json").write_text("[]")
 
 
-@pytest.mark.parametrize(("harm", "words"), [
-    (corrupt, "cannot be loaded"), (pickled, "only pickled weights"), (missing, "no *.safetensors weights"),
-    (bad_classes, "not JSON"), (bad_words, "not a vocabulary file"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (corrupt, "cannot be loaded"),
+        (pickled, "only pickled weights"),
+        (missing, "no *.safetensors weights"),
+        (bad_classes, "not JSON"),
+        (bad_words, "not a vocabulary file"),
+    ],
+)
 def test_a_broken_checkpoint(
     sample: Cli, checkpoint: Path, tmp_path: Path, harm: Callable[[Path], None], words: str
 ) -> None:
@@ -241,9 +276,13 @@ def test_a_full_disk(sample: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_module_runs_as_a_program(checkpoint: Path, tmp_path: Path) -> None:
     def run(*args: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "lungsynth", *args], capture_output=True, text=True, timeout=900,
-            cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        )  # fmt: skip
+            [sys.executable, "-m", "lungsynth", *args],
+            capture_output=True,
+            text=True,
+            timeout=900,
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        )
 
     done = run("sample", PROMPT, "--model", str(checkpoint), "--steps", "1", "--quiet")
     assert done.returncode == 0 and done.stdout == f"{Path('out') / '000-seed0'}\n"
@@ -286,8 +325,14 @@ def test_from_films_to_a_picture(train: Cli, run_cli: Cli, tmp_path: Path) -> No
     assert ran.code == 0 and "complete" in ran.err, ran.err
     made = tmp_path / "run" / "pipeline"
     assert {p.name for p in made.iterdir()} == {
-        "model_index.json", "vocabulary.json", "unet", "vae", "text_encoder", "tokenizer", "scheduler",
-    }  # fmt: skip
+        "model_index.json",
+        "vocabulary.json",
+        "unet",
+        "vae",
+        "text_encoder",
+        "tokenizer",
+        "scheduler",
+    }
     assert (tmp_path / "run" / "sample_0000002.png").is_file()
     ran = run_cli("sample", "both lungs", "--model", made, "--steps", 1, "--out", tmp_path / "out")
     assert ran.code == 0, ran.err
@@ -338,8 +383,17 @@ def test_lora_adapters_are_trained_and_used(
     adapters = load_file(tmp_path / "run" / "lora" / "pytorch_lora_weights.safetensors")
     assert adapters and all(min(v.shape) == 2 for v in adapters.values())
     for name, extra in (("a", []), ("b", ["--lora", tmp_path / "run" / "lora"])):
-        ran = run_cli("sample", "chest x-ray, both lungs", "--model", sd_folder, "--steps", 1,
-                      "--out", tmp_path / name, *extra)  # fmt: skip
+        ran = run_cli(
+            "sample",
+            "chest x-ray, both lungs",
+            "--model",
+            sd_folder,
+            "--steps",
+            1,
+            "--out",
+            tmp_path / name,
+            *extra,
+        )
         assert ran.code == 0, ran.err
     assert not np.array_equal(picture(tmp_path / "a/000-seed0"), picture(tmp_path / "b/000-seed0"))
     record = json.loads((tmp_path / "b/000-seed0/record.json").read_text())
@@ -376,18 +430,25 @@ BAD_TRAINING = {
     "preset": ("vae", {"preset": "huge"}, "--preset huge: unknown; there are cpu, gpu, tiny"),
     "no such data": ("vae", {"data": "nowhere.parquet"}, "nowhere.parquet: no such file"),
     "column": ("vae", {"image_column": "scan"}, "No image column 'scan'"),
-    "text column": ("diffusion", {"text_column": "report", "init_from": "SD"}, "No text column 'report'"),
+    "text column": (
+        "diffusion",
+        {"text_column": "report", "init_from": "SD"},
+        "No text column 'report'",
+    ),
     "split": ("vae", {"split": "holdout"}, "no usable row"),
     "pixels": ("vae", {"pixels": 72}, "multiples of 16"),
-    "sizes of a checkpoint": ("diffusion", {"pixels": 100, "init_from": "SD"},
-                              "--pixels 100 is not a multiple"),
+    "sizes of a checkpoint": (
+        "diffusion",
+        {"pixels": 100, "init_from": "SD"},
+        "--pixels 100 is not a multiple",
+    ),
     "device": ("vae", {"device": "nonsense"}, "--device nonsense: cannot be used"),
     "nothing to start from": ("diffusion", {}, "exactly one of --vae"),
     "two to start from": ("diffusion", {"vae": "x", "init_from": "y"}, "exactly one of --vae"),
     "no autoencoder": ("diffusion", {"vae": "no/such", "pixels": None}, "--vae no/such"),
     "no checkpoint": ("diffusion", {"init_from": "no/such/model"}, "no such folder"),
     "steps": ("vae", {"steps": 0}, "Invalid value for '--steps'"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD_TRAINING)
@@ -426,13 +487,35 @@ def test_every_option_of_training_reaches_the_run(train: Cli, tmp_path: Path) ->
     """An option that is parsed and then forgotten would go unnoticed."""
     from lungsynth.cli.main import cli
 
-    given = {"steps": 9, "batch_size": 3, "lr": 0.25, "seed": 5, "precision": "fp32", "max_minutes": 2.0,
-             "sample_every": 4, "save_minutes": 1.5}  # fmt: skip
-    own = {"vae": {"latent_channels": 6},
-           "diffusion": {"lora_rank": 3, "max_shard_size": "1MB"}}  # fmt: skip
-    elsewhere = {"sources", "image_column", "text_column", "split", "out", "preset", "threads", "device",
-                 "quiet", "dry_run", "pixels", "vae_folder", "init_from", "sample_prompts", "help",
-                 "train_text_encoder"}  # fmt: skip
+    given = {
+        "steps": 9,
+        "batch_size": 3,
+        "lr": 0.25,
+        "seed": 5,
+        "precision": "fp32",
+        "max_minutes": 2.0,
+        "sample_every": 4,
+        "save_minutes": 1.5,
+    }
+    own = {"vae": {"latent_channels": 6}, "diffusion": {"lora_rank": 3, "max_shard_size": "1MB"}}
+    elsewhere = {
+        "sources",
+        "image_column",
+        "text_column",
+        "split",
+        "out",
+        "preset",
+        "threads",
+        "device",
+        "quiet",
+        "dry_run",
+        "pixels",
+        "vae_folder",
+        "init_from",
+        "sample_prompts",
+        "help",
+        "train_text_encoder",
+    }
     for what, extra in own.items():
         options = given | extra
         start = {"vae": "x"} if what == "diffusion" else {}

@@ -31,8 +31,18 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(films: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     out = tmp_path_factory.mktemp("runs") / "encoder"
-    result = call(train_encoder_command, "--data", films, "--out", out, "--preset", "tiny",
-                  "--device", "cpu", "--quiet")  # fmt: skip
+    result = call(
+        train_encoder_command,
+        "--data",
+        films,
+        "--out",
+        out,
+        "--preset",
+        "tiny",
+        "--device",
+        "cpu",
+        "--quiet",
+    )
     assert result.exception is None, result.output
     return out, result
 
@@ -44,8 +54,12 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in range(40):
         Image.fromarray(picture(500 + i)).save(folder / f"{i:03}.png")
         told = fields_of(i)
-        asked = {"age_group": "child" if told["age"] == "1-5" else "adult", "view": told["view"],
-                 "finding": told["label"], "sex": told["sex"]}  # fmt: skip
+        asked = {
+            "age_group": "child" if told["age"] == "1-5" else "adult",
+            "view": told["view"],
+            "finding": told["label"],
+            "sex": told["sex"],
+        }
         lines.append(json.dumps({"file": f"{i:03}.png", "prompt": "", "fields": asked}) + "\n")
     (folder / "records.jsonl").write_text("".join(lines))
     return folder
@@ -56,8 +70,12 @@ def test_train_encoder_reports_every_head_on_test_films(run: tuple[Path, Result]
     report = json.loads((out / "report.json").read_text())
     assert report["n_films"] == 24
     assert set(report["tasks"]) == {
-        "age_group", "view (adults)", "finding (children)", "finding (adults)", "sex (adults)",
-    }  # fmt: skip
+        "age_group",
+        "view (adults)",
+        "finding (children)",
+        "finding (adults)",
+        "sex (adults)",
+    }
     task = report["tasks"]["age_group"]
     assert sum(map(sum, task["confusion"])) == task["n"] == 24
     assert "balanced accuracy %" in result.output
@@ -67,21 +85,50 @@ def test_train_encoder_reports_every_head_on_test_films(run: tuple[Path, Result]
 def test_the_same_command_again_changes_nothing(films: Path, run: tuple[Path, Result]) -> None:
     out, _ = run
     before = (out / "encoder" / "model.safetensors").read_bytes()
-    again = call(train_encoder_command, "--data", films, "--out", out, "--preset", "tiny",
-                 "--device", "cpu", "--quiet", "--test-split", "")  # fmt: skip
+    again = call(
+        train_encoder_command,
+        "--data",
+        films,
+        "--out",
+        out,
+        "--preset",
+        "tiny",
+        "--device",
+        "cpu",
+        "--quiet",
+        "--test-split",
+        "",
+    )
     assert again.exception is None
     assert (out / "encoder" / "model.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("steps", 7), ("batch_size", 3), ("lr", 0.5), ("seed", 9), ("precision", "bf16"),
-     ("max_minutes", 2.0), ("sample_every", 5)],
-)  # fmt: skip
+    [
+        ("steps", 7),
+        ("batch_size", 3),
+        ("lr", 0.5),
+        ("seed", 9),
+        ("precision", "bf16"),
+        ("max_minutes", 2.0),
+        ("sample_every", 5),
+    ],
+)
 def test_every_option_reaches_the_run(option: str, value: object, tmp_path: Path) -> None:
     assert option in {f.name for f in fields(EncoderOptions)}
-    result = call(train_encoder_command, "--data", "x", "--out", tmp_path, "--preset", "tiny", "-n",
-                  "--" + option.replace("_", "-"), value)  # fmt: skip
+    result = call(
+        train_encoder_command,
+        "--data",
+        "x",
+        "--out",
+        tmp_path,
+        "--preset",
+        "tiny",
+        "-n",
+        "--" + option.replace("_", "-"),
+        value,
+    )
     assert json.loads(result.output)[option] == value
 
 
@@ -89,8 +136,18 @@ def test_every_option_reaches_the_run(option: str, value: object, tmp_path: Path
 def test_evaluations_write_a_report_and_print_a_table(
     name: str, films: Path, run: tuple[Path, Result], drawn: Path, tmp_path: Path
 ) -> None:
-    args = [name, "--data", films, "--synthetic", drawn, "--encoder", run[0] / "encoder",
-            "--out", tmp_path, "--quiet"]  # fmt: skip
+    args = [
+        name,
+        "--data",
+        films,
+        "--synthetic",
+        drawn,
+        "--encoder",
+        run[0] / "encoder",
+        "--out",
+        tmp_path,
+        "--quiet",
+    ]
     if name == "fidelity":
         args += ["--subsamples", 20, "--pairs", 8]
     first = call(evaluate, *args)
@@ -114,9 +171,26 @@ def test_evaluations_write_a_report_and_print_a_table(
 
 
 def test_fidelity_by_radiomics(films: Path, drawn: Path, tmp_path: Path) -> None:
-    result = call(evaluate, "fidelity", "--data", films, "--synthetic", drawn, "--encoder",
-                  "radiomics", "--limit", 16, "--no-match", "--subsamples", 20, "--pairs", 2,
-                  "--out", tmp_path, "--quiet")  # fmt: skip
+    result = call(
+        evaluate,
+        "fidelity",
+        "--data",
+        films,
+        "--synthetic",
+        drawn,
+        "--encoder",
+        "radiomics",
+        "--limit",
+        16,
+        "--no-match",
+        "--subsamples",
+        20,
+        "--pairs",
+        2,
+        "--out",
+        tmp_path,
+        "--quiet",
+    )
     assert result.exception is None, result.output
     report = json.loads((tmp_path / "fidelity.json").read_text())
     assert report["extractor"]["name"] == "radiomics" and report["groups"]["all"]["n"] == 16
@@ -127,15 +201,39 @@ def test_fidelity_asks_for_weights_that_are_not_there(
     films: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LUNGSYNTH_ENCODERS", str(tmp_path))
-    result = call(evaluate, "fidelity", "--data", films, "--synthetic", drawn, "--encoder",
-                  "rad-dino", "--out", tmp_path, "--quiet")  # fmt: skip
+    result = call(
+        evaluate,
+        "fidelity",
+        "--data",
+        films,
+        "--synthetic",
+        drawn,
+        "--encoder",
+        "rad-dino",
+        "--out",
+        tmp_path,
+        "--quiet",
+    )
     assert isinstance(result.exception, CheckpointError)
     assert "hf download microsoft/rad-dino" in str(result.exception)
 
 
 def test_limit_and_parquet_samples(films: Path, run: tuple[Path, Result], tmp_path: Path) -> None:
-    result = call(evaluate, "obedience", "--data", films, "--synthetic", films, "--limit", 10,
-                  "--encoder", run[0] / "encoder", "--out", tmp_path, "--quiet")  # fmt: skip
+    result = call(
+        evaluate,
+        "obedience",
+        "--data",
+        films,
+        "--synthetic",
+        films,
+        "--limit",
+        10,
+        "--encoder",
+        run[0] / "encoder",
+        "--out",
+        tmp_path,
+        "--quiet",
+    )
     assert result.exception is None, result.output
     report = json.loads((tmp_path / "obedience.json").read_text())
     assert (report["n_synthetic"], report["n_real"]) == (10, 10)
@@ -151,11 +249,21 @@ def test_limit_and_parquet_samples(films: Path, run: tuple[Path, Result], tmp_pa
     ],
 )
 def test_bad_input_is_named(
-    change: dict[str, str], kind: type[Exception], words: str, films: Path, drawn: Path,
-    run: tuple[Path, Result], tmp_path: Path,
-) -> None:  # fmt: skip
-    options = {"--data": films, "--synthetic": drawn, "--encoder": run[0] / "encoder",
-               "--out": tmp_path, **change}  # fmt: skip
+    change: dict[str, str],
+    kind: type[Exception],
+    words: str,
+    films: Path,
+    drawn: Path,
+    run: tuple[Path, Result],
+    tmp_path: Path,
+) -> None:
+    options = {
+        "--data": films,
+        "--synthetic": drawn,
+        "--encoder": run[0] / "encoder",
+        "--out": tmp_path,
+        **change,
+    }
     result = call(evaluate, "obedience", "--quiet", *[x for kv in options.items() for x in kv])
     assert isinstance(result.exception, kind)
     import re

@@ -26,8 +26,23 @@ def test_everything_is_written(
     run_cli: Cli, checkpoint: Path, parquet: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    ran = masks(run_cli, parquet, checkpoint, "--out", out, "--rivals", "mean-mask,ellipses,daam,self4",
-                "--word", "chest", "--convention", "V7", "--limit", 3, "--n-noise", 2)  # fmt: skip
+    ran = masks(
+        run_cli,
+        parquet,
+        checkpoint,
+        "--out",
+        out,
+        "--rivals",
+        "mean-mask,ellipses,daam,self4",
+        "--word",
+        "chest",
+        "--convention",
+        "V7",
+        "--limit",
+        3,
+        "--n-noise",
+        2,
+    )
     assert ran.code == 0, ran.err
     assert "rival: mean training mask" in ran.out
     assert "n = 3 films of 3 patients" in ran.out
@@ -44,8 +59,21 @@ def test_everything_is_written(
     for name in ("plot.png", "sheet.png"):
         with Image.open(out / name) as picture:
             assert np.ptp(np.asarray(picture.convert("L"))) > 50
-    again = masks(run_cli, parquet, checkpoint, "--rivals", "mean-mask,ellipses,daam,self4",
-                  "--word", "chest", "--convention", "V7", "--limit", 3, "--n-noise", 2)  # fmt: skip
+    again = masks(
+        run_cli,
+        parquet,
+        checkpoint,
+        "--rivals",
+        "mean-mask,ellipses,daam,self4",
+        "--word",
+        "chest",
+        "--convention",
+        "V7",
+        "--limit",
+        3,
+        "--n-noise",
+        2,
+    )
     assert again.out == ran.out
 
 
@@ -77,8 +105,22 @@ def write_folder(folder: Path, *, listed: bool) -> Path:
 def test_image_folders(run_cli: Cli, checkpoint: Path, tmp_path: Path, listed: bool) -> None:
     folder = write_folder(tmp_path / "films", listed=listed)
     more = ("--text-column", "text") if listed else ()
-    ran = masks(run_cli, folder, checkpoint, "--split", "", "--class-ids", "1=left lung,2=right lung",
-                "--ignore", 255, "--rivals", "ellipses", "--methods", "none", *more)  # fmt: skip
+    ran = masks(
+        run_cli,
+        folder,
+        checkpoint,
+        "--split",
+        "",
+        "--class-ids",
+        "1=left lung,2=right lung",
+        "--ignore",
+        255,
+        "--rivals",
+        "ellipses",
+        "--methods",
+        "none",
+        *more,
+    )
     assert ran.code == 0, ran.err
     assert "left lung:" in ran.out and "right lung:" in ran.out
     assert "n = 3 films" in ran.out
@@ -88,16 +130,40 @@ def test_default_rivals_without_a_train_split_say_so(
     run_cli: Cli, checkpoint: Path, tmp_path: Path
 ) -> None:
     folder = write_folder(tmp_path / "films", listed=False)
-    ran = masks(run_cli, folder, checkpoint, "--split", "", "--foreground", 1, "--foreground", 2,
-                "--ignore", 255, "--methods", "none")  # fmt: skip
+    ran = masks(
+        run_cli,
+        folder,
+        checkpoint,
+        "--split",
+        "",
+        "--foreground",
+        1,
+        "--foreground",
+        2,
+        "--ignore",
+        255,
+        "--methods",
+        "none",
+    )
     assert ran.code == 0, ran.err
     assert (
         "left out: mean training mask – The rival 'mean-mask' learns from annotated films"
         in ran.out
     )
     assert "rival: Otsu on the inverted film" in ran.out
-    named = masks(run_cli, folder, checkpoint, "--split", "", "--rivals", "unet", "--ignore", 255,
-                  "--foreground", 1)  # fmt: skip
+    named = masks(
+        run_cli,
+        folder,
+        checkpoint,
+        "--split",
+        "",
+        "--rivals",
+        "unet",
+        "--ignore",
+        255,
+        "--foreground",
+        1,
+    )
     assert named.code == 1 and "--rival-split" in named.err
 
 
@@ -183,8 +249,21 @@ def test_the_judge_reads_parquet_and_refuses_what_is_not_there(
     run_cli: Cli, parquet: Path, generated: Path, tmp_path: Path
 ) -> None:
     def judge(synthetic: Path) -> Any:
-        return run_cli("evaluate", "judge", "--data", parquet, "--synthetic", synthetic, "--steps", 1,
-                       "--limit", 2, "--out", tmp_path / "out", "--quiet")  # fmt: skip
+        return run_cli(
+            "evaluate",
+            "judge",
+            "--data",
+            parquet,
+            "--synthetic",
+            synthetic,
+            "--steps",
+            1,
+            "--limit",
+            2,
+            "--out",
+            tmp_path / "out",
+            "--quiet",
+        )
 
     ran = judge(parquet)
     assert ran.code == 0, ran.err

@@ -127,9 +127,10 @@ def drift(place: Place) -> None:
     pq.write_table(pq.read_table(path).drop_columns(["trust"]), path)
     shards = tuple(
         dataclasses.replace(s, sha256=file_sha256(path), n_bytes=path.stat().st_size)
-        if place.dist / s.name == path else s
+        if place.dist / s.name == path
+        else s
         for s in manifest.shards
-    )  # fmt: skip
+    )
     dataclasses.replace(manifest, shards=shards).write(place.dist)
 
 
@@ -205,8 +206,25 @@ def release(place: Place, *extra: object) -> list[object]:
 def real_patient(place: Place) -> list[object]:
     path = place.tmp / "prompts.txt"
     path.write_text("chest film of Mr Smith\nchest film\n")
-    return ["release", "--n", 2, "--steps", 1, "--model", place.checkpoint, "--no-filter", "--quiet",
-            "--prompts", path, "--out", place.out, "--repo", NAME, "--no-load", "--yes"]  # fmt: skip
+    return [
+        "release",
+        "--n",
+        2,
+        "--steps",
+        1,
+        "--model",
+        place.checkpoint,
+        "--no-filter",
+        "--quiet",
+        "--prompts",
+        path,
+        "--out",
+        place.out,
+        "--repo",
+        NAME,
+        "--no-load",
+        "--yes",
+    ]
 
 
 def then(act: Callable[[Place], Any], *words: object) -> Callable[[Place], list[object]]:
@@ -225,129 +243,211 @@ CHECK = ("check", "DIST", "--no-load")
 CASES: dict[str, Case] = {
     # settings
     "unknown key in the config": Case(
-        1, ("unknown key 'step'", "expected one of n, seed, shard_rows"),
-        lambda p: p.yaml("n: 3\nstep: 4\n")),
+        1,
+        ("unknown key 'step'", "expected one of n, seed, shard_rows"),
+        lambda p: p.yaml("n: 3\nstep: 4\n"),
+    ),
     "unknown key inside a section": Case(
-        1, ("unknown key 'filter.min'", "expected one of apply, min_area"),
-        lambda p: p.yaml("n: 3\nfilter: {min: 1}\n")),
+        1,
+        ("unknown key 'filter.min'", "expected one of apply, min_area"),
+        lambda p: p.yaml("n: 3\nfilter: {min: 1}\n"),
+    ),
     "wrong type in the config": Case(
-        1, ("`n` is 'ten' (str)", "expected a whole number"), lambda p: p.yaml("n: ten\n")),
+        1, ("`n` is 'ten' (str)", "expected a whole number"), lambda p: p.yaml("n: ten\n")
+    ),
     "value out of range": Case(
-        1, ("`guidance` is nan", "expected 1 to 50"), lambda p: p.yaml("n: 3\nguidance: .nan\n")),
+        1, ("`guidance` is nan", "expected 1 to 50"), lambda p: p.yaml("n: 3\nguidance: .nan\n")
+    ),
     "a key twice": Case(1, ("key 'n' stands twice", "Keep one"), lambda p: p.yaml("n: 3\nn: 4\n")),
     "config is no YAML": Case(1, ("release.yaml: not YAML",), lambda p: p.yaml("n: [\n")),
     "no config file": Case(
-        1, ("nothing.yaml: cannot be read",), lambda p: p.build("--config", p.tmp / "nothing.yaml")),
-    "n = 0 as an option": Case(2, ("'--n'", "0 is not in the range x>=1"), lambda p: p.build("--n", 0)),
+        1, ("nothing.yaml: cannot be read",), lambda p: p.build("--config", p.tmp / "nothing.yaml")
+    ),
+    "n = 0 as an option": Case(
+        2, ("'--n'", "0 is not in the range x>=1"), lambda p: p.build("--n", 0)
+    ),
     "n = 0 in the config": Case(1, ("`n` is 0", "expected 1 to"), lambda p: p.yaml("n: 0\n")),
     "n is missing": Case(1, ("`n` is missing", "such as --n 1000"), lambda p: p.yaml("seed: 1\n")),
     "unknown class": Case(
-        1, ("'heart' is no class", "expected some of: left lung, right lung"),
-        lambda p: p.build("--classes", "heart")),
+        1,
+        ("'heart' is no class", "expected some of: left lung, right lung"),
+        lambda p: p.build("--classes", "heart"),
+    ),
     "unknown sampler": Case(
-        1, ("Scheduler 'fast' is unknown", "there are default"), lambda p: p.build("--scheduler", "fast")),
+        1,
+        ("Scheduler 'fast' is unknown", "there are default"),
+        lambda p: p.build("--scheduler", "fast"),
+    ),
     "splits that do not add up": Case(
-        1, ("shares [0.5]", "expected positive shares that add up to 1"),
-        lambda p: p.yaml("n: 5\nsplits: {train: 0.5}\n")),
+        1,
+        ("shares [0.5]", "expected positive shares that add up to 1"),
+        lambda p: p.yaml("n: 5\nsplits: {train: 0.5}\n"),
+    ),
     "a split name load_dataset refuses": Case(
-        1, ("['tr-ain']", "expected names of letters, digits and _"),
-        lambda p: p.yaml("n: 5\nsplits: {tr-ain: 1.0}\n")),
+        1,
+        ("['tr-ain']", "expected names of letters, digits and _"),
+        lambda p: p.yaml("n: 5\nsplits: {tr-ain: 1.0}\n"),
+    ),
     "no such checkpoint": Case(
-        1, ("nothing: no such folder", "expected a folder or a shipped name"),
-        lambda p: p.build("--model", "nothing")),
+        1,
+        ("nothing: no such folder", "expected a folder or a shipped name"),
+        lambda p: p.build("--model", "nothing"),
+    ),
     "prompts: empty file": Case(
-        1, ("no prompt in it", "expected one a line"), lambda p: prompts(p, b"\n\n")),
+        1, ("no prompt in it", "expected one a line"), lambda p: prompts(p, b"\n\n")
+    ),
     "prompts: not text": Case(
-        1, ("cannot be read as UTF-8 text",), lambda p: prompts(p, b"\xff\xfe\x00")),
+        1, ("cannot be read as UTF-8 text",), lambda p: prompts(p, b"\xff\xfe\x00")
+    ),
     "prompts: no such column": Case(
-        1, ("no column 'prompt'", "it has text", "--prompt-column"),
-        lambda p: prompts(p, b"text\nchest\n", "prompts.csv")),
+        1,
+        ("no column 'prompt'", "it has text", "--prompt-column"),
+        lambda p: prompts(p, b"text\nchest\n", "prompts.csv"),
+    ),
     "prompts: no word the model knows": Case(
-        1, ("prompt 2: No word of 'zebra'",), lambda p: p.yaml("n: 3\nprompts: [Chest X-ray, zebra]\n")),
+        1,
+        ("prompt 2: No word of 'zebra'",),
+        lambda p: p.yaml("n: 3\nprompts: [Chest X-ray, zebra]\n"),
+    ),
     # places
     "full disk": Case(
-        1, ("cannot be written", "Free space or choose another --out", "same command"), full_disk),
+        1, ("cannot be written", "Free space or choose another --out", "same command"), full_disk
+    ),
     "read-only out": Case(1, ("cannot be written", "Choose another --out"), read_only),
     "a file where the folder should be": Case(
-        2, ("'--out'", "is a file"), lambda p: p.build("--out", shard_of(p.dist))),
+        2, ("'--out'", "is a file"), lambda p: p.build("--out", shard_of(p.dist))
+    ),
     "another dataset in the folder": Case(
-        1, ("another configuration", "seed is 0, not 7", "Choose another --out"),
-        lambda p: p.build("--seed", 7, "--out", p.dist)),
+        1,
+        ("another configuration", "seed is 0, not 7", "Choose another --out"),
+        lambda p: p.build("--seed", 7, "--out", p.dist),
+    ),
     "a foreign shard in the folder": Case(
-        1, ("train-00000-of-00099.parquet is no part of this dataset", "Choose another --out"),
-        lambda p: (stale(p), p.build("--out", p.dist))[1]),
+        1,
+        ("train-00000-of-00099.parquet is no part of this dataset", "Choose another --out"),
+        lambda p: (stale(p), p.build("--out", p.dist))[1],
+    ),
     "another process writes the folder": Case(
-        1, ("another process is writing it", "Wait for it"), locked),
+        1, ("another process is writing it", "Wait for it"), locked
+    ),
     # what a dataset holds
     "check: corrupt shard": Case(3, ("changed since it was built",), then(corrupt, *CHECK)),
     "check: edited manifest": Case(
-        3, ("`n_rows` does not fit the rest",), then(lambda p: edit_manifest(p.dist, n_rows=99), *CHECK)),
+        3,
+        ("`n_rows` does not fit the rest",),
+        then(lambda p: edit_manifest(p.dist, n_rows=99), *CHECK),
+    ),
     "check: manifest of another schema": Case(
-        1, ("schema version 1", "this program writes and reads", "Use the lungsynth version"),
-        then(lambda p: edit_manifest(p.dist, schema_version=1), *CHECK)),
+        1,
+        ("schema version 1", "this program writes and reads", "Use the lungsynth version"),
+        then(lambda p: edit_manifest(p.dist, schema_version=1), *CHECK),
+    ),
     "check: mask of another size": Case(3, ("mask (8, 8)", "image (64, 64)"), other_size),
     "check: schema drift between splits": Case(
-        3, ("other columns than the dataset's", "missing ['trust']"), then(drift, *CHECK)),
-    "check: stale shard": Case(3, ("not in the manifest, but would be published",), then(stale, *CHECK)),
+        3, ("other columns than the dataset's", "missing ['trust']"), then(drift, *CHECK)
+    ),
+    "check: stale shard": Case(
+        3, ("not in the manifest, but would be published",), then(stale, *CHECK)
+    ),
     "check: no dataset": Case(
-        1, ("no manifest.json", "Build it first"),
-        then(lambda p: (p.dist / "manifest.json").unlink(), *CHECK)),
+        1,
+        ("no manifest.json", "Build it first"),
+        then(lambda p: (p.dist / "manifest.json").unlink(), *CHECK),
+    ),
     "push: corrupt shard": Case(
-        1, ("SHA-256", "but the manifest says", "build again"), then(corrupt, *PUSH)),
+        1, ("SHA-256", "but the manifest says", "build again"), then(corrupt, *PUSH)
+    ),
     "push: edited manifest": Case(
-        1, ("SHA-256", "The file or the manifest was changed"),
-        then(lambda p: (p.dist / "manifest.json").write_text(
-            (p.dist / "manifest.json").read_text().replace('"sha256": "', '"sha256": "0')), *PUSH)),
+        1,
+        ("SHA-256", "The file or the manifest was changed"),
+        then(
+            lambda p: (p.dist / "manifest.json").write_text(
+                (p.dist / "manifest.json").read_text().replace('"sha256": "', '"sha256": "0')
+            ),
+            *PUSH,
+        ),
+    ),
     "push: schema drift between splits": Case(
-        1, ("no column trust", "load_dataset would refuse it", "Build again"), then(drift, *PUSH)),
+        1, ("no column trust", "load_dataset would refuse it", "Build again"), then(drift, *PUSH)
+    ),
     "push: card of other columns": Case(
-        1, ("no column trust and a column faith", "Build again"), card_of_other_columns),
+        1, ("no column trust and a column faith", "Build again"), card_of_other_columns
+    ),
     "push: stale shard": Case(
-        1, ("is not in the manifest, but would be published", "Move it away"), then(stale, *PUSH)),
-    "push: unfinished build": Case(1, ("not finished", "Run the same `publish build` again"), unfinished),
+        1, ("is not in the manifest, but would be published", "Move it away"), then(stale, *PUSH)
+    ),
+    "push: unfinished build": Case(
+        1, ("not finished", "Run the same `publish build` again"), unfinished
+    ),
     "push: a token in a file": Case(1, ("looks like a Hub token", "revoke it"), secret),
     "push: a link out of the folder": Case(1, ("outside the folder", "remove the link"), linked),
     # the Hub
     "repository name with traversal": Case(
-        1, ("'lab/../films': not a name", "expected ORG/NAME"),
-        lambda p: ["push", p.dist, "--repo", "lab/../films", "--yes"]),
+        1,
+        ("'lab/../films': not a name", "expected ORG/NAME"),
+        lambda p: ["push", p.dist, "--repo", "lab/../films", "--yes"],
+    ),
     "tag that is no version": Case(
-        1, ("'1.0': not a version", "expected vX.Y.Z"), lambda p: p.push("--tag", "1.0")),
-    "tag exists on other files": Case(4, ("v1.0.0 of lab/films exists", "give the next version"), tagged),
+        1, ("'1.0': not a version", "expected vX.Y.Z"), lambda p: p.push("--tag", "1.0")
+    ),
+    "tag exists on other files": Case(
+        4, ("v1.0.0 of lab/films exists", "give the next version"), tagged
+    ),
     "no token": Case(3, ("No token", "hf auth login"), lambda p: without(p, None)),
-    "read-only token": Case(3, ("has the role `read`", "hf auth login"), lambda p: without(p, READER)),
+    "read-only token": Case(
+        3, ("has the role `read`", "hf auth login"), lambda p: without(p, READER)
+    ),
     "token of a stranger": Case(
-        3, ("eve may write to eve, not to lab", "Give a name there"),
-        lambda p: without(p, STRANGER)),
-    "Hub down": Case(5, ("whoami", "Nothing was committed", "To go on: python -m publish push"), down),
+        3, ("eve may write to eve, not to lab", "Give a name there"), lambda p: without(p, STRANGER)
+    ),
+    "Hub down": Case(
+        5, ("whoami", "Nothing was committed", "To go on: python -m publish push"), down
+    ),
     # the other commands
     "replay: no such row": Case(
-        1, ("holds no row 's9-1'", "See column `id`"),
-        lambda p: ["replay", p.dist, "--row", "s9-1", "--model", p.checkpoint]),
+        1,
+        ("holds no row 's9-1'", "See column `id`"),
+        lambda p: ["replay", p.dist, "--row", "s9-1", "--model", p.checkpoint],
+    ),
     "replay: another checkpoint": Case(
-        1, ("the dataset was drawn with", "Give the folder of that checkpoint"), other_checkpoint),
+        1, ("the dataset was drawn with", "Give the folder of that checkpoint"), other_checkpoint
+    ),
     "erratum: no such row": Case(
-        1, ("holds no row 's9-1'", "See column `id`"),
-        lambda p: ["erratum", p.dist, "--row", "s9-1", "--reason", "x"]),
+        1,
+        ("holds no row 's9-1'", "See column `id`"),
+        lambda p: ["erratum", p.dist, "--row", "s9-1", "--reason", "x"],
+    ),
     "export: folder is not empty": Case(1, ("is not empty", "Choose another --out"), full_export),
     "export: unknown format": Case(
-        2, ("'--format'", "'voc' is not one of 'nnunet'"),
-        lambda p: ["export", p.dist, "--format", "voc", "--out", p.out]),
+        2,
+        ("'--format'", "'voc' is not one of 'nnunet'"),
+        lambda p: ["export", p.dist, "--format", "voc", "--out", p.out],
+    ),
     "diff: no dataset": Case(
-        1, ("no manifest.json", "Build it first"), lambda p: ["diff", p.tmp, p.dist]),
+        1, ("no manifest.json", "Build it first"), lambda p: ["diff", p.tmp, p.dist]
+    ),
     "release: another tag than computed": Case(
-        1, ("--tag v2.0.0", "asks for v1.0.0", "Leave --tag out"),
-        lambda p: release(p, "--tag", "v2.0.0", "--out", p.dist)),
+        1,
+        ("--tag v2.0.0", "asks for v1.0.0", "Leave --tag out"),
+        lambda p: release(p, "--tag", "v2.0.0", "--out", p.dist),
+    ),
     "release: a prompt like a real patient's": Case(
-        8, ("a person's title", "must not describe a real patient"), real_patient),
-    "weights: a pickle": Case(1, ("a pickle, which can run code", "Convert it to safetensors"), pickled),
+        8, ("a person's title", "must not describe a real patient"), real_patient
+    ),
+    "weights: a pickle": Case(
+        1, ("a pickle, which can run code", "Convert it to safetensors"), pickled
+    ),
     "weights: no licence": Case(
-        1, ("licence of the weights is not stated", "Give --licence"),
-        lambda p: ["weights", p.checkpoint, "--repo", NAME, "--samples", 0, "--yes"]),
+        1,
+        ("licence of the weights is not stated", "Give --licence"),
+        lambda p: ["weights", p.checkpoint, "--repo", NAME, "--samples", 0, "--yes"],
+    ),
     "space: unknown hardware": Case(
-        2, ("'--hardware'", "'a100' is not one of"),
-        lambda p: ["space", "--repo", NAME, "--hardware", "a100"]),
-}  # fmt: skip
+        2,
+        ("'--hardware'", "'a100' is not one of"),
+        lambda p: ["space", "--repo", NAME, "--hardware", "a100"],
+    ),
+}
 
 BUILT = {"full disk", "release: a prompt like a real patient's", "prompts: no word the model knows"}
 """Cases that end after the folder was begun: it holds an unfinished, or an unpublished dataset."""
@@ -442,8 +542,9 @@ def test_markup_in_prompts_is_accepted_and_stays_text(place):
     """HTML, Markdown and YAML are no reason to refuse a prompt; they reach no card as such."""
     evil = [
         "chest <script>alert(1)</script> <img src=x onerror=y>",
-        "chest ---\nlicense: mit\n---\n# Mine", "chest | x | [a](javascript:b) ![c](d) `e` {n_rows}",
-    ]  # fmt: skip
+        "chest ---\nlicense: mit\n---\n# Mine",
+        "chest | x | [a](javascript:b) ![c](d) `e` {n_rows}",
+    ]
     path = place.tmp / "prompts.jsonl"
     path.write_text("".join(json.dumps({"prompt": one}) + "\n" for one in evil))
     args = ("build", "--n", 3, "--steps", 1, "--quiet", "--model", place.checkpoint, "--no-filter")

@@ -31,8 +31,15 @@ def test_files_are_those_of_the_manifest(dist):
     assert all(1 <= s["n_rows"] <= 3 for s in manifest["shards"])
     listed = [one["name"] for one in manifest["shards"] + manifest["files"]]
     assert set(contents(dist)) == {"manifest.json", *listed}
-    assert {"README.md", "croissant.json", "CHANGELOG.md", "id2label.json", "rejected.jsonl",
-            "preview/train-00000-of-00001.parquet", "figures/examples.png"} <= set(listed)  # fmt: skip
+    assert {
+        "README.md",
+        "croissant.json",
+        "CHANGELOG.md",
+        "id2label.json",
+        "rejected.jsonl",
+        "preview/train-00000-of-00001.parquet",
+        "figures/examples.png",
+    } <= set(listed)
     assert manifest["classes"] == json.loads((dist / "id2label.json").read_text())
     assert str(dist) not in json.dumps(manifest) and "tmp" not in json.dumps(manifest)
 
@@ -116,16 +123,21 @@ def test_the_snippets_of_the_card_run(dist, tmp_path):
     assert len(snippets) == 2
     program = "\n".join(snippets).replace("PATH_OR_NAME", str(dist))
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120,
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=120,
         env=os.environ | {"HF_DATASETS_CACHE": str(tmp_path)},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert "(64, 64) [0" in done.stdout and "\n(64, 64)\n" in done.stdout
 
 
 def test_again_is_the_same_and_draws_nothing(dist, checkpoint, tmp_path, monkeypatch):
     out = shutil.copytree(dist, tmp_path / "dist")
-    monkeypatch.setattr("publish.build.run._load", lambda *_: pytest.fail("drew a finished dataset"))
+    monkeypatch.setattr(
+        "publish.build.run._load", lambda *_: pytest.fail("drew a finished dataset")
+    )
     assert run_publish(*build_options(checkpoint, out)).code == 0
     assert contents(out) == contents(dist)
 
@@ -206,9 +218,13 @@ def kill_and_resume(dist: Path, checkpoint: Path, outs: dict[Path, list[int]]) -
     """For each folder: builds that are killed by these seeds, then a whole one; how many died."""
     jobs = [(seeds, build_options(checkpoint, out)) for out, seeds in outs.items()]
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, json.dumps(jobs)], capture_output=True, text=True, cwd=ROOT,
-        timeout=3000, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        [sys.executable, "-c", KILLED, json.dumps(jobs)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=3000,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stderr
     ended = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
     assert len(ended) == sum(len(seeds) + 1 for seeds in outs.values())
@@ -249,16 +265,22 @@ def test_other_options_into_the_same_folder_are_refused(dist, checkpoint, tmp_pa
 
 @pytest.mark.parametrize(
     ("option", "value", "key", "kept"),
-    [("--n", 6, "n", 6), ("--seed", 9, "seed", 9), ("--shard-rows", 2, "shard_rows", 2),
-     ("--steps", 2, "steps", 2), ("--guidance", 4.0, "guidance", 4.0),
-     ("--batch-size", 2, "batch_size", 2), ("--device", "cpu", "device", "cpu"),
-     ("--scheduler", "euler", "scheduler", "EulerDiscreteScheduler"),
-     ("--classes", "left lung", "classes", {"0": "background", "1": "left lung"}),
-     ("--keep-attention", None, "keep_attention", True),
-     ("--no-keep-probability", None, "keep_probability", False),
-     ("--ignore-band", 0.2, "refine", 0.2),
-     ("--split", "all=1", "splits", {"all": 1.0})],
-)  # fmt: skip
+    [
+        ("--n", 6, "n", 6),
+        ("--seed", 9, "seed", 9),
+        ("--shard-rows", 2, "shard_rows", 2),
+        ("--steps", 2, "steps", 2),
+        ("--guidance", 4.0, "guidance", 4.0),
+        ("--batch-size", 2, "batch_size", 2),
+        ("--device", "cpu", "device", "cpu"),
+        ("--scheduler", "euler", "scheduler", "EulerDiscreteScheduler"),
+        ("--classes", "left lung", "classes", {"0": "background", "1": "left lung"}),
+        ("--keep-attention", None, "keep_attention", True),
+        ("--no-keep-probability", None, "keep_probability", False),
+        ("--ignore-band", 0.2, "refine", 0.2),
+        ("--split", "all=1", "splits", {"all": 1.0}),
+    ],
+)
 def test_every_option_reaches_the_configuration(checkpoint, tmp_path, option, value, key, kept):
     args = ("--n", 5) if option != "--n" else ()
     out = tmp_path / "dist"
@@ -271,8 +293,10 @@ def test_every_option_reaches_the_configuration(checkpoint, tmp_path, option, va
 
 def test_a_yaml_file_decides_and_options_win(checkpoint, tmp_path):
     file = tmp_path / "release.yaml"
-    file.write_text(f"n: 4\nseed: 3\nmodel: {checkpoint}\nsteps: 7\nprompts: mine.txt\n"
-                    "refine: {method: none}\nfilter: {max_area: 0.9, apply: false}\n")  # fmt: skip
+    file.write_text(
+        f"n: 4\nseed: 3\nmodel: {checkpoint}\nsteps: 7\nprompts: mine.txt\n"
+        "refine: {method: none}\nfilter: {max_area: 0.9, apply: false}\n"
+    )
     (tmp_path / "mine.txt").write_text("Chest X-ray\n")
     ran = run_publish("build", "--config", file, "--seed", 5, "--filter", "--dry-run")
     assert ran.code == 0, ran.err
@@ -285,13 +309,17 @@ def test_a_yaml_file_decides_and_options_win(checkpoint, tmp_path):
 
 def test_rows_that_fail_the_filter_are_logged_not_published(checkpoint, dist, tmp_path):
     file, out = tmp_path / "release.yaml", tmp_path / "dist"
-    areas = np.concatenate([
-        np.stack([rows["area_left_lung"], rows["area_right_lung"]], 1)
-        for rows in load_dataset(str(dist), cache_dir=str(tmp_path / "c")).values()
-    ])  # fmt: skip
+    areas = np.concatenate(
+        [
+            np.stack([rows["area_left_lung"], rows["area_right_lung"]], 1)
+            for rows in load_dataset(str(dist), cache_dir=str(tmp_path / "c")).values()
+        ]
+    )
     limit = float(np.median(areas.max(1)))
-    file.write_text(f"filter: {{min_area: 0, max_area: {limit}, min_trust: 0, min_contrast: 0, "
-                    "max_ratio: 1000, sides: false}\n")  # fmt: skip
+    file.write_text(
+        f"filter: {{min_area: 0, max_area: {limit}, min_trust: 0, min_contrast: 0, "
+        "max_ratio: 1000, sides: false}\n"
+    )
     ran = run_publish(*build_options(checkpoint, out, "--config", file, "--filter"))
     assert ran.code == 0, ran.err
     lines = [json.loads(line) for line in (out / "rejected.jsonl").read_text().splitlines()]
@@ -299,8 +327,11 @@ def test_rows_that_fail_the_filter_are_logged_not_published(checkpoint, dist, tm
     expected = int((areas.max(1) > limit).sum())
     assert 0 < expected == len(lines) == manifest["n_drawn"] - manifest["n_rows"]
     assert all(one["reasons"] and one["prompt"] and one["seed"] >= 0 for one in lines)
-    kept = [i for rows in load_dataset(str(out), cache_dir=str(tmp_path / "c")).values()
-            for i in rows["id"]]  # fmt: skip
+    kept = [
+        i
+        for rows in load_dataset(str(out), cache_dir=str(tmp_path / "c")).values()
+        for i in rows["id"]
+    ]
     assert sorted([*kept, *(one["id"] for one in lines)]) == [f"s0-{i:07d}" for i in range(12)]
     assert f"{expected} (" in (out / "README.md").read_text()
 
@@ -326,8 +357,9 @@ def test_a_file_of_prompts_is_taken_in_turn(checkpoint, tmp_path):
 def test_prompts_with_markup_stay_text(checkpoint, tmp_path):
     evil = [
         "chest <script>alert(1)</script> <!-- human:limitations -->X<!-- /human:limitations -->",
-        "chest ---\nlicense: mit", "chest | x | [a](javascript:b) ![c](d) `e` {n_rows} %s \u202e",
-    ]  # fmt: skip
+        "chest ---\nlicense: mit",
+        "chest | x | [a](javascript:b) ![c](d) `e` {n_rows} %s \u202e",
+    ]
     file, out = tmp_path / "prompts.jsonl", tmp_path / "dist"
     file.write_text("".join(json.dumps({"text": one}) + "\n" for one in evil))
     args = ("build", "--n", 3, "--steps", 1, "--quiet", "--model", checkpoint, "--prompts", file)
@@ -375,18 +407,36 @@ def test_a_checkpoint_that_cannot_be_used_is_refused(checkpoint, tmp_path, model
     assert not (tmp_path / "dist").exists()
 
 
-@pytest.mark.parametrize(("extra", "message"), [
-    (("--classes", "heart"), "'heart' is no class of pipeline; expected some of: left lung, right"),
-    (("--scheduler", "fast"), "Scheduler 'fast' is unknown"),
-    (("--split", "train=0.5"), "add up to"),
-    (("--split", "tr-ain=1"), "expected names of letters"),
-    (("--split", "train=0.999999", "--split", "test=0.000001"), "'test' gets none of 5 rows"),
-    (("--evaluation", "nothing.json"), "nothing.json: cannot be read"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (
+            ("--classes", "heart"),
+            "'heart' is no class of pipeline; expected some of: left lung, right",
+        ),
+        (("--scheduler", "fast"), "Scheduler 'fast' is unknown"),
+        (("--split", "train=0.5"), "add up to"),
+        (("--split", "tr-ain=1"), "expected names of letters"),
+        (("--split", "train=0.999999", "--split", "test=0.000001"), "'test' gets none of 5 rows"),
+        (("--evaluation", "nothing.json"), "nothing.json: cannot be read"),
+    ],
+)
 def test_options_that_cannot_be_followed_are_refused(checkpoint, tmp_path, extra, message):
     out = tmp_path / "dist"
-    ran = run_publish("build", "--n", 5, "--model", checkpoint, *extra, "--steps", 1, "--out", out,
-                      "--no-filter", "--quiet")  # fmt: skip
+    ran = run_publish(
+        "build",
+        "--n",
+        5,
+        "--model",
+        checkpoint,
+        *extra,
+        "--steps",
+        1,
+        "--out",
+        out,
+        "--no-filter",
+        "--quiet",
+    )
     assert ran.code == 1 and message in ran.err
     assert not out.exists()
 
@@ -409,14 +459,29 @@ def masks_result() -> dict:
     def told(value: float, low: float, high: float) -> dict:
         return {"value": value, "low": low, "high": high}
 
-    region = {"iou": told(0.7123, 0.70, 0.73), "dice": told(0.832, 0.82, 0.85),
-              "hd95_percent": told(4.0, 3.0, 5.0),
-              "mean_distance_percent": told(1.0, 0.8, 1.2)}  # fmt: skip
-    return {"n": 103, "n_patients": 100, "split": "test", "convention": ["nlm: no heart"], "seed": 0,
-            "swapped": 2, "first_refinement": "crf", "main": "crf", "auroc": {}, "trust": {},
-            "stages": {"crf": {"rival": False, "regions": {"all": region}},
-                       "otsu": {"rival": True, "regions": {"all": region}}},
-            "rival_facts": {"shot films": ["patient-7"]}}  # fmt: skip
+    region = {
+        "iou": told(0.7123, 0.70, 0.73),
+        "dice": told(0.832, 0.82, 0.85),
+        "hd95_percent": told(4.0, 3.0, 5.0),
+        "mean_distance_percent": told(1.0, 0.8, 1.2),
+    }
+    return {
+        "n": 103,
+        "n_patients": 100,
+        "split": "test",
+        "convention": ["nlm: no heart"],
+        "seed": 0,
+        "swapped": 2,
+        "first_refinement": "crf",
+        "main": "crf",
+        "auroc": {},
+        "trust": {},
+        "stages": {
+            "crf": {"rival": False, "regions": {"all": region}},
+            "otsu": {"rival": True, "regions": {"all": region}},
+        },
+        "rival_facts": {"shot films": ["patient-7"]},
+    }
 
 
 def test_results_of_real_films_reach_the_card(dist, checkpoint, tmp_path):
@@ -446,18 +511,36 @@ def test_results_of_real_films_reach_the_card(dist, checkpoint, tmp_path):
 def test_models_trained_on_the_set_reach_the_card(dist, checkpoint, tmp_path):
     out = shutil.copytree(dist, tmp_path / "dist")
     told = {"value": 0.9512, "low": 0.94, "high": 0.96}
-    arm = {"model": "unet", "arm": "synthetic", "n_real": 0, "synthetic": "s", "filter": "none",
-           "augmentation": "standard"}  # fmt: skip
+    arm = {
+        "model": "unet",
+        "arm": "synthetic",
+        "n_real": 0,
+        "synthetic": "s",
+        "filter": "none",
+        "augmentation": "standard",
+    }
     figures = {"dice": told, "iou": told, "hd95_percent": told, "mean_distance_percent": told}
     report = {
         "arms": [{**arm, "test": "far|away", "n_films": 67, "seeds": 3, **figures}],
-        "comparisons": [{"test": "far|away", "kind": "ratio", "of": arm, "seeds": 3,
-                         "with": {**arm, "arm": "real", "synthetic": "", "n_real": 463},
-                         "dice": {"value": 0.9931, "low": 0.99, "high": 0.996}}],
-        "preset": {"steps": 400, "batch": 8, "pixels": 128}, "seeds": 3, "real": {"n": 463},
-        "synthetic": [{"name": "s", "n": 2000}], "tests": [{"name": "far|away", "n": 67}],
-        "conventions": ["v7"], "notes": ["<b>one</b> note"], "arguments": [],
-    }  # fmt: skip
+        "comparisons": [
+            {
+                "test": "far|away",
+                "kind": "ratio",
+                "of": arm,
+                "seeds": 3,
+                "with": {**arm, "arm": "real", "synthetic": "", "n_real": 463},
+                "dice": {"value": 0.9931, "low": 0.99, "high": 0.996},
+            }
+        ],
+        "preset": {"steps": 400, "batch": 8, "pixels": 128},
+        "seeds": 3,
+        "real": {"n": 463},
+        "synthetic": [{"name": "s", "n": 2000}],
+        "tests": [{"name": "far|away", "n": 67}],
+        "conventions": ["v7"],
+        "notes": ["<b>one</b> note"],
+        "arguments": [],
+    }
     file = tmp_path / "downstream.json"
     file.write_text(json.dumps(report))
     given = ("--evaluation", file, "--evaluation", file)
@@ -493,8 +576,9 @@ def test_the_mask_in_the_card_is_the_mask_in_the_rows(dist):
 
 def test_help_needs_no_heavy_import():
     program = "import sys, publish.cli; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT,
-                          check=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
+    )
     heavy = {"torch", "datasets", "matplotlib", "pyarrow", "scipy", "diffusers", "huggingface_hub"}
     assert not heavy & set(done.stdout.split())
 

@@ -38,8 +38,14 @@ def edit_rows(out: Path, change: Callable[[list[dict[str, Any]]], None], which: 
     table = pq.read_table(out / shard.name)
     rows, told = table.to_pylist(), shard_metadata(out / shard.name)
     change(rows)
-    new = write_shard(rows, Features.from_arrow_schema(table.schema), out, shard.name,
-                      metadata=told, split=shard.split)  # fmt: skip
+    new = write_shard(
+        rows,
+        Features.from_arrow_schema(table.schema),
+        out,
+        shard.name,
+        metadata=told,
+        split=shard.split,
+    )
     shards = tuple(new if s.name == new.name else s for s in manifest.shards)
     done = dataclasses.replace(manifest, shards=shards)
     done.write(out)
@@ -50,9 +56,11 @@ def relist(out: Path) -> None:
     """Let the manifest fit the other files again."""
     manifest = read_manifest(out)
     files = tuple(
-        dataclasses.replace(f, sha256=file_sha256(out / f.name), n_bytes=(out / f.name).stat().st_size)
+        dataclasses.replace(
+            f, sha256=file_sha256(out / f.name), n_bytes=(out / f.name).stat().st_size
+        )
         for f in manifest.files
-    )  # fmt: skip
+    )
     dataclasses.replace(manifest, files=files).write(out)
 
 
@@ -63,9 +71,14 @@ def test_a_good_dataset_passes_every_check(dist):
     told = json.loads(ran.out)
     assert told["ok"] is True and all(one["ok"] for one in told["checks"])
     assert [one["name"] for one in told["checks"]] == [
-        "files and hashes", "rows", "card", "croissant", "private text", "memorisation",
+        "files and hashes",
+        "rows",
+        "card",
+        "croissant",
+        "private text",
+        "memorisation",
         "load_dataset",
-    ]  # fmt: skip
+    ]
     assert contents(dist) == before
 
 
@@ -95,13 +108,19 @@ def jpeg(rows: list[dict[str, Any]]) -> None:
 ROW_FAULTS: dict[str, tuple[Callable[[list[dict[str, Any]]], Any], str]] = {
     "foreign mask value": (set_mask(9), "mask holds [9]"),
     "ignore where none was asked for": (set_mask(255), "mask holds [255]"),
-    "mask of other size": (lambda r: r[0].update(mask=cell(np.zeros((8, 8), np.uint8))), "mask (8, 8)"),
+    "mask of other size": (
+        lambda r: r[0].update(mask=cell(np.zeros((8, 8), np.uint8))),
+        "mask (8, 8)",
+    ),
     "JPEG": (jpeg, "expected PNG of mode L"),
     "colour": (lambda r: r[0].update(mask=cell(np.zeros((64, 64, 3), np.uint8))), "of mode RGB"),
     "no picture": (lambda r: r[0].update(image={"bytes": b"no", "path": "x"}), "no picture in it"),
     "not marked": (
-        lambda r: r[0].update(image={"bytes": png_bytes(decode(r[0]["image"], ""), synthetic=False),
-                                     "path": "x.png"}), "image is not marked as synthetic"),
+        lambda r: r[0].update(
+            image={"bytes": png_bytes(decode(r[0]["image"], ""), synthetic=False), "path": "x.png"}
+        ),
+        "image is not marked as synthetic",
+    ),
     "the same picture": (lambda r: r[1].update(image=r[0]["image"]), "the same picture as row"),
     "the same id": (lambda r: r[1].update(id=r[0]["id"]), "the id is not unique"),
     "area": (lambda r: r[0].update(area_left_lung=0.5), "area of left lung is"),
@@ -112,8 +131,9 @@ ROW_FAULTS: dict[str, tuple[Callable[[list[dict[str, Any]]], Any], str]] = {
     "not synthetic": (lambda r: r[0].update(synthetic=False), "synthetic is False"),
     "soft of other size": (
         lambda r: r[0].update(probability_left_lung=cell(np.zeros((8, 8), np.uint8))),
-        "probability_left_lung (8, 8)"),
-}  # fmt: skip
+        "probability_left_lung (8, 8)",
+    ),
+}
 
 
 @pytest.mark.parametrize("fault", ROW_FAULTS)
@@ -141,7 +161,7 @@ def test_rows_the_filter_should_have_kept_out_are_found(copy, monkeypatch):
     shards = tuple(dataclasses.replace(s, n_drawn=3 * s.n_rows) for s in manifest.shards)
     strict = dataclasses.replace(
         manifest, config=manifest.config | {"filter": limits}, shards=shards
-    )  # fmt: skip
+    )
     found = list(row_problems(copy, strict))
     assert "drawn from another configuration than the manifest's" in found[0]
     monkeypatch.setattr("publish.check.rows._schema_problems", lambda *_: iter(()))
@@ -162,24 +182,35 @@ def test_a_split_with_other_columns_is_found(copy):
 
 def test_a_lost_row_is_found(copy):
     manifest = edit_rows(copy, lambda rows: rows.pop())
-    shards = tuple(dataclasses.replace(s, n_rows=3) if i == 0 else s
-                   for i, s in enumerate(manifest.shards))  # fmt: skip
+    shards = tuple(
+        dataclasses.replace(s, n_rows=3) if i == 0 else s for i, s in enumerate(manifest.shards)
+    )
     found = list(row_problems(copy, dataclasses.replace(manifest, shards=shards)))
     assert found == [f"{shards[0].name}: 2 rows; the manifest says 3"]
 
 
 FILE_FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "corrupt shard": (lambda d: shard_of(d).write_bytes(shard_of(d).read_bytes()[:-9]), "changed since"),
+    "corrupt shard": (
+        lambda d: shard_of(d).write_bytes(shard_of(d).read_bytes()[:-9]),
+        "changed since",
+    ),
     "missing shard": (lambda d: shard_of(d).unlink(), "missing, or not a plain file"),
-    "stale shard": (lambda d: shutil.copy(shard_of(d), d / "data" / "train-00000-of-00099.parquet"),
-                    "not in the manifest, but would be published"),
+    "stale shard": (
+        lambda d: shutil.copy(shard_of(d), d / "data" / "train-00000-of-00099.parquet"),
+        "not in the manifest, but would be published",
+    ),
     "edited card": (lambda d: (d / "README.md").write_text("x"), "README.md: changed since"),
     "notes": (lambda d: (d / "notes.txt").write_text("x"), "notes.txt: not in the manifest"),
     "edited count": (lambda d: edit_manifest(d, n_rows=99), "`n_rows` does not fit the rest"),
     "unfinished": (lambda d: edit_manifest(d, files=[]), "the build is not finished"),
-    "a link": (lambda d: ((d / "id2label.json").unlink(),
-                          (d / "id2label.json").symlink_to("/etc/hostname")), "not a plain file"),
-}  # fmt: skip
+    "a link": (
+        lambda d: (
+            (d / "id2label.json").unlink(),
+            (d / "id2label.json").symlink_to("/etc/hostname"),
+        ),
+        "not a plain file",
+    ),
+}
 
 
 def shard_of(dist: Path) -> Path:
@@ -202,12 +233,21 @@ def test_a_fault_of_a_file_is_found_and_ends_the_check(copy, fault):
     assert "NOT fit to publish" in ran.err
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"shards": [{"name": "../../etc/passwd"}]}, "cannot be understood"),
-    ({"schema_version": 1}, f"schema version 1, this program writes and reads {SCHEMA_VERSION}"),
-    ({"files": [{"name": "../x", "n_bytes": 1, "sha256": ""}]}, "leads out of the folder"),
-    ({"files": [{"name": "/etc/passwd", "n_bytes": 1, "sha256": ""}]}, "leads out of the folder"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shards": [{"name": "../../etc/passwd"}]}, "cannot be understood"),
+        (
+            {"schema_version": 1},
+            f"schema version 1, this program writes and reads {SCHEMA_VERSION}",
+        ),
+        ({"files": [{"name": "../x", "n_bytes": 1, "sha256": ""}]}, "leads out of the folder"),
+        (
+            {"files": [{"name": "/etc/passwd", "n_bytes": 1, "sha256": ""}]},
+            "leads out of the folder",
+        ),
+    ],
+)
 def test_a_manifest_that_cannot_be_trusted_is_refused(copy, change, message):
     edit_manifest(copy, **change)
     ran = run_publish("check", copy)
@@ -242,12 +282,18 @@ def test_a_fault_of_the_card_is_found(copy, fault):
     assert any(message in one for one in found), found
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (lambda c: c["recordSet"][1]["field"][0]["source"].update(fileSet={"@id": "nowhere"}), "nowhere"),
-    (lambda c: c["distribution"][0].update(sha256="0" * 64), "its files are not the shards"),
-    (lambda c: c.update(version="9.9.9"), "version 9.9.9"),
-    (lambda c: c["distribution"][0].pop("contentUrl"), "contentUrl"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda c: c["recordSet"][1]["field"][0]["source"].update(fileSet={"@id": "nowhere"}),
+            "nowhere",
+        ),
+        (lambda c: c["distribution"][0].update(sha256="0" * 64), "its files are not the shards"),
+        (lambda c: c.update(version="9.9.9"), "version 9.9.9"),
+        (lambda c: c["distribution"][0].pop("contentUrl"), "contentUrl"),
+    ],
+)
 def test_a_fault_of_croissant_is_found(copy, change, message):
     path = copy / "croissant.json"
     value = json.loads(path.read_text())
@@ -278,13 +324,18 @@ def test_croissant_gives_the_same_pictures(dist):
     assert told["rai:hasSyntheticData"] is True and told["prov:wasGeneratedBy"]["@type"]
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("Chest film of Mr Smith", "a person's title"), ("chest film of 12.03.1971", "a date"),
-    ("chest film, record 12345678", "a number like a record's"),
-    ("chest film, call +49 30 1234567", "a telephone number"),
-    ("chest film hf_" + "a" * 34, "a Hub token"), ("chest film /home/ann/x.png", "a place on this"),
-    ("chest film ann@example.org", "an e-mail address"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Chest film of Mr Smith", "a person's title"),
+        ("chest film of 12.03.1971", "a date"),
+        ("chest film, record 12345678", "a number like a record's"),
+        ("chest film, call +49 30 1234567", "a telephone number"),
+        ("chest film hf_" + "a" * 34, "a Hub token"),
+        ("chest film /home/ann/x.png", "a place on this"),
+        ("chest film ann@example.org", "an e-mail address"),
+    ],
+)
 def test_private_text_in_a_prompt_is_found(copy, text, message):
     manifest = edit_rows(copy, lambda rows: rows[0].update(prompt=text))
     found = list(text_problems(copy, manifest))
@@ -306,14 +357,26 @@ def test_private_text_in_files_is_found_but_the_contact_is_allowed(copy):
 def neighbours(tmp_path: Path, listed: list[str]) -> Path:
     """A result like that of `lungsynth evaluate neighbours`."""
     share = {"share": {"value": 0.01, "low": 0, "high": 0.02}, "threshold": 1.0}
-    measure = {"synthetic": {"median": 2.0}, "real_test": {"median": 2.1},
-               "below_percentile_of_test": {"0.1": share}}  # fmt: skip
+    measure = {
+        "synthetic": {"median": 2.0},
+        "real_test": {"median": 2.1},
+        "below_percentile_of_test": {"0.1": share},
+    }
     path = tmp_path / "neighbours.json"
-    path.write_text(json.dumps({
-        "n": {"synthetic": 12, "train": 30, "test": 10}, "measures": {"encoder": measure},
-        "closer_than_test_0.1": listed, "seed": 0, "encoder": "shipped",
-        "pictures": [{"picture": "s0-0000001", "encoder": {"film": "patient-7", "distance": 0.5}}],
-    }))  # fmt: skip
+    path.write_text(
+        json.dumps(
+            {
+                "n": {"synthetic": 12, "train": 30, "test": 10},
+                "measures": {"encoder": measure},
+                "closer_than_test_0.1": listed,
+                "seed": 0,
+                "encoder": "shipped",
+                "pictures": [
+                    {"picture": "s0-0000001", "encoder": {"film": "patient-7", "distance": 0.5}}
+                ],
+            }
+        )
+    )
     return path
 
 

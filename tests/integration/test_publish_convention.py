@@ -21,8 +21,10 @@ def conventions(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = shutil.copytree(checkpoint, tmp_path_factory.mktemp("conventions") / "pipeline")
     told = json.loads((folder / "classes.json").read_text())
     (folder / "classes.json").write_text(json.dumps({**told, "convention": "nlm"}))
-    swapped = [{**one, "token": other["token"]}
-               for one, other in zip(told["classes"], reversed(told["classes"]), strict=True)]  # fmt: skip
+    swapped = [
+        {**one, "token": other["token"]}
+        for one, other in zip(told["classes"], reversed(told["classes"]), strict=True)
+    ]
     other = {"classes": swapped, "convention": "v7"}
     (folder / "classes-v7.json").write_text(json.dumps(other))
     return folder
@@ -80,10 +82,15 @@ def test_a_row_is_drawn_again_by_its_own_convention(v7, conventions):
     assert all(one["identical"] for one in json.loads(ran.out))
 
 
-@pytest.mark.parametrize(("name", "file"), [
-    ("nnunet", "Dataset501_Lungsynth/dataset.json"), ("monai", "datalist.json"),
-    ("coco", "annotations/instances_train.json"), ("webdataset", "dataset.json"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("nnunet", "Dataset501_Lungsynth/dataset.json"),
+        ("monai", "datalist.json"),
+        ("coco", "annotations/instances_train.json"),
+        ("webdataset", "dataset.json"),
+    ],
+)
 def test_an_export_names_it(v7, tmp_path, name, file):
     out = tmp_path / "out"
     assert run_publish("export", v7, "--format", name, "--out", out).code == 0

@@ -143,9 +143,15 @@ def test_coco(source, cases, tmp_path):
     assert seen == len(cases)
 
 
-@pytest.mark.parametrize("region", [
-    np.zeros((3, 4), bool), np.ones((3, 4), bool), np.eye(5, dtype=bool), np.eye(5, dtype=bool) == 0,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "region",
+    [
+        np.zeros((3, 4), bool),
+        np.ones((3, 4), bool),
+        np.eye(5, dtype=bool),
+        np.eye(5, dtype=bool) == 0,
+    ],
+)
 def test_run_lengths_are_those_of_pycocotools(region):
     mask_api = pytest.importorskip("pycocotools.mask")
     told = run_lengths(region)
@@ -177,8 +183,12 @@ def test_webdataset(source, cases, tmp_path):
             )
             seen += 1
     assert seen == len(cases)
-    rows = load_dataset("webdataset", data_files={"train": str(out / "train-*.tar")}, split="train",
-                        cache_dir=str(tmp_path / "cache"))  # fmt: skip
+    rows = load_dataset(
+        "webdataset",
+        data_files={"train": str(out / "train-*.tar")},
+        split="train",
+        cache_dir=str(tmp_path / "cache"),
+    )
     for row in rows:
         case = cases[row["__key__"]]
         assert np.array_equal(np.asarray(row["mask.png"]), case.mask)
@@ -221,9 +231,12 @@ def test_dicom_seg(source, cases, tmp_path):
             assert seg.SyntheticData == "YES" and seg.SegmentSequence[0].SegmentAlgorithmName
             for number in seg.segment_numbers:
                 layer = seg.get_pixels_by_source_instance(
-                    [image.SOPInstanceUID], segment_numbers=[number], combine_segments=False,
-                    assert_missing_frames_are_empty=True, ignore_spatial_locations=True,
-                )[0, ..., 0]  # fmt: skip
+                    [image.SOPInstanceUID],
+                    segment_numbers=[number],
+                    combine_segments=False,
+                    assert_missing_frames_are_empty=True,
+                    ignore_spatial_locations=True,
+                )[0, ..., 0]
                 back[layer > 0] = values[seg.get_segment_description(number).segment_label]
         assert np.array_equal(back, case.mask)
         assert case.split == folder.parent.name

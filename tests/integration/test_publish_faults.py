@@ -78,7 +78,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 def run(
     payload: Payload, tag: str, cache: Path, clock: SkippingClock, deadline_s: float = DEADLINE_S
-) -> Any:  # fmt: skip
+) -> Any:
     """What the command does, with a clock that does not wait."""
     hub = Hub(NAME, "dataset", Retry(Deadline(clock, deadline_s)), connect_s=2.0, read_s=READ_S)
     with hub.connected(cache):
@@ -94,9 +94,10 @@ def row_ids(files: dict[str, bytes]) -> list[str]:
     """Names of all rows a loader would find."""
     return [
         one
-        for name, data in sorted(files.items()) if name.endswith(".parquet")
+        for name, data in sorted(files.items())
+        if name.endswith(".parquet")
         for one in pq.read_table(io.BytesIO(data), columns=["id"])["id"].to_pylist()
-    ]  # fmt: skip
+    ]
 
 
 def play(server: Server, releases: tuple[Payload, Payload], cache: Path, seed: int) -> str:
@@ -157,10 +158,11 @@ def oids(files: dict[str, bytes]) -> dict[str, str]:
     return {
         name: (
             Entry(len(data), lfs_oid=hashlib.sha256(data).hexdigest())
-            if name.endswith(LFS_SUFFIXES) else Entry(len(data), data)
+            if name.endswith(LFS_SUFFIXES)
+            else Entry(len(data), data)
         ).blob_oid
         for name, data in files.items()
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -179,20 +181,33 @@ def test_200_schedules_leave_main_whole(server, releases, tmp_path):
     assert len(ended) >= 3, ended  # and some do not
 
 
-@pytest.mark.parametrize(("faults", "waits"), [
-    ([("commit", 0, "429", 55)], [55.0]),
-    ([("commit", 0, "429-retry-after", 31)], [31.0]),
-    ([("preupload", 0, "429", 7), ("preupload", 1, "429", 9)], [7.0, 9.0]),
-    ([("whoami", 0, "503", 0), ("whoami", 1, "cut", 0), ("whoami", 2, "500", 0)], [1.0, 2.0, 4.0]),
-    ([("commit", 0, "409", 0), ("commit", 1, "412", 0)], [1.0, 2.0]),
-    ([("put", 0, "cut-half", 0)], [1.0]), ([("put", 0, "corrupt", 0)], [1.0]),
-    ([("put", 0, "lost", 0)], [1.0]), ([("put", 0, "slow", SLOW_S)], [1.0]),
-    ([("commit", 0, "500", 0)], [1.0]), ([("commit", 0, "cut", 0)], [1.0]),
-    ([("commit", 0, "500-after", 0)], []), ([("commit", 0, "cut-after", 0)], []),
-    ([("tag", 0, "500-after", 0)], []), ([("tag", 0, "cut-after", 0)], []),
-    ([("tag", 0, "429", 12)], [12.0]), ([("create", 0, "cut-after", 0)], [1.0]),
-    ([("resolve", 2, "cut", 0)], [1.0]), ([("tree", 1, "503", 0)], [1.0]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("faults", "waits"),
+    [
+        ([("commit", 0, "429", 55)], [55.0]),
+        ([("commit", 0, "429-retry-after", 31)], [31.0]),
+        ([("preupload", 0, "429", 7), ("preupload", 1, "429", 9)], [7.0, 9.0]),
+        (
+            [("whoami", 0, "503", 0), ("whoami", 1, "cut", 0), ("whoami", 2, "500", 0)],
+            [1.0, 2.0, 4.0],
+        ),
+        ([("commit", 0, "409", 0), ("commit", 1, "412", 0)], [1.0, 2.0]),
+        ([("put", 0, "cut-half", 0)], [1.0]),
+        ([("put", 0, "corrupt", 0)], [1.0]),
+        ([("put", 0, "lost", 0)], [1.0]),
+        ([("put", 0, "slow", SLOW_S)], [1.0]),
+        ([("commit", 0, "500", 0)], [1.0]),
+        ([("commit", 0, "cut", 0)], [1.0]),
+        ([("commit", 0, "500-after", 0)], []),
+        ([("commit", 0, "cut-after", 0)], []),
+        ([("tag", 0, "500-after", 0)], []),
+        ([("tag", 0, "cut-after", 0)], []),
+        ([("tag", 0, "429", 12)], [12.0]),
+        ([("create", 0, "cut-after", 0)], [1.0]),
+        ([("resolve", 2, "cut", 0)], [1.0]),
+        ([("tree", 1, "503", 0)], [1.0]),
+    ],
+)
 def test_one_fault_is_waited_for_as_asked_and_no_longer(server, releases, tmp_path, faults, waits):
     """The waits are those of the headers, or 1, 2, 4 …; what has happened is not done again."""
     server.schedule.faults = [Fault(*one) for one in faults]
@@ -201,8 +216,9 @@ def test_one_fault_is_waited_for_as_asked_and_no_longer(server, releases, tmp_pa
     assert clock.waits == waits and len(server.schedule.happened) == len(faults)
     repo = server.repo("dataset", NAME)
     assert len(repo.history()) == 2 and repo.files() == contents(releases[1])
-    assert sum("/tag/" in one for one in server.requests) == (2 if "429" in str(faults[0]) and
-                                                            faults[0][0] == "tag" else 1)  # fmt: skip
+    assert sum("/tag/" in one for one in server.requests) == (
+        2 if "429" in str(faults[0]) and faults[0][0] == "tag" else 1
+    )
 
 
 def test_a_commit_that_lands_after_its_time_out_is_not_made_twice(server, releases, tmp_path):
@@ -213,11 +229,14 @@ def test_a_commit_that_lands_after_its_time_out_is_not_made_twice(server, releas
     assert len(repo.history()) == 2 and repo.tags == {"v1.0.0": repo.head.sha}
 
 
-@pytest.mark.parametrize(("kind", "error", "words"), [
-    ("412", BranchMovedError, "Given up after 8 attempts"),
-    ("500", UnreachableError, "Given up after 8 attempts"),
-    ("403", AccessError, "403"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "error", "words"),
+    [
+        ("412", BranchMovedError, "Given up after 8 attempts"),
+        ("500", UnreachableError, "Given up after 8 attempts"),
+        ("403", AccessError, "403"),
+    ],
+)
 def test_a_fault_that_stays_ends_in_its_error(server, releases, tmp_path, kind, error, words):
     server.schedule.faults = [Fault("commit", n, kind) for n in range(50)]
     with pytest.raises(error, match=words):
@@ -229,7 +248,7 @@ def test_a_fault_that_stays_ends_in_its_error(server, releases, tmp_path, kind, 
 
 def test_the_conflict_huggingface_hub_repeats_without_end_is_given_up(
     server, releases, tmp_path, monkeypatch
-):  # fmt: skip
+):
     from hub.store import HubRefusal
 
     def busy(*args: object) -> None:
@@ -287,19 +306,25 @@ def test_bytes_the_hub_spoilt_unseen_are_found_before_the_tag(server, releases, 
 
 def test_killed_in_mid_upload_main_is_as_it_was_and_the_same_command_finishes(
     server, releases, tmp_path
-):  # fmt: skip
+):
     old, new = releases
     run(old, "v1.0.0", tmp_path / "cache", SkippingClock())
     server.schedule.seen.clear()
     server.schedule.faults = [Fault("put", 1, "slow", 3.0)]
     environment = os.environ | {
-        "HF_ENDPOINT": server.endpoint, "HF_TOKEN": WRITER, "HF_HUB_OFFLINE": "0",
-        "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT),
-    }  # fmt: skip
+        "HF_ENDPOINT": server.endpoint,
+        "HF_TOKEN": WRITER,
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HOME": str(tmp_path / "home"),
+        "PYTHONPATH": str(ROOT),
+    }
     program = subprocess.Popen(
         [sys.executable, "-m", "publish", "push", str(new.folder), "--repo", NAME, "--yes"],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     give_up = time.monotonic() + 60
     while not server.schedule.happened and time.monotonic() < give_up:
         time.sleep(0.05)

@@ -39,8 +39,9 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
     home = tmp_path_factory.mktemp("home")
     with serve() as hub:
         with pointed_at(hub, home):
-            ran = run_publish("weights", SHIPPED, "--repo", NAME, "--tag", "v1.0.0", "--yes",
-                              "--verify", "tree")  # fmt: skip
+            ran = run_publish(
+                "weights", SHIPPED, "--repo", NAME, "--tag", "v1.0.0", "--yes", "--verify", "tree"
+            )
             assert ran.code == 0, ran.err
             from huggingface_hub import snapshot_download
 
@@ -87,15 +88,24 @@ def test_the_snippets_of_the_card_run_in_a_new_process(published, ours, tmp_path
     assert len(snippets) == 2 and all(NAME in one for one in snippets)
     assert "lungsynth/checkpoints/mini" not in published.card
     environment = os.environ | {
-        "HF_ENDPOINT": published.hub.endpoint, "HF_TOKEN": WRITER, "HF_HUB_OFFLINE": "0",
-        "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": str(SHIPPED.parents[2]),
+        "HF_ENDPOINT": published.hub.endpoint,
+        "HF_TOKEN": WRITER,
+        "HF_HUB_OFFLINE": "0",
+        "HF_HOME": str(tmp_path / "home"),
+        "PYTHONPATH": str(SHIPPED.parents[2]),
         "CUDA_VISIBLE_DEVICES": "",
-    }  # fmt: skip
+    }
     keep = "\nimport os\nos.rename('xray.png', 'first.png')\n"
     program = keep.join(one.replace("steps=20", f"steps={STEPS}") for one in snippets)
     assert program.count(f"steps={STEPS}") == 2
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
-                          timeout=300, env=environment, cwd=tmp_path)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     first, mask, second = (
         np.asarray(Image.open(tmp_path / name).convert("L"))

@@ -192,11 +192,16 @@ SCOPE = {
 }
 
 
-@pytest.mark.parametrize(("token", "words"), [
-    (None, "No token."), (READER, "has the role `read`"), ("hf_unknownunknownunknown", "401"),
-    ("hf_finefinefinefinefine", "has no `repo.write`"),
-    ("hf_strangerstrangerstranger", "eve may write to eve, not to lab"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("token", "words"),
+    [
+        (None, "No token."),
+        (READER, "has the role `read`"),
+        ("hf_unknownunknownunknown", "401"),
+        ("hf_finefinefinefinefine", "has no `repo.write`"),
+        ("hf_strangerstrangerstranger", "eve may write to eve, not to lab"),
+    ],
+)
 def test_without_the_right_token_nothing_is_sent(hub, dist, publish, monkeypatch, token, words):
     hub.users["hf_finefinefinefinefine"] = user("bob", "fineGrained", "lab", fine=SCOPE)
     hub.users["hf_strangerstrangerstranger"] = user("eve", "write")
@@ -210,9 +215,7 @@ def test_without_the_right_token_nothing_is_sent(hub, dist, publish, monkeypatch
 
 
 @pytest.mark.parametrize("token", ["hf_secretsecretsecretsecretsecret", "oidc.secretsecret.jwt"])
-def test_a_token_in_an_answer_of_the_server_is_not_printed(
-    hub, dist, publish, monkeypatch, token
-):  # fmt: skip
+def test_a_token_in_an_answer_of_the_server_is_not_printed(hub, dist, publish, monkeypatch, token):
     from hub.store import HubRefusal
 
     hub.users[token] = user("ann", "write", "lab")
@@ -227,10 +230,21 @@ def test_a_token_in_an_answer_of_the_server_is_not_printed(
     assert "secret" not in ran.err + ran.out
 
 
-@pytest.mark.parametrize("name", [
-    "films", "lab/../films", "../films", "lab/films/x", "lab/fi lms", "lab//films", "/lab/films",
-    "lab/..", "lab/films.git", "https://huggingface.co/lab/films",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "films",
+        "lab/../films",
+        "../films",
+        "lab/films/x",
+        "lab/fi lms",
+        "lab//films",
+        "/lab/films",
+        "lab/..",
+        "lab/films.git",
+        "https://huggingface.co/lab/films",
+    ],
+)
 def test_a_name_that_is_none_is_refused(hub, dist, publish, name):
     ran = publish("push", dist, "--repo", name, "--yes")
     assert ran.code == 1 and "ConfigError: --repo" in ran.err and hub.requests == []
@@ -244,14 +258,23 @@ def test_a_tag_that_is_no_version_is_refused(hub, dist, publish, tag):
     assert ran.code == 1 and "ConfigError: --tag" in ran.err and hub.requests == []
 
 
-@pytest.mark.parametrize(("harm", "words"), [
-    ("no folder", "no such folder"), ("no manifest", "not a built dataset"),
-    ("unfinished", "not finished"), ("shard changed", "the manifest says"),
-    ("shard gone", "is missing, but in the manifest"), ("stale shard", "not in the manifest"),
-    ("no card", "no README.md"), ("card without YAML", "front matter"),
-    ("manifest no JSON", "cannot be read as JSON"), ("token inside", "looks like a Hub token"),
-    ("link outside", "outside the folder"), ("split without files", "has no file"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        ("no folder", "no such folder"),
+        ("no manifest", "not a built dataset"),
+        ("unfinished", "not finished"),
+        ("shard changed", "the manifest says"),
+        ("shard gone", "is missing, but in the manifest"),
+        ("stale shard", "not in the manifest"),
+        ("no card", "no README.md"),
+        ("card without YAML", "front matter"),
+        ("manifest no JSON", "cannot be read as JSON"),
+        ("token inside", "looks like a Hub token"),
+        ("link outside", "outside the folder"),
+        ("split without files", "has no file"),
+    ],
+)
 def test_a_folder_that_is_not_fit_is_refused(hub, dist, publish, tmp_path, harm, words):
     shards = sorted((dist / "data").iterdir())
     manifest = json.loads((dist / "manifest.json").read_text())
@@ -384,12 +407,13 @@ def test_a_change_elsewhere_is_no_reason_to_stop(hub, dist, publish, monkeypatch
     assert set(repo.files()) == {*contents(dist), "LICENSE"}
 
 
-@pytest.mark.parametrize(("where", "words"), [
-    ("upload", "Main is as it was"), ("create_tag", "Main holds the whole of it at"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [("upload", "Main is as it was"), ("create_tag", "Main holds the whole of it at")],
+)
 def test_interrupted_it_says_what_main_is_and_how_to_go_on(
     hub, dist, publish, monkeypatch, where, words
-):  # fmt: skip
+):
     hub.add_repo(NAME)
 
     def interrupt(*args: object) -> None:
@@ -469,14 +493,32 @@ def test_the_real_program_follows_hf_endpoint(dist, tmp_path):
     """A new process, with nothing but the environment to go by."""
     with serve() as hub:
         environment = os.environ | {
-            "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": WRITER, "HF_HUB_OFFLINE": "0",
-            "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT),
-        }  # fmt: skip
+            "HF_ENDPOINT": hub.endpoint,
+            "HF_TOKEN": WRITER,
+            "HF_HUB_OFFLINE": "0",
+            "HF_HOME": str(tmp_path / "home"),
+            "PYTHONPATH": str(ROOT),
+        }
         done = subprocess.run(
-            [sys.executable, "-m", "publish", "push", str(dist), "--repo", NAME, "--tag", "v0.1.0",
-             "--yes", "--json"],
-            capture_output=True, text=True, timeout=300, env=environment, cwd=tmp_path,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "publish",
+                "push",
+                str(dist),
+                "--repo",
+                NAME,
+                "--tag",
+                "v0.1.0",
+                "--yes",
+                "--json",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env=environment,
+            cwd=tmp_path,
+        )
         assert done.returncode == 0, done.stderr
         told = json.loads(done.stdout)
         repo = hub.repo("dataset", NAME)

@@ -70,7 +70,7 @@ def test_three_releases_are_numbered_by_what_changed(hub, checkpoint, tmp_path):
     entries = (more / "CHANGELOG.md").read_text()
     assert [entries.index(f"## {v}") for v in ("1.1.0", "1.0.1", "1.0.0")] == sorted(
         entries.index(f"## {v}") for v in ("1.1.0", "1.0.1", "1.0.0")
-    )  # fmt: skip
+    )
     assert "3 rows added" in entries and "1 row withdrawn by an erratum" in entries
     for version, n in (("v1.0.0", 12), ("v1.0.1", 11), ("v1.1.0", 14)):
         held = load_dataset(NAME, revision=version, streaming=True)
@@ -86,8 +86,24 @@ def test_another_tag_than_the_computed_one_is_refused(hub, checkpoint, tmp_path)
 def test_a_failed_check_stops_before_the_push(hub, checkpoint, tmp_path):
     file = tmp_path / "prompts.txt"
     file.write_text("chest film of Mr Smith\nchest film\n")
-    ran = run_publish("release", "--n", 2, "--steps", 1, "--model", checkpoint, "--no-filter", "--quiet",
-                      "--prompts", file, "--out", tmp_path / "d", "--repo", NAME, "--yes")  # fmt: skip
+    ran = run_publish(
+        "release",
+        "--n",
+        2,
+        "--steps",
+        1,
+        "--model",
+        checkpoint,
+        "--no-filter",
+        "--quiet",
+        "--prompts",
+        file,
+        "--out",
+        tmp_path / "d",
+        "--repo",
+        NAME,
+        "--yes",
+    )
     assert ran.code == 8 and "a person's title" in ran.out and "Nothing was pushed" in ran.err
     assert "no such" in run_publish("push", tmp_path / "nothing", "--repo", NAME).err
 
@@ -101,8 +117,11 @@ def test_a_dry_run_asks_no_hub(checkpoint, tmp_path):
 def test_who_draws_is_chosen_as_for_a_build(checkpoint, tmp_path, monkeypatch):
     asked = []
     original = publish.release.release.build
-    monkeypatch.setattr(publish.release.release, "build", lambda *args, **named: asked.append(named)
-                        or original(*args, **named | {"workers": 1}))  # fmt: skip
+    monkeypatch.setattr(
+        publish.release.release,
+        "build",
+        lambda *args, **named: asked.append(named) or original(*args, **named | {"workers": 1}),
+    )
     dry = ("--dry-run", "--json", "--no-load")
     assert run_publish(*options(checkpoint, tmp_path / "d", "--workers", 3, *dry)).code == 0
     assert asked[0]["workers"] == 3 and asked[0]["engine"] is None
@@ -151,7 +170,7 @@ def as_of_an_earlier_schema(dist: Path, out: Path, version: str, *, columns: lis
 )
 def test_a_release_of_an_earlier_schema_is_followed_by_a_major_one(
     hub, dist, checkpoint, tmp_path, columns
-):  # fmt: skip
+):
     old = as_of_an_earlier_schema(dist, tmp_path / "old", "1.4.2", columns=columns)
     assert run_publish("check", old).code == 1  # it is another program's to check
     ran = run_publish("push", old, "--repo", NAME, "--tag", "v1.4.2", "--yes", "--verify", "tree")
@@ -169,16 +188,32 @@ def test_a_release_of_an_earlier_schema_is_followed_by_a_major_one(
     assert told["columns_added"] == columns and not told["rows_changed"]
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"schema_version": SCHEMA_VERSION + 1}, f"schema version {SCHEMA_VERSION + 1}, this program knows"),
-    ({"schema_version": SCHEMA_VERSION - 1, "shards": [{"file": "x"}]}, "and cannot be understood"),
-    ({"schema_version": SCHEMA_VERSION - 1, "shards": [
-        {"name": "../x", "n_rows": 1, "n_bytes": 1, "memory_bytes": 1, "sha256": ""}]}, "leads out of"),
-    ({"schema_version": "two"}, "cannot be understood"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"schema_version": SCHEMA_VERSION + 1},
+            f"schema version {SCHEMA_VERSION + 1}, this program knows",
+        ),
+        (
+            {"schema_version": SCHEMA_VERSION - 1, "shards": [{"file": "x"}]},
+            "and cannot be understood",
+        ),
+        (
+            {
+                "schema_version": SCHEMA_VERSION - 1,
+                "shards": [
+                    {"name": "../x", "n_rows": 1, "n_bytes": 1, "memory_bytes": 1, "sha256": ""}
+                ],
+            },
+            "leads out of",
+        ),
+        ({"schema_version": "two"}, "cannot be understood"),
+    ],
+)
 def test_a_previous_release_that_cannot_be_understood_is_refused(
     dist, checkpoint, tmp_path, change, words
-):  # fmt: skip
+):
     old = shutil.copytree(dist, tmp_path / "old")
     told = json.loads((old / "manifest.json").read_text())
     (old / "manifest.json").write_text(json.dumps(told | change))

@@ -47,9 +47,18 @@ def test_a_dry_run_writes_exactly_the_space(publish, tmp_path, monkeypatch):
     out = tmp_path / "space"
     assert publish("space", "--repo", NAME, "--hardware", "zero", "--dry-run", "--out", out) == 0
     there = paths(out)
-    assert {"app.py", "space/page/ui.py", "lungsynth/pipeline.py", "lungsynth/model/autoencoder.py",
-            "lungsynth/checkpoints/mini/model_index.json", "requirements.txt", "packages.txt",
-            "lungsynth/checkpoints/encoder/model.safetensors", "README.md", "LICENSE"} <= there  # fmt: skip
+    assert {
+        "app.py",
+        "space/page/ui.py",
+        "lungsynth/pipeline.py",
+        "lungsynth/model/autoencoder.py",
+        "lungsynth/checkpoints/mini/model_index.json",
+        "requirements.txt",
+        "packages.txt",
+        "lungsynth/checkpoints/encoder/model.safetensors",
+        "README.md",
+        "LICENSE",
+    } <= there
     assert not any(
         part in one
         for one in there
@@ -112,9 +121,13 @@ def starts(python: Path, folder: Path, home: Path) -> None:
         "OMP_NUM_THREADS": "1",
     }
     page = subprocess.Popen(
-        [str(python), "app.py", "--port", str(port)], cwd=folder, env=environment,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        [str(python), "app.py", "--port", str(port)],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     try:
         give_up = time.monotonic() + 180
         while True:
@@ -133,9 +146,13 @@ def starts(python: Path, folder: Path, home: Path) -> None:
             "assert r.image.shape == r.mask.shape == (256, 256); print('drawn')"
         )
         drawn = subprocess.run(
-            [str(python), "-c", code], cwd=folder, env=environment, capture_output=True, text=True,
+            [str(python), "-c", code],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
             timeout=300,
-        )  # fmt: skip
+        )
         assert drawn.stdout.strip() == "drawn", drawn.stderr
     finally:
         page.terminate()
@@ -165,8 +182,17 @@ def test_it_installs_into_a_fresh_environment_and_starts(publish, tmp_path):
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run(
-        [str(python), "-m", "pip", "install", "-q", "-r", str(tmp_path / "pins.txt"),
-         f"gradio=={front['sdk_version']}"],
-        check=True, timeout=1500,
-    )  # fmt: skip
+        [
+            str(python),
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "-r",
+            str(tmp_path / "pins.txt"),
+            f"gradio=={front['sdk_version']}",
+        ],
+        check=True,
+        timeout=1500,
+    )
     starts(python, out, tmp_path / "home")

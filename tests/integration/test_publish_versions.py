@@ -33,8 +33,11 @@ def test_every_row_is_drawn_again_pixel_for_pixel(dist, checkpoint):
     told = json.loads(ran.out)
     assert len(told) == 12 and all(one["identical"] for one in told)
     assert set(told[0]["max_difference"]) == {
-        "image", "mask", "probability_left_lung", "probability_right_lung",
-    }  # fmt: skip
+        "image",
+        "mask",
+        "probability_left_lung",
+        "probability_right_lung",
+    }
 
 
 def test_a_row_of_a_batch_is_drawn_again_in_its_batch(checkpoint, tmp_path):
@@ -71,9 +74,10 @@ def test_another_checkpoint_is_refused(dist, checkpoint, tmp_path):
 def test_an_erratum_leaves_what_a_build_without_the_row_would_be(dist, checkpoint, tmp_path):
     out, fresh = shutil.copytree(dist, tmp_path / "a"), tmp_path / "b"
     gone = ids_of(dist)[4]
-    assert f"{gone} would leave data/" in run_publish(
-        "erratum", out, "--row", gone, "--reason", "x", "--dry-run"
-    ).out  # fmt: skip
+    assert (
+        f"{gone} would leave data/"
+        in run_publish("erratum", out, "--row", gone, "--reason", "x", "--dry-run").out
+    )
     assert contents(out) == contents(dist)
     ran = run_publish("erratum", out, "--row", gone, "--reason", "the mask\nlies on <b>an arm</b>")
     assert ran.code == 0, ran.err
@@ -94,7 +98,7 @@ def test_an_erratum_leaves_what_a_build_without_the_row_would_be(dist, checkpoin
 
 def test_an_erratum_that_was_interrupted_is_ended_by_the_same_build(
     dist, checkpoint, tmp_path, monkeypatch
-):  # fmt: skip
+):
     out = shutil.copytree(dist, tmp_path / "dist")
     gone = ids_of(dist)[4]
     with monkeypatch.context() as patch:
@@ -161,13 +165,16 @@ def test_a_withdrawn_row_asks_for_a_patch(dist, tmp_path):
     assert found.bump == "patch" and found.rows_withdrawn == (gone,) and not found.rows_removed
 
 
-@pytest.mark.parametrize(("extra", "bump", "what"), [
-    (("--seed", 1), "major", "rows_removed"),
-    (("--ignore-band", 0.2), "major", "rows_changed"),
-    (("--no-keep-probability",), "major", "columns_removed"),
-    (("--keep-attention",), "minor", "columns_added"),
-    (("--shard-rows", 4), "patch", "files_changed"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("extra", "bump", "what"),
+    [
+        (("--seed", 1), "major", "rows_removed"),
+        (("--ignore-band", 0.2), "major", "rows_changed"),
+        (("--no-keep-probability",), "major", "columns_removed"),
+        (("--keep-attention",), "minor", "columns_added"),
+        (("--shard-rows", 4), "patch", "files_changed"),
+    ],
+)
 def test_a_change_asks_for_its_version(dist, checkpoint, tmp_path, extra, bump, what):
     out = tmp_path / "dist"
     assert run_publish(*build_options(checkpoint, out, *extra)).code == 0
@@ -200,8 +207,11 @@ def test_a_card_alone_asks_for_a_patch(dist, checkpoint, tmp_path):
 
 def test_versions_are_raised_by_their_part():
     assert [next_version("1.2.3", b) for b in ("none", "patch", "minor", "major")] == [
-        "1.2.3", "1.2.4", "1.3.0", "2.0.0",
-    ]  # fmt: skip
+        "1.2.3",
+        "1.2.4",
+        "1.3.0",
+        "2.0.0",
+    ]
     for version, bump in (("1.2", "patch"), ("1.2.x", "patch"), ("1.2.3", "huge")):
         with pytest.raises(ConfigError, match=r"expected X\.Y\.Z"):
             next_version(version, bump)

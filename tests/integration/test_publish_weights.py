@@ -93,17 +93,44 @@ def run_snippet(card: str, tmp_path: Path, monkeypatch) -> Image.Image:
 
 def test_a_pipeline_is_published_and_its_snippet_runs(
     hub, sd_folder, publish, tmp_path, monkeypatch
-):  # fmt: skip
+):
     report = tmp_path / "fidelity.json"
-    report.write_text(json.dumps({
-        "command": "python -m lungsynth evaluate fidelity a b", "n": 450,
-        "frechet": {"value": 13.04, "low": 9.0, "high": 19.5}, "ok": True, "nan": float("nan"),
-    }))  # fmt: skip
+    report.write_text(
+        json.dumps(
+            {
+                "command": "python -m lungsynth evaluate fidelity a b",
+                "n": 450,
+                "frechet": {"value": 13.04, "low": 9.0, "high": 19.5},
+                "ok": True,
+                "nan": float("nan"),
+            }
+        )
+    )
     ran = publish(
-        "weights", sd_folder, "--repo", NAME, "--licence", "apache-2.0", "--data", "nih=cc0-1.0",
-        "--data", "lab/films=cc-by-4.0", "--steps", 3132, "--training", "train diffusion",
-        "--evaluation", report, "--samples", 2, "--sample-steps", 1, "--tag", "v1.0.0", "--yes",
-    )  # fmt: skip
+        "weights",
+        sd_folder,
+        "--repo",
+        NAME,
+        "--licence",
+        "apache-2.0",
+        "--data",
+        "nih=cc0-1.0",
+        "--data",
+        "lab/films=cc-by-4.0",
+        "--steps",
+        3132,
+        "--training",
+        "train diffusion",
+        "--evaluation",
+        report,
+        "--samples",
+        2,
+        "--sample-steps",
+        1,
+        "--tag",
+        "v1.0.0",
+        "--yes",
+    )
     assert ran.code == 0, ran.err
     repo = hub.repo("model", NAME)
     assert repo.private and repo.tags == {"v1.0.0": repo.head.sha} and len(repo.history()) == 2
@@ -119,8 +146,9 @@ def test_a_pipeline_is_published_and_its_snippet_runs(
     assert head["datasets"] == ["lab/films"] and "base_model" not in head
     assert [one["output"]["url"] for one in head["widget"]] == ["samples/0.png", "samples/1.png"]
     assert head["model-index"][0]["results"][0]["metrics"] == [
-        {"type": "n", "value": 450.0}, {"type": "frechet", "value": 13.04},
-    ]  # fmt: skip
+        {"type": "n", "value": 450.0},
+        {"type": "frechet", "value": 13.04},
+    ]
     assert "<Gallery />" in card and "3,132 steps" in card and "13.04 [9, 19.5]" in card
     assert "Not for diagnosis" in card
     assert Image.open(__import__("io").BytesIO(files["samples/0.png"])).size == (64, 64)
@@ -129,7 +157,7 @@ def test_a_pipeline_is_published_and_its_snippet_runs(
 
 def test_our_own_autoencoder_is_imported_by_the_snippet(
     hub, checkpoint, publish, tmp_path, monkeypatch
-):  # fmt: skip
+):
     args = ("weights", checkpoint, "--repo", NAME, "--licence", "apache-2.0", "--sample-steps", 1)
     ran = publish(*args, "--samples", 1, "--yes")
     assert ran.code == 0, ran.err
@@ -143,14 +171,38 @@ def test_our_own_autoencoder_is_imported_by_the_snippet(
 
 def test_lora_names_its_base_inherits_its_licence_and_changes_the_picture(
     hub, sd_folder, lora_folder, publish, tmp_path, monkeypatch
-):  # fmt: skip
-    assert publish("weights", sd_folder, "--repo", "lab/base", "--licence",
-                   "creativeml-openrail-m", "--samples", 0, "--yes").code == 0  # fmt: skip
+):
+    assert (
+        publish(
+            "weights",
+            sd_folder,
+            "--repo",
+            "lab/base",
+            "--licence",
+            "creativeml-openrail-m",
+            "--samples",
+            0,
+            "--yes",
+        ).code
+        == 0
+    )
     ran = publish(
-        "weights", lora_folder, "--repo", NAME, "--base", "lab/base", "--base-licence",
-        "creativeml-openrail-m", "--data", "kermany=cc-by-4.0", "--samples", 1, "--sample-steps", 1,
+        "weights",
+        lora_folder,
+        "--repo",
+        NAME,
+        "--base",
+        "lab/base",
+        "--base-licence",
+        "creativeml-openrail-m",
+        "--data",
+        "kermany=cc-by-4.0",
+        "--samples",
+        1,
+        "--sample-steps",
+        1,
         "--yes",
-    )  # fmt: skip
+    )
     assert ran.code == 0, ran.err
     files = hub.repo("model", NAME).files()
     assert set(files) == {"README.md", "pytorch_lora_weights.safetensors", "samples/0.png"}
@@ -161,9 +213,14 @@ def test_lora_names_its_base_inherits_its_licence_and_changes_the_picture(
     assert "medical advice and medical results interpretation" in card
     with_lora = run_snippet(card, tmp_path, monkeypatch)
     without = run_snippet(
-        "```python\n" + re.search(r"```python\n(.*?)```", card, re.DOTALL)[1].replace(
-            "pipe.load_lora_weights", "(lambda *a, **k: None)") + "```", tmp_path, monkeypatch,
-    )  # fmt: skip
+        "```python\n"
+        + re.search(r"```python\n(.*?)```", card, re.DOTALL)[1].replace(
+            "pipe.load_lora_weights", "(lambda *a, **k: None)"
+        )
+        + "```",
+        tmp_path,
+        monkeypatch,
+    )
     assert not np.array_equal(np.asarray(with_lora), np.asarray(without))
 
 
@@ -194,25 +251,55 @@ def test_the_shipped_checkpoint_can_be_published(publish, tmp_path, monkeypatch)
 def test_a_dry_run_writes_the_repository(sd_folder, publish, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "")
     out = tmp_path / "out"
-    ran = publish("weights", sd_folder, "--repo", NAME, "--licence", "mit", "--samples", 0,
-                  "--dry-run", "--out", out)  # fmt: skip
+    ran = publish(
+        "weights",
+        sd_folder,
+        "--repo",
+        NAME,
+        "--licence",
+        "mit",
+        "--samples",
+        0,
+        "--dry-run",
+        "--out",
+        out,
+    )
     assert ran.code == 0, ran.err
     assert (out / "model_index.json").is_file() and front((out / "README.md").read_text())
     (out / "else.txt").write_text("x")
-    ran = publish("weights", sd_folder, "--repo", NAME, "--licence", "mit", "--samples", 0,
-                  "--dry-run", "--out", out)  # fmt: skip
+    ran = publish(
+        "weights",
+        sd_folder,
+        "--repo",
+        NAME,
+        "--licence",
+        "mit",
+        "--samples",
+        0,
+        "--dry-run",
+        "--out",
+        out,
+    )
     assert ran.code == 1 and "holds else.txt" in ran.err
 
 
-@pytest.mark.parametrize(("harm", "words"), [
-    ("pickle", "a pickle, which can run code"), ("foreign", "not a file of a model repository"),
-    ("broken", "not a whole safetensors file"), ("nothing", "neither model_index.json"),
-    ("no folder", "no such folder"), ("unet gone", "No such file|no \\*.safetensors weights"),
-    ("no licence", "The licence of the weights is not stated"),
-    ("licence contradicts", "whose restrictions go with"), ("base without licence", "under which"),
-    ("own card without licence", "has no `license`"), ("evaluation empty", "holds no number"),
-    ("bad data", "expected NAME=LICENCE"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        ("pickle", "a pickle, which can run code"),
+        ("foreign", "not a file of a model repository"),
+        ("broken", "not a whole safetensors file"),
+        ("nothing", "neither model_index.json"),
+        ("no folder", "no such folder"),
+        ("unet gone", "No such file|no \\*.safetensors weights"),
+        ("no licence", "The licence of the weights is not stated"),
+        ("licence contradicts", "whose restrictions go with"),
+        ("base without licence", "under which"),
+        ("own card without licence", "has no `license`"),
+        ("evaluation empty", "holds no number"),
+        ("bad data", "expected NAME=LICENCE"),
+    ],
+)
 def test_what_cannot_be_published_is_refused(hub, sd_folder, publish, tmp_path, harm, words):
     folder = shutil.copytree(sd_folder, tmp_path / "pipeline")
     options = ["--licence", "mit"]
@@ -249,10 +336,22 @@ def test_what_cannot_be_published_is_refused(hub, sd_folder, publish, tmp_path, 
 
 def test_strange_names_stay_text(sd_folder, publish, tmp_path):
     ran = publish(
-        "weights", sd_folder, "--repo", NAME, "--licence", "mit", "--samples", 0, "--dry-run",
-        "--data", "<script>|x|\n---\nlicense: evil=cc0-1.0", "--prompt", 'a " quote\n```',
-        "--out", tmp_path / "out",
-    )  # fmt: skip
+        "weights",
+        sd_folder,
+        "--repo",
+        NAME,
+        "--licence",
+        "mit",
+        "--samples",
+        0,
+        "--dry-run",
+        "--data",
+        "<script>|x|\n---\nlicense: evil=cc0-1.0",
+        "--prompt",
+        'a " quote\n```',
+        "--out",
+        tmp_path / "out",
+    )
     assert ran.code == 0, ran.err
     card = (tmp_path / "out" / "README.md").read_text()
     assert front(card)["license"] == "mit" and "<script>" not in card

@@ -52,10 +52,16 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     programs: list[subprocess.Popen[str]] = []
 
     def call(*args: object, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        programs.append(subprocess.Popen(
-            [sys.executable, "-m", "publish", *map(str, args)], env=env or environment(), cwd=ROOT,
-            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        ))  # fmt: skip
+        programs.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "publish", *map(str, args)],
+                env=env or environment(),
+                cwd=ROOT,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        )
         return programs[-1]
 
     yield call
@@ -149,7 +155,7 @@ def test_what_a_worker_meets_is_told_as_by_one_process(dist, checkpoint, tmp_pat
 @pytest.mark.parametrize("engine", [(), ("--engine", "local")], ids=["processes", "datatrove"])
 def test_a_killed_worker_is_noticed_and_the_same_command_goes_on(
     checkpoint, tmp_path, whole, start, engine
-):  # fmt: skip
+):
     if engine and importlib.util.find_spec("datatrove") is None:
         pytest.skip("datatrove not installed: pip install -e '.[scale]'")
     out = tmp_path / "dist"
@@ -274,23 +280,35 @@ def test_a_ray_cluster_that_loses_a_node_in_mid_job(checkpoint, tmp_path, start)
     """Two nodes on this machine draw a shard each; one is killed. The other draws its shard again."""
     out, local = tmp_path / "dist", tmp_path / "local"
     config = tmp_path / "release.yaml"
-    config.write_text("{n: 6, shard_rows: 3, steps: 12, device: cpu, "
-                      f"model: {checkpoint}, filter: {{apply: false}}}}\n")  # fmt: skip
+    config.write_text(
+        "{n: 6, shard_rows: 3, steps: 12, device: cpu, "
+        f"model: {checkpoint}, filter: {{apply: false}}}}\n"
+    )
     given = ("build", "--config", config, "--quiet", "--out")
     ran = run_publish(*given, local, "--workers", 1)
     assert ran.code == 0 and len(shards(local)) == 2, ran.err
     with subprocess.Popen(
-        [sys.executable, str(RAY_CLUSTER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        [sys.executable, str(RAY_CLUSTER)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
         env=environment(RAY_USAGE_STATS_ENABLED="0"),
-    ) as cluster:  # fmt: skip
+    ) as cluster:
         assert cluster.stdin is not None and cluster.stdout is not None
         try:
             address = cluster.stdout.readline().strip()
             assert address.startswith("127.0.0.2:"), address
             program = start(
-                *given, out, "--engine", "ray", "--engine-option", f"address={address}",
-                "--engine-option", "mem_per_cpu_gb=0.5", env=environment(RAY_USAGE_STATS_ENABLED="0"),
-            )  # fmt: skip
+                *given,
+                out,
+                "--engine",
+                "ray",
+                "--engine-option",
+                f"address={address}",
+                "--engine-option",
+                "mem_per_cpu_gb=0.5",
+                env=environment(RAY_USAGE_STATS_ENABLED="0"),
+            )
             wait_for(
                 lambda: list(out.rglob(".*.partial")), program, 900
             )  # a node has begun to draw

@@ -33,8 +33,18 @@ def films(tmp_path: Path) -> Path:
 @pytest.fixture
 def segment(run_cli: Cli, checkpoint: Path, tmp_path: Path) -> Cli:
     def call(*args: object) -> Any:
-        return run_cli("segment", *args, "--model", checkpoint, "--out", tmp_path / "out",
-                       "--device", "cpu", "--batch-size", 3)  # fmt: skip
+        return run_cli(
+            "segment",
+            *args,
+            "--model",
+            checkpoint,
+            "--out",
+            tmp_path / "out",
+            "--device",
+            "cpu",
+            "--batch-size",
+            3,
+        )
 
     return call
 
@@ -54,8 +64,10 @@ def test_films_become_folders(segment: Cli, films: Path, tmp_path: Path) -> None
     assert "IM1.dcm: BurnedInAnnotation is YES" in ran.err
     for name, size in (("a", (112, 96)), ("b", (60, 140)), ("a-2", (112, 96)), ("IM1", (112, 96))):
         assert sorted(p.name for p in (out / name).iterdir()) == [
-            "mask.png", "overlay.png", "record.json",
-        ]  # fmt: skip
+            "mask.png",
+            "overlay.png",
+            "record.json",
+        ]
         with Image.open(out / name / "mask.png") as mask:
             assert mask.size == size and mask.mode == "L"
             assert set(np.unique(np.asarray(mask))) <= {0, 1, 2}
@@ -124,8 +136,12 @@ def test_bad_films_do_not_stop_the_others(segment: Cli, films: Path, tmp_path: P
     assert "4 done, 0 skipped, 4 failed" in ran.err
     failed = [line for line in ran.err.splitlines() if line.startswith("failed: ")]
     assert len(failed) == 4
-    for name, words in (("broken.png", "not a picture"), ("tiny.png", "20x20"),
-                        ("cine.dcm", "9 frames"), ("gone.png", "no such file")):  # fmt: skip
+    for name, words in (
+        ("broken.png", "not a picture"),
+        ("tiny.png", "20x20"),
+        ("cine.dcm", "9 frames"),
+        ("gone.png", "no such file"),
+    ):
         assert any(name in line and words in line for line in failed), name
     assert "Traceback" not in ran.err
     assert len(stamps(tmp_path / "out")) == 4

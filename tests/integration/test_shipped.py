@@ -27,7 +27,14 @@ def test_it_is_complete_and_small() -> None:
     assert sum(p.stat().st_size for p in files) <= 100e6
     assert not [p for p in files if p.suffix in PICKLED]
     card = (MINI / "README.md").read_text()
-    for word in ("Kermany", "ChestX-ray14", "Hannover", "Shenzhen", "CC BY 4.0", "not for diagnosis"):
+    for word in (
+        "Kermany",
+        "ChestX-ray14",
+        "Hannover",
+        "Shenzhen",
+        "CC BY 4.0",
+        "not for diagnosis",
+    ):
         assert word in card
     assert "@@" not in card
 
@@ -60,8 +67,10 @@ def test_it_draws_two_lungs(shipped: Synthesizer) -> None:
 
 def test_it_knows_the_words_of_the_readme(shipped: Synthesizer) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    for prompt in ("Frontal chest X-ray of a 60-year-old man with pneumonia",
-                   "PA chest X-ray of a 35-year-old woman, clear lungs"):  # fmt: skip
+    for prompt in (
+        "Frontal chest X-ray of a 60-year-old man with pneumonia",
+        "PA chest X-ray of a 35-year-old woman, clear lungs",
+    ):
         assert prompt in readme
         assert shipped.check(prompt)[0].unknown == ()
 

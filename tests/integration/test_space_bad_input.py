@@ -94,7 +94,7 @@ def call(url: str, name: str, body: str) -> tuple[bool, Any]:
         ([CHEST, 0, 2, 3.0, "", "size=9999999"], "size|pixels"),
         ([], UNREADABLE),
     ],
-)  # fmt: skip
+)
 def test_a_drawing_that_cannot_be_is_refused_in_a_sentence(page, values, said):
     refused, words = call(page[0], "generate", json.dumps({"data": values}))
     assert refused, words
@@ -111,8 +111,11 @@ def test_what_was_typed_comes_back_as_text_and_never_as_markup(page):
 
 @pytest.mark.parametrize("body", ["", "{", "[]", '{"data": 3}', '{"data": ["chest"'])
 def test_a_body_that_is_no_request_is_refused(page, body):
-    answer = httpx.post(f"{page[0]}gradio_api/call/generate", content=body,
-                        headers={"content-type": "application/json"})  # fmt: skip
+    answer = httpx.post(
+        f"{page[0]}gradio_api/call/generate",
+        content=body,
+        headers={"content-type": "application/json"},
+    )
     assert answer.status_code == 422
 
 
@@ -140,7 +143,7 @@ def deep() -> bytes:
         ("a.png", png(np.zeros((8, 8), np.uint8)), "8x8 pixels .* at least 32"),
         ("a.dcm", b"no DICOM at all", "DICOM"),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_is_no_film_is_refused_in_a_sentence(page, name, data, said):
     refused, words = segment(page[0], name, data)
     assert refused and re.search(said, words), words
@@ -149,9 +152,12 @@ def test_a_file_that_is_no_film_is_refused_in_a_sentence(page, name, data, said)
 
 @pytest.mark.parametrize(
     ("data", "warned"),
-    [(deep(), None), (with_alpha(), None),
-     (png(np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8)), "coloured")],
-)  # fmt: skip
+    [
+        (deep(), None),
+        (with_alpha(), None),
+        (png(np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8)), "coloured"),
+    ],
+)
 def test_an_odd_picture_is_read_and_warned_of(page, data, warned):
     refused, found = segment(page[0], "a.png", data)
     assert not refused, found

@@ -27,6 +27,7 @@ STEPS = 2
 @pytest.fixture(scope="module")
 def address(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The page with places for two drawings to wait."""
+
     def two_wait(demo: Any) -> Any:
         return serving.bounded(demo, limits.WaitingRoom(n=2))
 

@@ -85,10 +85,15 @@ def direct(checkpoint: Path) -> dict[str, Any]:
 
     model, options = Synthesizer(str(checkpoint)), SampleOptions(steps=2, guidance=3.0)
     return {
-        method: next(iter(model.generate([PROMPT], [3], options=options,
-                                         refine_config=RefineConfig(method=method))))
+        method: next(
+            iter(
+                model.generate(
+                    [PROMPT], [3], options=options, refine_config=RefineConfig(method=method)
+                )
+            )
+        )
         for method in ("crf", "none")
-    }  # fmt: skip
+    }
 
 
 def test_every_tool_says_what_it_does_and_takes(address):
@@ -99,9 +104,13 @@ def test_every_tool_says_what_it_does_and_takes(address):
         assert "not for diagnosis" in tools[name].description
     takes = tools["generate"].inputSchema
     assert {name: one["type"] for name, one in takes["properties"].items()} == {
-        "prompt": "string", "seed": "integer", "steps": "integer", "guidance": "number",
-        "method": "string", "settings": "string",
-    }  # fmt: skip
+        "prompt": "string",
+        "seed": "integer",
+        "steps": "integer",
+        "guidance": "number",
+        "method": "string",
+        "settings": "string",
+    }
     assert takes["required"] == ["prompt"]
     for tool in tools.values():
         for name, one in tool.inputSchema["properties"].items():
@@ -148,10 +157,12 @@ def test_words_and_sentences(address):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"prompt": "zebra"}, "No word of 'zebra' was seen in training"),
-     ({"prompt": PROMPT, "steps": -2}, "`steps` is -2; expected a whole number from 1 to 100"),
-     ({"prompt": PROMPT, "method": "magic"}, "Refinement 'magic' is unknown")],
-)  # fmt: skip
+    [
+        ({"prompt": "zebra"}, "No word of 'zebra' was seen in training"),
+        ({"prompt": PROMPT, "steps": -2}, "`steps` is -2; expected a whole number from 1 to 100"),
+        ({"prompt": PROMPT, "method": "magic"}, "Refinement 'magic' is unknown"),
+    ],
+)
 def test_a_mistake_is_told_in_a_plain_sentence(address, arguments, message):
     failed, [said] = call(address, "generate", **arguments)
     assert failed and message in said and "Traceback" not in said

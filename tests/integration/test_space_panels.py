@@ -41,9 +41,10 @@ def drawn(checkpoint: Path) -> study.Study:
 def request(**query: str) -> Any:
     """A visitor's request, from elsewhere than this machine."""
     return SimpleNamespace(
-        query_params=query, headers={"origin": "http://10.0.0.1"},
+        query_params=query,
+        headers={"origin": "http://10.0.0.1"},
         client=SimpleNamespace(host="10.0.0.9"),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -55,9 +56,20 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_link_sets_every_control(told):
     _, prompt, seed, steps, guidance, size, convention, linked, unseen, begin, _, *controls = (
-        opening.opened(request(prompt="chest", seed="4", steps="3", guidance="2", size="96",
-                               beta="16.3", min_part="0.1", row="s0-0000001", weights="00"))
-    )  # fmt: skip
+        opening.opened(
+            request(
+                prompt="chest",
+                seed="4",
+                steps="3",
+                guidance="2",
+                size="96",
+                beta="16.3",
+                min_part="0.1",
+                row="s0-0000001",
+                weights="00",
+            )
+        )
+    )
     assert (prompt, seed, steps, guidance) == ("chest", 4, 3, 2.0)
     assert size["value"] == "96" and ("64 (trained at)", "") in size["choices"]
     assert convention["value"] == "" and linked.row == "s0-0000001"
@@ -70,10 +82,14 @@ def test_a_link_sets_every_control(told):
 
 @pytest.mark.parametrize(
     ("query", "message"),
-    [({"method": "cross"}, "can do"), ({"size": "100"}, "expected a multiple"),
-     ({"size": "256"}, "more than the page keeps"), ({"classes": "v7"}, "no such classes"),
-     ({"seed": "x"}, "expected a whole number")],
-)  # fmt: skip
+    [
+        ({"method": "cross"}, "can do"),
+        ({"size": "100"}, "expected a multiple"),
+        ({"size": "256"}, "more than the page keeps"),
+        ({"classes": "v7"}, "no such classes"),
+        ({"seed": "x"}, "expected a whole number"),
+    ],
+)
 def test_a_link_that_cannot_be_drawn_is_told_and_not_used(told, query, message):
     answer = opening.opened(request(prompt="chest", **query))
     assert message in told[0] and answer[7] is None and answer[9] == ""
@@ -88,11 +104,15 @@ def test_the_page_without_a_link_keeps_what_it_shows(told):
 
 def test_two_drawings_follow_what_is_set_under_draw():
     asked = [*(tuning.shown(RefineConfig()) | {"method": "none"}).values(), None]
-    *_, (status, first, second, told) = handlers.compare("chest", 1, "chest", 2, 2, 1.0, "96", "", *asked)
+    *_, (status, first, second, told) = handlers.compare(
+        "chest", 1, "chest", 2, 2, 1.0, "96", "", *asked
+    )
     assert "Done" in status and "grey values differ by" in told
     for side in (first, second):
         pictures = re.findall(r"base64,([^\"]+)", side)
-        assert [Image.open(io.BytesIO(base64.b64decode(one))).size for one in pictures] == [(96, 96)] * 2
+        assert [Image.open(io.BytesIO(base64.b64decode(one))).size for one in pictures] == [
+            (96, 96)
+        ] * 2
     *_, (_, plain, _, _) = handlers.compare("chest", 1, "chest", 2, 2, 1.0, "", "", *asked)
     assert plain != first
 

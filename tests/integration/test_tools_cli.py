@@ -33,11 +33,28 @@ def size_of(path: Path) -> tuple[int, int]:
 
 def learn(run_cli: Cli, own: Path, parquet: Path, side: str, class_id: int, **more: object) -> Any:
     flags = [x for k, v in more.items() for x in (f"--{k.replace('_', '-')}", v)]
-    return run_cli("learn-token", "--data", parquet, "--class", f"{side} lung", "--side", side,
-                   "--id", class_id, "--checkpoint", own, "--k", 2, "--quiet", *flags)  # fmt: skip
+    return run_cli(
+        "learn-token",
+        "--data",
+        parquet,
+        "--class",
+        f"{side} lung",
+        "--side",
+        side,
+        "--id",
+        class_id,
+        "--checkpoint",
+        own,
+        "--k",
+        2,
+        "--quiet",
+        *flags,
+    )
 
 
-def test_tokens_learnt_here_make_the_masks(run_cli: Cli, own: Path, parquet: Path, tmp_path: Path) -> None:
+def test_tokens_learnt_here_make_the_masks(
+    run_cli: Cli, own: Path, parquet: Path, tmp_path: Path
+) -> None:
     for class_id, side in ((1, "left"), (2, "right")):
         assert learn(run_cli, own, parquet, side, class_id).code == 0
     spec = json.loads((own / "classes.json").read_text())
@@ -75,8 +92,21 @@ def test_masks_need_tokens(run_cli: Cli, own: Path, parquet: Path) -> None:
 
 def test_a_drawn_set_resumes(run_cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "set"
-    command = ("evaluate", "draw", "--model", checkpoint, "--n", 5, "--steps", 1, "--batch-size", 1,
-               "--out", out, "--quiet")  # fmt: skip
+    command = (
+        "evaluate",
+        "draw",
+        "--model",
+        checkpoint,
+        "--n",
+        5,
+        "--steps",
+        1,
+        "--batch-size",
+        1,
+        "--out",
+        out,
+        "--quiet",
+    )
     assert run_cli(*command).code == 0
     before = {p.name: p.read_bytes() for p in out.glob("*.png")}
     lines = (out / "records.jsonl").read_text().splitlines()
@@ -89,12 +119,29 @@ def test_a_drawn_set_resumes(run_cli: Cli, checkpoint: Path, tmp_path: Path) -> 
     assert len((out / "records.jsonl").read_text().splitlines()) == 5
 
 
-def test_sheet_and_reconstruction(run_cli: Cli, checkpoint: Path, parquet: Path, tmp_path: Path) -> None:
-    ran = run_cli("evaluate", "sheet", "--model", checkpoint, "--out", tmp_path / "s.png", "--seeds", 2,
-                  "--prompt", "chest X-ray, both lungs", "--steps", 1, "--masks")  # fmt: skip
+def test_sheet_and_reconstruction(
+    run_cli: Cli, checkpoint: Path, parquet: Path, tmp_path: Path
+) -> None:
+    ran = run_cli(
+        "evaluate",
+        "sheet",
+        "--model",
+        checkpoint,
+        "--out",
+        tmp_path / "s.png",
+        "--seeds",
+        2,
+        "--prompt",
+        "chest X-ray, both lungs",
+        "--steps",
+        1,
+        "--masks",
+    )
     assert ran.code == 0, ran.err
     assert size_of(tmp_path / "s.png") == (2 * 192, 192 + 14)
-    ran = run_cli("evaluate", "reconstruction", "--data", parquet, "--model", checkpoint, "--out", tmp_path)
+    ran = run_cli(
+        "evaluate", "reconstruction", "--data", parquet, "--model", checkpoint, "--out", tmp_path
+    )
     assert ran.code == 0, ran.err
     figures = json.loads((tmp_path / "reconstruction.json").read_text())
     # an untrained autoencoder is its linear rival, up to the patches each was fitted on
@@ -105,7 +152,9 @@ def test_sheet_and_reconstruction(run_cli: Cli, checkpoint: Path, parquet: Path,
 def test_a_packed_file_is_a_source(run_cli: Cli, parquet: Path, tmp_path: Path) -> None:
     from lungsynth.films.data import read_records
 
-    ran = run_cli("pack", "--data", parquet, "--out", tmp_path / "p.parquet", "--short-side", 48, "--quiet")
+    ran = run_cli(
+        "pack", "--data", parquet, "--out", tmp_path / "p.parquet", "--short-side", 48, "--quiet"
+    )
     assert ran.code == 0, ran.err
     packed = list(read_records(str(tmp_path / "p.parquet"), split="train"))
     source = list(read_records(str(parquet), split="train"))
@@ -137,13 +186,19 @@ def test_benchmarks_print_their_figures(checkpoint: Path, tmp_path: Path) -> Non
     from benchmarks.__main__ import main
 
     out = tmp_path / "l.json"
-    ran = CliRunner().invoke(main, ["latency", "--model", str(checkpoint), "--n", "2", "--steps", "1",
-                                    "--out", str(out)], catch_exceptions=False)  # fmt: skip
+    ran = CliRunner().invoke(
+        main,
+        ["latency", "--model", str(checkpoint), "--n", "2", "--steps", "1", "--out", str(out)],
+        catch_exceptions=False,
+    )
     assert ran.exit_code == 0
     stages = json.loads(out.read_text())["stages"]
     assert stages["everything"]["p50"] >= stages["refine"]["p50"] > 0
-    ran = CliRunner().invoke(main, ["capture", "--model", str(checkpoint), "--n", "2", "--steps", "1"],
-                             catch_exceptions=False)  # fmt: skip
+    ran = CliRunner().invoke(
+        main,
+        ["capture", "--model", str(checkpoint), "--n", "2", "--steps", "1"],
+        catch_exceptions=False,
+    )
     assert "on / off" in ran.output
 
 

@@ -27,23 +27,59 @@ def own(checkpoint: Path, tmp_path: Path) -> Path:
 def test_student_then_affinity_then_every_refinement(
     run_cli: Cli, own: Path, parquet: Path, tmp_path: Path
 ) -> None:
-    ran = run_cli("train", "student", "--checkpoint", own, "--out", tmp_path / "s", "--data", parquet,
-                  "--annotated", f"{parquet}@2", "--install", *STEPS, "--steps", 60,
-                  "--lr", 5e-3)  # fmt: skip
+    ran = run_cli(
+        "train",
+        "student",
+        "--checkpoint",
+        own,
+        "--out",
+        tmp_path / "s",
+        "--data",
+        parquet,
+        "--annotated",
+        f"{parquet}@2",
+        "--install",
+        *STEPS,
+        "--steps",
+        60,
+        "--lr",
+        5e-3,
+    )
     assert ran.code == 0, ran.err
     assert "2 films with expert masks, 3 labelled by the chain" in ran.err
     about = json.loads((own / "student" / "student.json").read_text())
     assert about["outputs"] == ["/left lung", "/right lung"]
     assert len(about["info"]["annotated"].split(",")) == 2
-    ran = run_cli("train", "affinity", "--checkpoint", own, "--out", tmp_path / "a", "--data", parquet,
-                  "--install", "--student-weight", 1, *STEPS)  # fmt: skip
+    ran = run_cli(
+        "train",
+        "affinity",
+        "--checkpoint",
+        own,
+        "--out",
+        tmp_path / "a",
+        "--data",
+        parquet,
+        "--install",
+        "--student-weight",
+        1,
+        *STEPS,
+    )
     assert ran.code == 0, ran.err
     picture, _ = film(1)
     Image.fromarray(picture).save(tmp_path / "x.png")
     for method in ("affinity", "sequential", "cross", "cross-product", "cross-mutual"):
         out = tmp_path / method
-        ran = run_cli("segment", tmp_path / "x.png", "--model", own, "--refine", method, "--out", out,
-                      "--quiet")  # fmt: skip
+        ran = run_cli(
+            "segment",
+            tmp_path / "x.png",
+            "--model",
+            own,
+            "--refine",
+            method,
+            "--out",
+            out,
+            "--quiet",
+        )
         assert ran.code == 0, ran.err
         mask = np.asarray(Image.open(out / "x" / "mask.png"))
         assert mask.shape == picture.shape and set(np.unique(mask)) <= {0, 1, 2}
@@ -65,8 +101,16 @@ def test_a_finished_run_is_not_labelled_again_and_other_options_are_refused(
 
 def test_walks_without_a_network_say_what_to_do(run_cli: Cli, own: Path, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(png(film(1)[0]))
-    ran = run_cli("segment", tmp_path / "x.png", "--model", own, "--refine", "sequential", "--out",
-                  tmp_path / "o")  # fmt: skip
+    ran = run_cli(
+        "segment",
+        tmp_path / "x.png",
+        "--model",
+        own,
+        "--refine",
+        "sequential",
+        "--out",
+        tmp_path / "o",
+    )
     assert ran.code != 0
     assert "train affinity" in ran.err
     assert not (tmp_path / "o" / "x").exists()
@@ -74,10 +118,13 @@ def test_walks_without_a_network_say_what_to_do(run_cli: Cli, own: Path, tmp_pat
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [((), "--annotated, --data"), (("--annotated", "x.parquet@none"), "no number of films"),
-     (("--annotated", "nlm={parquet}"), "no such classes"),
-     (("--annotated", "{parquet}@99"), "99 are needed")],
-)  # fmt: skip
+    [
+        ((), "--annotated, --data"),
+        (("--annotated", "x.parquet@none"), "no number of films"),
+        (("--annotated", "nlm={parquet}"), "no such classes"),
+        (("--annotated", "{parquet}@99"), "99 are needed"),
+    ],
+)
 def test_bad_options_are_refused(
     run_cli: Cli, own: Path, parquet: Path, tmp_path: Path, options: tuple[str, ...], says: str
 ) -> None:
@@ -91,15 +138,36 @@ def test_bad_options_are_refused(
 def test_a_second_convention_goes_to_its_own_classes(
     run_cli: Cli, own: Path, parquet: Path, tmp_path: Path
 ) -> None:
-    ran = run_cli("learn-token", "--data", parquet, "--class", "lung", "--id", 1, "--convention", "nlm",
-                  "--checkpoint", own, "--quiet")  # fmt: skip
+    ran = run_cli(
+        "learn-token",
+        "--data",
+        parquet,
+        "--class",
+        "lung",
+        "--id",
+        1,
+        "--convention",
+        "nlm",
+        "--checkpoint",
+        own,
+        "--quiet",
+    )
     assert ran.code == 0, ran.err
     assert len(json.loads((own / "classes.json").read_text())["classes"]) == 2
     spec = json.loads((own / "classes-nlm.json").read_text())
     assert (spec["convention"], [c["name"] for c in spec["classes"]]) == ("nlm", ["lung"])
     (tmp_path / "x.png").write_bytes(png(film(1)[0]))
-    ran = run_cli("segment", tmp_path / "x.png", "--model", own, "--classes", "nlm", "--out",
-                  tmp_path / "o", "--quiet")  # fmt: skip
+    ran = run_cli(
+        "segment",
+        tmp_path / "x.png",
+        "--model",
+        own,
+        "--classes",
+        "nlm",
+        "--out",
+        tmp_path / "o",
+        "--quiet",
+    )
     assert ran.code == 0, ran.err
     record = json.loads((tmp_path / "o" / "x" / "record.json").read_text())
     assert record["classes"] == {"1": "lung"}
@@ -131,9 +199,24 @@ def test_a_label_free_token_reads_no_mask(run_cli: Cli, own: Path, tmp_path: Pat
     rows = [{"id": f"f{i}", "image": {"bytes": png(film(i)[0]), "path": None}} for i in range(4)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "plain.parquet")
     prior = Path(__file__).parents[2] / "examples/priors/lungs.json"
-    ran = run_cli("learn-token", "--data", tmp_path / "plain.parquet", "--split", "", "--k", 4,
-                  "--class", "left lung", "--id", 1, "--prior", prior, "--checkpoint", own,
-                  "--quiet")  # fmt: skip
+    ran = run_cli(
+        "learn-token",
+        "--data",
+        tmp_path / "plain.parquet",
+        "--split",
+        "",
+        "--k",
+        4,
+        "--class",
+        "left lung",
+        "--id",
+        1,
+        "--prior",
+        prior,
+        "--checkpoint",
+        own,
+        "--quiet",
+    )
     assert ran.code == 0, ran.err
     from lungsynth.masks.tokens import ClassToken
 

@@ -119,9 +119,15 @@ def test_training_separates_what_the_labels_separate_and_resumes(tmp_path: Path)
     labels = np.zeros((4, 8, 8), np.uint8)
     labels[:, :, 4:] = 1
     options = AffinityOptions(
-        steps=60, batch_size=2, warmup_steps=5, widths=(8, 12), n_features=4, precision="fp32",
-        ema_decay=0.9, save_minutes=0.0,
-    )  # fmt: skip
+        steps=60,
+        batch_size=2,
+        warmup_steps=5,
+        widths=(8, 12),
+        n_features=4,
+        precision="fp32",
+        ema_decay=0.9,
+        save_minutes=0.0,
+    )
     model = train_affinity(images, labels, tmp_path, options, quiet=True)
     assert model is not None
     field = affinity_fields(model, images[:1])[0]

@@ -55,9 +55,11 @@ def test_a_triangle_covers_half_its_box() -> None:
 
 def test_the_later_polygon_wins_and_background_cuts_a_hole() -> None:
     shapes = [
-        box("left lung", 0, 0, 10, 10), box("right lung", 5, 0, 12, 10),
-        box("background", 6, 4, 8, 6), box("ignore", 0, 8, 12, 10),
-    ]  # fmt: skip
+        box("left lung", 0, 0, 10, 10),
+        box("right lung", 5, 0, 12, 10),
+        box("background", 6, 4, 8, 6),
+        box("ignore", 0, 8, 12, 10),
+    ]
     mask = rasterise(shapes, 10, 12, CLASSES)
     assert mask[0, 4] == 1 and mask[0, 5] == 2
     assert (mask[4:6, 6:8] == 0).all() and mask[5, 8] == 2
@@ -70,13 +72,16 @@ def test_a_rounded_click_outside_is_moved_onto_the_border() -> None:
     assert (mask == 1).all()
 
 
-@pytest.mark.parametrize(("shape", "words"), [
-    (box("heart", 0, 0, 4, 4), "no class has this label; there are .*'left lung'"),
-    (Shape("left lung", ((0, 0), (4, 4))), "2 points; a polygon has at least 3"),
-    (box("left lung", 0, 0, 31, 4), r"point \(31, 0\) lies outside the image of 20x10"),
-    (box("left lung", 1.1, 1.1, 1.3, 1.3), "covers no pixel"),
-    (Shape("left lung", ((0, 0), (4, float("nan")), (4, 4))), "not a finite number"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        (box("heart", 0, 0, 4, 4), "no class has this label; there are .*'left lung'"),
+        (Shape("left lung", ((0, 0), (4, 4))), "2 points; a polygon has at least 3"),
+        (box("left lung", 0, 0, 31, 4), r"point \(31, 0\) lies outside the image of 20x10"),
+        (box("left lung", 1.1, 1.1, 1.3, 1.3), "covers no pixel"),
+        (Shape("left lung", ((0, 0), (4, float("nan")), (4, 4))), "not a finite number"),
+    ],
+)
 def test_a_wrong_polygon_is_refused(shape: Shape, words: str) -> None:
     with pytest.raises(DataError, match=words):
         rasterise([shape], 10, 20, CLASSES)
@@ -84,8 +89,16 @@ def test_a_wrong_polygon_is_refused(shape: Shape, words: str) -> None:
 
 def test_class_options() -> None:
     assert parse_class_options(["left lung=1", "a=b=7"]) == {"left lung": 1, "a=b": 7}
-    for bad in (["x"], ["=1"], ["x=0"], ["x=255"], ["x=y"], ["x=1", "y=1"], ["x=1", "x=2"],
-                ["background=3"]):  # fmt: skip
+    for bad in (
+        ["x"],
+        ["=1"],
+        ["x=0"],
+        ["x=255"],
+        ["x=y"],
+        ["x=1", "y=1"],
+        ["x=1", "x=2"],
+        ["background=3"],
+    ):
         with pytest.raises(ConfigError, match="--class"):
             parse_class_options(bad)
 
@@ -109,14 +122,19 @@ def test_labelme_rectangles_and_paths_of_other_systems(tmp_path: Path) -> None:
     assert read.image_name == "a film.png" and read.shapes == (box("left lung", 1, 2, 5, 4),)
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"shapes": 3}, "not a labelme file"),
-    ({"imageHeight": None}, "imageHeight is None; expected the film's size"),
-    ({"shapes": [{"label": "x", "points": [[1, 2], [3, 4]], "shape_type": "circle"}]},
-     "shape 1 is a 'circle'; only polygons"),
-    ({"shapes": [{"label": "x", "points": [[1], [3, 4]]}]}, "not pairs of numbers"),
-    ({"shapes": [{"points": []}]}, "shape 1 has no label"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"shapes": 3}, "not a labelme file"),
+        ({"imageHeight": None}, "imageHeight is None; expected the film's size"),
+        (
+            {"shapes": [{"label": "x", "points": [[1, 2], [3, 4]], "shape_type": "circle"}]},
+            "shape 1 is a 'circle'; only polygons",
+        ),
+        ({"shapes": [{"label": "x", "points": [[1], [3, 4]]}]}, "not pairs of numbers"),
+        ({"shapes": [{"points": []}]}, "shape 1 has no label"),
+    ],
+)
 def test_a_wrong_labelme_file_is_refused(
     change: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
@@ -133,11 +151,13 @@ def coco(**changes: Any) -> dict[str, Any]:
         "segmentation": [[0, 0, 4, 0, 4, 4], [6, 6, 9, 6, 9, 9, 6, 9]],
     }
     return {
-        "images": [{"id": 1, "file_name": "a/b.png", "height": 10, "width": 20},
-                   {"id": 2, "file_name": "c.png", "height": 5, "width": 5}],
+        "images": [
+            {"id": 1, "file_name": "a/b.png", "height": 10, "width": 20},
+            {"id": 2, "file_name": "c.png", "height": 5, "width": 5},
+        ],
         "categories": [{"id": 7, "name": "left lung"}],
         "annotations": [one | changes],
-    }  # fmt: skip
+    }
 
 
 def test_coco_polygons(tmp_path: Path) -> None:
@@ -149,12 +169,15 @@ def test_coco_polygons(tmp_path: Path) -> None:
     assert second == Annotation("c.png", 5, 5, ())
 
 
-@pytest.mark.parametrize(("changes", "words"), [
-    ({"segmentation": {"counts": [1], "size": [1, 1]}}, "run-length encoded"),
-    ({"segmentation": [[1, 2, 3]]}, "3 coordinates; expected x and y in turn"),
-    ({"image_id": 9}, "names an image or a category that is not in the file"),
-    ({"category_id": 9}, "names an image or a category"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"segmentation": {"counts": [1], "size": [1, 1]}}, "run-length encoded"),
+        ({"segmentation": [[1, 2, 3]]}, "3 coordinates; expected x and y in turn"),
+        ({"image_id": 9}, "names an image or a category that is not in the file"),
+        ({"category_id": 9}, "names an image or a category"),
+    ],
+)
 def test_a_wrong_coco_file_is_refused(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=words):
         read_coco(write(tmp_path / "c.json", coco(**changes)))

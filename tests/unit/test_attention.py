@@ -40,10 +40,7 @@ def inputs(
 def capture(unet: Any, values: dict[str, Any], **options: Any) -> Captured:
     height, width = values["sample"].shape[-2:]
     options = {"guided": False} | options
-    with (
-        torch.no_grad(),
-        AttentionCapture(unet, height=height, width=width, **options) as captured,
-    ):
+    with torch.no_grad(), AttentionCapture(unet, height=height, width=width, **options) as captured:
         unet(**values)
     return captured
 
@@ -99,10 +96,16 @@ def test_a_network_without_cross_attention_is_refused() -> None:
     from diffusers import UNet2DModel
 
     unet = UNet2DModel(
-        sample_size=8, in_channels=1, out_channels=1, block_out_channels=(16, 16), norm_num_groups=8,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"), layers_per_block=1,
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"), attention_head_dim=8,
-    )  # fmt: skip
+        sample_size=8,
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=(16, 16),
+        norm_num_groups=8,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        layers_per_block=1,
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=8,
+    )
     with pytest.raises(CaptureError, match=r"No cross-attention layer.*UNet2DModel"):
         with AttentionCapture(unet, height=8, width=8, guided=False):
             pass
@@ -139,8 +142,10 @@ def test_probabilities_of_all_tokens_sum_to_one(unet: Any, size: tuple[int, int]
 def test_only_the_conditional_half_is_read_under_guidance(unet: Any) -> None:
     conditional = inputs(unet, seed=1)
     unconditional = inputs(unet, seed=2) | {"sample": conditional["sample"]}
-    both = {k: torch.cat([unconditional[k], v]) if torch.is_tensor(v) else v
-            for k, v in conditional.items()}  # fmt: skip
+    both = {
+        k: torch.cat([unconditional[k], v]) if torch.is_tensor(v) else v
+        for k, v in conditional.items()
+    }
     guided = capture(unet, both, guided=True, queries=True)
     alone = capture(unet, conditional, queries=True)
     other = capture(unet, unconditional)
@@ -214,10 +219,16 @@ def test_lora_layers_are_captured(sd_folder: Any) -> None:
     assert captured.sums
 
 
-@pytest.mark.parametrize(("n", "size", "grid"), [
-    (64, (8, 8), (8, 8)), (32, (8, 16), (4, 8)), (6, (9, 5), None), (15, (9, 5), (5, 3)),
-    (2, (4, 8), (1, 2)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("n", "size", "grid"),
+    [
+        (64, (8, 8), (8, 8)),
+        (32, (8, 16), (4, 8)),
+        (6, (9, 5), None),
+        (15, (9, 5), (5, 3)),
+        (2, (4, 8), (1, 2)),
+    ],
+)
 def test_grids(n: int, size: tuple[int, int], grid: tuple[int, int] | None) -> None:
     if grid is None:
         assert grid_of(6, 9, 5) == (3, 2)

@@ -107,9 +107,13 @@ print(picture.shape, bool((picture >= 0).all()), float(picture.std()) > 0)
 """
     root = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=900, cwd=tmp_path,
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(root)},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split() in (
         ["(64,", "64,", "1)", "True", "True"],

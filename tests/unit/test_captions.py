@@ -81,14 +81,17 @@ def test_nothing_is_invented() -> None:
         assert "ap " not in lowered and "None" not in text and "nan" not in lowered.split()
 
 
-@pytest.mark.parametrize(("fields", "allowed"), [
-    ({"age": "1-5"}, ("child", "toddler", "paediatric", "pediatric")),
-    ({"age": "12", "sex": "F"}, ("12-year-old girl", "12-year-old female")),
-    ({"age": "30", "sex": "M"}, ("30", "young adult", "adult male", "man", "male patient")),
-    ({"sex": "F"}, ("woman", "female")),
-    ({"age": "147"}, ("adult", "patient")),
-    ({"age": "", "sex": ""}, ("adult", "patient")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("fields", "allowed"),
+    [
+        ({"age": "1-5"}, ("child", "toddler", "paediatric", "pediatric")),
+        ({"age": "12", "sex": "F"}, ("12-year-old girl", "12-year-old female")),
+        ({"age": "30", "sex": "M"}, ("30", "young adult", "adult male", "man", "male patient")),
+        ({"sex": "F"}, ("woman", "female")),
+        ({"age": "147"}, ("adult", "patient")),
+        ({"age": "", "sex": ""}, ("adult", "patient")),
+    ],
+)
 def test_patients(fields: dict[str, str], allowed: tuple[str, ...]) -> None:
     rng = np.random.default_rng(0)
     for _ in range(60):

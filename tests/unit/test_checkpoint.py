@@ -131,16 +131,27 @@ def missing_shard(folder: Path) -> None:
 
     with safe_open(path, framework="pt") as handle:
         names = list(handle.keys())
-    shards = ["diffusion_pytorch_model-00001-of-00002.safetensors",
-              "diffusion_pytorch_model-00002-of-00002.safetensors"]  # fmt: skip
+    shards = [
+        "diffusion_pytorch_model-00001-of-00002.safetensors",
+        "diffusion_pytorch_model-00002-of-00002.safetensors",
+    ]
     path.rename(path.with_name(shards[0]))
     index = {"metadata": {}, "weight_map": {n: shards[k % 2] for k, n in enumerate(names)}}
     (folder / "unet" / f"{WEIGHTS}.index.json").write_text(json.dumps(index))
 
 
-@pytest.mark.parametrize("harm", [
-    cut_weights, junk_weights, empty_weights, no_tokenizer, junk_index, junk_config, missing_shard,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "harm",
+    [
+        cut_weights,
+        junk_weights,
+        empty_weights,
+        no_tokenizer,
+        junk_index,
+        junk_config,
+        missing_shard,
+    ],
+)
 def test_a_corrupt_checkpoint_is_named(broken: Path, harm: Callable[[Path], None]) -> None:
     harm(broken)
     with pytest.raises(CheckpointError, match="broken"):

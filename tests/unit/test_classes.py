@@ -36,11 +36,21 @@ def test_what_is_not_json(tmp_path: Path, text: str) -> None:
         load_classes(tmp_path)
 
 
-@pytest.mark.parametrize("spec", [
-    {}, {"classes": None}, {"classes": 3}, {"classes": [3]}, {"classes": [{"id": 1}]},
-    {"classes": [{"name": "a", "word": "a"}]}, {"classes": [{"id": "one", "name": "a", "word": "a"}]},
-    [], "text", {"classes": ["ab"]},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {},
+        {"classes": None},
+        {"classes": 3},
+        {"classes": [3]},
+        {"classes": [{"id": 1}]},
+        {"classes": [{"name": "a", "word": "a"}]},
+        {"classes": [{"id": "one", "name": "a", "word": "a"}]},
+        [],
+        "text",
+        {"classes": ["ab"]},
+    ],
+)
 def test_what_is_not_a_list_of_classes(tmp_path: Path, spec: Any) -> None:
     (tmp_path / CLASSES_NAME).write_text(json.dumps(spec))
     with pytest.raises(ConfigError, match=r"classes\.json.*expected"):

@@ -55,10 +55,18 @@ def test_a_mask_is_never_empty_and_never_everything(seed: int, scale: float, met
     assert mask.any() and not mask.all() and mask.dtype == bool
 
 
-@pytest.mark.parametrize("heat", [
-    np.zeros((4, 4)), np.full((4, 4), 0.7), np.full((4, 4), np.nan), np.zeros((4, 4, 1)),
-    np.array([[0.0, 1.0]]), np.array([[0.0, np.inf], [0, 1]]), np.zeros((0, 0)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "heat",
+    [
+        np.zeros((4, 4)),
+        np.full((4, 4), 0.7),
+        np.full((4, 4), np.nan),
+        np.zeros((4, 4, 1)),
+        np.array([[0.0, 1.0]]),
+        np.array([[0.0, np.inf], [0, 1]]),
+        np.zeros((0, 0)),
+    ],
+)
 @pytest.mark.parametrize("method", sorted(THRESHOLDS))
 def test_maps_that_say_nothing_are_refused(heat: np.ndarray, method: str) -> None:
     with pytest.raises(MaskError, match="`heat`"):

@@ -25,9 +25,9 @@ def step_image(height: int, width: int, edge: int) -> np.ndarray:
     return image
 
 
-@pytest.mark.parametrize("config", [
-    CrfConfig(w_appearance=0, w_smoothness=0), CrfConfig(n_iters=0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "config", [CrfConfig(w_appearance=0, w_smoothness=0), CrfConfig(n_iters=0)]
+)
 def test_without_weights_the_unary_comes_back(config: CrfConfig) -> None:
     p = blurred_step(20, 33, 14)
     out = dense_crf(p, step_image(20, 33, 20), config)
@@ -153,12 +153,19 @@ def test_one_model_serves_many_unaries() -> None:
         infer(np.full((3, 24, 40), 1 / 3, np.float32))
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"theta_alpha": 0}, "theta_alpha=0: expected a width above 0"), ({"theta_beta": -3.0}, "theta_beta"),
-    ({"theta_gamma": float("nan")}, "theta_gamma"), ({"w_appearance": -1}, "w_appearance=-1"),
-    ({"w_smoothness": float("inf")}, "w_smoothness"), ({"n_iters": -1}, "n_iters=-1"),
-    ({"unary": "firm"}, "'firm' is unknown; there are soft, hard"), ({"gt_prob": 1.0}, "gt_prob=1.0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"theta_alpha": 0}, "theta_alpha=0: expected a width above 0"),
+        ({"theta_beta": -3.0}, "theta_beta"),
+        ({"theta_gamma": float("nan")}, "theta_gamma"),
+        ({"w_appearance": -1}, "w_appearance=-1"),
+        ({"w_smoothness": float("inf")}, "w_smoothness"),
+        ({"n_iters": -1}, "n_iters=-1"),
+        ({"unary": "firm"}, "'firm' is unknown; there are soft, hard"),
+        ({"gt_prob": 1.0}, "gt_prob=1.0"),
+    ],
+)
 def test_values_out_of_range_are_refused(changes: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         dense_crf(blurred_step(8, 8, 4), step_image(8, 8, 4), CrfConfig(**changes))

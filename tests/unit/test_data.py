@@ -112,9 +112,10 @@ def test_other_column_names(tmp_path: Path) -> None:
 def test_rows_without_a_mask_are_skipped(tmp_path: Path) -> None:
     cell = {"bytes": png(film(0)[0]), "path": None}
     mask = {"bytes": png(film(0)[1]), "path": None}
-    source = parquet_of(tmp_path / "x.parquet", [
-        {"image": cell, "text": "a", "mask": mask}, {"image": cell, "text": "b", "mask": None},
-    ])  # fmt: skip
+    source = parquet_of(
+        tmp_path / "x.parquet",
+        [{"image": cell, "text": "a", "mask": mask}, {"image": cell, "text": "b", "mask": None}],
+    )
     assert [r.text for r in read_records(source, mask_column="mask")] == ["a"]
 
 
@@ -137,13 +138,18 @@ def test_transparency_is_black_and_colour_is_luminance() -> None:
     assert decode_grey(png(red), where="row 0").tolist() == [[76, 76], [76, 76]]
 
 
-@pytest.mark.parametrize("mask", [
-    palette_png(IDS), png(IDS), png(IDS.astype(np.uint16)), png(IDS == 1),
-], ids=["palette", "grey", "16-bit", "bilevel"])  # fmt: skip
+@pytest.mark.parametrize(
+    "mask",
+    [palette_png(IDS), png(IDS), png(IDS.astype(np.uint16)), png(IDS == 1)],
+    ids=["palette", "grey", "16-bit", "bilevel"],
+)
 def test_masks_keep_their_ids(tmp_path: Path, mask: bytes) -> None:
     picture = np.asarray(Image.open(io.BytesIO(mask)))
-    row = {"image": {"bytes": png(film(0)[0]), "path": None}, "text": "",
-           "mask": {"bytes": mask, "path": None}}  # fmt: skip
+    row = {
+        "image": {"bytes": png(film(0)[0]), "path": None},
+        "text": "",
+        "mask": {"bytes": mask, "path": None},
+    }
     (record,) = read_records(parquet_of(tmp_path / "x.parquet", [row]), mask_column="mask")
     assert record.mask is not None and record.mask.dtype == np.uint8
     assert np.array_equal(record.mask, picture.astype(np.uint8))
@@ -159,8 +165,15 @@ def test_a_missing_column_lists_those_there_are(parquet: Path, option: str) -> N
 
 def test_a_corrupt_image_names_its_row_of_the_source(tmp_path: Path) -> None:
     good, bad = png(film(0)[0]), png(film(0)[0])[:400]
-    rows = [{"id": f"r{i}", "image": {"bytes": good, "path": None}, "text": "",
-             "split": "val" if i < 3 else "train"} for i in range(6)]  # fmt: skip
+    rows = [
+        {
+            "id": f"r{i}",
+            "image": {"bytes": good, "path": None},
+            "text": "",
+            "split": "val" if i < 3 else "train",
+        }
+        for i in range(6)
+    ]
     rows[4]["image"] = {"bytes": bad, "path": None}
     source = parquet_of(tmp_path / "x.parquet", rows)
     with pytest.raises(DataError, match=r"row 4 \(r4\).*cannot be decoded"):
@@ -194,16 +207,21 @@ def test_a_split_without_a_split_column_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_mask_of_another_size_names_both(tmp_path: Path) -> None:
-    row = {"id": "a", "image": {"bytes": png(film(0)[0]), "path": None}, "text": "",
-           "mask": {"bytes": png(film(0)[1][:50]), "path": None}}  # fmt: skip
+    row = {
+        "id": "a",
+        "image": {"bytes": png(film(0)[0]), "path": None},
+        "text": "",
+        "mask": {"bytes": png(film(0)[1][:50]), "path": None},
+    }
     source = parquet_of(tmp_path / "x.parquet", [row])
     with pytest.raises(DataError, match=r"row 0 \(a\).*\(50, 112\).*\(96, 112\)"):
         list(read_records(source, mask_column="mask"))
 
 
-@pytest.mark.parametrize("source", [
-    [], "nowhere.parquet", "no/such/folder", ["a.parquet", "b.csv"], "no-such-dataset-anywhere",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "source",
+    [[], "nowhere.parquet", "no/such/folder", ["a.parquet", "b.csv"], "no-such-dataset-anywhere"],
+)
 def test_a_source_that_is_not_there(
     source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

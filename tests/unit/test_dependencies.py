@@ -38,16 +38,20 @@ def offenders(package: str, forbidden: tuple[str, ...]) -> list[str]:
     assert files, package
     return [
         f"{path.relative_to(ROOT)}: {name}"
-        for path in files for name in sorted(imported(path))
+        for path in files
+        for name in sorted(imported(path))
         if name.split(".")[0] in forbidden
-    ]  # fmt: skip
+    ]
 
 
-@pytest.mark.parametrize(("package", "forbidden"), [
-    ("lungsynth", ("gradio", "huggingface_hub", "space", "publish", "app")),
-    ("publish", ("gradio", "space", "app")),
-    ("space", ("publish",)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("package", "forbidden"),
+    [
+        ("lungsynth", ("gradio", "huggingface_hub", "space", "publish", "app")),
+        ("publish", ("gradio", "space", "app")),
+        ("space", ("publish",)),
+    ],
+)
 def test_packages_do_not_import(package: str, forbidden: tuple[str, ...]) -> None:
     assert offenders(package, forbidden) == []
 
@@ -69,19 +73,36 @@ def test_errors_and_data_stand_at_the_bottom() -> None:
         assert ours == below
 
 
-@pytest.mark.parametrize("modules", [
-    "lungsynth, lungsynth.errors, lungsynth.films.data, lungsynth.films.framing",
-    "lungsynth.training.captions", "lungsynth.cli.main",
-    "lungsynth.prompts, lungsynth.model.vocabulary, lungsynth.masks.quality, lungsynth.masks.refine",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "lungsynth, lungsynth.errors, lungsynth.films.data, lungsynth.films.framing",
+        "lungsynth.training.captions",
+        "lungsynth.cli.main",
+        "lungsynth.prompts, lungsynth.model.vocabulary, lungsynth.masks.quality, lungsynth.masks.refine",
+    ],
+)
 def test_importing_is_light(modules: str) -> None:
-    heavy = ("torch", "diffusers", "transformers", "datasets", "gradio", "huggingface_hub", "scipy",
-             "skimage", "pyarrow")  # fmt: skip
+    heavy = (
+        "torch",
+        "diffusers",
+        "transformers",
+        "datasets",
+        "gradio",
+        "huggingface_hub",
+        "scipy",
+        "skimage",
+        "pyarrow",
+    )
     program = f"import sys, {modules}; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, cwd=ROOT,
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
 

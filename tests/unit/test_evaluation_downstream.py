@@ -29,8 +29,16 @@ from lungsynth.evaluation.downstream.run import named_sources, real_counts
 from lungsynth.evaluation.masks.figures import TruthSpec, dice
 from lungsynth.films.framing import whole
 
-SMALL = Preset(pixels=32, steps=60, batch=4, widths=(8, 16), hidden=(8, 16, 16, 16),
-               heads=(1, 1, 2, 2), decoder=16, fold_steps=40)  # fmt: skip
+SMALL = Preset(
+    pixels=32,
+    steps=60,
+    batch=4,
+    widths=(8, 16),
+    hidden=(8, 16, 16, 16),
+    heads=(1, 1, 2, 2),
+    decoder=16,
+    fold_steps=40,
+)
 
 
 def pairs(n: int, start: int = 0, pixels: int = 32) -> Pairs:
@@ -50,9 +58,15 @@ def write_synthetic(path: Path, n: int = 12, *, start: int = 500, **changed: Any
     for i in range(n):
         image, mask = film(start + i)
         ids = np.where(mask == 255, 1 + (np.arange(mask.shape[1]) < mask.shape[1] // 2), 0)
-        rows.append({"id": f"s{i}", "image": {"bytes": png(image), "path": None},
-                     "mask": {"bytes": png(ids.astype(np.uint8)), "path": None},
-                     "trust": i / n, **changed})  # fmt: skip
+        rows.append(
+            {
+                "id": f"s{i}",
+                "image": {"bytes": png(image), "path": None},
+                "mask": {"bytes": png(ids.astype(np.uint8)), "path": None},
+                "trust": i / n,
+                **changed,
+            }
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows), path)
     return path
@@ -65,8 +79,18 @@ def test_a_model_learns_and_the_same_call_gives_the_same_model(name: str) -> Non
     for _ in range(2):
         torch.rand(7)  # whatever the global state is
         model = build_model(name, SMALL, 3)
-        models.append(train(model, shown.images, shown.masks, SMALL, steps=60, lr=3e-3, seed=1,
-                            augmentation="none"))  # fmt: skip
+        models.append(
+            train(
+                model,
+                shown.images,
+                shown.masks,
+                SMALL,
+                steps=60,
+                lr=3e-3,
+                seed=1,
+                augmentation="none",
+            )
+        )
     first, again = (foreground(m, unseen.images) for m in models)
     np.testing.assert_array_equal(first, again)
     truth = unseen.masks == 1
@@ -80,8 +104,16 @@ def test_every_augmentation_trains_differently(augmentation: str) -> None:
     shown = pairs(4)
     weights = []
     for kind in (augmentation, AUGMENTATIONS[AUGMENTATIONS.index(augmentation) - 1]):
-        model = train(build_model("unet", SMALL, 0), shown.images, shown.masks, SMALL, steps=2,
-                      lr=1e-3, seed=0, augmentation=kind)  # fmt: skip
+        model = train(
+            build_model("unet", SMALL, 0),
+            shown.images,
+            shown.masks,
+            SMALL,
+            steps=2,
+            lr=1e-3,
+            seed=0,
+            augmentation=kind,
+        )
         weights.append(torch.cat([p.flatten() for p in model.parameters()]))
     assert not torch.equal(*weights)
 
@@ -103,10 +135,18 @@ def test_what_is_drawn_follows_the_share() -> None:
     masks = shown.masks.copy()
     masks[:2] = 255  # these would teach nothing
     models = [
-        train(build_model("unet", SMALL, 0), images, masks, SMALL, steps=3, lr=1e-3, seed=0,
-              share=np.array([0, 0, 0.5, 0.5]))
+        train(
+            build_model("unet", SMALL, 0),
+            images,
+            masks,
+            SMALL,
+            steps=3,
+            lr=1e-3,
+            seed=0,
+            share=np.array([0, 0, 0.5, 0.5]),
+        )
         for images in (shown.images, np.concatenate([255 - shown.images[:2], shown.images[2:]]))
-    ]  # fmt: skip
+    ]
     for a, b in zip(*(m.parameters() for m in models), strict=True):
         assert torch.equal(a, b)
 
@@ -155,13 +195,16 @@ def test_comparisons_are_paired() -> None:
 
     cells = [
         (Cell(arm="real", model="unet", seed=s, n_real=n), result(v))
-        for s in range(2) for n, v in ((1, 0.2), (9, 0.5))
-    ]  # fmt: skip
+        for s in range(2)
+        for n, v in ((1, 0.2), (9, 0.5))
+    ]
     cells += [
         (Cell(arm="synthetic", model="unet", seed=s, synthetic="x"), result(0.5)) for s in range(2)
     ]
-    cells += [(Cell(arm="synthetic+real", model="unet", seed=s, n_real=1, synthetic="x"), result(0.3))
-              for s in range(2)]  # fmt: skip
+    cells += [
+        (Cell(arm="synthetic+real", model="unet", seed=s, n_real=1, synthetic="x"), result(0.3))
+        for s in range(2)
+    ]
     figures = summarise(cells, {"t": [{}] * 10}, pixels=50, n_all=9)
     ratio, gain = figures["comparisons"]
     assert ratio["kind"] == "ratio" and ratio["dice"] == {"value": 1.0, "low": 1.0, "high": 1.0}
@@ -195,8 +238,9 @@ def test_real_masks_are_read_with_their_patients(parquet: Path) -> None:
 
 def test_counts_of_real_films() -> None:
     assert real_counts("", PRESETS["cpu"], 40) == (
-        [1, 5, 10, 25, 40], ["Left out: n = 50, 100, there are 40 real films."],
-    )  # fmt: skip
+        [1, 5, 10, 25, 40],
+        ["Left out: n = 50, 100, there are 40 real films."],
+    )
     assert real_counts("all,3", PRESETS["cpu"], 40) == ([3, 40], [])
     with pytest.raises(DataError, match="asks for 50 real films; there are 40"):
         real_counts("50", PRESETS["cpu"], 40)
@@ -220,10 +264,17 @@ def test_batches_move_from_the_first_films_to_the_last() -> None:
 
     dark, light = (np.full((3, 32, 32), v, np.uint8) for v in (0, 255))
     train(
-        Watching(), np.concatenate([dark, light]), np.zeros((6, 32, 32), np.uint8), SMALL, steps=40,
-        lr=1e-3, seed=0, augmentation="none", share=np.repeat([1 / 3, 0], 3),
+        Watching(),
+        np.concatenate([dark, light]),
+        np.zeros((6, 32, 32), np.uint8),
+        SMALL,
+        steps=40,
+        lr=1e-3,
+        seed=0,
+        augmentation="none",
+        share=np.repeat([1 / 3, 0], 3),
         last_share=np.repeat([0, 1 / 3], 3),
-    )  # fmt: skip
+    )
     assert shown[0] == pytest.approx(-1, abs=1e-3) and shown[-1] == pytest.approx(1, abs=1e-3)
     early, late = np.mean(shown[:20]), np.mean(shown[20:])
     assert -0.8 < early < -0.2 and 0.2 < late < 0.8, (early, late)
@@ -245,9 +296,28 @@ def call(parquet: Path, tmp_path: Path, run_cli: Any) -> Any:
     def run(
         *extra: object, real: Path = parquet, test: Path = parquet, drawn: Path = synthetic
     ) -> Any:
-        return run_cli("evaluate", "downstream", "--synthetic", drawn, "--real", real, "--test", test,
-                       "--preset", "tiny", "--synthetic-convention", "v7", "--seeds", 1, "--models", "unet",
-                       "--out", tmp_path / "out", "--quiet", *extra)  # fmt: skip
+        return run_cli(
+            "evaluate",
+            "downstream",
+            "--synthetic",
+            drawn,
+            "--real",
+            real,
+            "--test",
+            test,
+            "--preset",
+            "tiny",
+            "--synthetic-convention",
+            "v7",
+            "--seeds",
+            1,
+            "--models",
+            "unet",
+            "--out",
+            tmp_path / "out",
+            "--quiet",
+            *extra,
+        )
 
     return run
 

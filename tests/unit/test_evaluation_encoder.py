@@ -20,13 +20,7 @@ from lungsynth.evaluation.words.encoder_training import (
 )
 from lungsynth.evaluation.words.judgement import accuracy, balanced_accuracy
 from lungsynth.evaluation.words.labels import HEADS
-from lungsynth.model.encoder import (
-    CONFIG_NAME,
-    WEIGHTS_NAME,
-    embed,
-    load_encoder,
-    save_encoder,
-)
+from lungsynth.model.encoder import CONFIG_NAME, WEIGHTS_NAME, embed, load_encoder, save_encoder
 from lungsynth.training.common import torch_generator
 
 
@@ -115,9 +109,7 @@ def test_an_interrupted_run_ends_like_an_unbroken_one(tmp_path: Path) -> None:
     assert not train_encoder(films, None, tmp_path / "broken", stopped, quiet=True)
     assert train_encoder(films, None, tmp_path / "broken", options, quiet=True)
     whole, broken = (load_encoder(tmp_path / k / "encoder") for k in ("whole", "broken"))
-    for (name, a), b in zip(
-        whole.state_dict().items(), broken.state_dict().values(), strict=True
-    ):
+    for (name, a), b in zip(whole.state_dict().items(), broken.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, msg=lambda text, name=name: f"{name}: {text}")
 
 

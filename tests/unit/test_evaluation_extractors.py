@@ -170,11 +170,14 @@ def test_weights_are_looked_for_at_home(monkeypatch: pytest.MonkeyPatch, home: P
     assert weights_home() == Path.home() / ".cache" / "lungsynth" / "encoders"
 
 
-@pytest.mark.parametrize(("name", "file", "advice"), [
-    ("inception", "inception.safetensors", "timm/inception_v3.tv_in1k"),
-    ("torchxrayvision", "torchxrayvision.safetensors", "densenet121-res224-all"),
-    ("rad-dino", "rad-dino", "hf download microsoft/rad-dino"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "file", "advice"),
+    [
+        ("inception", "inception.safetensors", "timm/inception_v3.tv_in1k"),
+        ("torchxrayvision", "torchxrayvision.safetensors", "densenet121-res224-all"),
+        ("rad-dino", "rad-dino", "hf download microsoft/rad-dino"),
+    ],
+)
 def test_missing_weights_say_where_from_and_where_to(
     name: str, file: str, advice: str, home: Path
 ) -> None:
@@ -185,10 +188,13 @@ def test_missing_weights_say_where_from_and_where_to(
     assert advice in told and told.count(str(home / file)) == 2
 
 
-@pytest.mark.parametrize(("package", "name", "file"), [
-    ("torchvision", "inception", "inception.safetensors"),
-    ("torchxrayvision", "torchxrayvision", "torchxrayvision.safetensors"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("package", "name", "file"),
+    [
+        ("torchvision", "inception", "inception.safetensors"),
+        ("torchxrayvision", "torchxrayvision", "torchxrayvision.safetensors"),
+    ],
+)
 def test_missing_packages_are_named(
     package: str, name: str, file: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,16 +305,27 @@ def transformers_model(folder: Path, kind: str) -> nn.Module:
     torch.manual_seed(0)
     model: nn.Module
     if kind == "dinov2":
-        model = Dinov2Model(Dinov2Config(
-            hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14,
-        ))  # fmt: skip
+        model = Dinov2Model(
+            Dinov2Config(
+                hidden_size=16,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                image_size=28,
+                patch_size=14,
+            )
+        )
     else:
-        model = ResNetModel(ResNetConfig(
-            embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic",
-        ))  # fmt: skip
+        model = ResNetModel(
+            ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
+        )
     model.eval().save_pretrained(folder)
-    told = {"size": {"shortest_edge": 32}, "do_center_crop": True, "crop_size": {"height": 28},
-            "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.1]}  # fmt: skip
+    told = {
+        "size": {"shortest_edge": 32},
+        "do_center_crop": True,
+        "crop_size": {"height": 28},
+        "image_mean": [0.5, 0.4, 0.3],
+        "image_std": [0.2, 0.2, 0.1],
+    }
     (folder / "preprocessor_config.json").write_text(json.dumps(told))
     return model
 
@@ -347,8 +364,9 @@ def test_a_model_with_missing_tensors_is_refused(tmp_path: Path) -> None:
 def test_a_language_model_is_refused(tmp_path: Path) -> None:
     from transformers import BertConfig, BertModel
 
-    config = BertConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
-                        intermediate_size=8)  # fmt: skip
+    config = BertConfig(
+        vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
+    )
     BertModel(config).save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match="does not take pictures"):
         load_extractor(str(tmp_path))

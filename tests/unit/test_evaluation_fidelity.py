@@ -22,13 +22,7 @@ from lungsynth.evaluation.fidelity.measure import (
     fidelity_table,
     manifold_measures,
 )
-from lungsynth.evaluation.similarity import (
-    SCALE_WEIGHTS,
-    ms_ssim,
-    ssim,
-    thumbnails,
-    unit_vectors,
-)
+from lungsynth.evaluation.similarity import SCALE_WEIGHTS, ms_ssim, ssim, thumbnails, unit_vectors
 from lungsynth.evaluation.words.labels import film_labels
 
 
@@ -243,9 +237,14 @@ def test_radiomic_distances_stand_beside_their_floor_and_say_they_are_biased() -
         (drawn.images + noise).clip(0, 255).astype(np.uint8), drawn.names, drawn.fields
     )
     report = evaluate_fidelity(
-        rough, image_set(16), image_set(16, seed=100), RadiomicsExtractor(), match=False,
-        n_subsamples=20, n_pairs=2,
-    )  # fmt: skip
+        rough,
+        image_set(16),
+        image_set(16, seed=100),
+        RadiomicsExtractor(),
+        match=False,
+        n_subsamples=20,
+        n_pairs=2,
+    )
     told = report["groups"]["all"]["kernel"]
     assert told["synthetic"]["low"] > told["floor"]["high"]
     shifts = report["groups"]["all"]["shifts"]
@@ -277,9 +276,14 @@ def test_ssim_agrees_with_scikit_image() -> None:
     x, y = picture(0, pixels=64), picture(1, pixels=64)
     # the reference pads at the border, so compare its map where windows fit whole
     _, reference = metrics.structural_similarity(
-        x, y, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255,
+        x,
+        y,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        data_range=255,
         full=True,
-    )  # fmt: skip
+    )
     assert ssim(x[None], y[None])[0] == pytest.approx(reference[5:-5, 5:-5].mean(), abs=1e-3)
 
 

@@ -21,12 +21,14 @@ def row(**fields: str) -> dict[str, str]:
 
 
 def test_asked_fields_become_labels() -> None:
-    labels = asked_labels([
-        {"age_group": "child", "view": "AP", "finding": "bacterial pneumonia", "sex": "F"},
-        {"age_group": "Adult", "view": "ap", "finding": "Normal", "sex": "female"},
-        {"age": "40", "view": "lateral", "finding": "effusion"},
-        {},
-    ])  # fmt: skip
+    labels = asked_labels(
+        [
+            {"age_group": "child", "view": "AP", "finding": "bacterial pneumonia", "sex": "F"},
+            {"age_group": "Adult", "view": "ap", "finding": "Normal", "sex": "female"},
+            {"age": "40", "view": "lateral", "finding": "effusion"},
+            {},
+        ]
+    )
     assert labels.tolist() == [
         [1, UNKNOWN, 1, UNKNOWN],  # view and sex are asked of adults only
         [0, 1, 0, 1],
@@ -52,8 +54,10 @@ def test_only_normal_and_pneumonia_are_findings(label: str, findings: str, expec
 
 
 def test_a_source_with_one_answer_does_not_answer() -> None:
-    films = [row(view=v, label=f, sex="MF"[i % 2])
-             for i, (v, f) in enumerate([("PA", "normal"), ("AP", "pneumonia")] * 10)]  # fmt: skip
+    films = [
+        row(view=v, label=f, sex="MF"[i % 2])
+        for i, (v, f) in enumerate([("PA", "normal"), ("AP", "pneumonia")] * 10)
+    ]
     films += [row(source_set="b", view="PA", label="normal", sex="MF"[i % 2]) for i in range(10)]
     labels = film_labels(films)
     assert (labels[:20] != UNKNOWN).all()

@@ -273,19 +273,40 @@ def test_a_reader_that_is_right_scores_so(oracle: Oracle, tmp_path: Path) -> Non
         "flat": lambda b: np.full(b.images.shape, 0.5, np.float32),
     }
     with Spill() as spill:
-        out = measure(oracle, iter(records()), SIDES, spill, methods=["none", "crf"], rivals=rivals,
-                      batch=4, quiet=True)  # fmt: skip
+        out = measure(
+            oracle,
+            iter(records()),
+            SIDES,
+            spill,
+            methods=["none", "crf"],
+            rivals=rivals,
+            batch=4,
+            quiet=True,
+        )
         assert oracle.passes == 2  # one reading a batch, whatever is made of it
         report = summarise(out, pixels=64, n_resamples=200)
         write_csv(out, tmp_path / "m.csv", pixels=64)
     stages = report["stages"]
     assert [s for s in out.stages if not stages[s]["rival"]] == [
-        "raw: best threshold", "raw: argmax", "raw: gamma", "raw: gmm", "raw: otsu", "none + clean-up",
+        "raw: best threshold",
+        "raw: argmax",
+        "raw: gamma",
+        "raw: gmm",
+        "raw: otsu",
+        "none + clean-up",
         "crf + clean-up",
-    ]  # fmt: skip
-    assert out.rivals == ["mean training mask", "heat: best threshold", "heat: gamma", "heat: gmm",
-                          "heat: otsu", "flat: best threshold", "flat: gamma", "flat: gmm",
-                          "flat: otsu"]  # fmt: skip
+    ]
+    assert out.rivals == [
+        "mean training mask",
+        "heat: best threshold",
+        "heat: gamma",
+        "heat: gmm",
+        "heat: otsu",
+        "flat: best threshold",
+        "flat: gamma",
+        "flat: gmm",
+        "flat: otsu",
+    ]
     ours = stages["none + clean-up"]["regions"]
     assert set(ours) == {ALL, "left lung", "right lung"}
     for entry in ours.values():
@@ -319,8 +340,10 @@ def test_a_reader_that_is_right_scores_so(oracle: Oracle, tmp_path: Path) -> Non
 
 
 def test_a_reader_of_the_wrong_side_is_found_out(oracle: Oracle) -> None:
-    oracle.classes = [ClassSpec(id=2, name="left lung", token=oracle.classes[0].token),
-                      ClassSpec(id=1, name="right lung", token=oracle.classes[1].token)]  # fmt: skip
+    oracle.classes = [
+        ClassSpec(id=2, name="left lung", token=oracle.classes[0].token),
+        ClassSpec(id=1, name="right lung", token=oracle.classes[1].token),
+    ]
     with Spill() as spill:
         out = measure(oracle, records(3), SIDES, spill, methods=["none"], quiet=True)
         assert summarise(out, pixels=64, n_resamples=20)["swapped"] == 3
@@ -332,8 +355,16 @@ def test_a_reader_of_the_wrong_side_is_found_out(oracle: Oracle) -> None:
 
 def test_ignored_pixels_hide_what_is_wrong_there(oracle: Oracle) -> None:
     films = records(2)
-    hidden = [Record(f.image, "", np.where(np.indices(f.mask.shape)[1] < 56, 127, f.mask).astype(np.uint8),
-                     f.fields) for f in films if f.mask is not None]  # fmt: skip
+    hidden = [
+        Record(
+            f.image,
+            "",
+            np.where(np.indices(f.mask.shape)[1] < 56, 127, f.mask).astype(np.uint8),
+            f.fields,
+        )
+        for f in films
+        if f.mask is not None
+    ]
     with Spill() as a, Spill() as b:
         full = measure(oracle, films, SIDES, a, methods=["none"], quiet=True)
         half = measure(oracle, hidden, SIDES, b, methods=["none"], quiet=True)
@@ -396,8 +427,15 @@ def test_conventions_are_never_mixed(tmp_path: Path) -> None:
     rows = []
     for i in range(8):
         image, mask = film(i)
-        rows.append({"id": str(i), "image": {"bytes": png(image)}, "mask": {"bytes": png(mask)},
-                     "split": "test", "mask_convention": "v7: more" if i % 2 else "nlm"})  # fmt: skip
+        rows.append(
+            {
+                "id": str(i),
+                "image": {"bytes": png(image)},
+                "mask": {"bytes": png(mask)},
+                "split": "test",
+                "mask_convention": "v7: more" if i % 2 else "nlm",
+            }
+        )
     path = tmp_path / "two.parquet"
     pq.write_table(pa.Table.from_pylist(rows), path)
     with pytest.raises(ConfigError, match="not comparable; choose one with --convention"):

@@ -67,8 +67,12 @@ def test_a_changed_copy_and_a_duplicate_are_named_and_nothing_else(report: dict[
 
 def test_the_gate_says_how_good_it_is_on_films_that_did_not_set_it(report: dict[str, Any]) -> None:
     assert report["n"] == {
-        "synthetic": 12, "train": 24, "calibration": 20, "test": 20, "planted": 16,
-    }  # fmt: skip
+        "synthetic": 12,
+        "train": 24,
+        "calibration": 20,
+        "test": 20,
+        "planted": 16,
+    }
     assert report["caught"]["n"] == 8 and report["caught"]["value"] >= 7 / 8
     assert set(report["caught"]["kinds"]) == set(KINDS)
     assert sum(k["n"] for k in report["caught"]["kinds"].values()) == 8
@@ -162,8 +166,20 @@ def test_the_command_writes_the_report_and_the_gate_fails(tmp_path: Path, run_cl
     (drawn / "data").mkdir(parents=True)
     write(drawn / "data" / "train-00000-of-00001.parquet", image_set(2, seed=10))
     out = tmp_path / "out"
-    ran = run_cli("evaluate", "memorisation", "--data", films, "--synthetic", drawn, "--out", out,
-                  "--planted", 16, "--gate", "--quiet")  # fmt: skip
+    ran = run_cli(
+        "evaluate",
+        "memorisation",
+        "--data",
+        films,
+        "--synthetic",
+        drawn,
+        "--out",
+        out,
+        "--planted",
+        16,
+        "--gate",
+        "--quiet",
+    )
     assert ran.code == 1 and "copies of training films: 2 of 2" in ran.out, ran.err
     report = json.loads((out / "memorisation.json").read_text())
     assert report["copies"] == ["picture-10", "picture-11"] and (out / "closest.png").is_file()

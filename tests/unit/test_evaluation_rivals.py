@@ -278,8 +278,11 @@ def test_the_shared_token_is_one_vector_that_learns(synthesizer: Synthesizer) ->
         token.check(pipe.unet)
         logits = token_logits(queries, keys, token, height=16, width=16)
         valid = target != 255
-        losses.append(torch.nn.functional.binary_cross_entropy_with_logits(
-            logits[valid], (target[valid] == 1).float()))  # fmt: skip
+        losses.append(
+            torch.nn.functional.binary_cross_entropy_with_logits(
+                logits[valid], (target[valid] == 1).float()
+            )
+        )
     assert losses[1] < 0.8 * losses[0]
     with pytest.raises(DataError, match="0 draws"):
         learn_shared_token("lung", [], keys)

@@ -165,10 +165,15 @@ def test_pairs_without_two_lungs_are_left_out() -> None:
 
 def test_the_table_names_every_measure() -> None:
     table = sides_table(evaluate_sides([pair(i, left=9, right=9, noise=2) for i in range(6)]))
-    for words in ("6 of 6 pairs differ", "swap: asked lung brighter", "  swap, tuberculosis",
-                  "clear: by 5 grey levels or more",
-                  "Side: obeyed more often than chance (of swap; chance is 50 %)", "20 grey levels",
-                  "opacity (rows asked, columns lung that changed more)"):  # fmt: skip
+    for words in (
+        "6 of 6 pairs differ",
+        "swap: asked lung brighter",
+        "  swap, tuberculosis",
+        "clear: by 5 grey levels or more",
+        "Side: obeyed more often than chance (of swap; chance is 50 %)",
+        "20 grey levels",
+        "opacity (rows asked, columns lung that changed more)",
+    ):
         assert words in table
 
 
@@ -190,8 +195,19 @@ def chests(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
 def test_the_command_draws_reports_and_resumes(
     run_cli: Ran, checkpoint: Path, tmp_path: Path, chests: Callable[[Path], Path]
 ) -> None:
-    args = ["evaluate", "sides", "--model", checkpoint, "--steps", 2, "--quiet",
-            "--prompt", "{side} lung viral pneumonia", "--normal-prompt", "Chest, normal"]  # fmt: skip
+    args = [
+        "evaluate",
+        "sides",
+        "--model",
+        checkpoint,
+        "--steps",
+        2,
+        "--quiet",
+        "--prompt",
+        "{side} lung viral pneumonia",
+        "--normal-prompt",
+        "Chest, normal",
+    ]
     out = tmp_path / "sides"
     run_cli(*args, "--pairs", 4, "--out", out)
     chests(out)
@@ -242,8 +258,17 @@ def test_lungs_are_those_of_the_normal_picture(checkpoint: Path, tmp_path: Path)
 def test_a_checkpoint_without_lung_classes_is_refused(
     run_cli: Ran, sd_folder: Path, tmp_path: Path
 ) -> None:
-    ran = run_cli("evaluate", "sides", "--model", sd_folder, "--out", tmp_path / "o", "--quiet",
-                  "--prompt", "{side} pneumonia")  # fmt: skip
+    ran = run_cli(
+        "evaluate",
+        "sides",
+        "--model",
+        sd_folder,
+        "--out",
+        tmp_path / "o",
+        "--quiet",
+        "--prompt",
+        "{side} pneumonia",
+    )
     assert ran.code == 1  # type: ignore[attr-defined]
     assert "measured within 'left lung' and 'right lung'" in ran.err  # type: ignore[attr-defined]
 

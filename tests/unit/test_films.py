@@ -91,11 +91,14 @@ def test_what_is_unlikely_to_be_a_film_is_warned_of(tmp_path: Path) -> None:
     assert "hardly any contrast" in flat.warnings[0]
 
 
-@pytest.mark.parametrize(("content", "words"), [
-    (b"", "not a picture that can be read"),
-    (b"hello", "not a picture that can be read"),
-    (b"GIF89a" + b"\0" * 50, "not a picture that can be read"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not a picture that can be read"),
+        (b"hello", "not a picture that can be read"),
+        (b"GIF89a" + b"\0" * 50, "not a picture that can be read"),
+    ],
+)
 def test_what_is_no_picture_is_refused(content: bytes, words: str, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(DataError, match=words):
@@ -160,9 +163,9 @@ def test_the_rescale_slope_is_applied(grey: np.ndarray, tmp_path: Path) -> None:
     assert np.corrcoef(shown.ravel(), grey.ravel())[0, 1] < -0.99
 
 
-@pytest.mark.parametrize("window", [
-    {"WindowCenter": 60000, "WindowWidth": 10}, {"WindowCenter": 10, "WindowWidth": 0},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "window", [{"WindowCenter": 60000, "WindowWidth": 10}, {"WindowCenter": 10, "WindowWidth": 0}]
+)
 def test_a_useless_window_is_ignored(
     window: dict[str, int], grey: np.ndarray, tmp_path: Path
 ) -> None:
@@ -186,8 +189,9 @@ def test_a_colour_dicom(grey: np.ndarray, tmp_path: Path) -> None:
 
 
 def test_warnings_of_a_dicom(grey: np.ndarray, tmp_path: Path) -> None:
-    path = write_dicom(tmp_path / "a.dcm", grey, BurnedInAnnotation="YES", ViewPosition="LL",
-                       Modality="CT")  # fmt: skip
+    path = write_dicom(
+        tmp_path / "a.dcm", grey, BurnedInAnnotation="YES", ViewPosition="LL", Modality="CT"
+    )
     told = " ".join(read_film(path).warnings)
     assert "BurnedInAnnotation is YES" in told and "lateral" in told and "modality CT" in told
 
@@ -222,8 +226,9 @@ def test_a_compression_without_decoder_says_what_to_install(
 
     if get_decoder(UID(JPEG_LOSSLESS)).is_available:
         pytest.skip("a decoder of JPEG lossless is installed")
-    path = write_dicom(tmp_path / "a.dcm", grey, PixelData=encapsulate([b"\0" * 64]),
-                       syntax=JPEG_LOSSLESS)  # fmt: skip
+    path = write_dicom(
+        tmp_path / "a.dcm", grey, PixelData=encapsulate([b"\0" * 64]), syntax=JPEG_LOSSLESS
+    )
     with pytest.raises(MissingDependencyError, match="pip install python-gdcm"):
         read_film(path)
 

@@ -37,9 +37,13 @@ def test_a_circle_stays_a_circle(shape: tuple[int, int]) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    height=st.integers(40, 300), width=st.integers(40, 300), cx=st.floats(0, 1), cy=st.floats(0, 1),
-    side=st.floats(0.3, 2), pixels=st.sampled_from([32, 65, 128]),
-)  # fmt: skip
+    height=st.integers(40, 300),
+    width=st.integers(40, 300),
+    cx=st.floats(0, 1),
+    cy=st.floats(0, 1),
+    side=st.floats(0.3, 2),
+    pixels=st.sampled_from([32, 65, 128]),
+)
 def test_image_and_mask_are_cut_alike(
     height: int, width: int, cx: float, cy: float, side: float, pixels: int
 ) -> None:

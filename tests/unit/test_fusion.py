@@ -20,9 +20,14 @@ from lungsynth.masks.walk import AffinityField, half_disc, random_walk
 
 METHODS = ("none", "crf", "affinity", "sequential", "cross", "cross-product", "cross-mutual")
 GOLDEN = {  # mean IoU of the two ellipses
-    "none": 0.8796, "crf": 0.9150, "affinity": 0.9559, "sequential": 0.9642, "cross": 0.9194,
-    "cross-product": 0.9380, "cross-mutual": 0.9677,
-}  # fmt: skip
+    "none": 0.8796,
+    "crf": 0.9150,
+    "affinity": 0.9559,
+    "sequential": 0.9642,
+    "cross": 0.9194,
+    "cross-product": 0.9380,
+    "cross-mutual": 0.9677,
+}
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +111,14 @@ def test_the_walk_judges_the_candidates(shape: Phantom) -> None:
         assert np.array_equal(ours, expected)  # one model for all, set anew each time
 
     def dice(a: np.ndarray, b: np.ndarray) -> float:
-        return float(np.mean([2 * ((a == k) & (b == k)).sum() / ((a == k).sum() + (b == k).sum())
-                              for k in (1, 2)]))  # fmt: skip
+        return float(
+            np.mean(
+                [
+                    2 * ((a == k) & (b == k)).sum() / ((a == k).sum() + (b == k).sum())
+                    for k in (1, 2)
+                ]
+            )
+        )
 
     scores = [dice(c.argmax(0), walked.argmax(0)) for c in candidates]
     assert scores == pytest.approx([fusion.agreement(c, walked) for c in candidates])
@@ -142,9 +153,12 @@ def test_agreement() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(
-    height=st.integers(1, 20), width=st.integers(1, 20), h=st.integers(1, 20), w=st.integers(1, 20),
+    height=st.integers(1, 20),
+    width=st.integers(1, 20),
+    h=st.integers(1, 20),
+    w=st.integers(1, 20),
     seed=st.integers(0, 99),
-)  # fmt: skip
+)
 def test_resampling_is_torchs(height: int, width: int, h: int, w: int, seed: int) -> None:
     maps = np.random.default_rng(seed).random((2, h, w)).astype(np.float32)
     ours = fusion.bilinear(maps, height, width)

@@ -61,9 +61,10 @@ def test_a_slug_is_never_a_path(text: str) -> None:
     assert not name.startswith("-")
 
 
-@pytest.mark.parametrize(("text", "name"), [
-    ("Left Lung", "left-lung"), ("../../etc/passwd", "etc-passwd"), ("🫁", "word"), ("", "word"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("Left Lung", "left-lung"), ("../../etc/passwd", "etc-passwd"), ("🫁", "word"), ("", "word")],
+)
 def test_slugs(text: str, name: str) -> None:
     assert slug(text) == name
 

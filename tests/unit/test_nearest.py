@@ -72,7 +72,11 @@ def test_a_record_states_the_distance_and_the_weights_keep_their_name(
     features = embed(load_encoder(DEFAULT_FOLDER), without.image[None]).features
     save_nearest(folder, features, encoder=checksum(DEFAULT_FOLDER), sources="the picture itself")
     assert weights_hash(str(folder)) == before
-    (drawn,) = Synthesizer(str(folder)).generate(["both lungs"], [3], options=SampleOptions(steps=2))
+    (drawn,) = Synthesizer(str(folder)).generate(
+        ["both lungs"], [3], options=SampleOptions(steps=2)
+    )
     assert drawn.record["nn_train_distance"] < 0.05
-    (other,) = Synthesizer(str(folder)).generate(["both lungs"], [4], options=SampleOptions(steps=2))
+    (other,) = Synthesizer(str(folder)).generate(
+        ["both lungs"], [4], options=SampleOptions(steps=2)
+    )
     assert other.record["nn_train_distance"] > drawn.record["nn_train_distance"]

@@ -16,8 +16,15 @@ from lungsynth.output import check_writable, result_files, write_result
 from lungsynth.pipeline import Result
 from lungsynth.prompts import PromptReport
 
-EXPECTED = {"image.png", "coarse.png", "mask.png", "overlay.png", "record.json",
-            "map_left-lung.png", "map_left-lung_overlay.png"}  # fmt: skip
+EXPECTED = {
+    "image.png",
+    "coarse.png",
+    "mask.png",
+    "overlay.png",
+    "record.json",
+    "map_left-lung.png",
+    "map_left-lung_overlay.png",
+}
 
 
 def result(**changes: Any) -> Result:
@@ -26,11 +33,15 @@ def result(**changes: Any) -> Result:
     mask[5:15, 5:20] = 2
     heat = rng.random((24, 40)).astype(np.float32)
     values: dict[str, Any] = {
-        "prompt": PromptReport("left lung", ("left", "lung"), (), 4, ""), "seed": 3,
-        "image": rng.integers(0, 256, (24, 40), dtype=np.uint8), "maps": {"left lung": heat},
-        "probability": np.stack([1 - heat, heat]), "coarse": mask, "mask": mask,
+        "prompt": PromptReport("left lung", ("left", "lung"), (), 4, ""),
+        "seed": 3,
+        "image": rng.integers(0, 256, (24, 40), dtype=np.uint8),
+        "maps": {"left lung": heat},
+        "probability": np.stack([1 - heat, heat]),
+        "coarse": mask,
+        "mask": mask,
         "record": {"prompt": "left lung – größer", "seed": 3},
-    }  # fmt: skip
+    }
     return Result(**(values | changes))
 
 
@@ -62,8 +73,10 @@ def test_same_result_same_bytes() -> None:
 
 
 def test_words_that_differ_only_in_signs_do_not_overwrite_each_other() -> None:
-    heats = {w: np.full((24, 40), v, np.float32)
-             for w, v in (("left lung", 0.1), ("left-lung", 0.5), ("🫁", 0.2), ("肺", 0.9))}  # fmt: skip
+    heats = {
+        w: np.full((24, 40), v, np.float32)
+        for w, v in (("left lung", 0.1), ("left-lung", 0.5), ("🫁", 0.2), ("肺", 0.9))
+    }
     files = result_files(result(maps=heats))
     maps = [name for name in files if name.startswith("map_") and not name.endswith("_overlay.png")]
     assert len(maps) == 4 and len({files[name] for name in maps}) == 4

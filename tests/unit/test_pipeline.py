@@ -101,16 +101,19 @@ def test_a_scheduler_does_not_outlast_its_drawing(mini: Synthesizer) -> None:
     assert np.array_equal(one.image, two.image)
 
 
-@pytest.mark.parametrize(("changes", "kind"), [
-    ({"prompts": [""]}, PromptError),
-    ({"prompts": ["both lungs", "xyzzy plugh"], "seeds": [0, 1]}, PromptError),
-    ({"words": ["heart"]}, WordError),
-    ({"options": SampleOptions(height=50)}, ShapeError),
-    ({"seeds": []}, ConfigError),
-    ({"prompts": [], "seeds": []}, ConfigError),
-    ({"refine_config": RefineConfig(method="magic")}, ConfigError),
-    ({"refine_config": RefineConfig(threshold="magic")}, ConfigError),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"prompts": [""]}, PromptError),
+        ({"prompts": ["both lungs", "xyzzy plugh"], "seeds": [0, 1]}, PromptError),
+        ({"words": ["heart"]}, WordError),
+        ({"options": SampleOptions(height=50)}, ShapeError),
+        ({"seeds": []}, ConfigError),
+        ({"prompts": [], "seeds": []}, ConfigError),
+        ({"refine_config": RefineConfig(method="magic")}, ConfigError),
+        ({"refine_config": RefineConfig(threshold="magic")}, ConfigError),
+    ],
+)
 def test_nothing_is_drawn_before_everything_is_checked(
     mini: Synthesizer,
     monkeypatch: pytest.MonkeyPatch,

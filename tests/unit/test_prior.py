@@ -35,7 +35,9 @@ def test_it_finds_dark_parts_where_they_are_expected() -> None:
 
 def test_a_bright_organ_is_asked_for_by_name() -> None:
     image = body(dark=240, bright=100)
-    dark, bright = (prior_mask(image, Prior("x", TWO.ellipses, dark=d)) == 255 for d in (True, False))
+    dark, bright = (
+        prior_mask(image, Prior("x", TWO.ellipses, dark=d)) == 255 for d in (True, False)
+    )
     truth = image == 240
     assert (bright & truth).sum() > 3 * (dark & truth).sum()
 
@@ -59,8 +61,12 @@ def test_the_example_file_reads_and_bad_ones_are_refused(tmp_path: Path) -> None
     assert priors["left lung"].ellipses[0].cx > 0.5  # the patient's left is on the right
     assert len(priors["lung"].ellipses) == 2
     path = tmp_path / "bad.json"
-    for text in ("{", '{"classes": {"a": {}}}', '{"classes": {"a": {"ellipses": []}}}',
-                 '{"classes": {"a": {"ellipses": [[0.5, 0.5, 0, 1]]}}}'):  # fmt: skip
+    for text in (
+        "{",
+        '{"classes": {"a": {}}}',
+        '{"classes": {"a": {"ellipses": []}}}',
+        '{"classes": {"a": {"ellipses": [[0.5, 0.5, 0, 1]]}}}',
+    ):
         path.write_text(text)
         with pytest.raises(ConfigError, match="ellipses"):
             load_priors(path)

@@ -72,17 +72,20 @@ def test_tasks_are_taken_as_they_are_needed():
     drawing.close()
 
 
-@pytest.mark.parametrize(("device", "cores", "free_gib", "n", "shards", "gpus", "expected"), [
-    ("cpu", 8, 64, 10_000, 40, "", 8),
-    ("cpu", 8, 64, 10_000, 3, "", 3),  # no more than there are shards
-    ("cpu", 8, 64, 100, 40, "", 1),  # too little for the start of a process
-    ("cpu", 8, 64, 200, 40, "", 3),
-    ("cpu", 8, 2.5, 10_000, 40, "", 2),  # memory
-    ("cpu", 8, 0.1, 10_000, 40, "", 1),
-    ("cuda", 8, 64, 10_000, 40, "0,1,2", 3),
-    ("cuda", 8, 64, 10_000, 40, "", 1),
-    ("cuda:1", 8, 64, 10_000, 40, "0,1", 1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("device", "cores", "free_gib", "n", "shards", "gpus", "expected"),
+    [
+        ("cpu", 8, 64, 10_000, 40, "", 8),
+        ("cpu", 8, 64, 10_000, 3, "", 3),  # no more than there are shards
+        ("cpu", 8, 64, 100, 40, "", 1),  # too little for the start of a process
+        ("cpu", 8, 64, 200, 40, "", 3),
+        ("cpu", 8, 2.5, 10_000, 40, "", 2),  # memory
+        ("cpu", 8, 0.1, 10_000, 40, "", 1),
+        ("cuda", 8, 64, 10_000, 40, "0,1,2", 3),
+        ("cuda", 8, 64, 10_000, 40, "", 1),
+        ("cuda:1", 8, 64, 10_000, 40, "0,1", 1),
+    ],
+)
 def test_workers_by_default(
     monkeypatch, tmp_path, device, cores, free_gib, n, shards, gpus, expected
 ):
@@ -101,38 +104,63 @@ def test_memory_and_cores_are_read():
 
 
 def test_engine_options_become_arguments():
-    engine = read_engine("slurm", ["partition=gpu", "time=4:00:00", "gpus_per_task=1",
-                                   "sbatch.account=lab", "sbatch.constraint=a100"], workers=9)  # fmt: skip
+    engine = read_engine(
+        "slurm",
+        [
+            "partition=gpu",
+            "time=4:00:00",
+            "gpus_per_task=1",
+            "sbatch.account=lab",
+            "sbatch.constraint=a100",
+        ],
+        workers=9,
+    )
     assert engine.workers == 9 and engine.options == {
-        "partition": "gpu", "time": "4:00:00", "gpus_per_task": 1,
+        "partition": "gpu",
+        "time": "4:00:00",
+        "gpus_per_task": 1,
         "sbatch_args": {"account": "lab", "constraint": "a100"},
-    }  # fmt: skip
+    }
     assert read_engine("ray", ["mem_per_cpu_gb=0.5"]).options == {"mem_per_cpu_gb": 0.5}
     assert Engine("ray").root(Path("/a/dist")) == Path("/a/dist.build")
     assert Engine("ray", logs=Path("/b")).root(Path("/a/dist")) == Path("/b")
 
 
-@pytest.mark.parametrize(("name", "given", "message"), [
-    ("dask", [], "unknown; there are local, slurm, ray"),
-    ("slurm", [], "needs --engine-option partition=… and --engine-option time=…"),
-    ("slurm", ["partition=a", "time"], "expected KEY=VALUE, for slurm with a KEY of: partition"),
-    ("slurm", ["partition=a", "time=1", "gpus_per_task=one"], "expected a number after gpus_per_task="),
-    ("ray", ["partition=a"], "for ray with a KEY of: address"),
-    ("local", ["x=1"], "for local with a KEY of: none"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("dask", [], "unknown; there are local, slurm, ray"),
+        ("slurm", [], "needs --engine-option partition=… and --engine-option time=…"),
+        (
+            "slurm",
+            ["partition=a", "time"],
+            "expected KEY=VALUE, for slurm with a KEY of: partition",
+        ),
+        (
+            "slurm",
+            ["partition=a", "time=1", "gpus_per_task=one"],
+            "expected a number after gpus_per_task=",
+        ),
+        ("ray", ["partition=a"], "for ray with a KEY of: address"),
+        ("local", ["x=1"], "for local with a KEY of: none"),
+    ],
+)
 def test_engine_options_that_cannot_be_followed_are_refused(name, given, message):
     with pytest.raises(ConfigError, match=message):
         read_engine(name, given)
 
 
-@pytest.mark.parametrize(("given", "code", "message"), [
-    (("--workers", 0), 2, "0 is not in the range x>=1"),
-    (("--workers", "all"), 2, "'all' is not a valid integer"),
-    (("--engine", "dask"), 2, "'dask' is not one of"),
-    (("--engine-option", "a=b"), 2, "--engine-option is for an engine; name it with --engine"),
-    (("--logs", "there"), 2, "--logs is for an engine"),
-    (("--engine", "slurm"), 1, "ConfigError: --engine slurm: needs --engine-option partition="),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "code", "message"),
+    [
+        (("--workers", 0), 2, "0 is not in the range x>=1"),
+        (("--workers", "all"), 2, "'all' is not a valid integer"),
+        (("--engine", "dask"), 2, "'dask' is not one of"),
+        (("--engine-option", "a=b"), 2, "--engine-option is for an engine; name it with --engine"),
+        (("--logs", "there"), 2, "--logs is for an engine"),
+        (("--engine", "slurm"), 1, "ConfigError: --engine slurm: needs --engine-option partition="),
+    ],
+)
 def test_options_are_checked_first(checkpoint, tmp_path, given, code, message):
     ran = run_publish(*build_options(checkpoint, tmp_path / "dist", *given))
     assert ran.code == code and message in ran.err and not (tmp_path / "dist").exists()
@@ -141,7 +169,7 @@ def test_options_are_checked_first(checkpoint, tmp_path, given, code, message):
 @pytest.mark.parametrize(("engine", "module"), [("local", "datatrove"), ("ray", "ray")])
 def test_an_engine_that_is_not_installed_names_the_extra(
     checkpoint, tmp_path, monkeypatch, engine, module
-):  # fmt: skip
+):
     import types
 
     monkeypatch.setitem(sys.modules, "datatrove", types.ModuleType("datatrove"))
@@ -248,11 +276,14 @@ def test_a_rank_that_is_there_is_not_drawn_twice(the_plan, tmp_path, monkeypatch
     step(None, 0)
 
 
-@pytest.mark.parametrize(("error", "kind", "told"), [
-    (OutputError("disk full"), OutputError, "disk full (2 shards are missing. Logs: "),
-    (KeyError("x"), WorkerError, "rank 00003: KeyError: 'x' (2 shards"),
-    (None, WorkerError, "first data/a.parquet: workers died or never ran"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("error", "kind", "told"),
+    [
+        (OutputError("disk full"), OutputError, "disk full (2 shards are missing. Logs: "),
+        (KeyError("x"), WorkerError, "rank 00003: KeyError: 'x' (2 shards"),
+        (None, WorkerError, "first data/a.parquet: workers died or never ran"),
+    ],
+)
 def test_what_a_rank_met_is_raised_where_the_command_was_given(tmp_path, error, kind, told):
     folder = WorkFolder(tmp_path, {})
     if error is not None:
@@ -291,7 +322,8 @@ def test_a_job_is_small_however_many_rows_there_are(checkpoint, tmp_path):
 
 def test_places_are_ranges_of_rows(the_plan):
     the_plan = SimpleNamespace(
-        config={"shard_rows": 4}, rows={"a": np.arange(6)},
+        config={"shard_rows": 4},
+        rows={"a": np.arange(6)},
         shards=[("a", 0, "data/x"), ("a", 1, "data/y")],
-    )  # fmt: skip
+    )
     assert places(the_plan) == [Place("a", 0, "data/x", 0, 4), Place("a", 1, "data/y", 4, 6)]

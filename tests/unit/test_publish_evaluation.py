@@ -20,10 +20,15 @@ def place(folder: Path, report: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("kind", "name"), [
-    ("masks", "masks-films-parquet-test"), ("downstream", "downstream-elsewhere"),
-    ("fidelity", "fidelity"), ("obedience", "obedience"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("masks", "masks-films-parquet-test"),
+        ("downstream", "downstream-elsewhere"),
+        ("fidelity", "fidelity"),
+        ("obedience", "obedience"),
+    ],
+)
 def test_what_a_card_can_hold_is_known_by_its_contents(
     kind: str, name: str, tmp_path: Path
 ) -> None:
@@ -49,11 +54,18 @@ def test_masks_of_other_weights_and_other_files_are_refused(tmp_path: Path) -> N
 
 def test_sections_show_the_figures_and_no_markup() -> None:
     evil = {**REPORTS["downstream.json"], "notes": ["<script>"]}
-    text = further_sections({"evaluation/d.json": evil, "evaluation/f.json": REPORTS["fidelity.json"],
-                             "evaluation/o.json": REPORTS["obedience.json"]})  # fmt: skip
+    text = further_sections(
+        {
+            "evaluation/d.json": evil,
+            "evaluation/f.json": REPORTS["fidelity.json"],
+            "evaluation/o.json": REPORTS["obedience.json"],
+        }
+    )
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
-        "## Trained on this set, tested on real films", "## Fidelity", "## Obedience",
-    ]  # fmt: skip
+        "## Trained on this set, tested on real films",
+        "## Fidelity",
+        "## Obedience",
+    ]
     assert "| synthetic+real, n = 1 | minus real, n = 1 | +0.070 [+0.060, +0.090] |" in text
     assert "<script>" not in text
     assert further_sections({"evaluation/m.json": REPORTS["masks.json"]}) == ""

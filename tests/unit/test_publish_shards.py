@@ -29,9 +29,12 @@ from publish.data.shards import (
 
 CLASSES = {2: "right lung", 1: "left lung"}
 SPEC = RowSpec(
-    classes=CLASSES, all_classes={1: "left lung", 2: "right lung"},
-    n_parts={"left lung": 1, "right lung": 1}, scheduler="DDIMScheduler", model="tiny",
-)  # fmt: skip
+    classes=CLASSES,
+    all_classes={1: "left lung", 2: "right lung"},
+    n_parts={"left lung": 1, "right lung": 1},
+    scheduler="DDIMScheduler",
+    model="tiny",
+)
 SCORES = {
     "left lung": {"area": 0.25, "parts": 1, "stability": 0.95},
     "right lung": {"area": 0.25, "parts": 1, "stability": 0.9},
@@ -45,13 +48,21 @@ def result(seed: int = 5) -> SimpleNamespace:
     mask[:10, :15], mask[15:, :] = 1, 2
     soft = rng.dirichlet((1, 1, 1), (20, 30)).astype(np.float32).transpose(2, 0, 1)
     return SimpleNamespace(
-        image=rng.integers(0, 256, (20, 30), dtype=np.uint8), mask=mask, seed=seed,
-        probability=soft, prompt=SimpleNamespace(text="A film"),
+        image=rng.integers(0, 256, (20, 30), dtype=np.uint8),
+        mask=mask,
+        seed=seed,
+        probability=soft,
+        prompt=SimpleNamespace(text="A film"),
         maps={"film": soft[0], "class left lung": soft[1]},
-        record={"options": {"steps": 4, "guidance": 2.5, "precision": "fp32"},
-                "nn_train_distance": 2.5, "scores": SCORES, "model_hash": "abc",
-                "code_version": "0", "refine": {"method": "crf"}},
-    )  # fmt: skip
+        record={
+            "options": {"steps": 4, "guidance": 2.5, "precision": "fp32"},
+            "nn_train_distance": 2.5,
+            "scores": SCORES,
+            "model_hash": "abc",
+            "code_version": "0",
+            "refine": {"method": "crf"},
+        },
+    )
 
 
 def make_row(one: SimpleNamespace, row_id: str = "s0-0000000", spec: RowSpec = SPEC):

@@ -21,15 +21,22 @@ def sources(*licences):
     return [SourceSettings(name=f"set {k}", licence=one) for k, one in enumerate(licences)]
 
 
-@pytest.mark.parametrize(("licences", "expected", "why"), [
-    (["cc0-1.0", "apache-2.0"], "cc0-1.0", "free of conditions"),
-    (["cc0-1.0", "cc-by-4.0"], "cc-by-4.0", "set 1 asks for attribution"),
-    (["cc-by-3.0", "CC-BY-NC-4.0"], "cc-by-nc-4.0", "set 1 is for non-commercial use"),
-    (["cc-by-4.0", "unknown"], "other", "weigh the terms of: set 1"),
-    (["cc-by-nc-sa-4.0"], "other", "weigh the terms of: set 0"),
-    (["cc0-1.0", "creativeml-openrail-m"], "other", "must not be used to provide medical advice"),
-    ([], "other", "No sources are stated"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("licences", "expected", "why"),
+    [
+        (["cc0-1.0", "apache-2.0"], "cc0-1.0", "free of conditions"),
+        (["cc0-1.0", "cc-by-4.0"], "cc-by-4.0", "set 1 asks for attribution"),
+        (["cc-by-3.0", "CC-BY-NC-4.0"], "cc-by-nc-4.0", "set 1 is for non-commercial use"),
+        (["cc-by-4.0", "unknown"], "other", "weigh the terms of: set 1"),
+        (["cc-by-nc-sa-4.0"], "other", "weigh the terms of: set 0"),
+        (
+            ["cc0-1.0", "creativeml-openrail-m"],
+            "other",
+            "must not be used to provide medical advice",
+        ),
+        ([], "other", "No sources are stated"),
+    ],
+)
 def test_the_licence_follows_the_sources(licences, expected, why):
     licence = licence_of(sources(*licences))
     assert licence.identifier == expected and why in licence.reason
@@ -43,9 +50,11 @@ def test_no_text_becomes_markup(text):
     inner = html.removeprefix("<p>").removesuffix("</p>\n")
     assert "<" not in inner and "\n" not in inner
     assert inner.startswith("a ") and inner.endswith(" z")
-    cell = MarkdownIt("commonmark").enable("table").render(
-        f"| a | b |\n| --- | --- |\n| {markdown_text(text)} | z |\n"
-    )  # fmt: skip
+    cell = (
+        MarkdownIt("commonmark")
+        .enable("table")
+        .render(f"| a | b |\n| --- | --- |\n| {markdown_text(text)} | z |\n")
+    )
     assert cell.count("<td>") == 2
 
 
@@ -57,8 +66,11 @@ def test_no_text_ends_a_bibtex_field(text):
 def test_human_sections_are_read_or_refused():
     text = "x\n<!-- human:a -->\none\n<!-- /human:a -->\n<!-- human:b -->\n<!-- /human:b -->\n"
     assert human_sections(text) == {"a": "one\n", "b": ""}
-    for broken in (text.replace("<!-- /human:a -->", ""), text + text,
-                   text.replace("one\n", "<!-- human:c -->\n<!-- /human:c -->\n")):  # fmt: skip
+    for broken in (
+        text.replace("<!-- /human:a -->", ""),
+        text + text,
+        text.replace("one\n", "<!-- human:c -->\n<!-- /human:c -->\n"),
+    ):
         with pytest.raises(ConfigError, match="are broken"):
             human_sections(broken)
 
@@ -75,17 +87,26 @@ def pair():
     return image, mask
 
 
-@pytest.mark.parametrize(("change", "reason"), [
-    (lambda i, m, s: None, None),
-    (lambda i, m, s: i.fill(7), "flat picture"),
-    (lambda i, m, s: m.__setitem__(m == 1, 0), "no left lung"),
-    (lambda i, m, s: m.__setitem__((slice(0, 34),), 0), "small left lung"),
-    (lambda i, m, s: m.__setitem__(m == 0, 1), "large left lung"),
-    (lambda i, m, s: s.update({"left lung": {"parts": 2, "stability": 0.95}}), "left lung in pieces"),
-    (lambda i, m, s: s.update({"right lung": {"parts": 1, "stability": 0.1}}), "unsure right lung"),
-    (lambda i, m, s: m.__setitem__(slice(None), m[:, ::-1].copy()), "swapped lung"),
-    (lambda i, m, s: m.__setitem__((slice(11, None), slice(0, 20)), 0), "lopsided lung"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda i, m, s: None, None),
+        (lambda i, m, s: i.fill(7), "flat picture"),
+        (lambda i, m, s: m.__setitem__(m == 1, 0), "no left lung"),
+        (lambda i, m, s: m.__setitem__((slice(0, 34),), 0), "small left lung"),
+        (lambda i, m, s: m.__setitem__(m == 0, 1), "large left lung"),
+        (
+            lambda i, m, s: s.update({"left lung": {"parts": 2, "stability": 0.95}}),
+            "left lung in pieces",
+        ),
+        (
+            lambda i, m, s: s.update({"right lung": {"parts": 1, "stability": 0.1}}),
+            "unsure right lung",
+        ),
+        (lambda i, m, s: m.__setitem__(slice(None), m[:, ::-1].copy()), "swapped lung"),
+        (lambda i, m, s: m.__setitem__((slice(11, None), slice(0, 20)), 0), "lopsided lung"),
+    ],
+)
 def test_each_fault_of_a_pair_has_its_reason(change, reason):
     image, mask = pair()
     scores = dict(SCORES)

@@ -97,7 +97,12 @@ def test_the_finished_mask_has_the_classes_ids_and_scores() -> None:
     coarse, mask, scores = finish_mask(one_hot(ids, 3), np.zeros((60, 80), np.uint8), specs, PLAIN)
     assert np.array_equal(coarse, np.array([0, 7, 200], np.uint8)[ids])
     assert np.array_equal(mask, coarse)
-    assert scores["left"] == {"area": round(1000 / 4800, 5), "parts": 1, "stability": 1.0, "trust": 1.0}
+    assert scores["left"] == {
+        "area": round(1000 / 4800, 5),
+        "parts": 1,
+        "stability": 1.0,
+        "trust": 1.0,
+    }
     assert list(scores) == ["left", "right"]
 
 
@@ -128,7 +133,12 @@ def test_an_empty_class_is_scored_as_empty() -> None:
     _, mask, scores = finish_mask(
         p, np.zeros((20, 20), np.uint8), [ClassSpec(1, "x", word="x")], PLAIN
     )
-    assert not mask.any() and scores["x"] == {"area": 0.0, "parts": 0, "stability": 0.0, "trust": 0.0}
+    assert not mask.any() and scores["x"] == {
+        "area": 0.0,
+        "parts": 0,
+        "stability": 0.0,
+        "trust": 0.0,
+    }
 
 
 def test_a_broken_probability_is_refused() -> None:
@@ -177,15 +187,24 @@ def test_the_band_of_doubt_is_ignored() -> None:
     assert np.array_equal(mask[~doubtful], plain[~doubtful]) and same == scores
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"beta": 0}, "beta=0: expected a number above 0"), ({"beta": float("inf")}, "beta=inf"),
-    ({"n_steps": -1}, "n_steps=-1: expected 0 to"), ({"gammas": ()}, "one level or more"),
-    ({"gammas": (0.5, 1.0)}, "each above 0 and under 1"), ({"fusion_weight": 1.2}, "fusion_weight=1.2"),
-    ({"n_rounds": 0}, "n_rounds=0: expected 1"), ({"ignore_band": 0.5}, "ignore_band=0.5"),
-    ({"ignore_band": -0.1}, r"0 \(off\) or more"), ({"label_confidence": 0.5}, "label_confidence"),
-    ({"min_part": 1}, "min_part=1"), ({"crf": CrfConfig(theta_beta=0)}, "CRF theta_beta=0"),
-    ({"threshold": "li"}, "'li' is unknown; there are auto, gamma, gmm, half, otsu"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"beta": 0}, "beta=0: expected a number above 0"),
+        ({"beta": float("inf")}, "beta=inf"),
+        ({"n_steps": -1}, "n_steps=-1: expected 0 to"),
+        ({"gammas": ()}, "one level or more"),
+        ({"gammas": (0.5, 1.0)}, "each above 0 and under 1"),
+        ({"fusion_weight": 1.2}, "fusion_weight=1.2"),
+        ({"n_rounds": 0}, "n_rounds=0: expected 1"),
+        ({"ignore_band": 0.5}, "ignore_band=0.5"),
+        ({"ignore_band": -0.1}, r"0 \(off\) or more"),
+        ({"label_confidence": 0.5}, "label_confidence"),
+        ({"min_part": 1}, "min_part=1"),
+        ({"crf": CrfConfig(theta_beta=0)}, "CRF theta_beta=0"),
+        ({"threshold": "li"}, "'li' is unknown; there are auto, gamma, gmm, half, otsu"),
+    ],
+)
 def test_values_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:
     check_config(RefineConfig())
     with pytest.raises(ConfigError, match=message):
@@ -196,10 +215,14 @@ def test_the_numbers_of_the_walk_reach_it() -> None:
     shape = phantom()
     masks = {}
     for name, options in {
-        "plain": {}, "β": {"beta": 2.0}, "t": {"n_steps": 16}, "w": {"fusion_weight": 0.9},
-        "rounds": {"n_rounds": 4}, "γ": {"gammas": (0.3,)},
+        "plain": {},
+        "β": {"beta": 2.0},
+        "t": {"n_steps": 16},
+        "w": {"fusion_weight": 0.9},
+        "rounds": {"n_rounds": 4},
+        "γ": {"gammas": (0.3,)},
         "crf": {"crf": CrfConfig(unary="hard")},
-    }.items():  # fmt: skip
+    }.items():
         for method in NEEDS_AFFINITY:
             config = RefineConfig(method=method, **options)
             masks[name, method] = refine(shape.probability, shape.image, config, shape.field)
@@ -246,8 +269,10 @@ def test_a_named_threshold_moves_learnt_tokens_too() -> None:
 def test_words_are_thresholded_but_for_the_search_of_levels() -> None:
     heat = np.linspace(0, 0.8, 600).reshape(20, 30) ** 2
     specs = [ClassSpec(1, "a", word="a")]
-    shares = {t: (read_classes(specs, RefineConfig(threshold=t), heat=heat).argmax(0) == 1).mean()
-              for t in ("gamma", "otsu", "half")}  # fmt: skip
+    shares = {
+        t: (read_classes(specs, RefineConfig(threshold=t), heat=heat).argmax(0) == 1).mean()
+        for t in ("gamma", "otsu", "half")
+    }
     assert len(set(shares.values())) == 3
     p = read_classes(specs, RefineConfig(method="cross"), heat=heat)
     assert np.allclose(p[1], heat / heat.max(), atol=2e-3)
@@ -307,20 +332,43 @@ def test_the_benchmark_measures(tmp_path: Path) -> None:
 
 
 def test_parameters_are_given_by_name() -> None:
-    got = with_values(RefineConfig(), ["beta=16", "crf.theta_beta=8", "clean_up=false",
-                                       "gammas=0.3,0.5", "n_steps=12", "method=none"])  # fmt: skip
+    got = with_values(
+        RefineConfig(),
+        [
+            "beta=16",
+            "crf.theta_beta=8",
+            "clean_up=false",
+            "gammas=0.3,0.5",
+            "n_steps=12",
+            "method=none",
+        ],
+    )
     assert (got.beta, got.crf.theta_beta, got.clean_up, got.gammas, got.n_steps, got.method) == (
-        16.0, 8.0, False, (0.3, 0.5), 12, "none",
-    )  # fmt: skip
+        16.0,
+        8.0,
+        False,
+        (0.3, 0.5),
+        12,
+        "none",
+    )
     assert got.crf.theta_alpha == RefineConfig().crf.theta_alpha
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("beta", "NAME=VALUE"), ("gamma=3", "one of"), ("crf=3", "one of"), ("crf.beta=3", "one of"),
-     ("beta=much", "no float"), ("clean_up=perhaps", "true or false"), ("n_steps=2.5", "no int"),
-     ("gammas=a", "numbers"), ("beta=-1", "above 0"), ("method=best", "unknown")],
-)  # fmt: skip
+    [
+        ("beta", "NAME=VALUE"),
+        ("gamma=3", "one of"),
+        ("crf=3", "one of"),
+        ("crf.beta=3", "one of"),
+        ("beta=much", "no float"),
+        ("clean_up=perhaps", "true or false"),
+        ("n_steps=2.5", "no int"),
+        ("gammas=a", "numbers"),
+        ("beta=-1", "above 0"),
+        ("method=best", "unknown"),
+    ],
+)
 def test_parameters_that_do_not_fit_are_refused(text: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         with_values(RefineConfig(), [text])

@@ -18,73 +18,171 @@ def told(value: float) -> dict[str, float]:
     return {"value": value, "low": value - 0.01, "high": value + 0.02}
 
 
-MEASURES = {"encoder": {
-    "synthetic": {"median": 2.5, "min": 1.1, "q25": 2.2, "q75": 2.9},
-    "real_test": {"median": 2.0, "min": 1.0},
-    "below_percentile_of_test": {"0.1": {"share": told(0.02)}},
-}}  # fmt: skip
-STAGE = {"iou": told(0.81), "dice": told(0.893), "hd95_percent": told(4.5),
-         "mean_distance_percent": told(1.25)}  # fmt: skip
+MEASURES = {
+    "encoder": {
+        "synthetic": {"median": 2.5, "min": 1.1, "q25": 2.2, "q75": 2.9},
+        "real_test": {"median": 2.0, "min": 1.0},
+        "below_percentile_of_test": {"0.1": {"share": told(0.02)}},
+    }
+}
+STAGE = {
+    "iou": told(0.81),
+    "dice": told(0.893),
+    "hd95_percent": told(4.5),
+    "mean_distance_percent": told(1.25),
+}
 PRESET = {"steps": 40, "batch": 8, "pixels": 64}
-ARM = {"model": "unet", "arm": "real", "n_real": 5, "synthetic": "", "filter": "none",
-       "augmentation": "standard", "test": "elsewhere", "n_films": 67}  # fmt: skip
+ARM = {
+    "model": "unet",
+    "arm": "real",
+    "n_real": 5,
+    "synthetic": "",
+    "filter": "none",
+    "augmentation": "standard",
+    "test": "elsewhere",
+    "n_films": 67,
+}
 COUNT = {**told(0.5), "count": 4, "n": 8}
 REPORTS: dict[str, Any] = {
     "masks.json": {
-        "n": 9, "n_patients": 7, "convention": ["v7: with heart"], "swapped": 1, "source": "films.parquet",
-        "split": "test", "seed": 3,
-        "stages": {"cross": {"rival": False, "regions": {"all": STAGE}},
-                   "otsu": {"rival": True, "regions": {"all": STAGE}}},
+        "n": 9,
+        "n_patients": 7,
+        "convention": ["v7: with heart"],
+        "swapped": 1,
+        "source": "films.parquet",
+        "split": "test",
+        "seed": 3,
+        "stages": {
+            "cross": {"rival": False, "regions": {"all": STAGE}},
+            "otsu": {"rival": True, "regions": {"all": STAGE}},
+        },
     },
-    "fidelity.json": {"groups": {"adults": {"n": 30, **{
-        k: {"synthetic": told(12.97), f: told(6.76)}
-        for k, f in (("frechet", "floor"), ("kernel", "floor"), ("ms_ssim", "real"))
-    }}}},
-    "obedience.json": {"seed": 0, "tasks": {"age_group": {
-        "synthetic": {"n": 20, "balanced_accuracy": told(0.91), "classes": ["adult", "child"],
-                      "confusion": [[9, 1], [2, 8]]},
-        "real": {"balanced_accuracy": told(0.95)}, "balanced_accuracy_points": told(-4.0),
-    }}},
+    "fidelity.json": {
+        "groups": {
+            "adults": {
+                "n": 30,
+                **{
+                    k: {"synthetic": told(12.97), f: told(6.76)}
+                    for k, f in (("frechet", "floor"), ("kernel", "floor"), ("ms_ssim", "real"))
+                },
+            }
+        }
+    },
+    "obedience.json": {
+        "seed": 0,
+        "tasks": {
+            "age_group": {
+                "synthetic": {
+                    "n": 20,
+                    "balanced_accuracy": told(0.91),
+                    "classes": ["adult", "child"],
+                    "confusion": [[9, 1], [2, 8]],
+                },
+                "real": {"balanced_accuracy": told(0.95)},
+                "balanced_accuracy_points": told(-4.0),
+            }
+        },
+    },
     "sides.json": {
-        "n_pairs": 8, "n_measured": 7, "n_differ": 6, "verdict": "chance", "seed": 3,
-        "difference": {"swap": 1.5, "finding": 4.25, "other_seed": 30.0}, "swap": {**told(0.571), "n": 7},
+        "n_pairs": 8,
+        "n_measured": 7,
+        "n_differ": 6,
+        "verdict": "chance",
+        "seed": 3,
+        "difference": {"swap": 1.5, "finding": 4.25, "other_seed": 30.0},
+        "swap": {**told(0.571), "n": 7},
         "findings": {"tuberculosis": {**told(0.6), "n": 5}},
-        "abnormality": {"n": 14, "share": told(0.5)}, "opacity": {"n": 14, "share": told(0.52)},
-        "planted": {k: {m: told(v) for m in ("swap", "abnormality", "opacity")}
-                    for k, v in (("10", 0.9), ("5", 0.7))},
+        "abnormality": {"n": 14, "share": told(0.5)},
+        "opacity": {"n": 14, "share": told(0.52)},
+        "planted": {
+            k: {m: told(v) for m in ("swap", "abnormality", "opacity")}
+            for k, v in (("10", 0.9), ("5", 0.7))
+        },
     },
-    "neighbours.json": {"n": {"synthetic": 5, "train": 40, "test": 12}, "seed": 0, "measures": MEASURES},
+    "neighbours.json": {
+        "n": {"synthetic": 5, "train": 40, "test": 12},
+        "seed": 0,
+        "measures": MEASURES,
+    },
     "memorisation.json": {
-        "passed": True, "copies": [], "duplicates": [], "n": {"synthetic": 5, "train": 40},
+        "passed": True,
+        "copies": [],
+        "duplicates": [],
+        "n": {"synthetic": 5, "train": 40},
         "threshold": 0.857,
-        "caught": {**COUNT, "kinds": {"flipped": COUNT}}, "false_alarms": COUNT, "seed": 0,
-        "histogram": {"synthetic": [1, 2, 0], "planted": [0, 0, 3]}, "measures": MEASURES,
-        "sources": ["a.parquet", "b.parquet"], "synthetic": "drawn",
+        "caught": {**COUNT, "kinds": {"flipped": COUNT}},
+        "false_alarms": COUNT,
+        "seed": 0,
+        "histogram": {"synthetic": [1, 2, 0], "planted": [0, 0, 3]},
+        "measures": MEASURES,
+        "sources": ["a.parquet", "b.parquet"],
+        "synthetic": "drawn",
     },
     "downstream.json": {
-        "arms": [{**ARM, **STAGE}, {**ARM, "arm": "synthetic", "n_real": 0, "synthetic": "set", **STAGE}],
-        "comparisons": [
-            {"test": "elsewhere", "kind": "difference", "dice": told(0.07), "seeds": 2,
-             "of": {**ARM, "arm": "synthetic+real", "synthetic": "set", "n_real": 1},
-             "with": {**ARM, "n_real": 1}},
-            {"test": "elsewhere", "kind": "ratio", "dice": told(0.98), "seeds": 2,
-             "of": {**ARM, "arm": "synthetic", "synthetic": "set", "n_real": 0},
-             "with": {**ARM, "n_real": 67}},
+        "arms": [
+            {**ARM, **STAGE},
+            {**ARM, "arm": "synthetic", "n_real": 0, "synthetic": "set", **STAGE},
         ],
-        "preset": PRESET, "real": {"n": 67}, "seeds": 2, "synthetic": [{"name": "set", "n": 12}],
-        "tests": [{"name": "elsewhere", "n": 67}], "seconds": 3000.0,
-        "conventions": ["v7"], "notes": [], "arguments": ["--n", "5"],
+        "comparisons": [
+            {
+                "test": "elsewhere",
+                "kind": "difference",
+                "dice": told(0.07),
+                "seeds": 2,
+                "of": {**ARM, "arm": "synthetic+real", "synthetic": "set", "n_real": 1},
+                "with": {**ARM, "n_real": 1},
+            },
+            {
+                "test": "elsewhere",
+                "kind": "ratio",
+                "dice": told(0.98),
+                "seeds": 2,
+                "of": {**ARM, "arm": "synthetic", "synthetic": "set", "n_real": 0},
+                "with": {**ARM, "n_real": 67},
+            },
+        ],
+        "preset": PRESET,
+        "real": {"n": 67},
+        "seeds": 2,
+        "synthetic": [{"name": "set", "n": 12}],
+        "tests": [{"name": "elsewhere", "n": 67}],
+        "seconds": 3000.0,
+        "conventions": ["v7"],
+        "notes": [],
+        "arguments": ["--n", "5"],
     },
-    "judge.json": {"judge_on_real_test_films": {"n": 8, **STAGE},
-                   "agreement_with_the_judge": {"n": 9, **STAGE}, "sources": ["a.parquet"],
-                   "synthetic": "drawn", "steps": 1500},
-    "reconstruction.json": {"n": 225, "psnr": 36.34, "pca_psnr": 34.79, "gain": 1.55, "gain_low": 1.45,
-                            "gain_high": 1.66, "worst": 29.71,
-                            "command": "python -m lungsynth evaluate reconstruction --data a.parquet"},
-    "latency.json": {"n": 5, "steps": 20, "stages": {"load": {"p50": 3.2}, "draw": {"p50": 1.5, "p95": 2}}},
-    "refine.json": {"size": 256, "n": 5, "threads": "1", "walk_s": 0.02, "crf_s": 0.05, "crf_ratio": 1.001,
-                    "methods_s": {"crf": 0.054}},
-}  # fmt: skip
+    "judge.json": {
+        "judge_on_real_test_films": {"n": 8, **STAGE},
+        "agreement_with_the_judge": {"n": 9, **STAGE},
+        "sources": ["a.parquet"],
+        "synthetic": "drawn",
+        "steps": 1500,
+    },
+    "reconstruction.json": {
+        "n": 225,
+        "psnr": 36.34,
+        "pca_psnr": 34.79,
+        "gain": 1.55,
+        "gain_low": 1.45,
+        "gain_high": 1.66,
+        "worst": 29.71,
+        "command": "python -m lungsynth evaluate reconstruction --data a.parquet",
+    },
+    "latency.json": {
+        "n": 5,
+        "steps": 20,
+        "stages": {"load": {"p50": 3.2}, "draw": {"p50": 1.5, "p95": 2}},
+    },
+    "refine.json": {
+        "size": 256,
+        "n": 5,
+        "threads": "1",
+        "walk_s": 0.02,
+        "crf_s": 0.05,
+        "crf_ratio": 1.001,
+        "methods_s": {"crf": 0.054},
+    },
+}
 UNPLOTTED = {"reconstruction.json", "refine.json"}
 
 
@@ -215,12 +313,15 @@ def test_figures_stand_beside_their_targets(folder: Path) -> None:
     assert f'<td class="long">{first}</td>' in page and "Targets" in page
 
 
-@pytest.mark.parametrize(("low", "value", "high", "words"), [
-    (0.95, 0.96, 0.97, "reached"),
-    (0.94, 0.96, 0.97, "reached, interval holds the target"),
-    (0.90, 0.94, 0.96, "**missed**, interval holds the target"),
-    (0.90, 0.92, 0.94, "**missed**"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("low", "value", "high", "words"),
+    [
+        (0.95, 0.96, 0.97, "reached"),
+        (0.94, 0.96, 0.97, "reached, interval holds the target"),
+        (0.90, 0.94, 0.96, "**missed**, interval holds the target"),
+        (0.90, 0.92, 0.94, "**missed**"),
+    ],
+)
 def test_a_verdict_says_whether_its_interval_agrees(
     low: float, value: float, high: float, words: str
 ) -> None:

@@ -99,12 +99,26 @@ def test_masks_of_several_sets_stand_side_by_side() -> None:
         return {"rival": rival, "regions": {"all": {**STAGE, "iou": told(iou), **minus}}}
 
     one = {
-        **REPORTS["masks.json"], "main": "crf", "first_refinement": "crf", "auroc": {"raw": told(0.97)},
-        "trust": {"score": "trust", "crf": {"n": 9, "best_share": 0.3, "spearman": told(0.43),
-                                            "best_minus_all": told(0.02)}},
-        "stages": {"sequential": stage(0.7, -0.2), "crf": stage(0.9, None), "raw: otsu": stage(0.6, -0.3),
-                   "otsu": stage(0.5, -0.4, rival=True)},
-    }  # fmt: skip
+        **REPORTS["masks.json"],
+        "main": "crf",
+        "first_refinement": "crf",
+        "auroc": {"raw": told(0.97)},
+        "trust": {
+            "score": "trust",
+            "crf": {
+                "n": 9,
+                "best_share": 0.3,
+                "spearman": told(0.43),
+                "best_minus_all": told(0.02),
+            },
+        },
+        "stages": {
+            "sequential": stage(0.7, -0.2),
+            "crf": stage(0.9, None),
+            "raw: otsu": stage(0.6, -0.3),
+            "otsu": stage(0.5, -0.4, rival=True),
+        },
+    }
     other = {
         **one,
         "refine": {"student_weight": 0},
@@ -118,9 +132,16 @@ def test_masks_of_several_sets_stand_side_by_side() -> None:
         "| IoU; minus that of crf | films, V7, n = 9 | films, NLM, tokens alone, n = 9 |"
     )
     names = [line.split(" | ")[0].strip("| ") for line in lines[2:]]
-    assert names == ["tokens alone: otsu", "**crf**", "sequential", "rival: otsu",
-                     "area under ROC of the tokens' map", "left and right swapped",
-                     "trust: Spearman with IoU", "trust: IoU of the best 30 % minus all"]  # fmt: skip
+    assert names == [
+        "tokens alone: otsu",
+        "**crf**",
+        "sequential",
+        "rival: otsu",
+        "area under ROC of the tokens' map",
+        "left and right swapped",
+        "trust: Spearman with IoU",
+        "trust: IoU of the best 30 % minus all",
+    ]
     assert "| **0.900 [0.890, 0.920]**, Dice 0.893, HD95 4.5 % |" in lines[3]
     assert "| 0.700 [0.690, 0.720]; −0.200 [−0.210, −0.180] |" in lines[4]
     assert lines[5] == "| rival: otsu | 0.500 [0.490, 0.520]; −0.400 [−0.410, −0.380] |  |"
@@ -140,14 +161,29 @@ def test_a_plot_is_drawn_beside_the_page(kept: Path, run_cli: Any) -> None:
     assert ran.code == 1 and "reconstruction has no plot" in ran.err
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("# No block\n", r"no block to fill. Add two lines .*<!-- figures: masks-a -->.*end figures"),
-    ("<!-- figures: masks-a -->\nnever closed\n", r":1: the block has no `<!-- end figures -->`"),
-    ("a\n<!-- end figures -->\n", r":2: .* without its beginning"),
-    ("<!-- figures: masks-a -->\n<!-- figures: masks-b -->\n<!-- end figures -->\n", r":2: .* line 1"),
-    ("<!-- figures: masks-c -->\n<!-- end figures -->\n", r"masks-c names no result; there are masks-a, "),
-    ("<!-- figures: targets -->\n<!-- end figures -->\n", r"the block names no result"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "# No block\n",
+            r"no block to fill. Add two lines .*<!-- figures: masks-a -->.*end figures",
+        ),
+        (
+            "<!-- figures: masks-a -->\nnever closed\n",
+            r":1: the block has no `<!-- end figures -->`",
+        ),
+        ("a\n<!-- end figures -->\n", r":2: .* without its beginning"),
+        (
+            "<!-- figures: masks-a -->\n<!-- figures: masks-b -->\n<!-- end figures -->\n",
+            r":2: .* line 1",
+        ),
+        (
+            "<!-- figures: masks-c -->\n<!-- end figures -->\n",
+            r"masks-c names no result; there are masks-a, ",
+        ),
+        ("<!-- figures: targets -->\n<!-- end figures -->\n", r"the block names no result"),
+    ],
+)
 def test_pages_that_cannot_be_filled_say_what_to_add(
     kept: Path, text: str, message: str, run_cli: Any
 ) -> None:
@@ -158,12 +194,23 @@ def test_pages_that_cannot_be_filled_say_what_to_add(
     assert page.read_text() == text
 
 
-@pytest.mark.parametrize(("name", "content", "message"), [
-    ("notes.json", "{}", r"notes\.json: unknown result. Expected a name that begins with downstream"),
-    ("masks-c.json", "{", r"masks-c\.json: broken JSON"),
-    ("masks-c.json", "[]", r"masks-c\.json: not a result of this version of `masks`"),
-    ("fidelity.json", '{"groups": {"all": {"n": 3, "frechet": {}}}}', r"fidelity\.json: not a result"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "notes.json",
+            "{}",
+            r"notes\.json: unknown result. Expected a name that begins with downstream",
+        ),
+        ("masks-c.json", "{", r"masks-c\.json: broken JSON"),
+        ("masks-c.json", "[]", r"masks-c\.json: not a result of this version of `masks`"),
+        (
+            "fidelity.json",
+            '{"groups": {"all": {"n": 3, "frechet": {}}}}',
+            r"fidelity\.json: not a result",
+        ),
+    ],
+)
 def test_a_kept_file_that_is_no_result_is_named(
     kept: Path, name: str, content: str, message: str
 ) -> None:
@@ -185,12 +232,15 @@ def test_nothing_to_fill_from_is_told(tmp_path: Path, run_cli: Any) -> None:
 
 def test_small_copies_tell_the_same_and_name_nobody(tmp_path: Path) -> None:
     full = {
-        **REPORTS["memorisation.json"], "copies": [f"{k}.png" for k in range(3)],
+        **REPORTS["memorisation.json"],
+        "copies": [f"{k}.png" for k in range(3)],
         "duplicates": [{"pictures": ["a.png", "b.png"], "score": 0.9}] * (LONGEST + 1),
         "pictures": [{"picture": "a.png", "film": "patient-7", "ssim": {"distance": 0.1}}],
         "false_alarms": {**REPORTS["memorisation.json"]["false_alarms"], "films": ["patient-8"]},
-        "rival_facts": {"shot films": ["patient-9"]}, "rate": 1 / 3, "passed": False,
-    }  # fmt: skip
+        "rival_facts": {"shot films": ["patient-9"]},
+        "rate": 1 / 3,
+        "passed": False,
+    }
     write(tmp_path / "runs", "memorisation.json", full)
     assert [p.name for p in keep(tmp_path / "runs", tmp_path / "kept")] == ["memorisation.json"]
     text = (tmp_path / "kept" / "memorisation.json").read_text()
@@ -230,8 +280,19 @@ def test_results_hold_their_command_without_places_on_this_machine(
 
     films = write_films(tmp_path / "films.parquet")
     drawn = write_films(tmp_path / "a set.parquet", 20)
-    ran = run_cli("evaluate", "neighbours", "--data", films, "--synthetic", drawn, "--out",
-                  tmp_path / "out", "--limit", 16, "--quiet")  # fmt: skip
+    ran = run_cli(
+        "evaluate",
+        "neighbours",
+        "--data",
+        films,
+        "--synthetic",
+        drawn,
+        "--out",
+        tmp_path / "out",
+        "--limit",
+        16,
+        "--quiet",
+    )
     assert ran.code == 0, ran.err
     report = json.loads((tmp_path / "out" / "neighbours.json").read_text())
     assert report["command"] == (

@@ -25,10 +25,16 @@ def test_the_native_size_is_the_default(pipe: Any) -> None:
     assert resolve_size(pipe, SampleOptions(height=32, width=128)) == (32, 128)
 
 
-@pytest.mark.parametrize(("height", "width", "name", "nearest"), [
-    (50, None, "height", 64), (None, 33, "width", 32), (16, 64, "height", 32),
-    (64, 100_000, "width", 256), (-64, 64, "height", 32),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("height", "width", "name", "nearest"),
+    [
+        (50, None, "height", 64),
+        (None, 33, "width", 32),
+        (16, 64, "height", 32),
+        (64, 100_000, "width", 256),
+        (-64, 64, "height", 32),
+    ],
+)
 def test_a_size_that_does_not_fit_names_the_nearest(
     pipe: Any, height: int | None, width: int | None, name: str, nearest: int
 ) -> None:
@@ -51,7 +57,8 @@ def test_an_unknown_scheduler_lists_those_there_are(fresh: Any) -> None:
 
 def test_half_the_digits_give_nearly_the_same_picture(fresh: Any) -> None:
     full, half = (
-        draw(fresh, ["both lungs"], [5], SampleOptions(steps=4, precision=p)) for p in ("fp32", "bf16")
+        draw(fresh, ["both lungs"], [5], SampleOptions(steps=4, precision=p))
+        for p in ("fp32", "bf16")
     )
     assert half.latents.dtype == torch.float32 and torch.isfinite(half.latents).all()
     assert half.captured is not None

@@ -166,9 +166,13 @@ def test_settings_say_everything_and_their_hash_follows(synthesizer: Synthesizer
     hashes = {
         settings_sha256(segment_settings(synthesizer, **options))
         for options in (
-            {}, {"seed": 1}, {"n_noise": 2}, {"prompt": "both lungs"}, {"config": PLAIN},
+            {},
+            {"seed": 1},
+            {"n_noise": 2},
+            {"prompt": "both lungs"},
+            {"config": PLAIN},
         )
-    }  # fmt: skip
+    }
     assert len(hashes) == 5
     assert settings_sha256(told) == settings_sha256(segment_settings(synthesizer))
 

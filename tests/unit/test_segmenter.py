@@ -25,8 +25,19 @@ from lungsynth.masks.body import (
 )
 
 SMALL = (8, 16, 24)
-STILL = AugmentOptions(rotate=0, scale=0, stretch=0, shift=0, bend=0, gamma=0, contrast=0, brightness=0,
-                       shading=0, blur=0, noise=0)  # fmt: skip
+STILL = AugmentOptions(
+    rotate=0,
+    scale=0,
+    stretch=0,
+    shift=0,
+    bend=0,
+    gamma=0,
+    contrast=0,
+    brightness=0,
+    shading=0,
+    blur=0,
+    noise=0,
+)
 
 
 def films(n: int, start: int = 0, pixels: int = 48) -> tuple[np.ndarray, np.ndarray]:
@@ -85,10 +96,17 @@ def test_ignored_and_weightless_pixels_teach_nothing() -> None:
     wrong = masks.copy()
     wrong[1] = 1 - wrong[1]
     runs = []
-    for one, weights in ((wrong, np.array([1.0, 0.0])), (masks, np.array([1.0, 0.0])),
-                         (wrong, np.stack([np.ones((48, 48)), np.zeros((48, 48))]))):  # fmt: skip
-        runs.append(predict(train_segmenter(images, one, steps=3, batch=4, weights=weights, widths=SMALL),
-                            images))  # fmt: skip
+    for one, weights in (
+        (wrong, np.array([1.0, 0.0])),
+        (masks, np.array([1.0, 0.0])),
+        (wrong, np.stack([np.ones((48, 48)), np.zeros((48, 48))])),
+    ):
+        runs.append(
+            predict(
+                train_segmenter(images, one, steps=3, batch=4, weights=weights, widths=SMALL),
+                images,
+            )
+        )
     # beyond the film the target is background whoever annotated it, so all three are the same run
     np.testing.assert_array_equal(runs[0], runs[1])
     np.testing.assert_array_equal(runs[0], runs[2])

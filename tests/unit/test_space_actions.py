@@ -146,7 +146,11 @@ def test_areas_are_those_of_the_mask(drawn):
         assert region.area == pytest.approx(record["scores"][region.name]["area"], abs=1e-4)
     assert record["synthetic"] is True and record["seed"] == 3
     assert [title for title, _ in made.stages] == [
-        "1 Raw probability", "2 Threshold", "3 DenseCRF", "4 Final"]  # fmt: skip
+        "1 Raw probability",
+        "2 Threshold",
+        "3 DenseCRF",
+        "4 Final",
+    ]
     assert study.fuse(drawn, Tuning()) is None
 
 
@@ -154,8 +158,10 @@ def test_areas_are_those_of_the_mask(drawn):
 def test_a_mask_made_anew_is_the_one_the_library_makes(with_field, method):
     from lungsynth.masks.finish import finish_mask
 
-    for tuning in (Tuning(method=method, n_gammas=5, beta=2.0, walk_steps=20),
-                   Tuning(method=method, n_gammas=5, beta=9.0, walk_steps=20)):  # fmt: skip
+    for tuning in (
+        Tuning(method=method, n_gammas=5, beta=2.0, walk_steps=20),
+        Tuning(method=method, n_gammas=5, beta=9.0, walk_steps=20),
+    ):
         made = study.make(with_field, tuning)
         config = tuning.config(with_field.base)
         coarse, mask, scores = finish_mask(
@@ -186,10 +192,19 @@ def test_the_record_follows_the_mask(with_field):
 
 @pytest.mark.parametrize(
     "tuning",
-    [{"method": "magic"}, {"beta": float("nan")}, {"beta": -1.0}, {"walk_steps": -3},
-     {"grey_width": 0.0}, {"n_gammas": 0}, {"n_gammas": 99}, {"ignore_band": 0.7},
-     {"position_width": "wide"}, {"method": "cross"}],
-)  # fmt: skip
+    [
+        {"method": "magic"},
+        {"beta": float("nan")},
+        {"beta": -1.0},
+        {"walk_steps": -3},
+        {"grey_width": 0.0},
+        {"n_gammas": 0},
+        {"n_gammas": 99},
+        {"ignore_band": 0.7},
+        {"position_width": "wide"},
+        {"method": "cross"},
+    ],
+)
 def test_a_tuning_that_cannot_be_is_refused_in_words(drawn, tuning):
     before = drawn.made
     with pytest.raises(ConfigError):
@@ -220,10 +235,18 @@ def test_known_and_unknown_words_are_told_apart(events):
 
 @pytest.mark.parametrize(
     ("prompt", "message"),
-    [("", "prompt is empty"), (" \n\t", "prompt is empty"), ("chest " * 2000, "12,000 characters"),
-     ("<script>alert()</script>", "No word of"), ("🫁🩻", "No word of"),
-     ("أشعة الصدر", "No word of"), ("胸部のX線", ""), (None, "not a text"), (7, "not a text")],
-)  # fmt: skip
+    [
+        ("", "prompt is empty"),
+        (" \n\t", "prompt is empty"),
+        ("chest " * 2000, "12,000 characters"),
+        ("<script>alert()</script>", "No word of"),
+        ("🫁🩻", "No word of"),
+        ("أشعة الصدر", "No word of"),
+        ("胸部のX線", ""),
+        (None, "not a text"),
+        (7, "not a text"),
+    ],
+)
 def test_prompts_that_cannot_be_drawn_are_refused_in_words(prompt, message):
     if not message:  # "x" is known
         assert actions.check_words(prompt).problem == ""
@@ -251,9 +274,16 @@ def test_a_seed_that_is_none_is_refused_in_words(seed):
 
 @pytest.mark.parametrize(
     "values",
-    [(0, 0, 3.0, 1), (0, -5, 3.0, 1), (0, 101, 3.0, 1), (0, 2, 0.5, 1), (0, 2, float("inf"), 1),
-     (0, 2, 3.0, 5), (0, 2, 3.0, 0)],
-)  # fmt: skip
+    [
+        (0, 0, 3.0, 1),
+        (0, -5, 3.0, 1),
+        (0, 101, 3.0, 1),
+        (0, 2, 0.5, 1),
+        (0, 2, float("inf"), 1),
+        (0, 2, 3.0, 5),
+        (0, 2, 3.0, 0),
+    ],
+)
 def test_numbers_out_of_range_are_refused(values):
     with pytest.raises(ConfigError, match="expected"):
         actions.check_numbers(*values)

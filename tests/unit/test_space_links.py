@@ -22,9 +22,13 @@ from space.draw import actions, study, tuning
 from space.share import archive, links
 
 CONFIG = RefineConfig(
-    method="none", gammas=(0.25, 1 / 3), beta=3.7, crf=CrfConfig(theta_beta=4.0, unary="hard"),
-    clean_up=False, ignore_band=0.2,
-)  # fmt: skip
+    method="none",
+    gammas=(0.25, 1 / 3),
+    beta=3.7,
+    crf=CrfConfig(theta_beta=4.0, unary="hard"),
+    clean_up=False,
+    ignore_band=0.2,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -35,18 +39,34 @@ def _tiny_model(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def draw(asked: Permalink) -> study.Study:
     """What the page draws for a link."""
     *_, drawn = actions.draw(
-        asked.prompt, asked.seed, asked.steps, asked.guidance, previews=False, size=asked.size,
-        scheduler=asked.scheduler, precision=asked.precision, convention=asked.classes,
+        asked.prompt,
+        asked.seed,
+        asked.steps,
+        asked.guidance,
+        previews=False,
+        size=asked.size,
+        scheduler=asked.scheduler,
+        precision=asked.precision,
+        convention=asked.classes,
         tuning=tuning.tuning_of([*tuning.shown(asked.config()).values(), asked]),
-    )  # fmt: skip
+    )
     return drawn.study
 
 
 def test_a_link_asks_for_the_same_again():
     asked = Permalink(
-        "chest & “lung” #1 +50%", 2**53 - 1, 7, 2.5, "320x256", "euler", "bf16", "nlm",
-        refine_texts(CONFIG), "abc123", "s0-0000001",
-    )  # fmt: skip
+        "chest & “lung” #1 +50%",
+        2**53 - 1,
+        7,
+        2.5,
+        "320x256",
+        "euler",
+        "bf16",
+        "nlm",
+        refine_texts(CONFIG),
+        "abc123",
+        "s0-0000001",
+    )
     address = links.link(asked, "https://lab-page.hf.space")
     assert address.startswith("https://lab-page.hf.space/?prompt=")
     assert links.read_link(address.split("?")[1]) == asked and asked.config() == CONFIG
@@ -62,10 +82,25 @@ def test_a_link_without_a_prompt_asks_for_nothing():
 
 @pytest.mark.parametrize(
     "query",
-    ["seed=nan", "seed=-1", "steps=1000", "guidance=inf", "guidance=nan", "seed=1e9", "size=big",
-     "size=-3", "scheduler=<b>", "row=a b", "beta=wide", "beta=0", "method=magic",
-     "crf.theta_beta=-1", "clean_up=maybe", "gammas=2"],
-)  # fmt: skip
+    [
+        "seed=nan",
+        "seed=-1",
+        "steps=1000",
+        "guidance=inf",
+        "guidance=nan",
+        "seed=1e9",
+        "size=big",
+        "size=-3",
+        "scheduler=<b>",
+        "row=a b",
+        "beta=wide",
+        "beta=0",
+        "method=magic",
+        "crf.theta_beta=-1",
+        "clean_up=maybe",
+        "gammas=2",
+    ],
+)
 def test_a_link_with_an_impossible_value_is_refused_in_words(query):
     with pytest.raises(ConfigError, match=r"expected|there are|is no|unknown"):
         links.read_link("prompt=a&" + query)
@@ -151,8 +186,15 @@ def test_the_python_on_the_page_draws_the_same(tmp_path, monkeypatch, checkpoint
 
 
 def test_the_shell_command_quotes_what_was_typed_and_carries_every_setting():
-    asked = Permalink("it's $(reboot) `x`", 1, size="320", classes="v7", weights="ab", row="r",
-                      refine=refine_texts(CONFIG))  # fmt: skip
+    asked = Permalink(
+        "it's $(reboot) `x`",
+        1,
+        size="320",
+        classes="v7",
+        weights="ab",
+        row="r",
+        refine=refine_texts(CONFIG),
+    )
     code = links.curl_snippet(asked, "http://127.0.0.1:9")
     parts = shlex.split(code.split("| cut")[0].removeprefix("id=$(").replace("\\\n", ""))
     assert parts[2] == "http://127.0.0.1:9/gradio_api/call/generate"
@@ -211,9 +253,16 @@ def test_a_row_as_datasets_gives_it_has_the_same_link(rows):
     assert full.config() == CONFIG and "n_rounds=2" in full.refine
 
 
-@pytest.mark.parametrize("row", [{}, {"prompt": "a"}, {"prompt": "", "seed": 1},
-                                 {"prompt": "a", "seed": 1, "refine": "[1]"},
-                                 {"prompt": "a", "seed": 1, "refine": '{"strength": 3}'}])  # fmt: skip
+@pytest.mark.parametrize(
+    "row",
+    [
+        {},
+        {"prompt": "a"},
+        {"prompt": "", "seed": 1},
+        {"prompt": "a", "seed": 1, "refine": "[1]"},
+        {"prompt": "a", "seed": 1, "refine": '{"strength": 3}'},
+    ],
+)
 def test_a_row_that_cannot_be_drawn_again_is_refused(row):
     with pytest.raises(DataError, match=r"expected|cannot be read"):
         row_query(row)

@@ -30,30 +30,47 @@ def _tiny_model(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("controls", "prompt"),
     [
         (compose.Controls(), "Frontal chest X-ray"),
-        (compose.Controls("AP", 3, "woman", ("bacterial pneumonia",)),
-         "Frontal AP chest X-ray of a 3-year-old child with bacterial pneumonia"),
-        (compose.Controls("PA", 82, "man", ("pneumonia", "atelectasis"), "right lung"),
-         "Frontal PA chest X-ray of an 82-year-old man with pneumonia and atelectasis in the right lung"),
-        (compose.Controls("", 12, "woman", ("no finding",)),
-         "Frontal chest X-ray of a 12-year-old girl, no finding"),
-        (compose.Controls("", None, "woman", (), "both lungs"),
-         "Frontal chest X-ray of a woman, both lungs"),
-        (compose.Controls("", None, "", ("infiltration",), "both lungs"),
-         "Frontal chest X-ray, infiltration in both lungs"),
-        (compose.Controls("", 40, "", ("no finding", "tuberculosis")),
-         "Frontal chest X-ray of a 40-year-old patient with tuberculosis"),
+        (
+            compose.Controls("AP", 3, "woman", ("bacterial pneumonia",)),
+            "Frontal AP chest X-ray of a 3-year-old child with bacterial pneumonia",
+        ),
+        (
+            compose.Controls("PA", 82, "man", ("pneumonia", "atelectasis"), "right lung"),
+            "Frontal PA chest X-ray of an 82-year-old man with pneumonia and atelectasis in the right lung",
+        ),
+        (
+            compose.Controls("", 12, "woman", ("no finding",)),
+            "Frontal chest X-ray of a 12-year-old girl, no finding",
+        ),
+        (
+            compose.Controls("", None, "woman", (), "both lungs"),
+            "Frontal chest X-ray of a woman, both lungs",
+        ),
+        (
+            compose.Controls("", None, "", ("infiltration",), "both lungs"),
+            "Frontal chest X-ray, infiltration in both lungs",
+        ),
+        (
+            compose.Controls("", 40, "", ("no finding", "tuberculosis")),
+            "Frontal chest X-ray of a 40-year-old patient with tuberculosis",
+        ),
     ],
-)  # fmt: skip
+)
 def test_controls_write_the_prompt(controls, prompt):
     assert compose.sentence(controls) == prompt
 
 
 @pytest.mark.parametrize(
     "controls",
-    [compose.Controls("lateral"), compose.Controls("", float("nan")), compose.Controls("", -1),
-     compose.Controls("", None, "<b>"), compose.Controls("", None, "", ("plague",)),
-     compose.Controls("", None, "", (), "left foot")],
-)  # fmt: skip
+    [
+        compose.Controls("lateral"),
+        compose.Controls("", float("nan")),
+        compose.Controls("", -1),
+        compose.Controls("", None, "<b>"),
+        compose.Controls("", None, "", ("plague",)),
+        compose.Controls("", None, "", (), "left foot"),
+    ],
+)
 def test_controls_that_are_none_of_the_choices_are_refused(controls):
     with pytest.raises(ConfigError, match="expected"):
         compose.sentence(controls)
@@ -154,8 +171,12 @@ def bomb() -> bytes:
         )
 
     head = struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(9))) + chunk(
-        b"IEND", b"")  # fmt: skip
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(bytes(9)))
+        + chunk(b"IEND", b"")
+    )
 
 
 def animated() -> bytes:
@@ -167,12 +188,17 @@ def animated() -> bytes:
 
 @pytest.mark.parametrize(
     ("name", "data", "message"),
-    [("a.png", b"", "not a picture"), ("a.png", b"hello", "not a picture"),
-     ("a.png", png(film(0)[0])[:200], "damaged or cut short"),
-     ("a.png", bomb(), "far too large|pixels; at most"), ("a.png", animated(), "2 pages"),
-     ("a.png", png(np.zeros((8, 8), np.uint8)), "at least 32"), ("a.dcm", b"no", "DICOM"),
-     ("a.jpg", b"\xff\xd8\xff\xe0junk", "not a picture|damaged")],
-)  # fmt: skip
+    [
+        ("a.png", b"", "not a picture"),
+        ("a.png", b"hello", "not a picture"),
+        ("a.png", png(film(0)[0])[:200], "damaged or cut short"),
+        ("a.png", bomb(), "far too large|pixels; at most"),
+        ("a.png", animated(), "2 pages"),
+        ("a.png", png(np.zeros((8, 8), np.uint8)), "at least 32"),
+        ("a.dcm", b"no", "DICOM"),
+        ("a.jpg", b"\xff\xd8\xff\xe0junk", "not a picture|damaged"),
+    ],
+)
 def test_files_that_are_no_film_are_refused_in_words(tmp_path, name, data, message):
     path = uploaded(tmp_path, name, data)
     with pytest.raises(DataError, match=message) as caught:

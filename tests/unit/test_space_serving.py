@@ -93,8 +93,14 @@ class Page:
 
 
 def scope(host: str = "a", *, query: str = "", path: str = "/", method: str = "GET") -> dict:
-    return {"type": "http", "method": method, "path": path, "scheme": "http",
-            "query_string": query.encode(), "headers": [(b"host", host.encode())]}  # fmt: skip
+    return {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "scheme": "http",
+        "query_string": query.encode(),
+        "headers": [(b"host", host.encode())],
+    }
 
 
 async def fetch(front: serving.FrontPage, **asked: str) -> str:
@@ -116,8 +122,12 @@ def test_the_page_is_rendered_once_for_each_address():
 
     async def visit() -> list[str]:
         first = await asyncio.gather(*(fetch(front) for _ in range(5)))
-        return [*first, await fetch(front, query="prompt=chest&seed=1"), await fetch(front, host="b"),
-                await fetch(front)]  # fmt: skip
+        return [
+            *first,
+            await fetch(front, query="prompt=chest&seed=1"),
+            await fetch(front, host="b"),
+            await fetch(front),
+        ]
 
     assert asyncio.run(visit()) == ["1"] * 6 + ["2", "1"]
 

@@ -51,8 +51,15 @@ def test_training_learns_both_outputs_from_films_that_annotate_one_each(tmp_path
     targets[:4, 0, 2:6, 1:3] = SURE
     targets[4:, 1] = 0
     targets[4:, 1, 2:6, 5:7] = SURE
-    options = StudentOptions(steps=150, batch_size=4, lr=5e-3, warmup_steps=5, widths=(8, 16),
-                             precision="fp32", ema_decay=0.9)  # fmt: skip
+    options = StudentOptions(
+        steps=150,
+        batch_size=4,
+        lr=5e-3,
+        warmup_steps=5,
+        widths=(8, 16),
+        precision="fp32",
+        ema_decay=0.9,
+    )
     model = train_student(images, targets, ["x/a", "x/b"], tmp_path, options, quiet=True)
     assert model is not None
     p = student_logits(model, images[:1]).sigmoid().numpy()[0]
@@ -71,8 +78,9 @@ def test_the_same_call_gives_the_same_weights_and_a_stopped_one_resumes(tmp_path
     whole = train_student(images, targets, ["a"], tmp_path / "a", options, quiet=True)
     assert whole is not None
     stopped = replace(options, max_minutes=1e-9)
-    parts = [train_student(images, targets, ["a"], tmp_path / "b", stopped, quiet=True)
-             for _ in range(6)]  # fmt: skip
+    parts = [
+        train_student(images, targets, ["a"], tmp_path / "b", stopped, quiet=True) for _ in range(6)
+    ]
     assert parts[:5] == [None] * 5 and parts[5] is not None
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(value, parts[5].state_dict()[name])
@@ -115,9 +123,13 @@ def test_the_pipeline_mixes_token_and_student_by_weight() -> None:
 
     def at(weight: float, film: np.ndarray | None = image) -> np.ndarray:
         return synthesizer.class_probability(
-            specs, logits, 0, lambda word: np.zeros((32, 32), np.float32),
-            RefineConfig(student_weight=weight), film,
-        )  # fmt: skip
+            specs,
+            logits,
+            0,
+            lambda word: np.zeros((32, 32), np.float32),
+            RefineConfig(student_weight=weight),
+            film,
+        )
 
     np.testing.assert_allclose(at(0.25), 0.75 * at(0) + 0.25 * at(1), atol=1e-6)
     np.testing.assert_array_equal(at(0.9, None), at(0))
@@ -126,5 +138,6 @@ def test_the_pipeline_mixes_token_and_student_by_weight() -> None:
     np.testing.assert_allclose(at(1), expected, atol=1e-6)
     other = [replace(s, convention="w") for s in specs]  # classes it has not learnt
     assert np.array_equal(
-        synthesizer.class_probability(other, logits, 0, lambda w: image, RefineConfig(), image), at(0)
+        synthesizer.class_probability(other, logits, 0, lambda w: image, RefineConfig(), image),
+        at(0),
     )

@@ -48,9 +48,12 @@ def random_token(unet: Any) -> ClassToken:
     keys = key_weights(unet)
     g = torch.Generator().manual_seed(0)
     return ClassToken(
-        "lung", {k: torch.randn(v.shape[1], generator=g) for k, v in keys.items()},
-        {k: torch.zeros(2) for k in keys}, torch.tensor(0.25), {"timesteps": "50,300", "shots": "8"},
-    )  # fmt: skip
+        "lung",
+        {k: torch.randn(v.shape[1], generator=g) for k, v in keys.items()},
+        {k: torch.zeros(2) for k in keys},
+        torch.tensor(0.25),
+        {"timesteps": "50,300", "shots": "8"},
+    )
 
 
 def test_round_trip(pipe: Any, tmp_path: Path) -> None:
@@ -109,9 +112,10 @@ def test_the_logit_is_the_modules_equation() -> None:
     name, grid = "a.attn2.processor", (8, 8)
     q = {name: queries(3)[name]}
     key = (KEYS[name] @ TRUE.vectors[name]).view(2, 4)
-    expected = TRUE.bias + sum(
-        (1 + TRUE.heads[name][h]) * (q[name][:, h] @ key[h]) / 2.0 for h in range(2)
-    ) / 2  # √d = 2, two heads  # fmt: skip
+    expected = (
+        TRUE.bias
+        + sum((1 + TRUE.heads[name][h]) * (q[name][:, h] @ key[h]) / 2.0 for h in range(2)) / 2
+    )  # √d = 2, two heads
     assert torch.allclose(token_logits(q, KEYS, TRUE, height=8, width=8), expected, atol=1e-5)
     assert token_logits(q, KEYS, TRUE, height=16, width=24).shape == (6, 16, 24)
     assert grid == q[name].shape[2:4]

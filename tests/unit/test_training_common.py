@@ -99,8 +99,9 @@ def test_an_autoencoder_in_pieces_equals_one_in_one_go(tmp_path: Path) -> None:
     weights = "vae/diffusion_pytorch_model.safetensors"
     assert same(load_file(tmp_path / "whole" / weights), load_file(tmp_path / "cut" / weights))
     assert sorted(p.name for p in (tmp_path / "cut" / "vae").iterdir()) == [
-        "config.json", "diffusion_pytorch_model.safetensors",
-    ]  # fmt: skip
+        "config.json",
+        "diffusion_pytorch_model.safetensors",
+    ]
 
 
 def test_a_diffusion_model_in_pieces_equals_one_in_one_go(tmp_path: Path) -> None:
@@ -128,12 +129,31 @@ def test_a_process_killed_by_the_system_goes_on_with_the_same_command(
 ) -> None:
     root = Path(__file__).parents[2]
     command = [
-        sys.executable, "-m", "lungsynth", "train", "vae", "--data", str(parquet), "--preset", "tiny",
-        "--pixels", "64", "--steps", "400", "--quiet", "--out", str(tmp_path / "run"),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "lungsynth",
+        "train",
+        "vae",
+        "--data",
+        str(parquet),
+        "--preset",
+        "tiny",
+        "--pixels",
+        "64",
+        "--steps",
+        "400",
+        "--quiet",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     environment = os.environ | {"PYTHONPATH": str(root)}
-    first = subprocess.run([*command, "--max-minutes", "0.00001"], env=environment,
-                           capture_output=True, text=True, timeout=900)  # fmt: skip
+    first = subprocess.run(
+        [*command, "--max-minutes", "0.00001"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
     assert first.returncode == 0, first.stderr[-2000:]
     assert "run the same command to resume" in first.stderr
     (tmp_path / "run" / METRICS_NAME).unlink()
@@ -270,8 +290,10 @@ def test_the_moving_average_by_hand() -> None:
 
 
 def test_generators_depend_on_seed_and_step() -> None:
-    draws = [torch.rand(1, generator=torch_generator(*key)).item()
-             for key in ((0, 0), (0, 1), (1, 0), (1, 1), (0, 0))]  # fmt: skip
+    draws = [
+        torch.rand(1, generator=torch_generator(*key)).item()
+        for key in ((0, 0), (0, 1), (1, 0), (1, 1), (0, 0))
+    ]
     assert draws[0] == draws[4] and len(set(draws)) == 4
 
 

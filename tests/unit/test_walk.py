@@ -73,10 +73,15 @@ def test_the_matrix_is_psas() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    h=st.integers(1, 9), w=st.integers(1, 9), classes=st.integers(1, 4), seed=st.integers(0, 999),
-    beta=st.floats(0.5, 16), n_steps=st.integers(0, 300), tolerance=st.sampled_from([0.0, 1e-6]),
+    h=st.integers(1, 9),
+    w=st.integers(1, 9),
+    classes=st.integers(1, 4),
+    seed=st.integers(0, 999),
+    beta=st.floats(0.5, 16),
+    n_steps=st.integers(0, 300),
+    tolerance=st.sampled_from([0.0, 1e-6]),
     radius=st.integers(2, 5),
-)  # fmt: skip
+)
 def test_the_walk_equals_its_dense_form(
     h: int,
     w: int,
@@ -99,9 +104,11 @@ def test_the_walk_equals_its_dense_form(
 
 @settings(max_examples=40, deadline=None)
 @given(
-    seed=st.integers(0, 999), n_steps=st.integers(0, 400), beta=st.floats(0.1, 30),
+    seed=st.integers(0, 999),
+    n_steps=st.integers(0, 400),
+    beta=st.floats(0.1, 30),
     least=st.sampled_from([0.0, 0.99, 1.0]),
-)  # fmt: skip
+)
 def test_sums_and_bounds_are_kept(seed: int, n_steps: int, beta: float, least: float) -> None:
     """Also where all affinities are alike, and the rounding of each step has the same sign."""
     field, start = random_field(7, 12, seed=seed, least=least), random_start(3, 7, 12, seed=seed)
@@ -190,16 +197,23 @@ def test_fifty_times_as_fast_as_squaring() -> None:
     assert np.abs(ours - column.T.reshape(start.shape).numpy()).max() < 1e-5
 
 
-@pytest.mark.parametrize(("changes", "kind", "message"), [
-    ({"values": np.full((34, 4, 4), -0.1, np.float32)}, MaskError, r"-0\.1.*\[0, 1\]"),
-    ({"values": np.full((34, 4, 4), 1.1, np.float32)}, MaskError, r"1\.1.*\[0, 1\]"),
-    ({"values": np.full((34, 4, 4), np.nan, np.float32)}, MaskError, "nan"),
-    ({"values": np.ones((33, 4, 4), np.float32)}, ShapeError, r"\(33, 4, 4\).*\(34, 4, 4\)"),
-    ({"height": 5}, ShapeError, r"\(34, 5, 4\)"),
-    ({"values": np.ones((34, 0, 4), np.float32), "height": 0}, ShapeError, "at least 1"),
-    ({"offsets": ((0, 1), (0, -1)), "values": np.ones((2, 4, 4), np.float32)}, ShapeError, "opposite"),
-    ({"offsets": ((0, 0),), "values": np.ones((1, 4, 4), np.float32)}, ShapeError, r"\(0, 0\)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        ({"values": np.full((34, 4, 4), -0.1, np.float32)}, MaskError, r"-0\.1.*\[0, 1\]"),
+        ({"values": np.full((34, 4, 4), 1.1, np.float32)}, MaskError, r"1\.1.*\[0, 1\]"),
+        ({"values": np.full((34, 4, 4), np.nan, np.float32)}, MaskError, "nan"),
+        ({"values": np.ones((33, 4, 4), np.float32)}, ShapeError, r"\(33, 4, 4\).*\(34, 4, 4\)"),
+        ({"height": 5}, ShapeError, r"\(34, 5, 4\)"),
+        ({"values": np.ones((34, 0, 4), np.float32), "height": 0}, ShapeError, "at least 1"),
+        (
+            {"offsets": ((0, 1), (0, -1)), "values": np.ones((2, 4, 4), np.float32)},
+            ShapeError,
+            "opposite",
+        ),
+        ({"offsets": ((0, 0),), "values": np.ones((1, 4, 4), np.float32)}, ShapeError, r"\(0, 0\)"),
+    ],
+)
 def test_broken_fields_are_refused(
     changes: dict[str, Any], kind: type[Exception], message: str
 ) -> None:
@@ -214,15 +228,18 @@ def test_broken_fields_are_refused(
         AffinityField(**(whole | changes))
 
 
-@pytest.mark.parametrize(("changes", "kind", "message"), [
-    ({"beta": 0.0}, ConfigError, r"beta=0\.0: expected a number above 0"),
-    ({"beta": float("nan")}, ConfigError, "beta=nan"),
-    ({"n_steps": -1}, ConfigError, "n_steps=-1: expected 0 or more"),
-    ({"tolerance": -1.0}, ConfigError, "tolerance=-1"),
-    ({"start": np.zeros((2, 4, 5), np.float32)}, ShapeError, r"\(2, 4, 5\).*\(classes, 4, 4\)"),
-    ({"start": np.zeros((4, 4), np.float32)}, ShapeError, r"\(4, 4\)"),
-    ({"start": np.full((2, 4, 4), np.inf, np.float32)}, MaskError, "NaN or infinity"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        ({"beta": 0.0}, ConfigError, r"beta=0\.0: expected a number above 0"),
+        ({"beta": float("nan")}, ConfigError, "beta=nan"),
+        ({"n_steps": -1}, ConfigError, "n_steps=-1: expected 0 or more"),
+        ({"tolerance": -1.0}, ConfigError, "tolerance=-1"),
+        ({"start": np.zeros((2, 4, 5), np.float32)}, ShapeError, r"\(2, 4, 5\).*\(classes, 4, 4\)"),
+        ({"start": np.zeros((4, 4), np.float32)}, ShapeError, r"\(4, 4\)"),
+        ({"start": np.full((2, 4, 4), np.inf, np.float32)}, MaskError, "NaN or infinity"),
+    ],
+)
 def test_broken_walks_are_refused(
     changes: dict[str, Any], kind: type[Exception], message: str
 ) -> None:

@@ -81,10 +81,21 @@ import click
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 @click.pass_context
 def memorisation_command(
-    context: click.Context, sources: tuple[str, ...], synthetic: Path, image_column: str,
-    train_split: str, calibration_split: str, test_split: str, n_planted: int,
-    encoder_folder: Path | None, limit: int | None, seed: int, out: Path, gate: bool, quiet: bool,
-) -> None:  # fmt: skip
+    context: click.Context,
+    sources: tuple[str, ...],
+    synthetic: Path,
+    image_column: str,
+    train_split: str,
+    calibration_split: str,
+    test_split: str,
+    n_planted: int,
+    encoder_folder: Path | None,
+    limit: int | None,
+    seed: int,
+    out: Path,
+    gate: bool,
+    quiet: bool,
+) -> None:
     """Copies of training films among synthetic pictures: the release gate.
 
     Every picture is laid over the training films, flipped and turned and cropped, and scored by how
@@ -107,18 +118,23 @@ def memorisation_command(
     drawn = read_samples(place, image_column=image_column, limit=limit, seed=seed)
     train, calibration, test = (
         read_films(
-            sources, split=split, image_column=image_column, seed=seed, quiet=quiet,
+            sources,
+            split=split,
+            image_column=image_column,
+            seed=seed,
+            quiet=quiet,
             limit=None if split == train_split else limit,
         )
         for split in (train_split, calibration_split, test_split)
-    )  # fmt: skip
+    )
     report, sheet = evaluate_memorisation(
         drawn, train, calibration, test, encoder, n_planted=n_planted, seed=seed, quiet=quiet
     )
     about = {
-        "encoder": checksum(encoder_folder or DEFAULT_FOLDER), "synthetic": synthetic.name,
+        "encoder": checksum(encoder_folder or DEFAULT_FOLDER),
+        "synthetic": synthetic.name,
         "sources": [Path(source).name for source in sources],
-    }  # fmt: skip
+    }
     write_report({**report, **about}, out / "memorisation.json")
     try:
         sheet.save(out / "closest.png")

@@ -8,30 +8,77 @@ import click
 
 
 @click.command("sides")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, metavar="DIR",
-              help="Pictures, sides.json and sides.png. The same command again resumes.")
-@click.option("--pairs", "n_pairs", type=click.IntRange(min=4), default=40, show_default=True,
-              metavar="N", help="Pairs of prompts; each is three pictures.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    metavar="DIR",
+    help="Pictures, sides.json and sides.png. The same command again resumes.",
+)
+@click.option(
+    "--pairs",
+    "n_pairs",
+    type=click.IntRange(min=4),
+    default=40,
+    show_default=True,
+    metavar="N",
+    help="Pairs of prompts; each is three pictures.",
+)
 @click.option("--model", default=None, metavar="NAME|DIR|HUB_ID", help="[default: the shipped one]")
-@click.option("--classes", default=None, metavar="NAME",
-              help="Convention of the lung masks.  [default: the checkpoint's first]")
-@click.option("--prompt", "prompts", multiple=True, metavar="TEXT",
-              help="With {side} in it; repeat for several.  [default: eight of training style]")
-@click.option("--normal-prompt", default="Frontal chest X-ray. Normal.", show_default=True,
-              metavar="TEXT", help="What --prompt is compared with.")
+@click.option(
+    "--classes",
+    default=None,
+    metavar="NAME",
+    help="Convention of the lung masks.  [default: the checkpoint's first]",
+)
+@click.option(
+    "--prompt",
+    "prompts",
+    multiple=True,
+    metavar="TEXT",
+    help="With {side} in it; repeat for several.  [default: eight of training style]",
+)
+@click.option(
+    "--normal-prompt",
+    default="Frontal chest X-ray. Normal.",
+    show_default=True,
+    metavar="TEXT",
+    help="What --prompt is compared with.",
+)
 @click.option("--steps", type=click.IntRange(min=1, max=1000), default=20, show_default=True)
-@click.option("--guidance", type=click.FloatRange(min=1.0, max=50.0), default=1.5, show_default=True)
+@click.option(
+    "--guidance", type=click.FloatRange(min=1.0, max=50.0), default=1.5, show_default=True
+)
 @click.option("--scheduler", default="default", show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Pair k is drawn with seed + k.")
-@click.option("--batch-size", type=click.IntRange(min=3), default=6, show_default=True,
-              help="Pictures drawn together.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Pair k is drawn with seed + k.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=3),
+    default=6,
+    show_default=True,
+    help="Pictures drawn together.",
+)
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def sides_command(
-    out: Path, n_pairs: int, model: str | None, classes: str | None, prompts: tuple[str, ...],
-    normal_prompt: str, steps: int, guidance: float, scheduler: str, seed: int, batch_size: int,
+    out: Path,
+    n_pairs: int,
+    model: str | None,
+    classes: str | None,
+    prompts: tuple[str, ...],
+    normal_prompt: str,
+    steps: int,
+    guidance: float,
+    scheduler: str,
+    seed: int,
+    batch_size: int,
     quiet: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Is the side obeyed? Pairs of prompts equal but for left and right, drawn with one seed.
 
     Told are the share of pairs that differ at all, and the share whose asked lung changes: 50 % is
@@ -53,11 +100,17 @@ def sides_command(
     options = SampleOptions(steps=steps, guidance=guidance, scheduler=scheduler)
     synthesizer = Synthesizer(model, classes=classes)
     unknown = unknown_words(synthesizer, asked)
-    pairs = draw_pairs(synthesizer, out, asked, options=options, seed=seed, batch=batch_size,
-                       quiet=quiet)  # fmt: skip
+    pairs = draw_pairs(
+        synthesizer, out, asked, options=options, seed=seed, batch=batch_size, quiet=quiet
+    )
     report = evaluate_sides(pairs, seed=seed)
-    about = {"model": synthesizer.name, "model_hash": synthesizer.model_hash, "steps": steps,
-             "guidance": guidance, "unknown_words": unknown}  # fmt: skip
+    about = {
+        "model": synthesizer.name,
+        "model_hash": synthesizer.model_hash,
+        "steps": steps,
+        "guidance": guidance,
+        "unknown_words": unknown,
+    }
     write_report({**report, **about}, out / "sides.json")
     try:
         side_sheet(pairs).save(out / "sides.png")

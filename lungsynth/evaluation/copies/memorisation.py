@@ -83,9 +83,16 @@ def encoder_distances(
 
 
 def evaluate_memorisation(
-    synthetic: ImageSet, train: ImageSet, calibration: ImageSet, test: ImageSet, encoder: Encoder,
-    *, n_planted: int = 800, seed: int = 0, quiet: bool = True,
-) -> tuple[dict[str, Any], Image.Image]:  # fmt: skip
+    synthetic: ImageSet,
+    train: ImageSet,
+    calibration: ImageSet,
+    test: ImageSet,
+    encoder: Encoder,
+    *,
+    n_planted: int = 800,
+    seed: int = 0,
+    quiet: bool = True,
+) -> tuple[dict[str, Any], Image.Image]:
     """Copies among synthetic pictures, and how surely a copy would have been found.
 
     Args:
@@ -131,26 +138,40 @@ def evaluate_memorisation(
     twins = duplicates(among, synthetic.names, threshold)
     near, near_real = encoder_distances(encoder, train, [synthetic, test])
     distances = {
-        "copy score": (1 - drawn.score, 1 - real.score), "ssim": (1 - drawn.ssim, 1 - real.ssim),
+        "copy score": (1 - drawn.score, 1 - real.score),
+        "ssim": (1 - drawn.ssim, 1 - real.ssim),
         "encoder": (near, near_real),
-    }  # fmt: skip
+    }
     limit = np.percentile(1 - real.score, PERCENTILES[0])
     report = {
-        "threshold": round(threshold, 6), "calibrated": possible, "caught": caught,
+        "threshold": round(threshold, 6),
+        "calibrated": possible,
+        "caught": caught,
         "false_alarms": {
-            **proportion(alarms, len(test)).report(), "count": alarms, "n": len(test),
+            **proportion(alarms, len(test)).report(),
+            "count": alarms,
+            "n": len(test),
             "calibration": round(float((held.score >= threshold).mean()), 6),
             "films": [test.names[i] for i in np.flatnonzero(real.score >= threshold)],
         },
-        "n": {"synthetic": len(synthetic), "train": len(train), "calibration": len(calibration),
-              "test": len(test), "planted": len(films)},
-        "copies": sorted(named), "duplicates": twins,
-        "passed": not named and caught["value"] >= MIN_CAUGHT
+        "n": {
+            "synthetic": len(synthetic),
+            "train": len(train),
+            "calibration": len(calibration),
+            "test": len(test),
+            "planted": len(films),
+        },
+        "copies": sorted(named),
+        "duplicates": twins,
+        "passed": not named
+        and caught["value"] >= MIN_CAUGHT
         and alarms / len(test) <= MAX_FALSE_ALARMS,
         "targets": {"caught": MIN_CAUGHT, "false_alarms": MAX_FALSE_ALARMS},
         "scores": {
-            "synthetic": _points(drawn.score), "real_calibration": _points(held.score),
-            "real_test": _points(real.score), "planted": _points(planted.score),
+            "synthetic": _points(drawn.score),
+            "real_calibration": _points(held.score),
+            "real_test": _points(real.score),
+            "planted": _points(planted.score),
             "among_synthetic": _points(among.score),
         },
         "histogram": {
@@ -165,13 +186,14 @@ def evaluate_memorisation(
         ),
         "pictures": [
             {
-                "picture": synthetic.names[i], "film": train.names[int(drawn.index[i])],
+                "picture": synthetic.names[i],
+                "film": train.names[int(drawn.index[i])],
                 **{m: {"distance": float(f"{ours[i]:.6g}")} for m, (ours, _) in distances.items()},
             }
             for i in range(len(synthetic))
         ],
         "seed": seed,
-    }  # fmt: skip
+    }
     return report, closest_sheet(synthetic, train, 1 - drawn.score, drawn.index)
 
 
@@ -218,8 +240,10 @@ def _measure(ours: Array, theirs: Array, seed: int) -> dict[str, Any]:
         draws = rng.binomial(len(ours), share, 1000) / len(ours)
         below[f"{q:g}"] = {"threshold": threshold, "share": Interval.of(share, draws).report()}
     return {
-        "synthetic": _points(ours), "real_test": _points(theirs), "below_percentile_of_test": below,
-    }  # fmt: skip
+        "synthetic": _points(ours),
+        "real_test": _points(theirs),
+        "below_percentile_of_test": below,
+    }
 
 
 def memorisation_table(report: dict[str, Any]) -> str:

@@ -86,23 +86,29 @@ class Reference:
         exact = np.linalg.norm(features - self.features[by_encoder], axis=1)
         correlation = unit_vectors(small) @ self.vectors.T
         by_correlation = correlation.argmax(1)
-        likeness = ssim(
-            np.repeat(small, n_candidates, axis=0), self.small[near.ravel()]
-        ).reshape(near.shape)  # fmt: skip
+        likeness = ssim(np.repeat(small, n_candidates, axis=0), self.small[near.ravel()]).reshape(
+            near.shape
+        )
         best = likeness.argmax(1)
         return {
             "encoder": (exact, by_encoder),
             "correlation": (
-                1.0 - correlation[rows, by_correlation].astype(np.float64), by_correlation,
+                1.0 - correlation[rows, by_correlation].astype(np.float64),
+                by_correlation,
             ),
             "ssim": (1.0 - likeness[rows, best], near[rows, best]),
-        }  # fmt: skip
+        }
 
 
 def evaluate_neighbours(
-    synthetic: ImageSet, train: ImageSet, test: ImageSet, encoder: Encoder, *, seed: int = 0,
+    synthetic: ImageSet,
+    train: ImageSet,
+    test: ImageSet,
+    encoder: Encoder,
+    *,
+    seed: int = 0,
     quiet: bool = True,
-) -> tuple[dict[str, Any], dict[str, Image.Image]]:  # fmt: skip
+) -> tuple[dict[str, Any], dict[str, Image.Image]]:
     """Distances to the nearest training film, of synthetic pictures and of real test films.
 
     Args:
@@ -141,17 +147,23 @@ def evaluate_neighbours(
             if q == PERCENTILES[0]:
                 suspects |= set(np.flatnonzero(closer).tolist())
         summary[measure] = {
-            "synthetic": _quartiles(ours), "real_test": _quartiles(theirs),
+            "synthetic": _quartiles(ours),
+            "real_test": _quartiles(theirs),
             "below_percentile_of_test": below,
-        }  # fmt: skip
+        }
     pairs = [
         {
             "picture": synthetic.names[i],
-            **{m: {"film": train.names[drawn.indices[m][i]],
-                   "distance": float(f"{drawn.distances[m][i]:.6g}")} for m in MEASURES},
+            **{
+                m: {
+                    "film": train.names[drawn.indices[m][i]],
+                    "distance": float(f"{drawn.distances[m][i]:.6g}"),
+                }
+                for m in MEASURES
+            },
         }
         for i in range(len(synthetic))
-    ]  # fmt: skip
+    ]
     report = {
         "n": {"synthetic": len(synthetic), "train": len(train), "test": len(test)},
         "measures": summary,
@@ -174,9 +186,12 @@ def _quartiles(distances: Array) -> dict[str, float]:
 
 
 def closest_sheet(
-    pictures: ImageSet, films: ImageSet, distances: Array, indices: NDArray[np.int64],
+    pictures: ImageSet,
+    films: ImageSet,
+    distances: Array,
+    indices: NDArray[np.int64],
     n_pairs: int = 16,
-) -> Image.Image:  # fmt: skip
+) -> Image.Image:
     """The closest pairs, four a row: picture, then its nearest film."""
     shown: list[Image.Image] = []
     labels: list[str] = []

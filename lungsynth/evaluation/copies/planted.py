@@ -81,9 +81,15 @@ def combined(film: UInt8Array, rng: np.random.Generator) -> UInt8Array:
 
 
 KINDS: dict[str, Change] = {
-    "flipped": flipped, "cropped": cropped, "noised": noised, "re-exposed": re_exposed,
-    "rotated": rotated, "compressed": compressed, "blurred": blurred, "combined": combined,
-}  # fmt: skip
+    "flipped": flipped,
+    "cropped": cropped,
+    "noised": noised,
+    "re-exposed": re_exposed,
+    "rotated": rotated,
+    "compressed": compressed,
+    "blurred": blurred,
+    "combined": combined,
+}
 """Every kind of planted copy: name -> change of one square film (P, P) uint8."""
 
 

@@ -92,8 +92,13 @@ class Finder:
         """
         check_square(pictures, "Pictures")
         parts = []
-        with tqdm(total=len(pictures), desc="looking for copies", unit="picture",
-                  disable=self.quiet, mininterval=2) as bar:  # fmt: skip
+        with tqdm(
+            total=len(pictures),
+            desc="looking for copies",
+            unit="picture",
+            disable=self.quiet,
+            mininterval=2,
+        ) as bar:
             for start in range(0, len(pictures), QUERIES):
                 part = pictures[start : start + QUERIES]
                 small = _in_parts(part)
@@ -104,9 +109,10 @@ class Finder:
                     parts.append(self._compare(part[rows], small[rows], films[rows], maps[rows]))
                     bar.update(len(part[rows]))
         return Found(
-            np.concatenate([p.score for p in parts]), np.concatenate([p.ssim for p in parts]),
+            np.concatenate([p.score for p in parts]),
+            np.concatenate([p.ssim for p in parts]),
             np.concatenate([p.index for p in parts]),
-        )  # fmt: skip
+        )
 
     @torch.no_grad()
     def _candidates(self, small: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:

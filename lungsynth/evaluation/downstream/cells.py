@@ -40,8 +40,15 @@ class Cell:
 
     def name(self) -> str:
         """File name without suffix."""
-        parts = [self.model, self.arm, f"n{self.n_real}", self.synthetic or "-", self.filter,
-                 self.augmentation, f"s{self.seed}"]  # fmt: skip
+        parts = [
+            self.model,
+            self.arm,
+            f"n{self.n_real}",
+            self.synthetic or "-",
+            self.filter,
+            self.augmentation,
+            f"s{self.seed}",
+        ]
         return "_".join(p.replace("/", "-").replace("_", "-") for p in parts)
 
 
@@ -55,9 +62,14 @@ def score(model: nn.Module, test: Pairs) -> list[tuple[float, ...]]:
 
 
 def agreement(
-    pairs: Pairs, preset: Preset, *, n_folds: int = 3, seed: int = 0, device: str = "cpu",
+    pairs: Pairs,
+    preset: Preset,
+    *,
+    n_folds: int = 3,
+    seed: int = 0,
+    device: str = "cpu",
     quiet: bool = True,
-) -> NDArray[np.float64]:  # fmt: skip
+) -> NDArray[np.float64]:
     """IoU of every mask with what a U-Net trained on the other folds draws; noise learning.
 
     Args:
@@ -88,9 +100,15 @@ def agreement(
         inside, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         model = build_model("unet", preset, seed + k).to(device)
         train(
-            model, pairs.images[inside], pairs.masks[inside], preset, steps=preset.fold_steps,
-            lr=preset.lr, seed=seed + k, quiet=quiet,
-        )  # fmt: skip
+            model,
+            pairs.images[inside],
+            pairs.masks[inside],
+            preset,
+            steps=preset.fold_steps,
+            lr=preset.lr,
+            seed=seed + k,
+            quiet=quiet,
+        )
         drawn = foreground(model, pairs.images[held])
         for i, mask in zip(held, drawn, strict=True):
             valid = pairs.masks[i] != IGNORED
@@ -146,20 +164,31 @@ def run_cell(cell: Cell, shown: Shown) -> dict[str, Any]:
     drawn = shown.synthetic.get((cell.synthetic, cell.filter))
 
     def fit(
-        parts: Sequence[Pairs], steps: int, lr: float, seed: int, shares: Sequence[float],
+        parts: Sequence[Pairs],
+        steps: int,
+        lr: float,
+        seed: int,
+        shares: Sequence[float],
         last: Sequence[float] | None = None,
     ) -> None:
         def each(told: Sequence[float]) -> NDArray[np.float64]:
-            return np.concatenate([
-                np.full(len(p), s / len(p)) for p, s in zip(parts, told, strict=True)
-            ])  # fmt: skip
+            return np.concatenate(
+                [np.full(len(p), s / len(p)) for p, s in zip(parts, told, strict=True)]
+            )
 
         train(
-            model, np.concatenate([p.images for p in parts]),
-            np.concatenate([p.masks for p in parts]), preset, steps=steps, lr=lr, seed=seed,
-            augmentation=cell.augmentation, quiet=shown.quiet, share=each(shares),
+            model,
+            np.concatenate([p.images for p in parts]),
+            np.concatenate([p.masks for p in parts]),
+            preset,
+            steps=steps,
+            lr=lr,
+            seed=seed,
+            augmentation=cell.augmentation,
+            quiet=shown.quiet,
+            share=each(shares),
             last_share=None if last is None else each(last),
-        )  # fmt: skip
+        )
 
     if cell.arm == "real":
         fit([real], preset.steps, preset.lr, cell.seed, [1])
@@ -177,7 +206,11 @@ def run_cell(cell: Cell, shown: Shown) -> dict[str, Any]:
             fit([drawn], preset.steps - half, preset.lr, cell.seed, [1])
             fit([real], half, preset.lr * FINE_TUNE, cell.seed + 1_000_003, [1])
     return {
-        "tests": {test.name: np.array(score(model, test)).round(6).tolist() for test in shown.tests},
-        "seconds": round(time.perf_counter() - began, 2), "steps": preset.steps,
-        "n_synthetic": 0 if drawn is None else len(drawn), "n_real": len(real) * bool(cell.n_real),
-    }  # fmt: skip
+        "tests": {
+            test.name: np.array(score(model, test)).round(6).tolist() for test in shown.tests
+        },
+        "seconds": round(time.perf_counter() - began, 2),
+        "steps": preset.steps,
+        "n_synthetic": 0 if drawn is None else len(drawn),
+        "n_real": len(real) * bool(cell.n_real),
+    }

@@ -49,10 +49,15 @@ class Pairs:
     def take(self, chosen: NDArray[np.int64]) -> Pairs:
         """The films with these indices, in this order."""
         return Pairs(
-            self.name, self.images[chosen], self.masks[chosen], [self.ids[i] for i in chosen],
-            [self.patients[i] for i in chosen], [self.hashes[i] for i in chosen], self.conventions,
+            self.name,
+            self.images[chosen],
+            self.masks[chosen],
+            [self.ids[i] for i in chosen],
+            [self.patients[i] for i in chosen],
+            [self.hashes[i] for i in chosen],
+            self.conventions,
             self.trust[chosen],
-        )  # fmt: skip
+        )
 
     def fingerprint(self) -> str:
         """SHA-256 of films and masks, 16 hexadecimal digits."""
@@ -71,9 +76,14 @@ def pixel_hash(image: UInt8Array) -> str:
 
 
 def _gather(
-    name: str, records: Iterable[tuple[Record, UInt8Array]], *, stem: str, pixels: int,
-    convention: str, trust: Mapping[str, float] | None = None,
-) -> Pairs:  # fmt: skip
+    name: str,
+    records: Iterable[tuple[Record, UInt8Array]],
+    *,
+    stem: str,
+    pixels: int,
+    convention: str,
+    trust: Mapping[str, float] | None = None,
+) -> Pairs:
     """Records with their target masks (any size) -> Pairs."""
     images, masks, trusts = [], [], []
     ids: list[str] = []
@@ -96,15 +106,28 @@ def _gather(
     if not images:
         raise DataError(f"{name}: no film with a mask.")
     return Pairs(
-        name, np.stack(images), np.stack(masks), ids, patients, hashes, tuple(sorted(conventions)),
+        name,
+        np.stack(images),
+        np.stack(masks),
+        ids,
+        patients,
+        hashes,
+        tuple(sorted(conventions)),
         np.array(trusts),
-    )  # fmt: skip
+    )
 
 
 def read_real(
-    source: str, *, split: str | None, pixels: int, truth: TruthSpec, convention: str = "",
-    limit: int | None = None, image_column: str = "image", mask_column: str = "mask",
-) -> Pairs:  # fmt: skip
+    source: str,
+    *,
+    split: str | None,
+    pixels: int,
+    truth: TruthSpec,
+    convention: str = "",
+    limit: int | None = None,
+    image_column: str = "image",
+    mask_column: str = "mask",
+) -> Pairs:
     """Real films with expert masks.
 
     Args:
@@ -131,9 +154,13 @@ def read_real(
 
     def films() -> Iterator[tuple[Record, UInt8Array]]:
         for record in read_masked(
-            source, split=split if "split" in columns else None, convention=convention, limit=limit,
-            image_column=image_column, mask_column=mask_column,
-        ):  # fmt: skip
+            source,
+            split=split if "split" in columns else None,
+            convention=convention,
+            limit=limit,
+            image_column=image_column,
+            mask_column=mask_column,
+        ):
             assert record.mask is not None
             regions, valid = truth.regions(record.mask)
             yield record, np.where(valid, regions[ALL], IGNORED).astype(np.uint8)
@@ -149,10 +176,16 @@ def read_real(
 
 
 def read_synthetic(
-    name: str, sources: Sequence[Path], *, pixels: int, mask_ids: Sequence[int] = (),
-    convention: str = "", limit: int | None = None, image_column: str = "image",
+    name: str,
+    sources: Sequence[Path],
+    *,
+    pixels: int,
+    mask_ids: Sequence[int] = (),
+    convention: str = "",
+    limit: int | None = None,
+    image_column: str = "image",
     mask_column: str = "mask",
-) -> Pairs:  # fmt: skip
+) -> Pairs:
     """Synthetic pictures with masks: what `sample` or `publish build` wrote, or any Parquet.
 
     Args:
@@ -235,8 +268,9 @@ def refuse_leaks(train: Sequence[Pairs], tests: Sequence[Pairs]) -> None:
     for test in tests:
         for part in train:
             for what, ours, theirs in (
-                ("patient", part.patients, test.patients), ("pixels", part.hashes, test.hashes),
-            ):  # fmt: skip
+                ("patient", part.patients, test.patients),
+                ("pixels", part.hashes, test.hashes),
+            ):
                 shared = {key for key in ours if key} & set(theirs)
                 if shared:
                     k = next(i for i, key in enumerate(theirs) if key in shared)
@@ -280,6 +314,9 @@ def refuse_conventions(sets: Sequence[Pairs], *, mixed: bool) -> list[str]:
 def describe(pairs: Pairs) -> dict[str, Any]:
     """What the report says of a set."""
     return {
-        "name": pairs.name, "n": len(pairs), "n_patients": len({p for p in pairs.patients if p}),
-        "conventions": list(pairs.conventions), "sha256": pairs.fingerprint(),
-    }  # fmt: skip
+        "name": pairs.name,
+        "n": len(pairs),
+        "n_patients": len({p for p in pairs.patients if p}),
+        "conventions": list(pairs.conventions),
+        "sha256": pairs.fingerprint(),
+    }

@@ -31,9 +31,18 @@ MODELS = ("unet", "segformer")
 AUGMENTATIONS = ("none", "standard", "splicing")
 
 NO_CHANGE = AugmentOptions(
-    rotate=0, scale=0, stretch=0, shift=0, bend=0, gamma=0, contrast=0, brightness=0, shading=0,
-    blur=0, noise=0,
-)  # fmt: skip
+    rotate=0,
+    scale=0,
+    stretch=0,
+    shift=0,
+    bend=0,
+    gamma=0,
+    contrast=0,
+    brightness=0,
+    shading=0,
+    blur=0,
+    noise=0,
+)
 SPLICES = ((1, 2), (2, 1), (2, 2), (3, 3))  # rows and columns of a spliced picture
 SPLICED = 0.5  # share of pictures that are spliced
 
@@ -57,14 +66,32 @@ class Preset:
 
 
 PRESETS = {
-    "tiny": Preset(pixels=64, steps=4, batch=2, widths=(4, 8, 8), hidden=(8, 8, 16, 16),
-                   heads=(1, 1, 2, 2), decoder=16, fold_steps=2, n=(1, 5)),
-    "quick": Preset(pixels=64, steps=300, widths=(8, 16, 32, 64, 96), hidden=(16, 32, 64, 96),
-                    heads=(1, 2, 4, 4), decoder=64, fold_steps=150, n=(1, 5, 25), limit_test=100,
-                    limit_synthetic=1000),
+    "tiny": Preset(
+        pixels=64,
+        steps=4,
+        batch=2,
+        widths=(4, 8, 8),
+        hidden=(8, 8, 16, 16),
+        heads=(1, 1, 2, 2),
+        decoder=16,
+        fold_steps=2,
+        n=(1, 5),
+    ),
+    "quick": Preset(
+        pixels=64,
+        steps=300,
+        widths=(8, 16, 32, 64, 96),
+        hidden=(16, 32, 64, 96),
+        heads=(1, 2, 4, 4),
+        decoder=64,
+        fold_steps=150,
+        n=(1, 5, 25),
+        limit_test=100,
+        limit_synthetic=1000,
+    ),
     "cpu": Preset(pixels=128, steps=400),
     "gpu": Preset(pixels=256, steps=3000, batch=16, widths=(24, 48, 96, 192, 256), fold_steps=600),
-}  # fmt: skip
+}
 
 
 def build_model(name: str, preset: Preset, seed: int) -> nn.Module:
@@ -94,10 +121,15 @@ class SegFormer(nn.Module):
         from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
         self.normalise = nn.InstanceNorm2d(1)
-        self.inner = SegformerForSemanticSegmentation(SegformerConfig(
-            num_channels=1, num_labels=2, hidden_sizes=list(preset.hidden),
-            num_attention_heads=list(preset.heads), decoder_hidden_size=preset.decoder,
-        ))  # fmt: skip
+        self.inner = SegformerForSemanticSegmentation(
+            SegformerConfig(
+                num_channels=1,
+                num_labels=2,
+                hidden_sizes=list(preset.hidden),
+                num_attention_heads=list(preset.heads),
+                decoder_hidden_size=preset.decoder,
+            )
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
@@ -140,10 +172,19 @@ def splice(
 
 
 def train(
-    model: nn.Module, images: UInt8Array, masks: UInt8Array, preset: Preset, *, steps: int,
-    lr: float, seed: int, augmentation: str = "standard", share: NDArray[np.float64] | None = None,
-    last_share: NDArray[np.float64] | None = None, quiet: bool = True,
-) -> nn.Module:  # fmt: skip
+    model: nn.Module,
+    images: UInt8Array,
+    masks: UInt8Array,
+    preset: Preset,
+    *,
+    steps: int,
+    lr: float,
+    seed: int,
+    augmentation: str = "standard",
+    share: NDArray[np.float64] | None = None,
+    last_share: NDArray[np.float64] | None = None,
+    quiet: bool = True,
+) -> nn.Module:
     """Train a model in place: AdamW, 2 % warm-up, cosine to 0.
 
     Args:

@@ -51,8 +51,11 @@ def ratio_interval(ours: Array, theirs: Array, films: Array, seeds: Array) -> In
 def summarise(
     results: Sequence[tuple[Cell, Mapping[str, Any]]],
     clusters: Mapping[str, Sequence[Mapping[str, str]]],
-    *, pixels: int, n_all: int, seed: int = 0,
-) -> dict[str, Any]:  # fmt: skip
+    *,
+    pixels: int,
+    n_all: int,
+    seed: int = 0,
+) -> dict[str, Any]:
     """Figures of every arm on every test set, and what is compared with what.
 
     Args:
@@ -81,8 +84,15 @@ def summarise(
             }
             for k, m in ((2, "hd95_percent"), (3, "mean_distance_percent")):
                 told[m] = seed_films_interval(100 * values[..., k] / pixels, films, times).report()
-            arms.append({**_words(key), "test": test, "seeds": len(by_seed),
-                         "n_films": values.shape[1], **told})  # fmt: skip
+            arms.append(
+                {
+                    **_words(key),
+                    "test": test,
+                    "seeds": len(by_seed),
+                    "n_films": values.shape[1],
+                    **told,
+                }
+            )
         comparisons += _compare_all(grouped, test, films, n_all, seed)
     return {"arms": arms, "comparisons": comparisons}
 
@@ -134,10 +144,16 @@ def _compare_all(
                 if kind == "ratio"
                 else seed_films_interval(a - b, films, times)
             )
-            out.append({
-                "test": test, "kind": kind, "of": _words(key), "with": _words(rival),
-                "seeds": len(seeds), "dice": told.report(),
-            })  # fmt: skip
+            out.append(
+                {
+                    "test": test,
+                    "kind": kind,
+                    "of": _words(key),
+                    "with": _words(rival),
+                    "seeds": len(seeds),
+                    "dice": told.report(),
+                }
+            )
     return out
 
 
@@ -156,17 +172,19 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines = [
         f"Every arm: {preset['steps']} optimiser steps of {preset['batch']} films of {preset['pixels']} px;"
         f" {report['real']['n']} real training films; {report['seeds']} seed(s). Mean and 95 % interval "
-        "over films and seeds; distances in percent of the side.",
+        "over films and seeds; distances in percent of the side."
     ]
     if len(report["conventions"]) > 1:
         lines.append(f"\n**Mask conventions are mixed: {', '.join(report['conventions'])}.**")
     groups = list(dict.fromkeys((a["test"], a["model"]) for a in report["arms"]))
     for test, model in groups:
         lines += [
-            "", f"**{model}, tested on {test}**", "",
+            "",
+            f"**{model}, tested on {test}**",
+            "",
             "| trained on | real films | Dice | IoU | HD95 % | surface % |",
             "| --- | ---: | --- | --- | --- | --- |",
-        ]  # fmt: skip
+        ]
         for a in report["arms"]:
             if (a["test"], a["model"]) == (test, model):
                 cells = [_cell(a[m], digits) for m, digits in SHOWN.items()]
@@ -174,9 +192,13 @@ def markdown(report: Mapping[str, Any]) -> str:
                     f"| {arm_title(a, several=several)} | {a['n_real']} | {' | '.join(cells)} |"
                 )
     if report["comparisons"]:
-        lines += ["", "**Dice compared, film by film**", "",
-                  "| test | model | trained on | against | kind | value |",
-                  "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
+        lines += [
+            "",
+            "**Dice compared, film by film**",
+            "",
+            "| test | model | trained on | against | kind | value |",
+            "| --- | --- | --- | --- | --- | --- |",
+        ]
         for c in report["comparisons"]:
             of, other = (
                 f"{arm_title(c[k], several=several)}, n = {c[k]['n_real']}" for k in ("of", "with")
@@ -210,9 +232,11 @@ def draw_plot(report: Mapping[str, Any], place: Path | IO[bytes]) -> None:
             axes = panels[row][column]
             for number, title in enumerate(titles):
                 points = sorted(
-                    (a["n_real"], a["dice"]) for a in report["arms"]
-                    if (a["test"], a["model"], arm_title(a, several=several)) == (test, model, title)
-                )  # fmt: skip
+                    (a["n_real"], a["dice"])
+                    for a in report["arms"]
+                    if (a["test"], a["model"], arm_title(a, several=several))
+                    == (test, model, title)
+                )
                 if not points:
                     continue
                 colour = f"C{number % 10}"
@@ -226,8 +250,12 @@ def draw_plot(report: Mapping[str, Any], place: Path | IO[bytes]) -> None:
                 else:
                     error = np.maximum(np.stack([value - low, high - value]), 0)
                     axes.errorbar(x, value, error, color=colour, marker="o", capsize=3, label=title)
-            axes.set(xscale="log", xlabel="real training films", ylabel="Dice",
-                     title=f"{model}, tested on {test}")  # fmt: skip
+            axes.set(
+                xscale="log",
+                xlabel="real training films",
+                ylabel="Dice",
+                title=f"{model}, tested on {test}",
+            )
             counts = sorted({a["n_real"] for a in report["arms"]} - {0})
             axes.set_xticks(counts, [str(n) for n in counts], minor=False)
             axes.minorticks_off()

@@ -98,9 +98,10 @@ def preset_of(options: DownstreamOptions) -> Preset:
     if options.preset not in PRESETS:
         raise ConfigError(f"--preset {options.preset!r}; expected {', '.join(PRESETS)}.")
     changes: dict[str, Any] = {
-        k: v for k in ("steps", "pixels", "limit_test", "limit_synthetic")
+        k: v
+        for k in ("steps", "pixels", "limit_test", "limit_synthetic")
         if (v := getattr(options, k)) is not None
-    }  # fmt: skip
+    }
     preset = replace(PRESETS[options.preset], **changes)
     if preset.pixels % 32:
         raise ConfigError(f"--pixels {preset.pixels}; expected a multiple of 32.")
@@ -161,12 +162,15 @@ def _join(parts: Sequence[Pairs]) -> Pairs:
     if len(parts) == 1:
         return parts[0]
     return Pairs(
-        "+".join(p.name for p in parts), np.concatenate([p.images for p in parts]),
-        np.concatenate([p.masks for p in parts]), [i for p in parts for i in p.ids],
-        [i for p in parts for i in p.patients], [i for p in parts for i in p.hashes],
+        "+".join(p.name for p in parts),
+        np.concatenate([p.images for p in parts]),
+        np.concatenate([p.masks for p in parts]),
+        [i for p in parts for i in p.ids],
+        [i for p in parts for i in p.patients],
+        [i for p in parts for i in p.hashes],
         tuple(sorted({c for p in parts for c in p.conventions})),
         np.concatenate([p.trust for p in parts]),
-    )  # fmt: skip
+    )
 
 
 def read_sets(options: DownstreamOptions, preset: Preset) -> tuple[Pairs, list[Pairs], list[Pairs]]:
@@ -177,30 +181,48 @@ def read_sets(options: DownstreamOptions, preset: Preset) -> tuple[Pairs, list[P
     """
     truth = TruthSpec(foreground=tuple(options.foreground), ignore=tuple(options.ignore))
     shared: dict[str, Any] = {
-        "pixels": preset.pixels, "image_column": options.image_column,
+        "pixels": preset.pixels,
+        "image_column": options.image_column,
         "mask_column": options.mask_column,
-    }  # fmt: skip
-    real = _join([
-        read_real(s, split=options.train_split or None, truth=truth,
-                  convention=options.convention, **shared)
-        for s in options.real
-    ])  # fmt: skip
+    }
+    real = _join(
+        [
+            read_real(
+                s,
+                split=options.train_split or None,
+                truth=truth,
+                convention=options.convention,
+                **shared,
+            )
+            for s in options.real
+        ]
+    )
     tests = [
         replace(
-            read_real(s, split=options.test_split or None, truth=truth, limit=preset.limit_test,
-                      convention="" if options.mixed_conventions else options.convention, **shared),
+            read_real(
+                s,
+                split=options.test_split or None,
+                truth=truth,
+                limit=preset.limit_test,
+                convention="" if options.mixed_conventions else options.convention,
+                **shared,
+            ),
             name=name,
         )
         for s, name in zip(options.tests, _distinct(options.tests), strict=True)
-    ]  # fmt: skip
+    ]
     ids = [int(x) for x in options.mask_ids.split(",") if x.strip().isdigit()]
     synthetic = [
         read_synthetic(
-            name, places, mask_ids=ids, limit=preset.limit_synthetic,
-            convention=options.synthetic_convention or options.convention, **shared,
+            name,
+            places,
+            mask_ids=ids,
+            limit=preset.limit_synthetic,
+            convention=options.synthetic_convention or options.convention,
+            **shared,
         )
         for name, places in named_sources(options.synthetic).items()
-    ]  # fmt: skip
+    ]
     for part, least in [(s, MIN_SYNTHETIC) for s in synthetic] + [(t, MIN_TEST) for t in tests]:
         if len(part) < least:
             raise DataError(f"{part.name}: {len(part)} film(s) with masks; need at least {least}.")
@@ -253,25 +275,42 @@ def make_cells(
         for model in chosen(options.models, MODELS, "--models"):
             for augmentation in chosen(options.augmentations, AUGMENTATIONS, "--augmentations"):
                 for arm in chosen(options.arms, ARMS, "--arms"):
-                    sets = [("", "none")] if arm == "real" else [
-                        (name, f) for name in names for f in chosen(options.filters, FILTERS, "--filters")
-                    ]  # fmt: skip
+                    sets = (
+                        [("", "none")]
+                        if arm == "real"
+                        else [
+                            (name, f)
+                            for name in names
+                            for f in chosen(options.filters, FILTERS, "--filters")
+                        ]
+                    )
                     cells += [
-                        Cell(arm=arm, model=model, seed=seed, n_real=n, synthetic=name, filter=f,
-                             augmentation=augmentation)
-                        for name, f in sets for n in ([0] if arm == "synthetic" else counts)
-                    ]  # fmt: skip
+                        Cell(
+                            arm=arm,
+                            model=model,
+                            seed=seed,
+                            n_real=n,
+                            synthetic=name,
+                            filter=f,
+                            augmentation=augmentation,
+                        )
+                        for name, f in sets
+                        for n in ([0] if arm == "synthetic" else counts)
+                    ]
     return cells
 
 
 def cell_inputs(cell: Cell, shown: Shown, prints: Mapping[Any, str]) -> str:
     """SHA-256 of everything a cell's figures depend on, 16 hexadecimal digits."""
     told = [
-        asdict(cell), asdict(shown.preset), __version__, [prints[t.name, "test"] for t in shown.tests],
+        asdict(cell),
+        asdict(shown.preset),
+        __version__,
+        [prints[t.name, "test"] for t in shown.tests],
         prints["real"] if cell.n_real else "",
         "" if cell.arm == "real" else prints[cell.synthetic, cell.filter],
         shown.real_share if cell.arm == "synthetic+real" else 0,
-    ]  # fmt: skip
+    ]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -296,9 +335,15 @@ def run_downstream(options: DownstreamOptions) -> str:
     cells = make_cells(options, counts, len(real), [s.name for s in synthetic])
     filters = chosen(options.filters, FILTERS, "--filters")
     shown = Shown(
-        real, {(s.name, f): filtered(s, f, options, preset, device) for s in synthetic for f in filters},
-        tests, preset, options.real_share, device, options.quiet, notes,
-    )  # fmt: skip
+        real,
+        {(s.name, f): filtered(s, f, options, preset, device) for s in synthetic for f in filters},
+        tests,
+        preset,
+        options.real_share,
+        device,
+        options.quiet,
+        notes,
+    )
     prints: dict[Any, str] = {"real": real.fingerprint()}
     prints |= {(t.name, "test"): t.fingerprint() for t in tests}
     prints |= {key: part.fingerprint() for key, part in shown.synthetic.items()}
@@ -319,14 +364,21 @@ def run_downstream(options: DownstreamOptions) -> str:
         results, {t.name: t.clusters() for t in tests}, pixels=preset.pixels, n_all=len(real)
     )
     report = {
-        **figures, "preset": {"name": options.preset, **asdict(preset)}, "seeds": options.seeds,
-        "real": describe(real), "synthetic": [describe(s) for s in synthetic],
-        "tests": [describe(t) for t in tests], "conventions": conventions,
+        **figures,
+        "preset": {"name": options.preset, **asdict(preset)},
+        "seeds": options.seeds,
+        "real": describe(real),
+        "synthetic": [describe(s) for s in synthetic],
+        "tests": [describe(t) for t in tests],
+        "conventions": conventions,
         "filters": {f"{name}/{f}": len(part) for (name, f), part in shown.synthetic.items()},
-        "keep": options.keep, "real_share": options.real_share, "notes": notes,
-        "seconds": round(sum(kept["seconds"] for _, kept in results), 1), "code_version": __version__,
+        "keep": options.keep,
+        "real_share": options.real_share,
+        "notes": notes,
+        "seconds": round(sum(kept["seconds"] for _, kept in results), 1),
+        "code_version": __version__,
         "arguments": _arguments(options),
-    }  # fmt: skip
+    }
     write_report(report, options.out / "downstream.json")
     text = markdown(report)
     (options.out / "downstream.md").write_text(text, encoding="utf-8")
@@ -337,8 +389,11 @@ def run_downstream(options: DownstreamOptions) -> str:
 def _arguments(options: DownstreamOptions) -> list[str]:
     """The command's arguments that differ from the defaults, places by their last name only."""
     out = []
-    for option, values in (("--synthetic", options.synthetic), ("--real", options.real),
-                           ("--test", options.tests)):  # fmt: skip
+    for option, values in (
+        ("--synthetic", options.synthetic),
+        ("--real", options.real),
+        ("--test", options.tests),
+    ):
         for text in values:
             name, sign, place = text.partition("=")
             out += [option, f"{name}={Path(place).name}" if sign else Path(text).name]

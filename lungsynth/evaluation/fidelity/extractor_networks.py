@@ -162,10 +162,13 @@ def inception(path: Path) -> NetworkExtractor:
     _fill(network, tensors, path, "torchvision's Inception v3")
     plain = _resized(299, 0.5, 0.5)
     return NetworkExtractor(
-        "inception", network, lambda x: plain(x).expand(-1, 3, -1, -1), digest(path),
+        "inception",
+        network,
+        lambda x: plain(x).expand(-1, 3, -1, -1),
+        digest(path),
         "Inception v3 as torchvision has it, not the network of published FID figures; compare only "
         "with the same checksum.",
-    )  # fmt: skip
+    )
 
 
 class _Pooled(nn.Module):
@@ -198,9 +201,12 @@ def torchxrayvision(path: Path) -> NetworkExtractor:
     }
     _fill(network, tensors, path, "torchxrayvision's DenseNet-121")
     return NetworkExtractor(
-        "torchxrayvision", network, _resized(224, 0.5, 1 / 2048), digest(path),
+        "torchxrayvision",
+        network,
+        _resized(224, 0.5, 1 / 2048),
+        digest(path),
         "DenseNet of torchxrayvision; compare only with the same checksum, data and number.",
-    )  # fmt: skip
+    )
 
 
 def by_tensors(path: Path) -> NetworkExtractor:

@@ -75,15 +75,21 @@ def transformers_folder(folder: Path, *, name: str | None = None) -> NetworkExtr
     # a head over the class token is not used, and classifiers come without one
     missing = sorted(k for k in loaded["missing_keys"] if not k.startswith("pooler."))
     if missing or getattr(model, "main_input_name", "") != "pixel_values":
-        why = f"{len(missing)} tensors are missing, such as {missing[0]}" if missing else (
-            "it does not take pictures")  # fmt: skip
+        why = (
+            f"{len(missing)} tensors are missing, such as {missing[0]}"
+            if missing
+            else ("it does not take pictures")
+        )
         raise CheckpointError(
             f"{folder}: not usable as an extractor ({why}). Give a whole vision model."
         )
     return NetworkExtractor(
-        name or folder.resolve().name, _Tokens(model), _preparation(folder, model.config),
-        digest(folder / ALL_TENSORS), "Compare only with the same checksum, data and number.",
-    )  # fmt: skip
+        name or folder.resolve().name,
+        _Tokens(model),
+        _preparation(folder, model.config),
+        digest(folder / ALL_TENSORS),
+        "Compare only with the same checksum, data and number.",
+    )
 
 
 def _preparation(folder: Path, config: Any) -> Prepare:

@@ -106,10 +106,17 @@ def balanced(
 
 
 def evaluate_fidelity(
-    synthetic: ImageSet, train: ImageSet, test: ImageSet, extractor: Extractor, *,
-    match: bool = True, n_subsamples: int = 40, n_pairs: int = 200, seed: int = 0,
+    synthetic: ImageSet,
+    train: ImageSet,
+    test: ImageSet,
+    extractor: Extractor,
+    *,
+    match: bool = True,
+    n_subsamples: int = 40,
+    n_pairs: int = 200,
+    seed: int = 0,
     quiet: bool = True,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Measures of synthetic pictures and of real training films against real test films.
 
     Args:
@@ -160,19 +167,28 @@ def evaluate_fidelity(
         for name, group in groups.items()
     }
     return {
-        "groups": report, "match": match, "n_subsamples": n_subsamples, "seed": seed,
+        "groups": report,
+        "match": match,
+        "n_subsamples": n_subsamples,
+        "seed": seed,
         "neighbours": NEIGHBOURS,
         "extractor": {
-            "name": extractor.name, "checksum": extractor.checksum,
-            "features": remembered.n_features, "note": extractor.note,
+            "name": extractor.name,
+            "checksum": extractor.checksum,
+            "features": remembered.n_features,
+            "note": extractor.note,
         },
-    }  # fmt: skip
+    }
 
 
 def _compare(
-    sets: dict[str, ImageSet], extractor: Remembered, n_subsamples: int, n_pairs: int, seed: int,
+    sets: dict[str, ImageSet],
+    extractor: Remembered,
+    n_subsamples: int,
+    n_pairs: int,
+    seed: int,
     quiet: bool,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     for what, images in sets.items():
         need(images, MIN_IMAGES, what)
     n_images = min(len(v) for v in sets.values())
@@ -213,14 +229,21 @@ def _shifts(features: dict[str, Array], names: Sequence[str]) -> list[dict[str, 
     middle = features["real test"].mean(0)
     ours, floor = (features[key].mean(0) - middle for key in ("synthetic", "real train"))
     return [
-        {"feature": names[i], "synthetic": round(float(ours[i]), 4),
-         "floor": round(float(floor[i]), 4)}
+        {
+            "feature": names[i],
+            "synthetic": round(float(ours[i]), 4),
+            "floor": round(float(floor[i]), 4),
+        }
         for i in np.argsort(-np.abs(ours))[:N_SHIFTS]
-    ]  # fmt: skip
+    ]
 
 
-FLOORS = {"frechet": "floor", "kernel": "floor", **dict.fromkeys(MEASURES, "floor"),
-          "ms_ssim": "real"}  # fmt: skip
+FLOORS = {
+    "frechet": "floor",
+    "kernel": "floor",
+    **dict.fromkeys(MEASURES, "floor"),
+    "ms_ssim": "real",
+}
 """Measure -> the name its real-against-real value has in a report, in the order of the table."""
 
 

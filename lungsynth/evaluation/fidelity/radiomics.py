@@ -20,15 +20,33 @@ from lungsynth.films.data import UInt8Array
 SCALES = (1, 2, 4)  # the picture is read at its side divided by these
 BIN_WIDTH = 8  # grey levels of one bin of the co-occurrence
 ANGLES = (0.0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
-CO_OCCURRENCE = ("contrast", "dissimilarity", "homogeneity", "ASM", "correlation", "variance",
-                 "entropy")  # fmt: skip
+CO_OCCURRENCE = (
+    "contrast",
+    "dissimilarity",
+    "homogeneity",
+    "ASM",
+    "correlation",
+    "variance",
+    "entropy",
+)
 SIGMAS = (1.0, 2.0, 4.0, 8.0)  # pixels; bands of the Laplacian of Gaussian
 N_PATTERNS = 10  # uniform local binary patterns of 8 neighbours
 MIN_SIDE = 64  # pixels
 VERSION = 1  # raised when a feature changes
 
-FIRST_ORDER = ("mean", "std", "skewness", "kurtosis", "entropy", "uniformity", "p10", "median",
-               "p90", "interquartile range", "mean absolute deviation")  # fmt: skip
+FIRST_ORDER = (
+    "mean",
+    "std",
+    "skewness",
+    "kurtosis",
+    "entropy",
+    "uniformity",
+    "p10",
+    "median",
+    "p90",
+    "interquartile range",
+    "mean absolute deviation",
+)
 BAND = ("mean absolute", "std", "skewness", "kurtosis")
 
 
@@ -37,8 +55,11 @@ def feature_names() -> list[str]:
     names = [f"tone {kind}" for kind in FIRST_ORDER]
     names += [f"band {sigma:g} {kind}" for sigma in SIGMAS for kind in BAND]
     for scale in SCALES:
-        names += [f"co-occurrence 1/{scale} {kind} {over}"
-                  for kind in CO_OCCURRENCE for over in ("mean", "range")]  # fmt: skip
+        names += [
+            f"co-occurrence 1/{scale} {kind} {over}"
+            for kind in CO_OCCURRENCE
+            for over in ("mean", "range")
+        ]
         # the shares of all patterns sum to 1, so one of them is left out
         names += [f"pattern 1/{scale} {k}" for k in range(N_PATTERNS - 1)]
     return names
@@ -67,9 +88,18 @@ def _first_order(image: UInt8Array) -> list[float]:
     known = share[share > 0]
     p10, p25, p50, p75, p90 = np.percentile(values, [10, 25, 50, 75, 90])
     return [
-        mean, std, skewness, kurtosis, float(-(known * np.log2(known)).sum()),
-        float((share**2).sum()), p10, p50, p90, p75 - p25, float(np.abs(values - mean).mean()),
-    ]  # fmt: skip
+        mean,
+        std,
+        skewness,
+        kurtosis,
+        float(-(known * np.log2(known)).sum()),
+        float((share**2).sum()),
+        p10,
+        p50,
+        p90,
+        p75 - p25,
+        float(np.abs(values - mean).mean()),
+    ]
 
 
 def _bands(image: UInt8Array) -> list[float]:

@@ -72,9 +72,14 @@ def real_films(
     fields: list[Mapping[str, str]] = []
     for source in options.sources:
         for record in read_masked(
-            source, split=split, convention=options.convention, limit=limit, seed=options.seed,
-            image_column=options.image_column, mask_column=options.mask_column,
-        ):  # fmt: skip
+            source,
+            split=split,
+            convention=options.convention,
+            limit=limit,
+            seed=options.seed,
+            image_column=options.image_column,
+            mask_column=options.mask_column,
+        ):
             assert record.mask is not None
             regions, valid = truth.regions(whole(record.mask, pixels=PIXELS, nearest=True))
             images.append(whole(record.image, pixels=PIXELS))
@@ -199,13 +204,18 @@ def run_judge(options: JudgeOptions) -> str:
     conventions = sorted({f.get("mask_convention", "") for f in fields})
     write_report(
         {
-            "judge_on_real_test_films": own, "agreement_with_the_judge": agreement, "pixels": PIXELS,
-            "sources": [Path(s).name for s in options.sources], "convention": conventions,
-            "synthetic": options.synthetic.name, "steps": options.steps, "seed": options.seed,
+            "judge_on_real_test_films": own,
+            "agreement_with_the_judge": agreement,
+            "pixels": PIXELS,
+            "sources": [Path(s).name for s in options.sources],
+            "convention": conventions,
+            "synthetic": options.synthetic.name,
+            "steps": options.steps,
+            "seed": options.seed,
             "trained_before": options.judge_folder is not None,
         },
         options.out / "judge.json",
-    )  # fmt: skip
+    )
     _write_rows(names, rows, options.out / "judge.csv")
     lines = [
         f"{'':34}{'Dice':>6} {'95 % interval':>16} {'IoU':>6} {'HD95 %':>7} {'mean %':>7}    n"

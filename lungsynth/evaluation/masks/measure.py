@@ -95,12 +95,22 @@ def trust_of(scores: Mapping[str, Any], names: Sequence[str]) -> tuple[float, st
 
 
 def measure(
-    synthesizer: Synthesizer, films: Iterable[Record], truth: TruthSpec, spill: Spill, *,
-    methods: Sequence[str] | None = None, counted: Sequence[str] | None = None,
-    rivals: Mapping[str, Rival] | None = None, config: RefineConfig | None = None,
-    prompt: str = "", seed: int = 0, n_noise: int = 1, batch: int = 8, total: int | None = None,
+    synthesizer: Synthesizer,
+    films: Iterable[Record],
+    truth: TruthSpec,
+    spill: Spill,
+    *,
+    methods: Sequence[str] | None = None,
+    counted: Sequence[str] | None = None,
+    rivals: Mapping[str, Rival] | None = None,
+    config: RefineConfig | None = None,
+    prompt: str = "",
+    seed: int = 0,
+    n_noise: int = 1,
+    batch: int = 8,
+    total: int | None = None,
     quiet: bool = False,
-) -> Measured:  # fmt: skip
+) -> Measured:
     """Segment films by the checkpoint's class tokens and compare every stage with expert masks.
 
     Each batch is encoded once and its tokens are read once, under the noise of the same seed, as
@@ -141,10 +151,13 @@ def measure(
                 )
                 main = config.method if config.method in usable else (usable or ["argmax"])[-1]
                 out = Measured(
-                    spill, truth, {s.name: s.id for s in specs}, tuple(s.id for s in chosen),
+                    spill,
+                    truth,
+                    {s.name: s.id for s in specs},
+                    tuple(s.id for s in chosen),
                     stage_name(replace(config, method=main)) if usable else f"{RAW}: argmax",
                     skipped=skipped,
-                )  # fmt: skip
+                )
             texts = [r.text or prompt for r in part]
             latents, embeddings = encode_images(pipe, images), embed_prompts(pipe, texts)
             logits: dict[int, Any] = {}
@@ -156,9 +169,17 @@ def measure(
             for index, record in enumerate(part):
                 rival_maps = {name: masks[index] for name, masks in drawn.items()}
                 _measure_film(
-                    out, synthesizer, record, images[index], logits, index, rival_maps, chosen,
-                    usable, config,
-                )  # fmt: skip
+                    out,
+                    synthesizer,
+                    record,
+                    images[index],
+                    logits,
+                    index,
+                    rival_maps,
+                    chosen,
+                    usable,
+                    config,
+                )
             bar.update(len(part))
     if out is None:
         raise DataError(
@@ -169,10 +190,17 @@ def measure(
 
 
 def _measure_film(
-    out: Measured, synthesizer: Synthesizer, record: Record, image: UInt8Array, logits: dict[int, Any],
-    index: int, rival_maps: Mapping[str, NDArray[Any]], chosen: Sequence[ClassSpec],
-    methods: Sequence[str], config: RefineConfig,
-) -> None:  # fmt: skip
+    out: Measured,
+    synthesizer: Synthesizer,
+    record: Record,
+    image: UInt8Array,
+    logits: dict[int, Any],
+    index: int,
+    rival_maps: Mapping[str, NDArray[Any]],
+    chosen: Sequence[ClassSpec],
+    methods: Sequence[str],
+    config: RefineConfig,
+) -> None:
     """Add one film: figures of every mask, and its maps to the spill."""
     if record.mask is None:
         raise DataError(f"Film {record.fields.get('id', len(out.names))} has no mask.")

@@ -86,9 +86,16 @@ def check_tokens(synthesizer: Synthesizer) -> None:
 
 def class_timesteps(synthesizer: Synthesizer) -> tuple[int, ...]:
     """The timesteps at which the checkpoint's class tokens are read."""
-    return tuple(sorted({
-        t for s in synthesizer.classes if s.token is not None for t in parse_timesteps(s.token)
-    }))  # fmt: skip
+    return tuple(
+        sorted(
+            {
+                t
+                for s in synthesizer.classes
+                if s.token is not None
+                for t in parse_timesteps(s.token)
+            }
+        )
+    )
 
 
 def side_of(synthesizer: Synthesizer) -> int:
@@ -110,9 +117,16 @@ def batches(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
 
 
 def read_masked(
-    source: str, *, split: str | None, convention: str = "", limit: int | None = None, seed: int = 0,
-    image_column: str = "image", mask_column: str = "mask", text_column: str | None = None,
-) -> Iterator[Record]:  # fmt: skip
+    source: str,
+    *,
+    split: str | None,
+    convention: str = "",
+    limit: int | None = None,
+    seed: int = 0,
+    image_column: str = "image",
+    mask_column: str = "mask",
+    text_column: str | None = None,
+) -> Iterator[Record]:
     """Films with masks of one convention, in an order drawn with the seed.
 
     Args:
@@ -132,9 +146,13 @@ def read_masked(
     """
     seen, n = "", 0
     for record in read_records(
-        source, split=split, image_column=image_column, mask_column=mask_column,
-        text_column=text_column, order_seed=seed,
-    ):  # fmt: skip
+        source,
+        split=split,
+        image_column=image_column,
+        mask_column=mask_column,
+        text_column=text_column,
+        order_seed=seed,
+    ):
         written = record.fields.get("mask_convention", "")
         if convention and written and not written.lower().startswith(convention.lower()):
             seen = seen or written

@@ -100,9 +100,13 @@ def trust_report(trust: Array, iou: Array, times: Array) -> dict[str, Any]:
 
 
 def summarise(
-    measured: Measured, *, pixels: int, mean_rival: str = "mean training mask",
-    n_resamples: int = 1000, seed: int = 0,
-) -> dict[str, Any]:  # fmt: skip
+    measured: Measured,
+    *,
+    pixels: int,
+    mean_rival: str = "mean training mask",
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
     """Everything measured as JSON: means with 95 % bootstrap intervals over films, by patient.
 
     Args:
@@ -137,21 +141,27 @@ def summarise(
         stages[stage] = {"rival": stage in measured.rivals, "regions": regions}
     main_iou = values[measured.main, ALL][:, 0]
     return {
-        "n": len(measured.names), "n_patients": int(patients(measured.fields).max()) + 1,
-        "pixels": pixels, "main": measured.main, "first_refinement": first,
+        "n": len(measured.names),
+        "n_patients": int(patients(measured.fields).max()) + 1,
+        "pixels": pixels,
+        "main": measured.main,
+        "first_refinement": first,
         "mean_rival": mean_rival if (mean_rival, ALL) in values else None,
         "stages": stages,
         "auroc": {
             name: mean_interval(np.array(rows), times).report()
-            for (name, region), rows in measured.auroc.items() if region == ALL
+            for (name, region), rows in measured.auroc.items()
+            if region == ALL
         },
         "swapped": int(sum(measured.swapped)),
-        "trust": {"score": measured.trust_kind} | {
+        "trust": {"score": measured.trust_kind}
+        | {
             stage: trust_report(np.array(rows), values[stage, ALL][:, 0], times)
             for stage, rows in measured.trust.items()
         },
-        "mean_iou": round(float(main_iou.mean()), 6), "skipped": measured.skipped,
-    }  # fmt: skip
+        "mean_iou": round(float(main_iou.mean()), 6),
+        "skipped": measured.skipped,
+    }
 
 
 def _span(entry: Mapping[str, float]) -> str:
@@ -217,8 +227,20 @@ def write_csv(measured: Measured, path: Path, *, pixels: int) -> None:
     Raises:
         OutputError: the place cannot be written.
     """
-    header = ["film", "source_set", "patient", "convention", "stage", "rival", "region", *METRICS,
-              "hd95_percent", "mean_distance_percent", "trust", "swapped"]  # fmt: skip
+    header = [
+        "film",
+        "source_set",
+        "patient",
+        "convention",
+        "stage",
+        "rival",
+        "region",
+        *METRICS,
+        "hd95_percent",
+        "mean_distance_percent",
+        "trust",
+        "swapped",
+    ]
     try:
         with path.open("w", newline="", encoding="utf-8") as handle:
             out = csv.writer(handle)
@@ -233,11 +255,20 @@ def write_csv(measured: Measured, path: Path, *, pixels: int) -> None:
                     for (owner, region), rows in measured.values.items():
                         if owner == stage:
                             row = rows[i]
-                            out.writerow([
-                                *about, stage, int(stage in measured.rivals), region,
-                                *(f"{x:.6g}" for x in (*row, *(100 * d / pixels for d in row[2:]))),
-                                "" if trust is None else f"{trust[i]:.6g}", int(measured.swapped[i]),
-                            ])  # fmt: skip
+                            out.writerow(
+                                [
+                                    *about,
+                                    stage,
+                                    int(stage in measured.rivals),
+                                    region,
+                                    *(
+                                        f"{x:.6g}"
+                                        for x in (*row, *(100 * d / pixels for d in row[2:]))
+                                    ),
+                                    "" if trust is None else f"{trust[i]:.6g}",
+                                    int(measured.swapped[i]),
+                                ]
+                            )
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error}). Choose another --out.") from error
 
@@ -294,8 +325,10 @@ def draw_sheet(measured: Measured, path: Path, *, n: int = 10) -> None:
         ours = np.isin(labels, list(measured.counted_ids))
         wrong = np.where(ours & ~regions[ALL], 1, np.where(regions[ALL] & ~ours, 2, 0)) * valid
         grey = np.repeat(image[..., None], 3, 2)
-        tiles = [[overlay(image, labels), overlay(image, expert)],
-                 [grey, overlay(image, wrong.astype(np.uint8))]]  # fmt: skip
+        tiles = [
+            [overlay(image, labels), overlay(image, expert)],
+            [grey, overlay(image, wrong.astype(np.uint8))],
+        ]
         pictures.append(Image.fromarray(np.concatenate([np.concatenate(row, 1) for row in tiles])))
         lines.append(f"{kind} {measured.names[index]} IoU {scores[index]:.3f}")
     contact_sheet(pictures, lines, n_columns=5, pixels=384).save(path)

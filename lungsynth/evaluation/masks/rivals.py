@@ -244,9 +244,9 @@ def unet_side(pixels: int) -> int:
 def resize(maps: NDArray[np.float32], pixels: int) -> NDArray[np.float32]:
     """(N, p, p) -> (N, pixels, pixels), bilinear."""
     size = (pixels, pixels)
-    return np.stack([
-        np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BILINEAR)) for one in maps
-    ])  # fmt: skip
+    return np.stack(
+        [np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BILINEAR)) for one in maps]
+    )
 
 
 @rival("unet", "U-Net on the same shots")
@@ -256,9 +256,13 @@ def _unet(context: RivalContext) -> Rival:
     model = train_segmenter(
         np.stack([whole(f.image, pixels=side) for f in films]),
         np.stack([context.target(f, side) for f in films]),
-        steps=context.steps, seed=context.seed, n_classes=2, options=AugmentOptions(flip=True),
-        device=context.synthesizer.device, quiet=context.quiet,
-    )  # fmt: skip
+        steps=context.steps,
+        seed=context.seed,
+        n_classes=2,
+        options=AugmentOptions(flip=True),
+        device=context.synthesizer.device,
+        quiet=context.quiet,
+    )
     context.facts["U-Net"] = {"films": len(films), "pixels": side, "steps": context.steps}
 
     def masks(batch: Batch) -> BoolArray:

@@ -41,9 +41,15 @@ class _SelfAttention:
         self.inner, self.sums, self.counts = inner, grid_sums, counts
 
     def __call__(
-        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None, temb: Tensor | None = None, *args: Any, **kwargs: Any,
-    ) -> Tensor:  # fmt: skip
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
         n = hidden_states.shape[1] if hidden_states.ndim == 3 else 0
         if 0 < n <= MAX_POSITIONS:
             q, k = (
@@ -72,10 +78,12 @@ def self_attention(unet: Any) -> Iterator[Callable[[], Tensor]]:
     before = dict(unet.attn_processors)
     sums: dict[int, Tensor] = {}
     counts: dict[int, int] = {}
-    unet.set_attn_processor({
-        name: p if is_cross_attention(name) else _SelfAttention(p, sums, counts)
-        for name, p in before.items()
-    })  # fmt: skip
+    unet.set_attn_processor(
+        {
+            name: p if is_cross_attention(name) else _SelfAttention(p, sums, counts)
+            for name, p in before.items()
+        }
+    )
 
     def mean() -> Tensor:
         if not sums:
@@ -122,9 +130,9 @@ def word_heat(
     """
     total = torch.zeros(len(tokens), height, width)
     for grid in captured.resolutions:
-        heat = torch.stack([
-            captured.sums[grid][b][..., list(one)].mean(-1).cpu() for b, one in enumerate(tokens)
-        ])  # fmt: skip
+        heat = torch.stack(
+            [captured.sums[grid][b][..., list(one)].mean(-1).cpu() for b, one in enumerate(tokens)]
+        )
         total += F.interpolate(heat[:, None], (height, width), mode="bicubic")[:, 0].clamp_min(0)
     return total / sum(captured.counts.values())
 

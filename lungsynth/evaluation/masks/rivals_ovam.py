@@ -33,10 +33,16 @@ N_DRAWS, DRAW = 9, 12
 
 
 def learn_shared_token(
-    name: str, draws: Sequence[tuple[dict[str, Tensor], Tensor]], keys: Mapping[str, Tensor], *,
-    n_iters: int = 2000, lr: float = 1e-1, weight_decay: float = 1e-3, seed: int = 0,
+    name: str,
+    draws: Sequence[tuple[dict[str, Tensor], Tensor]],
+    keys: Mapping[str, Tensor],
+    *,
+    n_iters: int = 2000,
+    lr: float = 1e-1,
+    weight_decay: float = 1e-3,
+    seed: int = 0,
     info: Mapping[str, str] | None = None,
-) -> ClassToken:  # fmt: skip
+) -> ClassToken:
     """Learn OVAM's token: one vector for all layers and no weight of a head.
 
     Optimiser and kind of losses are those of `lungsynth.masks.tokens.learn_token`; a single vector needs
@@ -107,9 +113,12 @@ def shot_draws(context: RivalContext) -> list[tuple[dict[str, Tensor], Tensor]]:
         moved, planes = augment(to_input(images), planes, generator, AugmentOptions(flip=True))
         views = ((moved[:, 0] + 1) * 127.5).round().to(torch.uint8).numpy()
         queries = noised_queries(
-            pipe, views, [films[i].text for i in chosen], t=timesteps[index % len(timesteps)],
+            pipe,
+            views,
+            [films[i].text for i in chosen],
+            t=timesteps[index % len(timesteps)],
             seed=context.seed + index,
-        )  # fmt: skip
+        )
         draws.append((queries, planes[:, 0]))
     return draws
 
@@ -120,7 +129,7 @@ def _ovam(context: RivalContext) -> Rival:
     timesteps, side = class_timesteps(context.synthesizer), context.pixels
     draws = shot_draws(context)
     keys = {layer: key.cpu() for layer, key in key_weights(pipe.unet).items()}
-    token = learn_shared_token("shared", draws, keys, seed=context.seed)  # fmt: skip
+    token = learn_shared_token("shared", draws, keys, seed=context.seed)
 
     def maps(batch: Batch) -> FloatArray:
         embeddings = embed_prompts(pipe, batch.texts).to(pipe.unet.device)
@@ -129,9 +138,13 @@ def _ovam(context: RivalContext) -> Rival:
             for t in timesteps:
                 noise = torch.randn(batch.latents.shape[1:], generator=reading_noise(batch.seed, t))
                 queries = read_queries(
-                    pipe.unet, pipe.scheduler, batch.latents.to(pipe.unet.device), embeddings, t=t,
+                    pipe.unet,
+                    pipe.scheduler,
+                    batch.latents.to(pipe.unet.device),
+                    embeddings,
+                    t=t,
                     noise=noise.to(pipe.unet.device).expand(batch.latents.shape),
-                )  # fmt: skip
+                )
                 queries = {layer: q.cpu() for layer, q in queries.items()}
                 total += token_logits(queries, keys, token, height=side, width=side) / len(
                     timesteps

@@ -83,10 +83,17 @@ def train_films(options: MasksOptions) -> list[Record]:
             f"--rival-split {options.rival_split} is the split that is measured; name another."
         )
     try:
-        return list(read_masked(
-            options.source, split=options.rival_split, convention=options.convention, limit=N_TRAIN,
-            seed=options.seed, image_column=options.image_column, mask_column=options.mask_column,
-        ))  # fmt: skip
+        return list(
+            read_masked(
+                options.source,
+                split=options.rival_split,
+                convention=options.convention,
+                limit=N_TRAIN,
+                seed=options.seed,
+                image_column=options.image_column,
+                mask_column=options.mask_column,
+            )
+        )
     except DataError:
         return []  # rivals that need them say so
 
@@ -98,9 +105,10 @@ def run_masks(options: MasksOptions) -> str:
         LungSynthError: an option does not fit the data or the checkpoint; before anything long.
     """
     truth = TruthSpec(
-        foreground=tuple(options.foreground), classes=parse_class_ids(options.class_ids),
+        foreground=tuple(options.foreground),
+        classes=parse_class_ids(options.class_ids),
         ignore=tuple(options.ignore),
-    )  # fmt: skip
+    )
     rival_names = parse_rivals(options.rivals)
     methods = list(REFINEMENTS) if options.methods == "all" else split_names(options.methods)
     if options.out:
@@ -112,35 +120,63 @@ def run_masks(options: MasksOptions) -> str:
     if options.student_weight is not None:
         config = replace(config, student_weight=options.student_weight)
     context = RivalContext(
-        synthesizer, pixels, truth, train_films(options) if rival_names else [],
+        synthesizer,
+        pixels,
+        truth,
+        train_films(options) if rival_names else [],
         n_parts=sum(s.n_parts for s in counted),
         word=options.word or (counted[0].word or counted[0].name.split()[-1]),
-        shots=options.shots, steps=options.rival_steps, seed=options.seed, quiet=options.quiet,
-    )  # fmt: skip
+        shots=options.shots,
+        steps=options.rival_steps,
+        seed=options.seed,
+        quiet=options.quiet,
+    )
     rivals, missing = make_rivals(
         rival_names, context, required=options.rivals not in ("all", TRIVIAL)
     )
     films = read_masked(
-        options.source, split=options.split or None, convention=options.convention,
-        limit=options.limit, seed=options.seed, image_column=options.image_column,
-        mask_column=options.mask_column, text_column=options.text_column or None,
-    )  # fmt: skip
+        options.source,
+        split=options.split or None,
+        convention=options.convention,
+        limit=options.limit,
+        seed=options.seed,
+        image_column=options.image_column,
+        mask_column=options.mask_column,
+        text_column=options.text_column or None,
+    )
     with Spill() as spill:
         measured = measure(
-            synthesizer, films, truth, spill, methods=methods, counted=[s.name for s in counted],
-            rivals=rivals, config=config, prompt=class_prompt(synthesizer), seed=options.seed,
-            n_noise=options.n_noise, batch=options.batch_size, total=options.limit, quiet=options.quiet,
-        )  # fmt: skip
+            synthesizer,
+            films,
+            truth,
+            spill,
+            methods=methods,
+            counted=[s.name for s in counted],
+            rivals=rivals,
+            config=config,
+            prompt=class_prompt(synthesizer),
+            seed=options.seed,
+            n_noise=options.n_noise,
+            batch=options.batch_size,
+            total=options.limit,
+            quiet=options.quiet,
+        )
         measured.skipped |= missing
         report = summarise(measured, pixels=pixels, seed=options.seed) | {
-            "source": Path(options.source).name, "split": options.split,
+            "source": Path(options.source).name,
+            "split": options.split,
             "convention": sorted({f.get("mask_convention", "") for f in measured.fields}),
             "truth": asdict(truth) | {"classes": {str(k): v for k, v in truth.classes.items()}},
-            "counted": [s.name for s in counted], "timesteps": list(class_timesteps(synthesizer)),
-            "model": synthesizer.name, "model_hash": synthesizer.model_hash, "seed": options.seed,
-            "n_noise": options.n_noise, "refine": asdict(config), "rival_facts": context.facts,
+            "counted": [s.name for s in counted],
+            "timesteps": list(class_timesteps(synthesizer)),
+            "model": synthesizer.name,
+            "model_hash": synthesizer.model_hash,
+            "seed": options.seed,
+            "n_noise": options.n_noise,
+            "refine": asdict(config),
+            "rival_facts": context.facts,
             "code_version": __version__,
-        }  # fmt: skip
+        }
         if options.convention and report["convention"] == [""]:
             report["convention"] = [options.convention]
         if options.out:

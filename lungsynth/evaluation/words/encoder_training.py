@@ -39,19 +39,31 @@ class EncoderOptions(LoopOptions):
 ENCODER_PRESETS: dict[str, EncoderOptions] = {
     # one CPU core, about ten minutes; accuracies in checkpoints/encoder/README.md
     "cpu": EncoderOptions(
-        steps=3200, batch_size=32, lr=2e-3, weight_decay=0.05, warmup_steps=100, ema_decay=0.995,
+        steps=3200,
+        batch_size=32,
+        lr=2e-3,
+        weight_decay=0.05,
+        warmup_steps=100,
+        ema_decay=0.995,
         sample_every=800,
     ),
     # one GPU, a few minutes
     "gpu": EncoderOptions(
-        steps=8000, batch_size=64, lr=2e-3, weight_decay=0.05, warmup_steps=200, sample_every=1000,
+        steps=8000, batch_size=64, lr=2e-3, weight_decay=0.05, warmup_steps=200, sample_every=1000
     ),
     # seconds: for tests
     "tiny": EncoderOptions(
-        steps=4, batch_size=8, lr=1e-3, warmup_steps=1, pixels=32, stem=4, widths=(4, 8),
-        n_blocks=(1, 1), precision="fp32",
+        steps=4,
+        batch_size=8,
+        lr=1e-3,
+        warmup_steps=1,
+        pixels=32,
+        stem=4,
+        widths=(4, 8),
+        n_blocks=(1, 1),
+        precision="fp32",
     ),
-}  # fmt: skip
+}
 
 
 def augment(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -153,18 +165,26 @@ def head_losses(
     losses: dict[str, Tensor] = {}
     for column, name in enumerate(HEAD_NAMES):
         each = F.cross_entropy(
-            logits[name].float(), labels[:, column], ignore_index=UNKNOWN, reduction="none",
+            logits[name].float(),
+            labels[:, column],
+            ignore_index=UNKNOWN,
+            reduction="none",
             label_smoothing=smoothing,
-        )  # fmt: skip
+        )
         weight = weights[:, column]
         losses[name] = (each * weight).sum() / weight.sum().clamp_min(1.0)
     return losses
 
 
 def train_encoder(
-    films: ImageSet, held_out: ImageSet | None, out: Path, options: EncoderOptions, *,
-    device: str = "cpu", quiet: bool = False,
-) -> bool:  # fmt: skip
+    films: ImageSet,
+    held_out: ImageSet | None,
+    out: Path,
+    options: EncoderOptions,
+    *,
+    device: str = "cpu",
+    quiet: bool = False,
+) -> bool:
     """Train (or resume) an encoder; it is written to `out/encoder`.
 
     Args:
@@ -236,9 +256,11 @@ def report_accuracy(
 ) -> tuple[dict[str, Any], str]:
     """Accuracy of every task on real test films: JSON and a text table."""
     scores = score_tasks(
-        embed(encoder, films.images, quiet=quiet), film_labels(films.fields), films.clusters(),
+        embed(encoder, films.images, quiet=quiet),
+        film_labels(films.fields),
+        films.clusters(),
         seed=seed,
-    )  # fmt: skip
+    )
     report = {
         "n_films": len(films),
         "config": asdict(encoder.config),

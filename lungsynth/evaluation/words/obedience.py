@@ -48,13 +48,17 @@ def evaluate_obedience(
             "sex in records.jsonl or record.json, or columns of these names in Parquet."
         )
     drawn = score_tasks(
-        embed(encoder, synthetic.images, quiet=quiet), asked,
-        [f"#{i}" for i in range(len(synthetic))], seed=seed,
-    )  # fmt: skip
+        embed(encoder, synthetic.images, quiet=quiet),
+        asked,
+        [f"#{i}" for i in range(len(synthetic))],
+        seed=seed,
+    )
     real = score_tasks(
-        embed(encoder, test.images, quiet=quiet), film_labels(test.fields), test.clusters(),
+        embed(encoder, test.images, quiet=quiet),
+        film_labels(test.fields),
+        test.clusters(),
         seed=seed + 1,
-    )  # fmt: skip
+    )
     tasks: dict[str, Any] = {}
     for name, score in drawn.items():
         entry: dict[str, Any] = {"synthetic": score.report()}
@@ -97,4 +101,3 @@ def obedience_table(report: dict[str, Any]) -> str:
             for row, counts in zip(classes, np.array(entry[side]["confusion"]), strict=True):
                 lines.append(f"{row:<12}" + "".join(f"{n:>12}" for n in counts))
     return "\n".join(line.rstrip() for line in lines)
-

@@ -129,9 +129,11 @@ def swap_share(pairs: Sequence[Pair], seed: int) -> dict[str, Any]:
         return {**unknown.report(), "count": 0, "n": 0, "contrast": none.report()}
     times = np.random.default_rng(seed).integers(0, n, (1000, n))
     return {
-        **proportion(count, n).report(), "count": count, "n": n,
+        **proportion(count, n).report(),
+        "count": count,
+        "n": n,
         "contrast": Interval.of(float(contrast.mean()), contrast[times].mean(1)).report(),
-    }  # fmt: skip
+    }
 
 
 def side_confusion(pairs: Sequence[Pair], seed: int, *, brighter: bool) -> dict[str, Any]:
@@ -149,9 +151,11 @@ def side_confusion(pairs: Sequence[Pair], seed: int, *, brighter: bool) -> dict[
     draws = resample_clusters(counts, np.random.default_rng(seed), 1000)
     share = Interval.of(float(balanced_accuracy(counts.sum(0))), balanced_accuracy(draws))
     return {
-        "n": 2 * len(pairs), "classes": list(SIDES), "share": share.report(),
+        "n": 2 * len(pairs),
+        "classes": list(SIDES),
+        "share": share.report(),
         "confusion": counts.sum(0).astype(int).tolist(),
-    }  # fmt: skip
+    }
 
 
 def verdict(swap: Mapping[str, Any]) -> str:
@@ -202,12 +206,16 @@ def evaluate_sides(pairs: Sequence[Pair], *, seed: int = 0) -> dict[str, Any]:
     }
     differing = sum(pair.differs() for pair in pairs)
     return {
-        "n_pairs": len(pairs), "n_measured": len(measured), "n_differ": differing,
+        "n_pairs": len(pairs),
+        "n_measured": len(measured),
+        "n_differ": differing,
         "differ": proportion(differing, len(pairs)).report(),
         "difference": {k: float(f"{np.mean(v):.6g}") for k, v in changes.items()},
         "swap": swap,
         "clear": {
-            **proportion(clear, len(measured)).report(), "count": clear, "n": len(measured),
+            **proportion(clear, len(measured)).report(),
+            "count": clear,
+            "n": len(measured),
             "levels": CLEAR,
         },
         "abnormality": side_confusion(measured, seed, brighter=False),
@@ -215,12 +223,10 @@ def evaluate_sides(pairs: Sequence[Pair], *, seed: int = 0) -> dict[str, Any]:
         "findings": {
             name: swap_share([p for p in measured if p.finding == name], seed) for name in findings
         },
-        "planted": {
-            str(levels): _with_planted(measured, levels, seed) for levels in PLANTED
-        },
+        "planted": {str(levels): _with_planted(measured, levels, seed) for levels in PLANTED},
         "verdict": verdict(swap),
         "seed": seed,
-    }  # fmt: skip
+    }
 
 
 def _with_planted(pairs: Sequence[Pair], levels: float, seed: int) -> dict[str, Any]:
@@ -255,14 +261,16 @@ def sides_table(report: dict[str, Any]) -> str:
         lines.append(f"{'  swap, ' + name:<44}{told['n']:>5}  {percent(told)}")
     for key, words in (("abnormality", "any change"), ("opacity", "brighter")):
         told = report[key]
-        lines.append(f"{f'{key}: {words}, against normal':<44}{told['n']:>5}  "
-                     f"{percent(told['share'])}")  # fmt: skip
+        lines.append(
+            f"{f'{key}: {words}, against normal':<44}{told['n']:>5}  {percent(told['share'])}"
+        )
     contrast = swap["contrast"]
     lines += [
         f"Side: {report['verdict']} (of swap; chance is 50 %); mean contrast "
-        f"{contrast['value']:+.2f} [{contrast['low']:+.2f}, {contrast['high']:+.2f}] grey levels.", "",
+        f"{contrast['value']:+.2f} [{contrast['low']:+.2f}, {contrast['high']:+.2f}] grey levels.",
+        "",
         f"{'with planted opacities of':<28}{'swap %':<24}{'abnormality %':<24}{'opacity %':<24}",
-    ]  # fmt: skip
+    ]
     for levels, told in report["planted"].items():
         cells = [percent(told[key]) for key in ("swap", "abnormality", "opacity")]
         lines.append(f"{levels + ' grey levels':<28}" + "".join(f"{cell:<24}" for cell in cells))

@@ -94,9 +94,15 @@ def _check_settings(out: Path, settings: dict[str, Any]) -> None:
 
 
 def draw_pairs(
-    synthesizer: Synthesizer, out: Path, prompts: Sequence[SidePrompt], *, options: SampleOptions,
-    seed: int = 0, batch: int = 6, quiet: bool = False,
-) -> list[Pair]:  # fmt: skip
+    synthesizer: Synthesizer,
+    out: Path,
+    prompts: Sequence[SidePrompt],
+    *,
+    options: SampleOptions,
+    seed: int = 0,
+    batch: int = 6,
+    quiet: bool = False,
+) -> list[Pair]:
     """Draw every prompt's three versions with one seed; pairs already in `out` are kept.
 
     Args:
@@ -120,16 +126,20 @@ def draw_pairs(
     classes = lung_classes(synthesizer)
     check_writable(out)
     settings = {
-        "model": synthesizer.name, "model_hash": synthesizer.model_hash, "lora": synthesizer.lora,
-        "options": asdict(options), "seed": seed,
+        "model": synthesizer.name,
+        "model_hash": synthesizer.model_hash,
+        "lora": synthesizer.lora,
+        "options": asdict(options),
+        "seed": seed,
         "convention": sorted({spec.convention for spec in synthesizer.classes}),
-    }  # fmt: skip
+    }
     try:
         _check_settings(out, settings)
         done = [
-            entry for entry in _done(out)
+            entry
+            for entry in _done(out)
             if entry["pair"] >= len(prompts) or entry["prompts"] == prompts[entry["pair"]].texts()
-        ]  # fmt: skip
+        ]
         (out / RECORDS_NAME).write_text("".join(json.dumps(entry) + "\n" for entry in done))
         have = {entry["pair"] for entry in done}
         missing = [k for k in range(len(prompts)) if k not in have]
@@ -140,9 +150,11 @@ def draw_pairs(
                 part = missing[start : start + size]
                 texts = [text for k in part for text in prompts[k].texts().values()]
                 seeds = [seed + k for k in part for _ in VERSIONS]
-                results = list(synthesizer.generate(
-                    texts, seeds, options=options, words=[], batch_size=len(texts)
-                ))  # fmt: skip
+                results = list(
+                    synthesizer.generate(
+                        texts, seeds, options=options, words=[], batch_size=len(texts)
+                    )
+                )
                 for index, k in enumerate(part):
                     own = results[index * len(VERSIONS) : (index + 1) * len(VERSIONS)]
                     _write(out, k, prompts[k], seed + k, own, classes)
@@ -155,9 +167,13 @@ def draw_pairs(
 
 
 def _write(
-    out: Path, pair: int, prompt: SidePrompt, seed: int, results: Sequence[Result],
+    out: Path,
+    pair: int,
+    prompt: SidePrompt,
+    seed: int,
+    results: Sequence[Result],
     classes: dict[int, int],
-) -> None:  # fmt: skip
+) -> None:
     for version, result in zip(VERSIONS, results, strict=True):
         (out / _file(pair, version)).write_bytes(png_bytes(result.image))
     mask = results[VERSIONS.index("normal")].mask
