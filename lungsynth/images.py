@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from lungsynth.arrays import UInt8Array
+
 OKABE_ITO = (
     (230, 159, 0),
     (86, 180, 233),
@@ -32,7 +34,7 @@ XMP = (
 """IPTC mark "made by a trained algorithm", carried by every picture we draw."""
 
 
-def png_bytes(array: NDArray[np.uint8], *, synthetic: bool = True) -> bytes:
+def png_bytes(array: UInt8Array, *, synthetic: bool = True) -> bytes:
     """Encode (H, W) grey or (H, W, 3) RGB uint8 as PNG; same array, same bytes.
 
     Args:
@@ -47,14 +49,14 @@ def png_bytes(array: NDArray[np.uint8], *, synthetic: bool = True) -> bytes:
     return buffer.getvalue()
 
 
-def heat_to_uint8(heat: NDArray[np.floating]) -> NDArray[np.uint8]:
+def heat_to_uint8(heat: NDArray[np.floating]) -> UInt8Array:
     """Map (H, W) in [0, 1] -> (H, W) uint8."""
     return (np.clip(heat, 0, 1) * 255).round().astype(np.uint8)
 
 
 def colour_heat(
-    heat: NDArray[np.floating], image: NDArray[np.uint8], *, opacity: float = 0.55
-) -> NDArray[np.uint8]:
+    heat: NDArray[np.floating], image: UInt8Array, *, opacity: float = 0.55
+) -> UInt8Array:
     """A map over its picture: (H, W) in [0, 1] and (H, W) grey -> (H, W, 3) RGB.
 
     Black - purple - orange - yellow, lightness rising with the value; `opacity` is that of value 1.
@@ -71,9 +73,7 @@ def colour_heat(
     return (grey * (1 - alpha) + colour * alpha).round().astype(np.uint8)
 
 
-def overlay(
-    image: NDArray[np.uint8], mask: NDArray[np.uint8], *, opacity: float = 0.3
-) -> NDArray[np.uint8]:
+def overlay(image: UInt8Array, mask: UInt8Array, *, opacity: float = 0.3) -> UInt8Array:
     """A mask over its picture, each class in its colour with a solid border.
 
     Args:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lungsynth.arrays import UInt8Array
 from lungsynth.errors import OutputError
 from lungsynth.images import colour_heat, heat_to_uint8, overlay, png_bytes, slug
 from lungsynth.pipeline import Result
@@ -29,9 +30,7 @@ def result_files(result: Result) -> dict[str, bytes]:
     return files
 
 
-def map_files(
-    maps: Mapping[str, NDArray[np.floating]], image: NDArray[np.uint8]
-) -> dict[str, bytes]:
+def map_files(maps: Mapping[str, NDArray[np.floating]], image: UInt8Array) -> dict[str, bytes]:
     """Two PNG files for each word's map: its values, and its colours over the picture.
 
     Args:

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lungsynth import RESEARCH_NOTICE, __version__
+from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, WordError
 from lungsynth.masks.affinity import AFFINITY_FOLDER, AffinityNet, affinity_fields, load_affinity
 from lungsynth.masks.classes import ClassSpec, load_classes
@@ -45,9 +45,6 @@ from lungsynth.model.sampling import (
     rounded,
 )
 from lungsynth.prompts import PromptReport, default_words, read_prompt, word_tokens
-
-FloatArray = NDArray[np.float32]
-UInt8Array = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from lungsynth import __version__
+from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, DataError, ShapeError
 from lungsynth.films.film import MIN_SIDE, Film, pixels_sha256
 from lungsynth.films.framing import WHOLE, Framing, cut
@@ -31,9 +31,6 @@ from lungsynth.masks.refine import RefineConfig, check_affinity, check_config, r
 from lungsynth.masks.tokens import parse_timesteps
 from lungsynth.model.backbone import embed_prompts, encode_images
 from lungsynth.pipeline import Synthesizer
-
-FloatArray = NDArray[np.float32]
-UInt8Array = NDArray[np.uint8]
 
 NOTICE = "Machine-made mask of a real film. Research only. Not for diagnosis."
 

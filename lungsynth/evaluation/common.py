@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lungsynth.arrays import Float64Array, IntArray, UInt8Array
 from lungsynth.errors import DataError, OutputError
-from lungsynth.films.data import UInt8Array, decode_grey, open_source, read_records
+from lungsynth.films.data import decode_grey, open_source, read_records
 from lungsynth.films.framing import whole
 
 PIXELS = 256  # side of every picture that is compared
@@ -33,7 +33,7 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.names)
 
-    def take(self, chosen: NDArray[np.int64]) -> ImageSet:
+    def take(self, chosen: IntArray) -> ImageSet:
         """The pictures with these indices, in this order."""
         return ImageSet(
             self.images[chosen], [self.names[i] for i in chosen], [self.fields[i] for i in chosen]
@@ -63,7 +63,7 @@ class Interval:
     high: float
 
     @classmethod
-    def of(cls, value: float, draws: NDArray[np.float64]) -> Interval:
+    def of(cls, value: float, draws: Float64Array) -> Interval:
         """The 2.5 and 97.5 percentiles of `draws` (R,) around `value`."""
         low, high = np.percentile(draws, [2.5, 97.5])
         return cls(value, float(low), float(high))
@@ -81,8 +81,8 @@ class Interval:
 
 
 def resample_clusters(
-    values: NDArray[np.float64], rng: np.random.Generator, n_resamples: int
-) -> NDArray[np.float64]:
+    values: Float64Array, rng: np.random.Generator, n_resamples: int
+) -> Float64Array:
     """Bootstrap sums over clusters (patients) drawn with replacement.
 
     Args:

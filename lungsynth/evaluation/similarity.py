@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lungsynth.arrays import UInt8Array
 from lungsynth.errors import ShapeError
-from lungsynth.films.data import UInt8Array
 
 WINDOW, WINDOW_SIGMA = 11, 1.5  # pixels; Wang et al. 2004
 C1, C2 = 0.01**2, 0.03**2  # for pixels in [0, 1]

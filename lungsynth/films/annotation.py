@@ -14,12 +14,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lungsynth.arrays import IGNORE, UInt8Array
 from lungsynth.errors import ConfigError, DataError
-from lungsynth.masks.classes import IGNORE
-
-UInt8Array = NDArray[np.uint8]
 
 BACKGROUND_LABEL = "background"
 IGNORE_LABEL = "ignore"

@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from lungsynth.arrays import UInt8Array
 from lungsynth.errors import DataError, LungSynthError, OutputError
 from lungsynth.films.annotation import Annotation, rasterise, read_annotations, read_labelme
 from lungsynth.films.film import find_films, folder_names, pixels_sha256, read_film
 from lungsynth.images import OKABE_ITO, overlay, png_bytes
 from lungsynth.output import write_files, write_parquet
-
-UInt8Array = NDArray[np.uint8]
 
 TEMPLATE = Path(__file__).with_name("annotate.html")
 SHOWN_SIDE = 1600

@@ -12,15 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lungsynth.arrays import UInt8Array
 from lungsynth.errors import DataError
-from lungsynth.films.decoding import (
-    decode_grey as decode_grey,  # also the place others take it from
-)
+from lungsynth.films.decoding import decode_grey as decode_grey  # others take it from here too
 from lungsynth.films.decoding import open_picture
-
-UInt8Array = NDArray[np.uint8]
 
 FIELDS = (
     "id",

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from lungsynth.arrays import UInt8Array
 from lungsynth.errors import DataError
-
-UInt8Array = NDArray[np.uint8]
 
 
 def open_picture(value: Any, *, where: str, what: str) -> Image.Image:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lungsynth.arrays import BoolArray, FloatArray
 from lungsynth.errors import DataError, MissingDependencyError
 
 TAGS = (
@@ -55,8 +56,8 @@ PROJECTION = ("CR", "DX", "RG", "RF", "OT", "")
 class DicomPixels:
     """What `read_dicom` returns."""
 
-    values: NDArray[np.float32]  # (H, W) or (H, W, 3); larger = brighter
-    valid: NDArray[np.bool_]  # (H, W), False where the scanner padded the picture
+    values: FloatArray  # (H, W) or (H, W, 3); larger = brighter
+    valid: BoolArray  # (H, W), False where the scanner padded the picture
     eight_bit: bool  # the values are 0-255 as stored
     warnings: tuple[str, ...]
 
@@ -141,7 +142,7 @@ def _pixels(data: Any, path: Path, max_pixels: int) -> DicomPixels:
         except Exception:  # noqa: BLE001  # a broken LUT or window; said in the warning
             notes.append("the file's window or lookup table is not valid and was ignored")
     eight_bit = bits <= 8 and values is stored and stored.dtype == np.uint8
-    shown: NDArray[np.float32] = values.astype(np.float32)
+    shown: FloatArray = values.astype(np.float32)
     if not np.isfinite(shown).all():
         raise DataError(f"{path}: its pixels hold NaN or infinity.")
     if space == "MONOCHROME1":

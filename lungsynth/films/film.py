@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from lungsynth.arrays import BoolArray, FloatArray, UInt8Array
 from lungsynth.errors import DataError
-from lungsynth.films.decoding import UInt8Array, decode_grey
+from lungsynth.films.decoding import decode_grey
 from lungsynth.films.dicom import is_dicom, read_dicom
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -128,7 +129,7 @@ def pixels_sha256(image: UInt8Array) -> str:
     return hashlib.sha256(head + np.ascontiguousarray(image).tobytes()).hexdigest()
 
 
-def to_uint8(values: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> UInt8Array:
+def to_uint8(values: NDArray[np.floating], valid: BoolArray | None = None) -> UInt8Array:
     """Grey values of any range -> 0-255, black and white at robust percentiles.
 
     Args:
@@ -227,7 +228,7 @@ def _white_is_zero(picture: Image.Image) -> bool:
     return bool(tags.get(262) == 0 and picture.mode.startswith("I;16"))
 
 
-def _colour_notes(rgb: NDArray[np.float32]) -> list[str]:
+def _colour_notes(rgb: FloatArray) -> list[str]:
     """A warning where a picture (H, W, 3) is coloured rather than grey with a tint of compression."""
     spread = float((rgb.max(2) - rgb.min(2)).mean())
     if spread <= 0.03 * max(float(rgb.max()), 1.0):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from lungsynth.films.decoding import UInt8Array
+from lungsynth.arrays import UInt8Array
 
 
 @dataclass(frozen=True, slots=True)

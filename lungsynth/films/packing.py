@@ -9,8 +9,9 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
+from lungsynth.arrays import UInt8Array
 from lungsynth.errors import DataError
-from lungsynth.films.data import FIELDS, Record, UInt8Array
+from lungsynth.films.data import FIELDS, Record
 from lungsynth.output import write_parquet
 
 

@@ -18,17 +18,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lungsynth.arrays import IGNORE, UInt8Array
 from lungsynth.errors import ConfigError, ShapeError
 from lungsynth.masks.body import Block, to_input
 from lungsynth.masks.walk import AffinityField, Offsets, half_disc
 
 AFFINITY_FOLDER = "affinity"
 CONFIG_NAME, WEIGHTS_NAME = "affinity.json", "affinity.safetensors"
-IGNORED = 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,12 +129,12 @@ def affinity_loss(affinities: Tensor, labels: Tensor, offsets: Offsets) -> Tenso
     """
     reach = max(max(abs(dy), abs(dx)) for dy, dx in offsets)
     height, width = labels.shape[-2:]
-    padded = F.pad(labels, (reach, reach, 0, reach), value=IGNORED)
+    padded = F.pad(labels, (reach, reach, 0, reach), value=IGNORE)
     other = torch.stack(
         [padded[:, dy : dy + height, reach + dx : reach + dx + width] for dy, dx in offsets], 1
     )
     own = labels[:, None].expand_as(other)
-    known = (own != IGNORED) & (other != IGNORED)
+    known = (own != IGNORE) & (other != IGNORE)
     same = known & (own == other)
     background, foreground, across = same & (own == 0), same & (own != 0), known & (own != other)
 
@@ -146,9 +145,7 @@ def affinity_loss(affinities: Tensor, labels: Tensor, offsets: Offsets) -> Tenso
     return mean(together, background) / 4 + mean(together, foreground) / 4 + mean(apart, across) / 2
 
 
-def certain_labels(
-    sure_foreground: NDArray[np.uint8], sure_background: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
+def certain_labels(sure_foreground: UInt8Array, sure_background: UInt8Array) -> UInt8Array:
     """psa's certain places: a class where the cautious map says so, background where the eager map does.
 
     Args:
@@ -163,7 +160,7 @@ def certain_labels(
         raise ShapeError(
             f"Maps are {sure_foreground.shape} and {sure_background.shape}; expected one size."
         )
-    labels = np.full(sure_foreground.shape, IGNORED, dtype=np.uint8)
+    labels = np.full(sure_foreground.shape, IGNORE, dtype=np.uint8)
     labels[(sure_background == 0) & (sure_foreground == 0)] = 0
     agreed = (sure_foreground != 0) & (sure_foreground == sure_background)
     labels[agreed] = sure_foreground[agreed]
@@ -171,7 +168,7 @@ def certain_labels(
 
 
 @torch.no_grad()
-def affinity_fields(model: AffinityNet, images: NDArray[np.uint8]) -> list[AffinityField]:
+def affinity_fields(model: AffinityNet, images: UInt8Array) -> list[AffinityField]:
     """The affinities of films or drawn pictures.
 
     Args:
@@ -234,9 +231,7 @@ def read_config(spec: dict[str, Any]) -> AffinityConfig:
     return AffinityConfig(**{**spec, "widths": tuple(spec["widths"])})
 
 
-def majority(
-    labels: NDArray[np.uint8], *, stride: int = 4, share: float = 0.75
-) -> NDArray[np.uint8]:
+def majority(labels: UInt8Array, *, stride: int = 4, share: float = 0.75) -> UInt8Array:
     """(H, W) class ids -> (H/stride, W/stride): a block's id where `share` of it agrees, else 255.
 
     Raises:
@@ -248,8 +243,8 @@ def majority(
             f"`labels` is {labels.shape}; expected sides that are multiples of {stride}."
         )
     blocks = labels.reshape(height // stride, stride, width // stride, stride)
-    out = np.full((height // stride, width // stride), IGNORED, np.uint8)
-    ids: Sequence[int] = [int(i) for i in np.unique(labels) if i != IGNORED]
+    out = np.full((height // stride, width // stride), IGNORE, np.uint8)
+    ids: Sequence[int] = [int(i) for i in np.unique(labels) if i != IGNORE]
     for i in ids:
         out[(blocks == i).mean((1, 3)) >= share] = i
     return out

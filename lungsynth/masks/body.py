@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from lungsynth.arrays import IGNORE, FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, DataError, ShapeError
 
-IGNORED = 255
 CONFIG_NAME, WEIGHTS_NAME = "segmenter.json", "segmenter.safetensors"
 
 
@@ -105,7 +105,7 @@ class Segmenter(nn.Module):
         return self.head(y)
 
 
-def to_input(images: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
+def to_input(images: UInt8Array, device: torch.device | str = "cpu") -> Tensor:
     """(N, H, W) uint8 -> (N, 1, H, W) float32 in [-1, 1]."""
     return torch.from_numpy(np.array(images)).to(device).float().div(127.5).sub(1)[:, None]
 
@@ -169,8 +169,8 @@ def segmentation_loss(logits: Tensor, target: Tensor, weight: Tensor | None = No
         target: (B, H, W) int64 class ids; 255 counts nowhere.
         weight: (B, H, W) of each pixel; None is 1.
     """
-    counted = (target != IGNORED).to(logits) * (1.0 if weight is None else weight)
-    truth = torch.where(target == IGNORED, 0, target)
+    counted = (target != IGNORE).to(logits) * (1.0 if weight is None else weight)
+    truth = torch.where(target == IGNORE, 0, target)
     entropy = F.cross_entropy(logits, truth, reduction="none")
     entropy = (entropy * counted).sum() / counted.sum().clamp_min(1e-6)
     soft = logits.softmax(1)[:, 1:] * counted[:, None]
@@ -190,8 +190,8 @@ def descend(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, ra
 
 
 def train_segmenter(
-    images: NDArray[np.uint8],
-    masks: NDArray[np.uint8],
+    images: UInt8Array,
+    masks: UInt8Array,
     *,
     steps: int = 250,
     batch: int = 8,
@@ -239,7 +239,7 @@ def train_segmenter(
         raise ShapeError(
             f"`weights` is {weights.shape}; expected {images.shape[:1]} or {images.shape}."
         )
-    ids = [int(i) for i in np.unique(masks) if i != IGNORED]
+    ids = [int(i) for i in np.unique(masks) if i != IGNORE]
     n_classes = n_classes or max(2, max(ids, default=0) + 1)
     if not any(ids) or ids[-1] >= n_classes:
         raise DataError(
@@ -273,7 +273,7 @@ def train_segmenter(
     return model.eval()
 
 
-def predict(model: Segmenter, images: NDArray[np.uint8], *, batch: int = 16) -> NDArray[np.float32]:
+def predict(model: Segmenter, images: UInt8Array, *, batch: int = 16) -> FloatArray:
     """Probability of each class.
 
     Args:

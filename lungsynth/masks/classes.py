@@ -21,7 +21,6 @@ from lungsynth.errors import CheckpointError, ConfigError
 from lungsynth.masks.tokens import ClassToken
 
 CLASSES_NAME = "classes.json"
-IGNORE = 255
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lungsynth.arrays import BoolArray, FloatArray
 from lungsynth.errors import ConfigError, MaskError
 
 
-def check_map(heat: NDArray[np.floating]) -> NDArray[np.float32]:
+def check_map(heat: NDArray[np.floating]) -> FloatArray:
     """The map as float32 (H, W), or a clear error.
 
     Raises:
@@ -120,7 +121,7 @@ def threshold(heat: NDArray[np.floating], method: str) -> float:
     return THRESHOLDS[method](heat)
 
 
-def coarse_mask(heat: NDArray[np.floating], method: str = "otsu") -> NDArray[np.bool_]:
+def coarse_mask(heat: NDArray[np.floating], method: str = "otsu") -> BoolArray:
     """Threshold a map.
 
     Args:
@@ -141,9 +142,7 @@ def coarse_mask(heat: NDArray[np.floating], method: str = "otsu") -> NDArray[np.
     return np.asarray(heat > otsu(heat))
 
 
-def shift_background(
-    probability: NDArray[np.float32], levels: float | Sequence[float]
-) -> NDArray[np.float32]:
+def shift_background(probability: FloatArray, levels: float | Sequence[float]) -> FloatArray:
     """Move the threshold of each class against the background.
 
     p_0 <- p_0 · θ_c / (1 - θ_c), c the most probable class of the pixel, then every pixel is scaled to
@@ -174,7 +173,7 @@ def shift_background(
     return shifted / np.maximum(shifted.sum(0, keepdims=True), np.float32(1e-12))
 
 
-def class_level(probability: NDArray[np.float32], index: int, method: str) -> float:
+def class_level(probability: FloatArray, index: int, method: str) -> float:
     """A threshold method's level for p_c / (p_c + p_0) of class `index`, kept within [0.05, 0.95].
 
     Raises:

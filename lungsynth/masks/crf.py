@@ -18,8 +18,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, MaskError, MissingDependencyError, ShapeError
 
 UNARIES = ("soft", "hard")
@@ -65,9 +65,7 @@ def check_crf(config: CrfConfig) -> None:
         )
 
 
-def unary_probability(
-    probability: NDArray[np.float32], config: CrfConfig | None = None
-) -> NDArray[np.float32]:
+def unary_probability(probability: FloatArray, config: CrfConfig | None = None) -> FloatArray:
     """exp(-ψ) of the module docstring: (classes, H, W) float32, each pixel sums to 1, none under 1e-6.
 
     Raises:
@@ -104,9 +102,7 @@ class DenseCrf:
         MissingDependencyError: pydensecrf is not installed.
     """
 
-    def __init__(
-        self, image: NDArray[np.uint8], n_classes: int, config: CrfConfig | None = None
-    ) -> None:
+    def __init__(self, image: UInt8Array, n_classes: int, config: CrfConfig | None = None) -> None:
         self.config = config = config or CrfConfig()
         check_crf(config)
         if image.ndim != 2 or min(image.shape) < 1:
@@ -135,7 +131,7 @@ class DenseCrf:
             )
             self._model.addPairwiseEnergy(features, compat=config.w_appearance)
 
-    def __call__(self, probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    def __call__(self, probability: FloatArray) -> FloatArray:
         """Posterior of a probability; see `dense_crf`."""
         if probability.shape != self.shape:
             raise ShapeError(
@@ -153,8 +149,8 @@ class DenseCrf:
 
 
 def dense_crf(
-    probability: NDArray[np.float32], image: NDArray[np.uint8], config: CrfConfig | None = None
-) -> NDArray[np.float32]:
+    probability: FloatArray, image: UInt8Array, config: CrfConfig | None = None
+) -> FloatArray:
     """Posterior of a fully connected CRF.
 
     Args:

@@ -7,19 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
+from lungsynth.arrays import IGNORE, FloatArray, UInt8Array
 from lungsynth.errors import DataError
 from lungsynth.masks import quality
-from lungsynth.masks.classes import IGNORE, ClassSpec
+from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.coarse import class_level, shift_background
 from lungsynth.masks.fusion import WORD_GAMMAS
 from lungsynth.masks.refine import RefineConfig, clean, refine
 from lungsynth.masks.walk import AffinityField
-
-FloatArray = NDArray[np.float32]
-UInt8Array = NDArray[np.uint8]
 
 
 def no_word(word: str) -> FloatArray:

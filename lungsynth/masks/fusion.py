@@ -25,15 +25,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, ShapeError
 from lungsynth.masks.coarse import shift_background
 from lungsynth.masks.crf import CrfConfig, DenseCrf
 from lungsynth.masks.walk import AffinityField, random_walk
-
-FloatArray = NDArray[np.float32]
-UInt8Array = NDArray[np.uint8]
 
 TOKEN_GAMMAS = tuple(round(0.2 + 0.05 * k, 2) for k in range(13))
 """γ 0.20 … 0.80: for probabilities of learnt tokens."""

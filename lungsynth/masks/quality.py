@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from lungsynth.arrays import BoolArray
 
-def area_share(mask: NDArray[np.bool_]) -> float:
+
+def area_share(mask: BoolArray) -> float:
     """Share of the image covered, in [0, 1]."""
     return float(mask.mean())
 
@@ -21,13 +23,13 @@ def stability(probability: NDArray[np.floating], *, offset: float = 0.15) -> flo
     return float((high & low).sum() / union) if union else 0.0
 
 
-def agreement(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+def agreement(one: BoolArray, other: BoolArray) -> float:
     """Dice of two masks of one class; 1 when both are empty."""
     total = int(one.sum() + other.sum())
     return float(2 * (one & other).sum() / total) if total else 1.0
 
 
-def count_parts(mask: NDArray[np.bool_], *, min_share: float = 0.005) -> int:
+def count_parts(mask: BoolArray, *, min_share: float = 0.005) -> int:
     """Connected parts of at least `min_share` of the image."""
     from scipy import ndimage
 
@@ -37,7 +39,7 @@ def count_parts(mask: NDArray[np.bool_], *, min_share: float = 0.005) -> int:
     return int((np.bincount(labels.ravel())[1:] >= min_share * mask.size).sum())
 
 
-def split_sides(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def split_sides(mask: BoolArray) -> tuple[BoolArray, BoolArray]:
     """(left, right) lung of a lung mask: the *patient's* sides, the right lung left in the picture.
 
     Parts are given whole to the side their centre of mass lies on; a single part that crosses is

@@ -13,16 +13,14 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lungsynth.arrays import BoolArray, FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, MaskError, ShapeError
 from lungsynth.masks import fusion
 from lungsynth.masks.coarse import THRESHOLDS
 from lungsynth.masks.crf import CrfConfig, check_crf, dense_crf
 from lungsynth.masks.walk import AffinityField
 
-FloatArray = NDArray[np.float32]
-UInt8Array = NDArray[np.uint8]
 Refinement = Callable[[FloatArray, UInt8Array, "RefineConfig", AffinityField | None], FloatArray]
 
 
@@ -316,12 +314,12 @@ def _refined(
 
 
 def clean(
-    mask: NDArray[np.bool_],
+    mask: BoolArray,
     *,
     n_parts: int = 2,
     min_part: float = 0.005,
     weight: FloatArray | None = None,
-) -> NDArray[np.bool_]:
+) -> BoolArray:
     """Keep the best parts of a mask and fill their holes.
 
     Args:

@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lungsynth.arrays import UInt8Array
 from lungsynth.errors import ConfigError
 from lungsynth.masks.affinity import AffinityConfig, AffinityNet, read_config
 from lungsynth.masks.body import to_input
@@ -51,7 +50,7 @@ class Student(nn.Module):
         return self.body(x)
 
 
-def student_logits(model: Student, images: NDArray[np.uint8]) -> Tensor:
+def student_logits(model: Student, images: UInt8Array) -> Tensor:
     """Logits of every output at the films' own size.
 
     Args:

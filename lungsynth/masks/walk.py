@@ -28,14 +28,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lungsynth.arrays import Float64Array, FloatArray
 from lungsynth.errors import ConfigError, MaskError, ShapeError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FloatArray = NDArray[np.float32]
 Offset = tuple[int, int]
 Offsets = tuple[Offset, ...]
 
@@ -144,7 +143,7 @@ def transition(field: AffinityField, *, beta: float = 8.0) -> Any:
     full = _stencil(powered, field.offsets, np.zeros((len(disc), h, w)))
     full /= full.sum(0)
     n = h * w
-    diagonals: dict[int, NDArray[np.float64]] = {}
+    diagonals: dict[int, Float64Array] = {}
     for (dy, dx), entries in zip(disc, full.reshape(len(disc), n), strict=True):
         shift = dy * w + dx
         if abs(shift) >= n:
@@ -242,7 +241,7 @@ def random_walk(
     matrix = transition(field, beta=beta)
 
     # one class a product: it stays in the cache
-    def step(state: NDArray[np.float64]) -> NDArray[np.float64]:
+    def step(state: Float64Array) -> Float64Array:
         return np.stack([matrix @ row for row in state])
 
     walked = _iterate(step, flat, n_steps, tolerance)

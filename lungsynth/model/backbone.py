@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from lungsynth.arrays import UInt8Array
 from lungsynth.errors import ShapeError
 from lungsynth.masks.tokens import read_queries, reading_noise
 
 
-def encode_images(pipe: Any, images: NDArray[np.uint8]) -> Tensor:
+def encode_images(pipe: Any, images: UInt8Array) -> Tensor:
     """Grey pictures -> scaled latents x_0, the mode of the posterior.
 
     Args:
@@ -56,7 +56,7 @@ def embed_prompts(pipe: Any, prompts: Sequence[str]) -> Tensor:
 
 def noised_queries(
     pipe: Any,
-    images: NDArray[np.uint8],
+    images: UInt8Array,
     prompts: Sequence[str],
     *,
     t: int,

@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from lungsynth.arrays import Float64Array, IntArray, UInt8Array
 from lungsynth.errors import CheckpointError
 from lungsynth.evaluation.words.labels import HEADS
-from lungsynth.films.decoding import UInt8Array
 from lungsynth.model.tensor_files import load_tensors, save_tensors, write_folder
 
 CONFIG_NAME = "config.json"
@@ -104,10 +103,10 @@ class Encoder(nn.Module):
 class Embedding:
     """What an encoder makes of N pictures."""
 
-    features: NDArray[np.float64]  # (N, D), standardised on the training films
-    probabilities: dict[str, NDArray[np.float64]]  # head: (N,) probability of its second class
+    features: Float64Array  # (N, D), standardised on the training films
+    probabilities: dict[str, Float64Array]  # head: (N,) probability of its second class
 
-    def decisions(self, head: str) -> NDArray[np.int64]:
+    def decisions(self, head: str) -> IntArray:
         """(N,) the likelier class of `head`: 0 or 1."""
         return (self.probabilities[head] > 0.5).astype(np.int64)
 

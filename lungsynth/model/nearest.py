@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import safe_open
 
+from lungsynth.arrays import Float64Array, FloatArray, UInt8Array
 from lungsynth.errors import CheckpointError, ShapeError
 from lungsynth.model.checkpoint import NEAREST_FOLDER
 from lungsynth.model.encoder import DEFAULT_FOLDER, Encoder, checksum, embed, load_encoder
@@ -30,7 +30,7 @@ class NearestTrain:
         features: (N, D) float32, standardised as `lungsynth.model.encoder.embed` gives them.
     """
 
-    def __init__(self, encoder: Encoder, features: NDArray[np.float32]) -> None:
+    def __init__(self, encoder: Encoder, features: FloatArray) -> None:
         if features.ndim != 2 or not len(features):
             raise ShapeError(f"Features are {features.shape}; expected (films, width), films > 0.")
         self.encoder = encoder
@@ -39,15 +39,13 @@ class NearestTrain:
     def __len__(self) -> int:
         return len(self._features)
 
-    def distances(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def distances(self, images: UInt8Array) -> FloatArray:
         """(N, H, W) grey pictures -> (N,) Euclidean distance of features to the nearest film."""
         made = torch.from_numpy(embed(self.encoder, images).features).float()
         return np.asarray(torch.cdist(made, self._features).min(1).values.numpy(), dtype=np.float32)
 
 
-def save_nearest(
-    checkpoint: Path, features: NDArray[np.float64], *, encoder: str, sources: str
-) -> None:
+def save_nearest(checkpoint: Path, features: Float64Array, *, encoder: str, sources: str) -> None:
     """Keep training films' features (N, D) with a checkpoint, as float16.
 
     Args:

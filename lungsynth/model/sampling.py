@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from lungsynth.arrays import UInt8Array
 from lungsynth.errors import ConfigError, ShapeError
 from lungsynth.model.attention import AttentionCapture, Captured
 from lungsynth.model.backbone import embed_prompts
@@ -46,7 +46,7 @@ class SampleOptions:
 class Drawn:
     """A batch of pictures as they come from the model."""
 
-    images: NDArray[np.uint8]  # (B, H, W) grey
+    images: UInt8Array  # (B, H, W) grey
     latents: Tensor  # (B, C, h, w) float32, scaled x_0
     embeddings: Tensor  # (B, tokens, width) float32, of the prompts
     captured: Captured | None  # attention, when it was asked for
@@ -117,7 +117,7 @@ def rounded(device: torch.device | str, precision: str) -> AbstractContextManage
     return nullcontext() if kind is None else torch.autocast(torch.device(device).type, kind)
 
 
-def to_grey(decoded: Tensor) -> NDArray[np.uint8]:
+def to_grey(decoded: Tensor) -> UInt8Array:
     """Decoded (B, c, H, W) in [-1, 1] -> (B, H, W) uint8; colour channels are averaged."""
     grey = decoded.float().mean(1).clamp(-1, 1).add(1).mul(127.5).round()
     return np.asarray(grey.to(torch.uint8).cpu().numpy())

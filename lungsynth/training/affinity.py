@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import DataError, ShapeError
 from lungsynth.masks.affinity import (
     AFFINITY_FOLDER,
@@ -45,13 +45,13 @@ class AffinityOptions(LoopOptions):
 
 
 def make_labels(
-    probability: NDArray[np.float32],
-    image: NDArray[np.uint8],
+    probability: FloatArray,
+    image: UInt8Array,
     *,
     cautious: float = 0.8,
     eager: float = 0.2,
     crf: CrfConfig | None = None,
-) -> NDArray[np.uint8]:
+) -> UInt8Array:
     """Certain places of one film, after psa's two CRFs with a strong and a weak background.
 
     Args:
@@ -73,8 +73,8 @@ def make_labels(
 
 
 def train_affinity(
-    images: NDArray[np.uint8],
-    labels: NDArray[np.uint8],
+    images: UInt8Array,
+    labels: UInt8Array,
     out: Path,
     options: AffinityOptions,
     *,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from lungsynth.films.data import Record, UInt8Array
+from lungsynth.arrays import UInt8Array
+from lungsynth.films.data import Record
 from lungsynth.films.framing import cut, draw_framing
 from lungsynth.training.captions import is_child
 

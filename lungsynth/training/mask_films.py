@@ -8,9 +8,9 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lungsynth.arrays import Float64Array, FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.films.data import Record, read_records
 from lungsynth.films.film import pixels_sha256
@@ -22,8 +22,6 @@ from lungsynth.model.backbone import embed_prompts, encode_images
 from lungsynth.pipeline import Synthesizer
 from lungsynth.training.student import SURE, to_targets
 from lungsynth.training.tokens import LearnOptions, to_target
-
-UInt8Array = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class MaskFilms:
 
     images: UInt8Array  # (N, P, P)
     targets: UInt8Array  # (N, outputs, P / 4, P / 4)
-    weights: NDArray[np.float64]  # (N,) sums to 1
+    weights: Float64Array  # (N,) sums to 1
     outputs: list[str]
     n_annotated: int  # the first so many are expert masks
     annotated_ids: list[str]  # their ids
@@ -135,7 +133,7 @@ def film_probabilities(
     seed: int = 0,
     batch: int = 16,
     quiet: bool = False,
-) -> Iterator[list[NDArray[np.float32]]]:
+) -> Iterator[list[FloatArray]]:
     """Film after film, the class probability (classes + 1, P, P) of each group.
 
     Classes of one group exclude each other; those of different groups do not. Tokens of all groups
@@ -169,7 +167,7 @@ def label_films(
     config: RefineConfig,
     seed: int = 0,
     quiet: bool = False,
-) -> NDArray[np.float32]:
+) -> FloatArray:
     """(N, classes of all groups, P / 4, P / 4) probability, from tokens and the student if there is one."""
     out = []
     for found in film_probabilities(

@@ -16,14 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, ShapeError
 
-FloatArray = NDArray[np.float32]
-UInt8Array = NDArray[np.uint8]
-
-FOREGROUND, IGNORED = 255, 127
+FOREGROUND, UNSURE = 255, 127
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,7 @@ def prior_mask(image: UInt8Array, prior: Prior) -> UInt8Array:
 
     score = prior_score(image, prior)
     labels, n = ndimage.label(score > 0)
-    out = np.where(score < -prior.margin, 0, IGNORED).astype(np.uint8)
+    out = np.where(score < -prior.margin, 0, UNSURE).astype(np.uint8)
     if n:
         areas = np.bincount(labels.ravel())[1:]
         kept = np.isin(labels, np.argsort(-areas, kind="stable")[: len(prior.ellipses)] + 1)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from lungsynth.arrays import UInt8Array
 from lungsynth.errors import ConfigError, DataError, ShapeError
 from lungsynth.masks.affinity import AffinityConfig
 from lungsynth.masks.body import AugmentOptions, augment, to_input
@@ -37,7 +38,7 @@ class StudentOptions(LoopOptions):
     widths: tuple[int, ...] = WIDTHS  # channels of the body at strides 4, 8, 16, 32
 
 
-def to_targets(regions: Sequence[NDArray[np.uint8]], *, stride: int = 4) -> NDArray[np.uint8]:
+def to_targets(regions: Sequence[UInt8Array], *, stride: int = 4) -> UInt8Array:
     """Targets of one film at the student's grid.
 
     Args:
@@ -83,8 +84,8 @@ def student_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def train_student(
-    images: NDArray[np.uint8],
-    targets: NDArray[np.uint8],
+    images: UInt8Array,
+    targets: UInt8Array,
     outputs: Sequence[str],
     out: Path,
     options: StudentOptions,

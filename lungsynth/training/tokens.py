@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lungsynth.arrays import UInt8Array
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.films.data import Record
 from lungsynth.films.framing import cut, draw_framing
@@ -43,7 +43,7 @@ class LearnOptions:
     augment: AugmentOptions = field(default_factory=AugmentOptions)
 
 
-def to_target(mask: NDArray[np.uint8], options: LearnOptions) -> NDArray[np.uint8]:
+def to_target(mask: UInt8Array, options: LearnOptions) -> UInt8Array:
     """Mask as the source wrote it -> 1 class, 0 not, 255 ignored."""
     region = mask == options.foreground
     if options.side != "both":
@@ -139,7 +139,7 @@ def learn_from_films(
 
 
 def suggest_films(
-    pipe: Any, images: NDArray[np.uint8], k: int, *, seed: int = 0, quiet: bool = True
+    pipe: Any, images: UInt8Array, k: int, *, seed: int = 0, quiet: bool = True
 ) -> list[int]:
     """Which films to annotate: those nearest to the centres of `k` clusters of what the model sees.
 

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from lungsynth.arrays import UInt8Array
 from lungsynth.errors import ConfigError
-from lungsynth.films.data import UInt8Array
 from lungsynth.model.autoencoder import PatchAutoencoderKL, fit_patch_pca
 from lungsynth.model.tensor_files import write_folder
 from lungsynth.training.common import LoopOptions, Run, torch_generator

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lungsynth import __version__
+from lungsynth.arrays import IntArray
 from lungsynth.errors import CheckpointError, ConfigError
 from publish.data.manifest import canonical_sha256
 from publish.data.prompts import (
@@ -42,7 +42,7 @@ class Plan:
     folder: Path  # of the checkpoint
     spec: RowSpec  # what the rows have in common
     prompts: tuple[str, ...] | None  # of a file; None = the grammar
-    rows: dict[str, NDArray[np.int64]]  # split -> row numbers, ascending
+    rows: dict[str, IntArray]  # split -> row numbers, ascending
     settings: Settings
 
     def n_shards(self, split: str) -> int:
@@ -222,9 +222,7 @@ def _prompts(settings: Settings) -> tuple[str, ...] | None:
     return tuple(check_prompts(settings.prompts, "prompts"))
 
 
-def _split_rows(
-    settings: Settings, prompts: tuple[str, ...] | None
-) -> dict[str, NDArray[np.int64]]:
+def _split_rows(settings: Settings, prompts: tuple[str, ...] | None) -> dict[str, IntArray]:
     """Split -> row numbers; rows of one prompt group are never apart."""
     shares = settings.splits
     bad = [name for name in shares if not name.isidentifier()]

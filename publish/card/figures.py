@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from lungsynth.arrays import UInt8Array
 from lungsynth.contact import contact_sheet
 from lungsynth.images import overlay, png_bytes
 from publish.data.rows import ASKED, N_BINS, Summary, decode, pick_rows, spread
@@ -81,7 +81,7 @@ def preview_rows(out: Path, shards: Sequence[Shard], n_rows: int) -> list[dict[s
     """A few rows with the mask in colour over the picture, for the Hub's viewer."""
     found = []
     for one in pick_rows(out, shards, spread(n_rows, N_PREVIEW), PREVIEW_COLUMNS):
-        image: NDArray[np.uint8] = decode(one["image"], one["id"])
+        image: UInt8Array = decode(one["image"], one["id"])
         coloured = overlay(image, decode(one["mask"], one["id"]), opacity=0.4)
         found.append(
             {

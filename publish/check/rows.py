@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from lungsynth.arrays import IGNORE
 from lungsynth.errors import DataError
 from publish.data.manifest import Manifest, canonical_sha256, inside
 from publish.data.prompts import prompt_group
 from publish.data.rows import decode, iter_rows
 from publish.data.schema import column_name, features, pixel_sha256
-from publish.data.screening import IGNORE, bounding_box
+from publish.data.screening import bounding_box
 from publish.data.settings import FilterSettings, from_mapping
 from publish.data.shards import MAX_ROW_GROUP_BYTES, shard_metadata
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from lungsynth.arrays import IntArray, UInt8Array
 from lungsynth.errors import DataError
 from publish.data.manifest import Manifest, inside
 from publish.data.schema import area_column
@@ -91,7 +91,7 @@ def spread(n_rows: int, n: int) -> list[int]:
     return sorted({int(p) for p in np.linspace(0, n_rows - 1, min(n, n_rows))}) if n_rows else []
 
 
-def decode(cell: Any, where: str) -> NDArray[np.uint8]:
+def decode(cell: Any, where: str) -> UInt8Array:
     """The grey pixels (H, W) of a PNG cell.
 
     Raises:
@@ -121,10 +121,10 @@ class Summary:
     n_rows: int = 0
     size: str = ""  # width × height
     asked: dict[str, Counter[str]] = field(default_factory=lambda: {c: Counter() for c in ASKED})
-    areas: dict[str, NDArray[np.int64]] = field(default_factory=dict)  # class -> histogram
+    areas: dict[str, IntArray] = field(default_factory=dict)  # class -> histogram
     mean_area: dict[str, float] = field(default_factory=dict)  # class -> share of the picture
     present: Counter[str] = field(default_factory=Counter)  # class -> rows with it
-    trust: NDArray[np.int64] = field(default_factory=lambda: np.zeros(N_BINS, np.int64))
+    trust: IntArray = field(default_factory=lambda: np.zeros(N_BINS, np.int64))
     least_sure: list[tuple[float, int]] = field(default_factory=list)  # (trust, row), ascending
     reasons: Counter[str] = field(default_factory=Counter)  # why rows were kept out -> rows
     n_rejected: int = 0

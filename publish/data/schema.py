@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lungsynth.arrays import IGNORE
 from lungsynth.errors import ConfigError, MaskError
 from lungsynth.images import heat_to_uint8, png_bytes
 from publish.data.prompts import RowPrompt, prompt_group
-from publish.data.screening import IGNORE, bounding_box, reasons_against, trust_of
+from publish.data.screening import bounding_box, reasons_against, trust_of
 from publish.data.settings import FilterSettings
 
 if TYPE_CHECKING:

@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lungsynth.arrays import BoolArray, UInt8Array
 from publish.data.settings import FilterSettings
-
-IGNORE = 255
-"""`lungsynth.masks.classes.IGNORE`, whose module imports torch; a command line must start quickly."""
 
 
 def trust_of(scores: Mapping[str, Mapping[str, Any]]) -> float:
@@ -19,7 +16,7 @@ def trust_of(scores: Mapping[str, Mapping[str, Any]]) -> float:
     return min((float(one["stability"]) for one in scores.values()), default=0.0)
 
 
-def bounding_box(region: NDArray[np.bool_]) -> list[int]:
+def bounding_box(region: BoolArray) -> list[int]:
     """[x, y, width, height] in pixels of a region (H, W), as COCO has it; [] when it is empty."""
     if not region.any():
         return []
@@ -28,8 +25,8 @@ def bounding_box(region: NDArray[np.bool_]) -> list[int]:
 
 
 def reasons_against(
-    image: NDArray[np.uint8],
-    mask: NDArray[np.uint8],
+    image: UInt8Array,
+    mask: UInt8Array,
     scores: Mapping[str, Mapping[str, Any]],
     classes: Mapping[int, str],
     limits: FilterSettings,

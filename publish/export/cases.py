@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lungsynth.arrays import IGNORE, UInt8Array
 from lungsynth.errors import ConfigError, DataError
 from publish.data.manifest import Manifest
 from publish.data.rows import decode, iter_rows
-from publish.data.screening import IGNORE
 
 SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
 COLUMNS = (
@@ -38,8 +37,8 @@ class Case:
 
     name: str  # the row's id
     split: str
-    image: NDArray[np.uint8]  # (H, W) grey
-    mask: NDArray[np.uint8]  # (H, W) class ids, 255 = ignore
+    image: UInt8Array  # (H, W) grey
+    mask: UInt8Array  # (H, W) class ids, 255 = ignore
     image_png: bytes  # as published, marked as synthetic
     row: dict[str, Any]  # the other columns
 
@@ -90,7 +89,7 @@ def consecutive(manifest: Manifest) -> dict[int, int]:
     return {value: label for label, value in enumerate(values)}
 
 
-def relabel(mask: NDArray[np.uint8], labels: dict[int, int]) -> NDArray[np.uint8]:
+def relabel(mask: UInt8Array, labels: dict[int, int]) -> UInt8Array:
     """A mask with other values.
 
     Raises:

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lungsynth.arrays import IGNORE, BoolArray
 from publish.data.manifest import Manifest, json_bytes
-from publish.data.screening import IGNORE, bounding_box
+from publish.data.screening import bounding_box
 from publish.export.cases import class_names, description, iter_cases
 
 
-def run_lengths(region: NDArray[np.bool_]) -> dict[str, Any]:
+def run_lengths(region: BoolArray) -> dict[str, Any]:
     """COCO's uncompressed RLE of a region (H, W): column by column, zeros first."""
     flat = np.asfortranarray(region).ravel(order="F").astype(np.int8)
     edges = np.flatnonzero(np.diff(flat)) + 1

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from lungsynth import RESEARCH_NOTICE, __version__
+from lungsynth.arrays import IGNORE
 from publish.data.manifest import Manifest
-from publish.data.screening import IGNORE
 from publish.export.cases import Case, class_names, iter_cases
 from publish.extras import need
 

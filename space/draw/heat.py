@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lungsynth.arrays import UInt8Array
 from lungsynth.errors import ConfigError
 from lungsynth.images import OKABE_ITO, colour_heat
 
 if TYPE_CHECKING:
     from space.draw.study import Study
 
-UInt8Array = NDArray[np.uint8]
 
 TELLING = (
     "pneumonia",

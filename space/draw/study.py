@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.images import OKABE_ITO, heat_to_uint8, overlay
 from space.draw.tuning import Tuning
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from lungsynth.masks.walk import AffinityField
     from lungsynth.pipeline import Result, Synthesizer
     from space.draw.watch import Formation
-
-UInt8Array = NDArray[np.uint8]
-FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

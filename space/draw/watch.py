@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lungsynth.arrays import FloatArray, UInt8Array
+
 if TYPE_CHECKING:
     from lungsynth.model.attention import Captured
     from lungsynth.pipeline import Synthesizer
 
-UInt8Array = NDArray[np.uint8]
 Grid = tuple[int, int]
 
 MAX_FRAMES = 25
@@ -86,7 +87,7 @@ class Formation:
         )
         return heat_to_uint8(heat.numpy())
 
-    def _weights(self) -> NDArray[np.float32]:
+    def _weights(self) -> FloatArray:
         """Steps of each frame."""
         return np.diff(self.steps, prepend=0).astype(np.float32)
 
@@ -123,7 +124,7 @@ class Watcher:
         self.previewer = Previewer(model, steps) if previews else None
         self.every = math.ceil(steps / MAX_FRAMES)
         self.captured: Captured | None = None
-        self._before: dict[Grid, tuple[NDArray[np.float32], int]] = {}
+        self._before: dict[Grid, tuple[FloatArray, int]] = {}
         self._frames: dict[Grid, list[NDArray[np.float16]]] = {}
         self._ends: list[int] = []
         self._timesteps: list[int] = []

@@ -7,10 +7,9 @@ import os
 import tempfile
 from pathlib import Path
 
-import numpy as np
 from gradio.utils import get_upload_folder
-from numpy.typing import NDArray
 
+from lungsynth.arrays import UInt8Array
 from lungsynth.images import png_bytes
 
 
@@ -38,7 +37,7 @@ def kept(name: str, data: bytes) -> str:
         Path(file.name).replace(path)
 
 
-def kept_picture(name: str, picture: NDArray[np.uint8]) -> str:
+def kept_picture(name: str, picture: UInt8Array) -> str:
     """`kept`, of a picture as PNG.
 
     Args:

@@ -170,10 +170,10 @@ import lungsynth.pipeline
 from diffusers import StableDiffusionPipeline
 from datasets import DatasetInfo
 from transformers import CLIPTextModel, CLIPTokenizerFast
-from publish.build import run as build, finish, plan, worker
-from publish.card import dataset_card as card, figures
-from publish.data import shards
-from publish.cli import main
+from publish.build import (run as build, finish, plan, worker)
+from publish.card import (dataset_card as card, figures)
+from publish.data import (shards)
+from publish.cli import (main)
 torch.set_num_threads(1)
 
 def child(seed, options):

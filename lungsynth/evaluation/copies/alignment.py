@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lungsynth.arrays import UInt8Array
 from lungsynth.errors import ShapeError
 from lungsynth.evaluation.similarity import thumbnails
-from lungsynth.films.data import UInt8Array
 
 COARSE, MIDDLE, FINE = 32, 64, 128
 """Sides at which films are laid over each other; they are compared at the last."""

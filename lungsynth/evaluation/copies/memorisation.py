@@ -12,9 +12,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from lungsynth.arrays import BoolArray, Float64Array
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import ImageSet, Interval, need
 from lungsynth.evaluation.copies.neighbours import PERCENTILES, closest_sheet
@@ -26,7 +26,6 @@ MAX_FALSE_ALARMS, MIN_CAUGHT = 0.01, 0.95
 """Largest share of unseen real films above the threshold, least share of planted copies."""
 
 MIN_REAL, MIN_PLANTED = 20, 2 * len(KINDS)
-Array = NDArray[np.float64]
 
 
 def proportion(count: int, n: int) -> Interval:
@@ -37,7 +36,7 @@ def proportion(count: int, n: int) -> Interval:
     return Interval(count / n, float(told.low), float(told.high))
 
 
-def choose_threshold(real: Array, planted: Array) -> tuple[float, bool]:
+def choose_threshold(real: Float64Array, planted: Float64Array) -> tuple[float, bool]:
     """The score from which a picture counts as a copy.
 
     Args:
@@ -74,7 +73,7 @@ def duplicates(found: Found, names: Sequence[str], threshold: float) -> list[dic
 
 def encoder_distances(
     encoder: Encoder, train: ImageSet, queries: Sequence[ImageSet]
-) -> list[Array]:
+) -> list[Float64Array]:
     """Distance of features to the nearest training film: one (N,) a set of queries."""
     from sklearn.neighbors import NearestNeighbors
 
@@ -206,15 +205,15 @@ def _parts(found: Found, sizes: Sequence[int]) -> list[Found]:
 
 
 def _caught(
-    above: NDArray[np.bool_],
-    hit: NDArray[np.bool_],
+    above: BoolArray,
+    hit: BoolArray,
     kinds: Sequence[str],
-    stated: NDArray[np.bool_],
+    stated: BoolArray,
 ) -> dict[str, Any]:
     """Share of planted copies at or above the threshold, in all and by kind."""
     kind = np.array(kinds)
 
-    def share(chosen: NDArray[np.bool_]) -> dict[str, Any]:
+    def share(chosen: BoolArray) -> dict[str, Any]:
         count, n = int(above[chosen].sum()), int(chosen.sum())
         return {**proportion(count, n).report(), "count": count, "n": n}
 
@@ -225,12 +224,12 @@ def _caught(
     }
 
 
-def _points(values: Array) -> dict[str, float]:
+def _points(values: Float64Array) -> dict[str, float]:
     points = {"min": 0, "q1": 1, "q5": 5, "median": 50, "q95": 95, "q99": 99, "max": 100}
     return {k: float(f"{np.percentile(values, q):.6g}") for k, q in points.items()}
 
 
-def _measure(ours: Array, theirs: Array, seed: int) -> dict[str, Any]:
+def _measure(ours: Float64Array, theirs: Float64Array, seed: int) -> dict[str, Any]:
     """Distances of pictures beside those of real films, as `evaluate neighbours` reports them."""
     rng = np.random.default_rng(seed)
     below = {}

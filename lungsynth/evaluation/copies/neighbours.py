@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from lungsynth.arrays import Float64Array, IntArray, UInt8Array
 from lungsynth.contact import contact_sheet
 from lungsynth.evaluation.common import ImageSet, Interval, need
 from lungsynth.evaluation.similarity import ssim, thumbnails, unit_vectors
-from lungsynth.films.data import UInt8Array
 from lungsynth.model.encoder import Encoder, embed
 
 MEASURES = ("encoder", "correlation", "ssim")
@@ -26,15 +25,14 @@ MEASURES = ("encoder", "correlation", "ssim")
 PERCENTILES = (0.1, 1.0, 5.0)
 N_CANDIDATES = 20  # encoder neighbours whose SSIM is measured
 MIN_IMAGES = 2
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
     """The nearest training film of each of N pictures, by every measure."""
 
-    distances: dict[str, Array]  # measure: (N,)
-    indices: dict[str, NDArray[np.int64]]  # measure: (N,) row of the training set
+    distances: dict[str, Float64Array]  # measure: (N,)
+    indices: dict[str, IntArray]  # measure: (N,) row of the training set
 
 
 class Reference:
@@ -58,8 +56,8 @@ class Reference:
         """
         features = embed(self.encoder, queries.images, quiet=self.quiet).features
         small = thumbnails(queries.images)
-        distances: dict[str, list[Array]] = {m: [] for m in MEASURES}
-        indices: dict[str, list[NDArray[np.int64]]] = {m: [] for m in MEASURES}
+        distances: dict[str, list[Float64Array]] = {m: [] for m in MEASURES}
+        indices: dict[str, list[IntArray]] = {m: [] for m in MEASURES}
         for start in range(0, len(queries), batch_size):
             part = slice(start, start + batch_size)
             found = self._search(features[part], small[part])
@@ -72,8 +70,8 @@ class Reference:
         )
 
     def _search(
-        self, features: Array, small: UInt8Array
-    ) -> dict[str, tuple[Array, NDArray[np.int64]]]:
+        self, features: Float64Array, small: UInt8Array
+    ) -> dict[str, tuple[Float64Array, IntArray]]:
         rows = np.arange(len(features))
         square = (
             (features**2).sum(1)[:, None]
@@ -178,7 +176,7 @@ def evaluate_neighbours(
     return report, sheets
 
 
-def _quartiles(distances: Array) -> dict[str, float]:
+def _quartiles(distances: Float64Array) -> dict[str, float]:
     points = (0, 25, 50, 75)
     names = ("min", "q25", "median", "q75")
     values = np.percentile(distances, points)
@@ -188,8 +186,8 @@ def _quartiles(distances: Array) -> dict[str, float]:
 def closest_sheet(
     pictures: ImageSet,
     films: ImageSet,
-    distances: Array,
-    indices: NDArray[np.int64],
+    distances: Float64Array,
+    indices: IntArray,
     n_pairs: int = 16,
 ) -> Image.Image:
     """The closest pairs, four a row: picture, then its nearest film."""

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from lungsynth.films.data import UInt8Array
+from lungsynth.arrays import UInt8Array
 
 Change = Callable[[UInt8Array, np.random.Generator], UInt8Array]
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from lungsynth.arrays import Float64Array, IntArray, UInt8Array
 from lungsynth.evaluation.copies.alignment import (
     COARSE,
     FINE,
@@ -28,7 +28,6 @@ from lungsynth.evaluation.copies.alignment import (
     warp,
 )
 from lungsynth.evaluation.similarity import ssim
-from lungsynth.films.data import UInt8Array
 
 SQUARES = ((1.0, 1), (0.91, 3), (0.85, 4), (0.78, 5))  # side, and places a row: 51 squares
 DEGREES = (-5.0, 0.0, 5.0)
@@ -41,9 +40,9 @@ QUERIES, PAIRS = 2000, 32  # pictures whose views, and whose maps, are searched 
 class Found:
     """The most alike film of each of N pictures."""
 
-    score: NDArray[np.float64]  # (N,) local correlation of detail, in [-1, 1]
-    ssim: NDArray[np.float64]  # (N,) SSIM with that film once laid over, in [-1, 1]
-    index: NDArray[np.int64]  # (N,) row of the film
+    score: Float64Array  # (N,) local correlation of detail, in [-1, 1]
+    ssim: Float64Array  # (N,) SSIM with that film once laid over, in [-1, 1]
+    index: IntArray  # (N,) row of the film
 
 
 def views() -> Tensor:

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
+from lungsynth.arrays import IGNORE, Float64Array, IntArray
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.evaluation.downstream.data import AREA, Pairs
 from lungsynth.evaluation.downstream.models import Preset, build_model, foreground, train
 from lungsynth.evaluation.masks.figures import compare, iou
-from lungsynth.masks.body import IGNORED
 
 ARMS = ("real", "synthetic", "synthetic+real", "synthetic-to-real", "pretrain-then-real")
 FILTERS = ("none", "trust", "noise-learning")
@@ -56,7 +55,7 @@ def score(model: nn.Module, test: Pairs) -> list[tuple[float, ...]]:
     """The figures of `mask_figures.METRICS` of every test film."""
     drawn = foreground(model, test.images)
     return [
-        compare(mask, truth == 1, truth != IGNORED)
+        compare(mask, truth == 1, truth != IGNORE)
         for mask, truth in zip(drawn, test.masks, strict=True)
     ]
 
@@ -69,7 +68,7 @@ def agreement(
     seed: int = 0,
     device: str = "cpu",
     quiet: bool = True,
-) -> NDArray[np.float64]:
+) -> Float64Array:
     """IoU of every mask with what a U-Net trained on the other folds draws; noise learning.
 
     Args:
@@ -111,20 +110,20 @@ def agreement(
         )
         drawn = foreground(model, pairs.images[held])
         for i, mask in zip(held, drawn, strict=True):
-            valid = pairs.masks[i] != IGNORED
+            valid = pairs.masks[i] != IGNORE
             truth = pairs.masks[i] == 1
             if AREA[0] <= truth.mean() <= AREA[1]:
                 out[i] = iou(mask, truth, valid)
     return out
 
 
-def keep_best(scores: NDArray[np.float64], share: float) -> NDArray[np.int64]:
+def keep_best(scores: Float64Array, share: float) -> IntArray:
     """Indices of the `share` of best score, ascending; ties by index."""
     n = max(1, round(share * len(scores)))
     return np.sort(np.argsort(-scores, kind="stable")[:n])
 
 
-def real_subset(n_all: int, n: int, seed: int) -> NDArray[np.int64]:
+def real_subset(n_all: int, n: int, seed: int) -> IntArray:
     """The first `n` of an order drawn with the seed: a larger subset holds the smaller."""
     return np.random.default_rng((seed, 2)).permutation(n_all)[:n]
 
@@ -171,7 +170,7 @@ def run_cell(cell: Cell, shown: Shown) -> dict[str, Any]:
         shares: Sequence[float],
         last: Sequence[float] | None = None,
     ) -> None:
-        def each(told: Sequence[float]) -> NDArray[np.float64]:
+        def each(told: Sequence[float]) -> Float64Array:
             return np.concatenate(
                 [np.full(len(p), s / len(p)) for p, s in zip(parts, told, strict=True)]
             )

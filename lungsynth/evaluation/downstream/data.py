@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lungsynth.arrays import IGNORE, Float64Array, IntArray, UInt8Array
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.evaluation.common import RECORD_NAME
 from lungsynth.evaluation.masks.figures import ALL, TruthSpec
@@ -23,9 +23,6 @@ from lungsynth.evaluation.masks.judge import mask_counts, read_generated
 from lungsynth.evaluation.masks.reading import read_masked
 from lungsynth.films.data import FIELDS, Record, open_source, read_records
 from lungsynth.films.framing import whole
-from lungsynth.masks.body import IGNORED
-
-UInt8Array = NDArray[np.uint8]
 
 AREA = (0.02, 0.94)  # least and largest share of a synthetic picture that may be foreground
 
@@ -41,12 +38,12 @@ class Pairs:
     patients: list[str]  # "" where unknown
     hashes: list[str]  # of the pixels as they were read
     conventions: tuple[str, ...]  # all there are, up to a colon, lower case; "" stands for unknown
-    trust: NDArray[np.float64]  # (N,) NaN where unknown
+    trust: Float64Array  # (N,) NaN where unknown
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, chosen: NDArray[np.int64]) -> Pairs:
+    def take(self, chosen: IntArray) -> Pairs:
         """The films with these indices, in this order."""
         return Pairs(
             self.name,
@@ -163,7 +160,7 @@ def read_real(
         ):
             assert record.mask is not None
             regions, valid = truth.regions(record.mask)
-            yield record, np.where(valid, regions[ALL], IGNORED).astype(np.uint8)
+            yield record, np.where(valid, regions[ALL], IGNORE).astype(np.uint8)
 
     stem = Path(source).stem
     pairs = _gather(stem, films(), stem=stem, pixels=pixels, convention=convention)
@@ -212,8 +209,8 @@ def read_synthetic(
                     return
                 n += 1
                 counted = mask_counts(record.mask, mask_ids)
-                ignored = (record.mask == IGNORED) & ~counted
-                yield record, np.where(ignored, IGNORED, counted).astype(np.uint8)
+                ignored = (record.mask == IGNORE) & ~counted
+                yield record, np.where(ignored, IGNORE, counted).astype(np.uint8)
 
     pairs = _gather(name, pictures(), stem=name, pixels=pixels, convention=convention, trust=trust)
     if not (pairs.masks == 1).any():

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from lungsynth.arrays import BoolArray, Float64Array, IntArray, UInt8Array
 from lungsynth.errors import ConfigError
 from lungsynth.masks.body import (
     AugmentOptions,
@@ -24,8 +24,6 @@ from lungsynth.masks.body import (
     segmentation_loss,
     to_input,
 )
-
-UInt8Array = NDArray[np.uint8]
 
 MODELS = ("unet", "segformer")
 AUGMENTATIONS = ("none", "standard", "splicing")
@@ -138,7 +136,7 @@ class SegFormer(nn.Module):
 
 
 def splice(
-    images: UInt8Array, masks: UInt8Array, chosen: NDArray[np.int64], rng: np.random.Generator
+    images: UInt8Array, masks: UInt8Array, chosen: IntArray, rng: np.random.Generator
 ) -> tuple[UInt8Array, UInt8Array]:
     """Lay several films side by side on one square, in half of the cases.
 
@@ -181,8 +179,8 @@ def train(
     lr: float,
     seed: int,
     augmentation: str = "standard",
-    share: NDArray[np.float64] | None = None,
-    last_share: NDArray[np.float64] | None = None,
+    share: Float64Array | None = None,
+    last_share: Float64Array | None = None,
     quiet: bool = True,
 ) -> nn.Module:
     """Train a model in place: AdamW, 2 % warm-up, cosine to 0.
@@ -242,7 +240,7 @@ def train(
 
 
 @torch.inference_mode()
-def foreground(model: nn.Module, images: UInt8Array, *, batch: int = 16) -> NDArray[np.bool_]:
+def foreground(model: nn.Module, images: UInt8Array, *, batch: int = 16) -> BoolArray:
     """(N, P, P) uint8 -> (N, P, P) bool, where foreground is likelier than background."""
     device = next(model.parameters()).device
     parts = [

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lungsynth.arrays import Float64Array
 from lungsynth.evaluation.common import Interval
 from lungsynth.evaluation.downstream.cells import Cell
 from lungsynth.evaluation.masks.figures import METRICS
 from lungsynth.evaluation.masks.report import resample_films
 
-Array = NDArray[np.float64]
 Key = tuple[str, str, int, str, str, str]  # a cell without its seed
 
 DICE = METRICS.index("dice")
@@ -27,7 +26,7 @@ def key_of(cell: Cell) -> Key:
     return (cell.model, cell.arm, cell.n_real, cell.synthetic, cell.filter, cell.augmentation)
 
 
-def seed_films_interval(values: Array, films: Array, seeds: Array) -> Interval:
+def seed_films_interval(values: Float64Array, films: Float64Array, seeds: Float64Array) -> Interval:
     """Mean over seeds and films, with an interval that draws both anew.
 
     Args:
@@ -39,7 +38,9 @@ def seed_films_interval(values: Array, films: Array, seeds: Array) -> Interval:
     return Interval.of(float(values.mean()), draws)
 
 
-def ratio_interval(ours: Array, theirs: Array, films: Array, seeds: Array) -> Interval:
+def ratio_interval(
+    ours: Float64Array, theirs: Float64Array, films: Float64Array, seeds: Float64Array
+) -> Interval:
     """The ratio of two means, drawn anew together; arguments as `seed_films_interval`.
 
     `theirs` must not be all 0; resamples where it is are left out.
@@ -97,11 +98,13 @@ def summarise(
     return {"arms": arms, "comparisons": comparisons}
 
 
-def _values(by_seed: Mapping[int, Mapping[str, Any]], seeds: Sequence[int], test: str) -> Array:
+def _values(
+    by_seed: Mapping[int, Mapping[str, Any]], seeds: Sequence[int], test: str
+) -> Float64Array:
     return np.array([by_seed[s][test] for s in seeds], dtype=np.float64)
 
 
-def _seed_times(n: int, seed: int) -> Array:
+def _seed_times(n: int, seed: int) -> Float64Array:
     rng = np.random.default_rng((seed, 1))
     return rng.multinomial(n, np.full(n, 1 / n), size=N_RESAMPLES).astype(np.float64)
 
@@ -114,7 +117,7 @@ def _words(key: Key) -> dict[str, Any]:
 def _compare_all(
     grouped: Mapping[Key, dict[int, Mapping[str, Any]]],
     test: str,
-    films: Array,
+    films: Float64Array,
     n_all: int,
     seed: int,
 ) -> list[dict[str, Any]]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lungsynth.arrays import Float64Array, IntArray
 from lungsynth.evaluation.common import Interval
 
-Array = NDArray[np.float64]
-Distance = Callable[[Array, Array], float]
+Distance = Callable[[Float64Array, Float64Array], float]
 
 
-def frechet_distance(x: Array, y: Array) -> float:
+def frechet_distance(x: Float64Array, y: Float64Array) -> float:
     """Squared Frechet distance of two Gaussians fitted to features.
 
     `|μ_x - μ_y|² + tr(C_x + C_y - 2 (C_x C_y)^½)`, with the trace of the root taken from the
@@ -35,7 +34,7 @@ def frechet_distance(x: Array, y: Array) -> float:
     return float(gap @ gap + np.trace(cov_x) + np.trace(cov_y) - 2 * cross)
 
 
-def kernel_distance(x: Array, y: Array) -> float:
+def kernel_distance(x: Float64Array, y: Float64Array) -> float:
     """Unbiased squared maximum mean discrepancy with the kernel `(x·y / D + 1)³`.
 
     Args:
@@ -50,7 +49,7 @@ def kernel_distance(x: Array, y: Array) -> float:
     """
     n_x, n_y = len(x), len(y)
 
-    def kernel(a: Array, b: Array) -> Array:
+    def kernel(a: Float64Array, b: Float64Array) -> Float64Array:
         return (a @ b.T / a.shape[1] + 1.0) ** 3
 
     within_x, within_y = kernel(x, x), kernel(y, y)
@@ -62,8 +61,8 @@ def kernel_distance(x: Array, y: Array) -> float:
 
 
 def halves(
-    x: Array, y: Array, n_subsamples: int, rng: np.random.Generator
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    x: Float64Array, y: Float64Array, n_subsamples: int, rng: np.random.Generator
+) -> Iterator[tuple[IntArray, IntArray]]:
     """Indices of a random half of each set, drawn without replacement, `n_subsamples` times."""
     for _ in range(n_subsamples):
         yield (
@@ -73,7 +72,11 @@ def halves(
 
 
 def subsampled(
-    distance: Distance, x: Array, y: Array, n_subsamples: int, rng: np.random.Generator
+    distance: Distance,
+    x: Float64Array,
+    y: Float64Array,
+    n_subsamples: int,
+    rng: np.random.Generator,
 ) -> Interval:
     """A distance with its interval, over random halves of both sets.
 

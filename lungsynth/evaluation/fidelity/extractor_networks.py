@@ -13,16 +13,14 @@ from types import ModuleType
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from lungsynth.arrays import Float64Array, UInt8Array
 from lungsynth.errors import CheckpointError, MissingDependencyError
-from lungsynth.films.data import UInt8Array
 from lungsynth.model.tensor_files import load_tensors
 
-Array = NDArray[np.float64]
 Prepare = Callable[[Tensor], Tensor]
 BATCH = 16
 
@@ -64,7 +62,7 @@ class NetworkExtractor:
         """Nothing: the network is used as it is."""
 
     @torch.no_grad()
-    def features(self, images: UInt8Array, *, quiet: bool = True) -> Array:
+    def features(self, images: UInt8Array, *, quiet: bool = True) -> Float64Array:
         """(N, H, W) uint8, square -> (N, D) float64."""
         out: list[Tensor] = []
         starts = range(0, len(images), BATCH)

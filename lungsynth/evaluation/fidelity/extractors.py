@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lungsynth.arrays import Float64Array, UInt8Array
 from lungsynth.errors import CheckpointError, ConfigError
 from lungsynth.evaluation.fidelity.radiomics import (
     Standard,
@@ -26,7 +26,6 @@ from lungsynth.evaluation.fidelity.radiomics import (
     feature_names,
     radiomic_features,
 )
-from lungsynth.films.data import UInt8Array
 from lungsynth.model.encoder import (
     CONFIG_NAME,
     DEFAULT_FOLDER,
@@ -37,7 +36,6 @@ from lungsynth.model.encoder import (
     load_encoder,
 )
 
-Array = NDArray[np.float64]
 NAMES = ("lungsynth", "radiomics", "inception", "torchxrayvision", "rad-dino")
 HOME_VARIABLE = "LUNGSYNTH_ENCODERS"
 PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".jit", ".torchscript", ".h5")
@@ -66,7 +64,7 @@ class Extractor(Protocol):
     def fit(self, train: UInt8Array, *, seed: int = 0, quiet: bool = True) -> None:
         """Take from real training films (N, H, W) what it has to know of them; often nothing."""
 
-    def features(self, images: UInt8Array, *, quiet: bool = True) -> Array:
+    def features(self, images: UInt8Array, *, quiet: bool = True) -> Float64Array:
         """(N, H, W) uint8, square -> (N, D) float64."""
 
 
@@ -84,7 +82,7 @@ class EncoderExtractor:
     def fit(self, train: UInt8Array, *, seed: int = 0, quiet: bool = True) -> None:
         """Nothing: an encoder keeps the statistics of its own training films."""
 
-    def features(self, images: UInt8Array, *, quiet: bool = True) -> Array:
+    def features(self, images: UInt8Array, *, quiet: bool = True) -> Float64Array:
         """(N, H, W) uint8, square -> (N, D) float64."""
         return embed(self.encoder, images, quiet=quiet).features
 
@@ -111,7 +109,7 @@ class RadiomicsExtractor:
             train = train[np.sort(chosen)]
         self.standard = Standard(radiomic_features(train, quiet=quiet))
 
-    def features(self, images: UInt8Array, *, quiet: bool = True) -> Array:
+    def features(self, images: UInt8Array, *, quiet: bool = True) -> Float64Array:
         """(N, H, W) uint8, square -> (N, D) float64.
 
         Raises:
@@ -131,9 +129,9 @@ class Remembered:
 
     def __init__(self, extractor: Extractor) -> None:
         self.extractor = extractor
-        self._rows: dict[bytes, Array] = {}
+        self._rows: dict[bytes, Float64Array] = {}
 
-    def features(self, images: UInt8Array, *, quiet: bool = True) -> Array:
+    def features(self, images: UInt8Array, *, quiet: bool = True) -> Float64Array:
         """(N, H, W) uint8, square, N > 0 -> (N, D) float64."""
         keys = [hashlib.blake2b(np.ascontiguousarray(x).tobytes()).digest() for x in images]
         fresh = {key: i for i, key in enumerate(keys) if key not in self._rows}

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lungsynth.arrays import Float64Array, IntArray
 from lungsynth.errors import DataError
 
-Array = NDArray[np.float64]
 NEIGHBOURS = 5
 """Neighbours that bound a ball, as in Naeem et al. 2020 (their recommendation)."""
 
@@ -20,12 +19,12 @@ MEASURES = ("precision", "recall", "density", "coverage")
 class Distances:
     """Euclidean distances within and across two sets, so that parts of them cost nothing more."""
 
-    real: Array  # (N, N)
-    drawn: Array  # (M, M)
-    across: Array  # (N, M), rows real
+    real: Float64Array  # (N, N)
+    drawn: Float64Array  # (M, M)
+    across: Float64Array  # (N, M), rows real
 
     @classmethod
-    def of(cls, real: Array, drawn: Array) -> Distances:
+    def of(cls, real: Float64Array, drawn: Float64Array) -> Distances:
         """From features (N, D) and (M, D)."""
         from sklearn.metrics.pairwise import euclidean_distances
 
@@ -33,7 +32,7 @@ class Distances:
         x, y = real - middle, drawn - middle
         return cls(euclidean_distances(x), euclidean_distances(y), euclidean_distances(x, y))
 
-    def part(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Distances:
+    def part(self, rows: IntArray, columns: IntArray) -> Distances:
         """Those of some pictures of each set."""
         return Distances(
             self.real[np.ix_(rows, rows)],

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lungsynth.arrays import Float64Array, IntArray
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import ImageSet, Interval, need
 from lungsynth.evaluation.fidelity.distances import (
@@ -32,13 +32,12 @@ from lungsynth.evaluation.fidelity.manifolds import (
 from lungsynth.evaluation.similarity import ms_ssim
 from lungsynth.evaluation.words.labels import UNKNOWN, asked_labels, film_labels
 
-Array = NDArray[np.float64]
 MIN_IMAGES = 16  # of each set
 N_SHIFTS = 12  # features told by name
 
 
 def manifold_measures(
-    drawn: Array, real: Array, n_subsamples: int, rng: np.random.Generator
+    drawn: Float64Array, real: Float64Array, n_subsamples: int, rng: np.random.Generator
 ) -> dict[str, dict[str, float]]:
     """Precision, recall, density and coverage with intervals over random halves of both sets.
 
@@ -80,9 +79,7 @@ def diversity(images: ImageSet, n_pairs: int, rng: np.random.Generator) -> Inter
     return Interval.of(float(values.mean()), times @ values / n_pairs)
 
 
-def balanced(
-    images: ImageSet, ages: NDArray[np.int64], rng: np.random.Generator, what: str
-) -> ImageSet:
+def balanced(images: ImageSet, ages: IntArray, rng: np.random.Generator, what: str) -> ImageSet:
     """As many adults as children: all of the fewer, a draw of the others.
 
     Args:
@@ -224,7 +221,7 @@ def _compare(
     return out
 
 
-def _shifts(features: dict[str, Array], names: Sequence[str]) -> list[dict[str, Any]]:
+def _shifts(features: dict[str, Float64Array], names: Sequence[str]) -> list[dict[str, Any]]:
     """The features whose mean is farthest from that of real test films, farthest first."""
     middle = features["real test"].mean(0)
     ours, floor = (features[key].mean(0) - middle for key in ("synthetic", "real train"))

@@ -10,12 +10,11 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lungsynth.arrays import Float64Array, UInt8Array
 from lungsynth.errors import DataError, ShapeError
 from lungsynth.evaluation.similarity import thumbnails
-from lungsynth.films.data import UInt8Array
 
 SCALES = (1, 2, 4)  # the picture is read at its side divided by these
 BIN_WIDTH = 8  # grey levels of one bin of the co-occurrence
@@ -71,7 +70,7 @@ def definition() -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
-def _moments(values: NDArray[np.float64]) -> tuple[float, float, float, float]:
+def _moments(values: Float64Array) -> tuple[float, float, float, float]:
     """Mean, standard deviation, skewness, kurtosis (normal = 0); the last two 0 for flat values."""
     mean, std = float(values.mean()), float(values.std())
     if std < 1e-9:
@@ -130,7 +129,7 @@ def _texture(image: UInt8Array) -> list[float]:
     return out + shares[: N_PATTERNS - 1].tolist()
 
 
-def radiomic_features(images: UInt8Array, *, quiet: bool = True) -> NDArray[np.float64]:
+def radiomic_features(images: UInt8Array, *, quiet: bool = True) -> Float64Array:
     """Features of pictures, as they are, not standardised.
 
     Args:
@@ -172,7 +171,7 @@ class Standard:
         DataError: fewer than 2 films.
     """
 
-    def __init__(self, features: NDArray[np.float64]) -> None:
+    def __init__(self, features: Float64Array) -> None:
         if len(features) < 2:
             raise DataError(
                 f"{len(features)} training film(s) to standardise radiomic features by; need 2."
@@ -182,6 +181,6 @@ class Standard:
         # a feature that never changes tells nothing: it stays at 0 unless a picture leaves the value
         self.std = np.where(std > 1e-9, std, 1.0)
 
-    def __call__(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+    def __call__(self, features: Float64Array) -> Float64Array:
         """(N, D) -> (N, D), in standard deviations of training films from their mean."""
         return (features - self.mean) / self.std

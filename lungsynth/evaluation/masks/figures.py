@@ -8,14 +8,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lungsynth.arrays import BoolArray, Float64Array, FloatArray, IntArray, UInt8Array
 from lungsynth.errors import ConfigError
 from lungsynth.evaluation.masks.surface import surface_distance
-
-BoolArray = NDArray[np.bool_]
-UInt8Array = NDArray[np.uint8]
-FloatArray = NDArray[np.float32]
 
 ALL = "all"  # the region of every counted class together
 METRICS = ("iou", "dice", "hd95", "mean_distance")  # the last two in pixels of the square
@@ -155,10 +151,10 @@ def side_swapped(labels: UInt8Array, class_ids: Mapping[str, int]) -> bool:
     return False
 
 
-def iou_by_level(heat: UInt8Array, truth: BoolArray, valid: BoolArray) -> NDArray[np.float64]:
+def iou_by_level(heat: UInt8Array, truth: BoolArray, valid: BoolArray) -> Float64Array:
     """(255,) IoU of `heat > l` for l = 0 … 254, where `valid`."""
 
-    def above(values: UInt8Array) -> NDArray[np.int64]:
+    def above(values: UInt8Array) -> IntArray:
         counts = np.bincount(values, minlength=256)
         return np.cumsum(counts[::-1])[::-1][1:]
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from lungsynth.arrays import IGNORE, BoolArray, UInt8Array
 from lungsynth.errors import DataError, OutputError
 from lungsynth.evaluation.common import RECORD_NAME, write_report
 from lungsynth.evaluation.masks.figures import ALL, METRICS, TruthSpec, compare
@@ -24,15 +24,7 @@ from lungsynth.evaluation.masks.reading import batches, read_masked
 from lungsynth.evaluation.masks.report import mean_interval, resample_films
 from lungsynth.films.data import Record, read_records
 from lungsynth.films.framing import whole
-from lungsynth.masks.body import (
-    IGNORED,
-    Segmenter,
-    load_segmenter,
-    predict,
-    save_segmenter,
-    train_segmenter,
-)
-from lungsynth.masks.classes import IGNORE
+from lungsynth.masks.body import Segmenter, load_segmenter, predict, save_segmenter, train_segmenter
 from lungsynth.output import check_writable
 
 PIXELS = 128
@@ -66,7 +58,7 @@ class JudgeOptions:
 
 def real_films(
     options: JudgeOptions, split: str, truth: TruthSpec, *, limit: int | None = None
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[Mapping[str, str]]]:
+) -> tuple[UInt8Array, UInt8Array, list[Mapping[str, str]]]:
     """Films (N, P, P), targets (N, P, P) with 1 counted, 0 not, 255 ignored, and their fields."""
     images, targets = [], []
     fields: list[Mapping[str, str]] = []
@@ -83,7 +75,7 @@ def real_films(
             assert record.mask is not None
             regions, valid = truth.regions(whole(record.mask, pixels=PIXELS, nearest=True))
             images.append(whole(record.image, pixels=PIXELS))
-            targets.append(np.where(valid, regions[ALL], IGNORED).astype(np.uint8))
+            targets.append(np.where(valid, regions[ALL], IGNORE).astype(np.uint8))
             fields.append(dict(record.fields))
     conventions = sorted({f.get("mask_convention", "") for f in fields})
     if len(conventions) > 1 and not options.convention:
@@ -122,13 +114,13 @@ def read_generated(source: Path, *, image_column: str, mask_column: str) -> Iter
         yield Record(pair[0], "", pair[1], {"id": folder.relative_to(source).as_posix()})
 
 
-def mask_counts(mask: NDArray[np.uint8], ids: Sequence[int]) -> NDArray[np.bool_]:
+def mask_counts(mask: UInt8Array, ids: Sequence[int]) -> BoolArray:
     """Where a generated mask counts: `ids`, or everything but background and ignored."""
     return np.isin(mask, ids) if ids else (mask != 0) & (mask != IGNORE)
 
 
 def compare_all(
-    judge: Segmenter, films: NDArray[np.uint8], masks: NDArray[np.bool_], valid: NDArray[np.bool_]
+    judge: Segmenter, films: UInt8Array, masks: BoolArray, valid: BoolArray
 ) -> list[tuple[float, ...]]:
     """The figures of `METRICS` of the judge's masks against `masks`, each (N, P, P)."""
     judged = predict(judge, films, batch=BATCH)[:, 1] > 0.5
@@ -178,9 +170,7 @@ def run_judge(options: JudgeOptions) -> str:
     first = next(generated)  # known to be there before a judge is trained
     films, targets, fields = real_films(options, options.test_split, truth, limit=options.limit)
     judge = make_judge(options, truth)
-    own = _figures(
-        compare_all(judge, films, targets == 1, targets != IGNORED), fields, options.seed
-    )
+    own = _figures(compare_all(judge, films, targets == 1, targets != IGNORE), fields, options.seed)
     rows: list[tuple[float, ...]] = []
     names: list[str] = []
 

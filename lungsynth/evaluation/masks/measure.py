@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lungsynth.arrays import BoolArray, FloatArray, UInt8Array
 from lungsynth.errors import DataError, MaskError
 from lungsynth.evaluation.masks.figures import (
     ALL,
@@ -42,10 +43,6 @@ from lungsynth.masks.finish import finish_mask, no_word
 from lungsynth.masks.refine import REFINEMENTS, RefineConfig
 from lungsynth.model.backbone import embed_prompts, encode_images
 from lungsynth.pipeline import Synthesizer
-
-BoolArray = NDArray[np.bool_]
-UInt8Array = NDArray[np.uint8]
-FloatArray = NDArray[np.float32]
 
 RAW = "raw"
 BEST = "best threshold"

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lungsynth.arrays import UInt8Array
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.evaluation.masks.figures import TruthSpec
 from lungsynth.films.data import Record, read_records
@@ -17,8 +17,6 @@ from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.refine import NEEDS_AFFINITY, RefineConfig, check_config
 from lungsynth.masks.tokens import parse_timesteps
 from lungsynth.pipeline import Synthesizer
-
-UInt8Array = NDArray[np.uint8]
 
 
 @dataclass(slots=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from lungsynth.arrays import Float64Array, IntArray
 from lungsynth.contact import contact_sheet
 from lungsynth.errors import OutputError
 from lungsynth.evaluation.common import Interval, resample_clusters
@@ -18,12 +18,10 @@ from lungsynth.evaluation.masks.figures import ALL, METRICS
 from lungsynth.evaluation.masks.measure import Measured
 from lungsynth.images import overlay
 
-Array = NDArray[np.float64]
-
 BEST_SHARE = 0.3  # share of films, best trust first, whose mean IoU is reported
 
 
-def patients(fields: Sequence[Mapping[str, str]]) -> NDArray[np.int64]:
+def patients(fields: Sequence[Mapping[str, str]]) -> IntArray:
     """(N,) number of each film's patient; a film without one stands alone."""
     numbers: dict[str, int] = {}
     keys = [
@@ -35,14 +33,14 @@ def patients(fields: Sequence[Mapping[str, str]]) -> NDArray[np.int64]:
 
 def resample_films(
     fields: Sequence[Mapping[str, str]], *, n_resamples: int = 1000, seed: int = 0
-) -> Array:
+) -> Float64Array:
     """(R, N) how often each film is in each bootstrap resample; films of a patient go together."""
     patient = patients(fields)
     rng = np.random.default_rng(seed)
     return resample_clusters(np.eye(int(patient.max()) + 1), rng, n_resamples)[:, patient]
 
 
-def mean_interval(values: Array, times: Array) -> Interval:
+def mean_interval(values: Float64Array, times: Float64Array) -> Interval:
     """Mean of (N,) values with its interval over resamples `times` (R, N); NaN entries are left out."""
     known = np.isfinite(values)
     if not known.any():
@@ -53,7 +51,7 @@ def mean_interval(values: Array, times: Array) -> Interval:
     return Interval.of(float(values[known].mean()), draws)
 
 
-def ranks_correlate(x: Array, y: Array) -> float:
+def ranks_correlate(x: Float64Array, y: Float64Array) -> float:
     """Spearman's rank correlation; NaN when one side is constant."""
     from scipy.stats import rankdata
 
@@ -63,7 +61,9 @@ def ranks_correlate(x: Array, y: Array) -> float:
     return float(a @ b / scale) if scale > 0 else float("nan")
 
 
-def best_scored(trust: Array, iou: Array, times: Array, *, share: float = BEST_SHARE) -> Array:
+def best_scored(
+    trust: Float64Array, iou: Float64Array, times: Float64Array, *, share: float = BEST_SHARE
+) -> Float64Array:
     """(R,) mean IoU of the films of highest trust in each resample, `share` of its films."""
     order = np.argsort(-trust, kind="stable")
     weights = times[:, order]
@@ -73,7 +73,7 @@ def best_scored(trust: Array, iou: Array, times: Array, *, share: float = BEST_S
     return (inside @ iou[order]) / inside.sum(1)
 
 
-def trust_report(trust: Array, iou: Array, times: Array) -> dict[str, Any]:
+def trust_report(trust: Float64Array, iou: Float64Array, times: Float64Array) -> dict[str, Any]:
     """Rank correlation of trust with IoU, and mean IoU of the best-scored films against all."""
     known = np.isfinite(trust)
     if known.sum() < 3:

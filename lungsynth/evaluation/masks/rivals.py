@@ -11,20 +11,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from lungsynth.arrays import IGNORE, BoolArray, Float64Array, FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.evaluation.masks.figures import ALL, TruthSpec, iou
 from lungsynth.evaluation.masks.reading import Batch, Rival
 from lungsynth.films.data import Record
 from lungsynth.films.framing import whole
-from lungsynth.masks.body import IGNORED, AugmentOptions, predict, train_segmenter
+from lungsynth.masks.body import AugmentOptions, predict, train_segmenter
 from lungsynth.masks.refine import clean
 from lungsynth.pipeline import Synthesizer
-
-BoolArray = NDArray[np.bool_]
-UInt8Array = NDArray[np.uint8]
 
 
 @dataclass
@@ -69,7 +66,7 @@ class RivalContext:
         """(pixels, pixels): 1 counted, 0 not, 255 ignored."""
         assert record.mask is not None
         regions, valid = self.truth.regions(whole(record.mask, pixels=pixels, nearest=True))
-        return np.where(valid, regions[ALL], IGNORED).astype(np.uint8)
+        return np.where(valid, regions[ALL], IGNORE).astype(np.uint8)
 
 
 RivalFactory = Callable[[RivalContext], Rival]
@@ -152,7 +149,7 @@ def mean_mask(truths: BoolArray, valid: BoolArray) -> BoolArray:
 @rival("mean-mask", "mean training mask")
 def _mean_mask(context: RivalContext) -> Rival:
     targets = np.stack([context.target(r, context.pixels) for r in context.need_train("mean-mask")])
-    mask = mean_mask(targets == 1, targets != IGNORED)
+    mask = mean_mask(targets == 1, targets != IGNORE)
     context.facts["mean mask films"] = len(targets)
     return lambda batch: np.repeat(mask[None], len(batch.images), 0)
 
@@ -174,7 +171,7 @@ def _ellipses(context: RivalContext) -> Rival:
     return lambda batch: np.repeat(mask[None], len(batch.images), 0)
 
 
-def body_of(smooth: NDArray[np.float64], exposed: BoolArray) -> BoolArray:
+def body_of(smooth: Float64Array, exposed: BoolArray) -> BoolArray:
     """The patient: the largest bright part by Otsu's threshold, closed, and all between its edges.
 
     Args:
@@ -241,7 +238,7 @@ def unet_side(pixels: int) -> int:
     return max(16, min(128, pixels) // 16 * 16)
 
 
-def resize(maps: NDArray[np.float32], pixels: int) -> NDArray[np.float32]:
+def resize(maps: FloatArray, pixels: int) -> FloatArray:
     """(N, p, p) -> (N, pixels, pixels), bilinear."""
     size = (pixels, pixels)
     return np.stack(

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from lungsynth.arrays import FloatArray
 from lungsynth.errors import CaptureError, WordError
 from lungsynth.evaluation.masks.reading import Batch, Rival, class_timesteps
 from lungsynth.evaluation.masks.rivals import RivalContext, rival
@@ -24,8 +24,6 @@ from lungsynth.masks.tokens import reading_noise
 from lungsynth.model.attention import AttentionCapture, Captured, grid_of, is_cross_attention
 from lungsynth.model.backbone import embed_prompts
 from lungsynth.prompts import word_tokens
-
-FloatArray = NDArray[np.float32]
 
 MAX_POSITIONS = 1024
 """Self-attention is read at the finest grid of at most so many positions (32×32, as published)."""

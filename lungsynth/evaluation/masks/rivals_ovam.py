@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from lungsynth.arrays import IGNORE, FloatArray
 from lungsynth.errors import DataError
 from lungsynth.evaluation.masks.figures import ALL
 from lungsynth.evaluation.masks.reading import Batch, Rival, class_timesteps
 from lungsynth.evaluation.masks.rivals import RivalContext, rival
 from lungsynth.films.framing import cut, draw_framing
-from lungsynth.masks.body import IGNORED, AugmentOptions, augment, segmentation_loss, to_input
+from lungsynth.masks.body import AugmentOptions, augment, segmentation_loss, to_input
 from lungsynth.masks.tokens import (
     ClassToken,
     key_weights,
@@ -25,8 +25,6 @@ from lungsynth.masks.tokens import (
 )
 from lungsynth.model.backbone import embed_prompts, noised_queries
 from lungsynth.training.common import torch_generator
-
-FloatArray = NDArray[np.float32]
 
 N_DRAWS, DRAW = 9, 12
 """Batches, and augmented views of the shots in each, that the OVAM token is learnt on."""
@@ -99,7 +97,7 @@ def shot_draws(context: RivalContext) -> list[tuple[dict[str, Tensor], Tensor]]:
     for film in films:
         assert film.mask is not None
         regions, valid = context.truth.regions(film.mask)
-        masks.append(np.where(valid, regions[ALL], IGNORED).astype(np.uint8))
+        masks.append(np.where(valid, regions[ALL], IGNORE).astype(np.uint8))
     draws = []
     for index in range(N_DRAWS):
         chosen = [(index * DRAW + k) % len(films) for k in range(DRAW)]

@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lungsynth.arrays import Float64Array
 from lungsynth.evaluation.common import Interval, resample_clusters
 from lungsynth.evaluation.words.labels import HEAD_NAMES, HEADS, TASKS, Labels, Task
 from lungsynth.model.encoder import Embedding
 
-Counts = NDArray[np.float64]  # (..., 2, 2), rows = true or asked for, columns = judged
+Counts = Float64Array  # (..., 2, 2), rows = true or asked for, columns = judged
 
 
-def accuracy(counts: Counts) -> NDArray[np.float64]:
+def accuracy(counts: Counts) -> Float64Array:
     """(..., 2, 2) -> (...), share on the diagonal."""
     total = counts.sum((-2, -1))
     return np.trace(counts, axis1=-2, axis2=-1) / np.maximum(total, 1.0)
 
 
-def balanced_accuracy(counts: Counts) -> NDArray[np.float64]:
+def balanced_accuracy(counts: Counts) -> Float64Array:
     """(..., 2, 2) -> (...), mean over the classes that occur of the share judged right."""
     rows = counts.sum(-1)
     recall = np.diagonal(counts, axis1=-2, axis2=-1) / np.maximum(rows, 1.0)

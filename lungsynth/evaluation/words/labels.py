@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lungsynth.arrays import BoolArray, FloatArray, IntArray
 from lungsynth.training.captions import is_child
 
 HEADS: dict[str, tuple[str, str]] = {
@@ -32,7 +32,7 @@ HEAD_NAMES = tuple(HEADS)
 MIN_SHARE = 0.05  # a source counts for a head when its rarer class has this share of its answers
 MAX_WEIGHT = 4.0  # rare cells are raised at most so much
 
-Labels = NDArray[np.int64]  # (N, 4), columns in the order of HEADS
+Labels = IntArray  # (N, 4), columns in the order of HEADS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Task:
         plural = {"child": "children", "adult": "adults"}
         return self.head if self.group is None else f"{self.head} ({plural[self.group]})"
 
-    def rows(self, labels: Labels) -> NDArray[np.bool_]:
+    def rows(self, labels: Labels) -> BoolArray:
         """(N,) True for the rows of `labels` that answer this question."""
         known = labels[:, HEAD_NAMES.index(self.head)] != UNKNOWN
         if self.group is not None:
@@ -134,7 +134,7 @@ def film_labels(fields: Sequence[Mapping[str, str]]) -> Labels:
     return labels
 
 
-def label_weights(labels: Labels, fields: Sequence[Mapping[str, str]]) -> NDArray[np.float32]:
+def label_weights(labels: Labels, fields: Sequence[Mapping[str, str]]) -> FloatArray:
     """Loss weights that make both classes equally heavy within every source (and age, and view).
 
     Ages weigh 1: `draw_weights` of the training balances them already.

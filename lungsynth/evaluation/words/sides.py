@@ -17,13 +17,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lungsynth.arrays import Float64Array, UInt8Array
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import Interval, resample_clusters
 from lungsynth.evaluation.copies.memorisation import proportion
 from lungsynth.evaluation.words.judgement import balanced_accuracy
-from lungsynth.films.data import UInt8Array
 
 SIDES = ("left", "right")
 LUNG_IDS = {"left": 1, "right": 2}  # in `Pair.lungs`
@@ -53,11 +52,11 @@ class Pair:
         return bool(np.abs(_minus(self.left, self.right)).max() > ROUNDING)
 
 
-def _minus(a: UInt8Array, b: UInt8Array) -> NDArray[np.float64]:
+def _minus(a: UInt8Array, b: UInt8Array) -> Float64Array:
     return a.astype(np.float64) - b.astype(np.float64)
 
 
-def lung_means(values: NDArray[np.float64], lungs: UInt8Array) -> tuple[float, float]:
+def lung_means(values: Float64Array, lungs: UInt8Array) -> tuple[float, float]:
     """Mean of (H, W) values in the patient's left and in the right lung."""
     left, right = (float(values[lungs == LUNG_IDS[side]].mean()) for side in SIDES)
     return left, right
