@@ -48,8 +48,8 @@ def relabel(
     import pyarrow.parquet as pq
     from tqdm import tqdm
 
+    from lungsynth.files import write_parquet
     from lungsynth.masks.refine import RefineConfig
-    from lungsynth.output import write_parquet
     from lungsynth.pipeline import Synthesizer
 
     names = methods.split(",")

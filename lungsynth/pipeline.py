@@ -24,16 +24,10 @@ from lungsynth.masks.coarse import check_map, coarse_mask
 from lungsynth.masks.finish import at_threshold, finish_mask
 from lungsynth.masks.refine import NEEDS_AFFINITY, RefineConfig, check_affinity, check_config
 from lungsynth.masks.student import STUDENT_FOLDER, Student, load_student, student_logits
-from lungsynth.masks.tokens import (
-    key_weights,
-    parse_timesteps,
-    read_queries,
-    reading_noise,
-    token_logits,
-)
+from lungsynth.masks.tokens import parse_timesteps, token_logits
 from lungsynth.masks.walk import AffinityField
 from lungsynth.model.attention import Captured, word_map
-from lungsynth.model.backbone import embed_prompts
+from lungsynth.model.backbone import embed_prompts, key_weights, read_queries, reading_noise
 from lungsynth.model.checkpoint import load_pipeline, resolve, weights_hash
 from lungsynth.model.nearest import NearestTrain, load_nearest
 from lungsynth.model.sampling import (

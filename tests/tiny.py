@@ -110,7 +110,8 @@ def add_tokens(checkpoint: Path) -> None:
     """Give a checkpoint two random class tokens and a `classes.json`."""
     import torch
 
-    from lungsynth.masks.tokens import ClassToken, key_weights
+    from lungsynth.masks.tokens import ClassToken
+    from lungsynth.model.backbone import key_weights
     from lungsynth.model.checkpoint import load_pipeline
 
     pipe, _ = load_pipeline(str(checkpoint))

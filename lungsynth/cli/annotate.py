@@ -81,9 +81,9 @@ def _page(
     files: tuple[str, ...], classes: Mapping[str, int], images: Path | None, out: Path
 ) -> None:
     from lungsynth.errors import ConfigError, OutputError
+    from lungsynth.files import check_writable
     from lungsynth.films.annotation_files import annotation_page
     from lungsynth.films.film import find_films
-    from lungsynth.output import check_writable
 
     if images is not None:
         raise ConfigError("--images goes with --import; name the films themselves.")

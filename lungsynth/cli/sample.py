@@ -137,9 +137,10 @@ def sample(
     import torch
     from tqdm import tqdm
 
+    from lungsynth.files import check_writable
     from lungsynth.masks.refine import RefineConfig, with_values
     from lungsynth.model.sampling import SampleOptions
-    from lungsynth.output import check_writable, write_result
+    from lungsynth.output import write_result
     from lungsynth.pipeline import Synthesizer
 
     if threads:

@@ -123,9 +123,9 @@ def segment_command(
     from tqdm import tqdm
 
     from lungsynth.errors import LungSynthError, OutputError
+    from lungsynth.files import check_writable, write_files
     from lungsynth.films.film import find_films, folder_names, pixels_sha256, read_film
     from lungsynth.masks.refine import RefineConfig, with_values
-    from lungsynth.output import check_writable, write_files
     from lungsynth.pipeline import Synthesizer
     from lungsynth.segment import (
         file_names,

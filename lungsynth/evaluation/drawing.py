@@ -10,9 +10,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lungsynth.errors import OutputError
+from lungsynth.files import check_writable
 from lungsynth.images import png_bytes
 from lungsynth.model.sampling import SampleOptions, draw
-from lungsynth.output import check_writable
 from lungsynth.pipeline import Synthesizer
 
 RECORDS_NAME = "records.jsonl"

@@ -14,10 +14,10 @@ from PIL import Image
 
 from lungsynth.arrays import UInt8Array
 from lungsynth.errors import DataError, LungSynthError, OutputError
+from lungsynth.files import write_files, write_parquet
 from lungsynth.films.annotation import Annotation, rasterise, read_annotations, read_labelme
 from lungsynth.films.film import find_films, folder_names, pixels_sha256, read_film
 from lungsynth.images import OKABE_ITO, overlay, png_bytes
-from lungsynth.output import write_files, write_parquet
 
 TEMPLATE = Path(__file__).with_name("annotate.html")
 SHOWN_SIDE = 1600

@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from lungsynth.arrays import UInt8Array
 from lungsynth.errors import DataError
+from lungsynth.files import write_parquet
 from lungsynth.films.data import FIELDS, Record
-from lungsynth.output import write_parquet
 
 
 def jpeg_bytes(image: UInt8Array, *, short_side: int, quality: int) -> bytes:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lungsynth.errors import CheckpointError, ShapeError
-from lungsynth.model.attention import AttentionCapture, is_cross_attention
+from lungsynth.model.backbone import key_weights
 
 
 @dataclass
@@ -93,15 +93,6 @@ class ClassToken:
             )
 
 
-def key_weights(unet: Any) -> dict[str, Tensor]:
-    """Layer -> W_k (inner width, text width) of every cross-attention layer."""
-    return {
-        name: unet.get_submodule(name.removesuffix(".processor")).to_k.weight.detach().float()
-        for name in unet.attn_processors
-        if is_cross_attention(name)
-    }
-
-
 def token_logits(
     queries: Mapping[str, Tensor],
     keys: Mapping[str, Tensor],
@@ -144,43 +135,6 @@ def parse_timesteps(token: ClassToken, default: Sequence[int] = (50, 150, 300)) 
     """The timesteps a token was learnt at."""
     text = token.info.get("timesteps", "")
     return tuple(int(t) for t in text.split(",")) if text else tuple(default)
-
-
-def reading_noise(seed: int, t: int) -> torch.Generator:
-    """The generator of the noise a picture of `seed` is read under at timestep `t`."""
-    return torch.Generator().manual_seed((int(seed) * 1000003 + t) & 0x7FFF_FFFF_FFFF_FFFF)
-
-
-@torch.no_grad()
-def read_queries(
-    unet: Any, scheduler: Any, latents: Tensor, embeddings: Tensor, *, t: int, noise: Tensor
-) -> dict[str, Tensor]:
-    """Queries of every cross-attention layer for latents noised to timestep `t`.
-
-    Args:
-        unet: The U-Net.
-        scheduler: Its scheduler (for the noise schedule).
-        latents: (B, C, h, w) scaled, clean latents x_0.
-        embeddings: (B, tokens, width) text embeddings.
-        t: Timestep.
-        noise: (B, C, h, w) standard normal.
-
-    Returns:
-        Layer -> (B, heads, h_l, w_l, d) float32.
-    """
-    alpha = scheduler.alphas_cumprod[t].to(latents)
-    noised = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
-    capture = AttentionCapture(
-        unet,
-        height=latents.shape[-2],
-        width=latents.shape[-1],
-        guided=False,
-        probabilities=False,
-        queries=True,
-    )
-    with capture as captured:
-        unet(noised, t, encoder_hidden_states=embeddings)
-    return captured.queries
 
 
 def learn_token(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lungsynth.arrays import UInt8Array
 from lungsynth.errors import ShapeError
-from lungsynth.masks.tokens import read_queries, reading_noise
+from lungsynth.model.attention import AttentionCapture, is_cross_attention
 
 
 def encode_images(pipe: Any, images: UInt8Array) -> Tensor:
@@ -92,3 +92,49 @@ def noised_queries(
         for layer, value in queries.items():
             parts.setdefault(layer, []).append(value.cpu())
     return {layer: torch.cat(values) for layer, values in parts.items()}
+
+
+def key_weights(unet: Any) -> dict[str, Tensor]:
+    """Layer -> W_k (inner width, text width) of every cross-attention layer."""
+    return {
+        name: unet.get_submodule(name.removesuffix(".processor")).to_k.weight.detach().float()
+        for name in unet.attn_processors
+        if is_cross_attention(name)
+    }
+
+
+def reading_noise(seed: int, t: int) -> torch.Generator:
+    """The generator of the noise a picture of `seed` is read under at timestep `t`."""
+    return torch.Generator().manual_seed((int(seed) * 1000003 + t) & 0x7FFF_FFFF_FFFF_FFFF)
+
+
+@torch.no_grad()
+def read_queries(
+    unet: Any, scheduler: Any, latents: Tensor, embeddings: Tensor, *, t: int, noise: Tensor
+) -> dict[str, Tensor]:
+    """Queries of every cross-attention layer for latents noised to timestep `t`.
+
+    Args:
+        unet: The U-Net.
+        scheduler: Its scheduler (for the noise schedule).
+        latents: (B, C, h, w) scaled, clean latents x_0.
+        embeddings: (B, tokens, width) text embeddings.
+        t: Timestep.
+        noise: (B, C, h, w) standard normal.
+
+    Returns:
+        Layer -> (B, heads, h_l, w_l, d) float32.
+    """
+    alpha = scheduler.alphas_cumprod[t].to(latents)
+    noised = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+    capture = AttentionCapture(
+        unet,
+        height=latents.shape[-2],
+        width=latents.shape[-1],
+        guided=False,
+        probabilities=False,
+        queries=True,
+    )
+    with capture as captured:
+        unet(noised, t, encoder_hidden_states=embeddings)
+    return captured.queries

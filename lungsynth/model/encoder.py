@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 from lungsynth.arrays import Float64Array, IntArray, UInt8Array
 from lungsynth.errors import CheckpointError
-from lungsynth.evaluation.words.labels import HEADS
 from lungsynth.model.tensor_files import load_tensors, save_tensors, write_folder
 
 CONFIG_NAME = "config.json"
@@ -205,3 +204,12 @@ def load_encoder(folder: Path) -> Encoder:
 def checksum(folder: Path) -> str:
     """SHA-256 of the weights, first 16 hexadecimal digits: names the encoder in reports."""
     return hashlib.sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest()[:16]
+
+
+HEADS: dict[str, tuple[str, str]] = {
+    "age_group": ("adult", "child"),
+    "view": ("PA", "AP"),
+    "finding": ("normal", "pneumonia"),
+    "sex": ("M", "F"),
+}
+"""Heads and their two classes; a label is an index into the pair."""

@@ -21,11 +21,12 @@ from lungsynth.masks.affinity import (
     pair_affinities,
     save_affinity,
 )
-from lungsynth.masks.body import AugmentOptions, augment, to_input
+from lungsynth.masks.body import to_input
 from lungsynth.masks.coarse import shift_background
 from lungsynth.masks.crf import CrfConfig, DenseCrf
 from lungsynth.model.tensor_files import write_folder
 from lungsynth.training.common import LoopOptions, Run, torch_generator
+from lungsynth.training.segmenter import AugmentOptions, augment
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,10 +15,11 @@ from torch.nn import functional as F
 from lungsynth.arrays import UInt8Array
 from lungsynth.errors import ConfigError, DataError, ShapeError
 from lungsynth.masks.affinity import AffinityConfig
-from lungsynth.masks.body import AugmentOptions, augment, to_input
+from lungsynth.masks.body import to_input
 from lungsynth.masks.student import STUDENT_FOLDER, WIDTHS, Student, save_student
 from lungsynth.model.tensor_files import write_folder
 from lungsynth.training.common import LoopOptions, Run, torch_generator
+from lungsynth.training.segmenter import AugmentOptions, augment
 
 SURE = 254
 """Target of a sure pixel; targets are uint8: probability · 254, 255 = counts nowhere."""

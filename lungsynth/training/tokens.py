@@ -17,12 +17,13 @@ from lungsynth.errors import ConfigError, DataError
 from lungsynth.films.data import Record
 from lungsynth.films.framing import cut, draw_framing
 from lungsynth.images import slug
-from lungsynth.masks.body import AugmentOptions, augment, to_input
+from lungsynth.masks.body import to_input
 from lungsynth.masks.classes import classes_path, parse_classes
 from lungsynth.masks.quality import split_sides
-from lungsynth.masks.tokens import ClassToken, key_weights, learn_token
-from lungsynth.model.backbone import noised_queries
+from lungsynth.masks.tokens import ClassToken, learn_token
+from lungsynth.model.backbone import key_weights, noised_queries
 from lungsynth.training.common import torch_generator
+from lungsynth.training.segmenter import AugmentOptions, augment
 
 SIDES = ("both", "left", "right")
 

@@ -8,31 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lungsynth.errors import ConfigError
+from publish.data.errata import ERRATA_NAME, read_errata
 from publish.data.manifest import Manifest, inside, read_manifest
 from publish.data.shards import Shard, locked, shard_metadata, write_atomic, write_shard
-
-ERRATA_NAME = "errata.jsonl"
-
-
-def read_errata(out: Path) -> dict[str, str]:
-    """Row -> why it was withdrawn, in the order of the file; {} without one.
-
-    Raises:
-        ConfigError: a line is not `{"id": …, "reason": …}`.
-    """
-    path = out / ERRATA_NAME
-    if not path.is_file():
-        return {}
-    found = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            one = json.loads(line)
-            found[str(one["id"])] = str(one["reason"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(
-                f'{path}:{number}: expected {{"id": …, "reason": …}} ({error!r}).'
-            ) from error
-    return found
 
 
 def withdraw(out: Path, rows: Mapping[str, str]) -> Manifest:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from lungsynth.errors import ConfigError, DataError, OutputError
-from publish.build.errata import ERRATA_NAME
 from publish.card import croissant, figures
 from publish.card import dataset_card as card
 from publish.card.evaluation import taken
 from publish.data.changelog import CHANGELOG_NAME, make_changelog
+from publish.data.errata import ERRATA_NAME
 from publish.data.manifest import File, Manifest, json_bytes
 from publish.data.rows import rejected_rows, summarise
 from publish.data.settings import Settings

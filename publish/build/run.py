@@ -14,9 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lungsynth.errors import OutputError
-from lungsynth.output import check_writable
+from lungsynth.files import check_writable
 from publish.build.engines import Engine, adopt, check_engine, draw_by_engine
-from publish.build.errata import read_errata, reconcile
+from publish.build.errata import reconcile
 from publish.build.plan import Plan
 from publish.build.worker import (
     THREADS,
@@ -28,6 +28,7 @@ from publish.build.worker import (
     make_job,
 )
 from publish.build.worker import load as _load
+from publish.data.errata import read_errata
 from publish.data.manifest import (
     FIRST_VERSION,
     MANIFEST_NAME,

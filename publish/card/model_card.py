@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,9 @@ from lungsynth import RESEARCH_NOTICE, __version__
 from lungsynth.errors import ConfigError
 from lungsynth.model.checkpoint import NEAREST_FOLDER
 from publish.card.markup import markdown_text
-from publish.card.model_snippets import use_section
+from publish.card.model_snippets import ModelFacts, use_section
 from publish.data.licences import MEDICAL_RESTRICTION, OPENRAIL
 from publish.hub.weights import Checkpoint
-
-PROMPTS = (
-    "PA chest X-ray of a 35-year-old woman, clear lungs",
-    "Frontal chest X-ray of a 60-year-old man with pneumonia",
-)
-"""Drawn for the gallery unless others are given."""
 
 MAX_FIGURES = 60
 """Rows of an evaluation that go into the card; the file itself holds all."""
@@ -31,21 +24,6 @@ MEDICAL_USE = (
     "- To provide medical advice and medical results interpretation, or to be used for that "
     "(CreativeML OpenRAIL-M, Attachment A; it binds everything derived from the base)."
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelFacts:
-    """What the weights cannot tell about themselves."""
-
-    repo: str  # ORG/NAME
-    licence: str | None = None  # a Hub identifier; None = inherited
-    base: str | None = None  # ORG/NAME of the model it was trained from; None = from nothing
-    base_licence: str | None = None
-    data: tuple[tuple[str, str], ...] = ()  # name of a data set, its licence
-    steps: int | None = None
-    training: str = ""  # the command, or a sentence
-    evaluation: tuple[Path, ...] = ()  # JSON of `lungsynth evaluate`
-    prompts: tuple[str, ...] = PROMPTS
 
 
 def licence_chain(facts: ModelFacts, *, is_lora: bool) -> str:

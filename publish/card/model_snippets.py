@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
 
 from lungsynth import __version__
 from publish.hub.weights import LORA_NAME, Checkpoint
 
-if TYPE_CHECKING:
-    from publish.card.model_card import ModelFacts
+PROMPTS = (
+    "PA chest X-ray of a 35-year-old woman, clear lungs",
+    "Frontal chest X-ray of a 60-year-old man with pneumonia",
+)
+"""Drawn for the gallery unless others are given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """What the weights cannot tell about themselves."""
+
+    repo: str  # ORG/NAME
+    licence: str | None = None  # a Hub identifier; None = inherited
+    base: str | None = None  # ORG/NAME of the model it was trained from; None = from nothing
+    base_licence: str | None = None
+    data: tuple[tuple[str, str], ...] = ()  # name of a data set, its licence
+    steps: int | None = None
+    training: str = ""  # the command, or a sentence
+    evaluation: tuple[Path, ...] = ()  # JSON of `lungsynth evaluate`
+    prompts: tuple[str, ...] = PROMPTS
 
 
 def snippet(checkpoint: Checkpoint, facts: ModelFacts) -> str:

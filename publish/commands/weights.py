@@ -14,7 +14,7 @@ from lungsynth.errors import ConfigError
 from publish.commands.sending import hub_options, resume_words, send
 
 if TYPE_CHECKING:
-    from publish.card.model_card import ModelFacts
+    from publish.card.model_snippets import ModelFacts
     from publish.hub.weights import Checkpoint
 
 
@@ -94,8 +94,7 @@ def weights_command(
     `<!-- /made:use -->` is replaced by code that loads this repository. Without one, a card is
     written from these options, with pictures drawn by the checkpoint itself.
     """
-    from publish.card.model_card import PROMPTS, ModelFacts
-    from publish.card.model_snippets import fill_own_card
+    from publish.card.model_snippets import PROMPTS, ModelFacts, fill_own_card
     from publish.hub.payload import write_out
     from publish.hub.push_plan import check_tag
     from publish.hub.repository import check_repo_name
@@ -151,7 +150,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _given(facts: ModelFacts, samples: int) -> list[str]:
     """The options that made the card, for the command that goes on."""
-    from publish.card.model_card import PROMPTS
+    from publish.card.model_snippets import PROMPTS
 
     single = {
         "--licence": facts.licence,

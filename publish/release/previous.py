@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lungsynth.errors import ConfigError
-from publish.build.errata import ERRATA_NAME
 from publish.build.finish import CARD_NAME
 from publish.data.changelog import CHANGELOG_NAME
+from publish.data.errata import ERRATA_NAME
 from publish.data.manifest import MANIFEST_NAME, Manifest, inside, read_manifest, understood
 from publish.data.schema import SCHEMA_VERSION
 from publish.data.shards import Shard, file_sha256

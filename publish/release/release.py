@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from publish.build.engines import Engine
-from publish.build.errata import ERRATA_NAME, read_errata
 from publish.build.finish import CARD_NAME, finish
 from publish.build.plan import Plan
 from publish.build.run import build
 from publish.card.dataset_card import read_human
 from publish.check.checks import Checked, check
 from publish.data.changelog import CHANGELOG_NAME, add_entry
+from publish.data.errata import ERRATA_NAME, read_errata
 from publish.data.manifest import read_manifest
 from publish.data.shards import locked, write_atomic
 from publish.release.diff import Diff, diff, next_version

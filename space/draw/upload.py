@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lungsynth.errors import DataError, LungSynthError
+from lungsynth.files import pack
 from lungsynth.images import OKABE_ITO
 from space.draw.model import synthesizer
 from space.draw.study import Region
 from space.draw.tuning import Tuning
-from space.share.archive import pack
 
 MAX_BYTES = 50_000_000
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom", ".dic")

@@ -54,7 +54,7 @@ def build(out: Path = FOLDER, *, steps: int = 20, guidance: float = 1.5) -> list
     Raises:
         LungSynthError: the checkpoint cannot draw, or the place cannot be written.
     """
-    from lungsynth.output import write_files
+    from lungsynth.files import write_files
     from space.draw import actions
     from space.draw.heat import heat_overlay
     from space.page import text

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from dataclasses import asdict, replace
 from typing import Any
 
+from lungsynth.files import pack
 from lungsynth.images import png_bytes, slug
 from lungsynth.permalink import Permalink, refine_texts
 from space.draw.study import Study, files_of
@@ -65,17 +64,6 @@ def archive(study: Study) -> bytes:
         "record.json": record.encode(),
     }
     return pack(files)
-
-
-def pack(files: dict[str, bytes]) -> bytes:
-    """Files as a ZIP without times; PNG is compressed already, so nothing is compressed again."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
-        for name, data in files.items():
-            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            entry.external_attr = 0o644 << 16
-            file.writestr(entry, data)
-    return buffer.getvalue()
 
 
 def archive_name(study: Study) -> str:

@@ -215,7 +215,7 @@ def test_the_judge_is_tested_itself_and_then_judges(
     from functools import partial
 
     from lungsynth.evaluation.masks import judge
-    from lungsynth.masks.body import train_segmenter
+    from lungsynth.training.segmenter import train_segmenter
 
     monkeypatch.setattr(judge, "PIXELS", 48)
     small = partial(train_segmenter, widths=(8, 16, 24), lr=5e-3)

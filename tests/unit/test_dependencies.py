@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,119 @@ def test_packages_do_not_import(package: str, forbidden: tuple[str, ...]) -> Non
     assert offenders(package, forbidden) == []
 
 
+LAYERS = {
+    "lungsynth": (
+        ("lungsynth",),  # version and notice
+        ("lungsynth.errors", "lungsynth.arrays"),
+        ("lungsynth.images", "lungsynth.contact", "lungsynth.files"),
+        ("lungsynth.films",),
+        ("lungsynth.model",),
+        ("lungsynth.prompts",),
+        ("lungsynth.masks",),
+        ("lungsynth.sampling", "lungsynth.refine", "lungsynth.crf"),  # old addresses
+        ("lungsynth.pipeline",),
+        ("lungsynth.output", "lungsynth.segment", "lungsynth.permalink", "lungsynth.doctor"),
+        ("lungsynth.training",),
+        ("lungsynth.evaluation",),
+        ("lungsynth.evaluation.copies",),
+        ("lungsynth.evaluation.words",),
+        ("lungsynth.evaluation.fidelity", "lungsynth.evaluation.masks"),
+        ("lungsynth.evaluation.downstream",),
+        ("lungsynth.report",),
+        ("lungsynth.cli", "lungsynth.cli.evaluate"),
+        ("lungsynth.__main__",),
+    ),
+    "publish": (
+        ("publish", "publish.extras"),
+        ("publish.data",),
+        ("publish.hub", "publish.export"),
+        ("publish.card",),
+        ("publish.build",),
+        ("publish.check",),
+        ("publish.release",),
+        ("publish.commands",),
+        ("publish.cli",),
+        ("publish.__main__",),
+    ),
+    "space": (("space",), ("space.draw",), ("space.share",), ("space.page",)),
+}
+"""Rooms from the ground up: a module imports its own room and those below, never one above."""
+
+MAX_MODULES = 16
+"""In one folder, `__init__.py` aside."""
+
+
+def modules(package: str) -> dict[str, Path]:
+    """Dotted name -> file of every module of a package."""
+    found = {}
+    for path in sorted((ROOT / package).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def arrows(package: str) -> dict[str, set[str]]:
+    """Module -> modules of the same package it imports, anywhere; a package's `__init__` too."""
+    files = modules(package)
+    found: dict[str, set[str]] = {}
+    for name, path in files.items():
+        taken = imported(path)
+        # `from a.b import c` gives a.b and a.b.c; where a.b.c is a module, a.b was not meant
+        meant = {
+            one for one in taken if not any(o.startswith(f"{one}.") for o in taken & files.keys())
+        }
+        found[name] = (meant & files.keys()) - {name}
+    return found
+
+
+def layer(name: str, path: Path) -> int:
+    """The layer of a module: its own, else that of its folder."""
+    room = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for one in (name, room):
+        for index, names in enumerate(LAYERS[name.split(".")[0]]):
+            if one in names:
+                return index
+    raise AssertionError(f"{name} has no place in LAYERS; say between which rooms it stands")
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_arrows_between_rooms_point_down(package: str) -> None:
+    files = modules(package)
+    lazy = ("lungsynth", "lungsynth.model.autoencoder")  # diffusers asks the package for the class
+    upward = [
+        f"{name} -> {target}"
+        for name, targets in arrows(package).items()
+        for target in sorted(targets)
+        if layer(name, files[name]) < layer(target, files[target]) and (name, target) != lazy
+    ]
+    assert upward == []
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_nothing_imports_in_a_circle(package: str) -> None:
+    graph = arrows(package)
+    if package == "lungsynth":
+        graph[package] = set()  # see above
+    while graph:
+        free = [name for name, targets in graph.items() if not targets & graph.keys()]
+        assert free, f"in or above a circle: {sorted(graph)}"
+        for name in free:
+            del graph[name]
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_folders_can_be_taken_in_at_a_glance(package: str) -> None:
+    folders = {path.parent for path in modules(package).values()}
+    sizes = {f: len([p for p in f.glob("*.py") if p.name != "__init__.py"]) for f in folders}
+    assert max(sizes.values()) <= MAX_MODULES, sizes
+
+
+def test_the_formatter_is_nowhere_switched_off() -> None:
+    switch = re.compile(r"#\s*fmt:\s*(skip|off)")
+    files = [p for p in ROOT.rglob("*.py") if not {".venv", "runs"} & {*p.relative_to(ROOT).parts}]
+    assert [str(p) for p in files if switch.search(p.read_text(encoding="utf-8"))] == []
+
+
 def test_the_search_finds_what_it_looks_for() -> None:
     assert "lungsynth.errors" in imported(ROOT / "lungsynth/films/data.py")
     assert offenders("lungsynth", ("numpy",))
@@ -63,14 +177,11 @@ def test_the_search_finds_what_it_looks_for() -> None:
 
 
 def test_errors_and_data_stand_at_the_bottom() -> None:
-    assert not any(n.startswith("lungsynth") for n in imported(ROOT / "lungsynth/errors.py"))
-    for name, below in (
-        ("decoding", {"lungsynth.errors"}),
-        ("data", {"lungsynth.errors", "lungsynth.films.decoding"}),
-    ):
-        names = imported(ROOT / f"lungsynth/films/{name}.py")
-        ours = {n.rsplit(".", 1)[0] for n in names if n.startswith("lungsynth") and n not in below}
-        assert ours == below
+    base = {"lungsynth.errors", "lungsynth.arrays"}
+    graph = arrows("lungsynth")
+    assert graph["lungsynth.errors"] == graph["lungsynth.arrays"] == set()
+    assert graph["lungsynth.films.decoding"] <= base
+    assert graph["lungsynth.films.data"] <= base | {"lungsynth.films.decoding"}
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,14 @@ from lungsynth.evaluation.words.encoder_training import (
     train_encoder,
 )
 from lungsynth.evaluation.words.judgement import accuracy, balanced_accuracy
-from lungsynth.evaluation.words.labels import HEADS
-from lungsynth.model.encoder import CONFIG_NAME, WEIGHTS_NAME, embed, load_encoder, save_encoder
+from lungsynth.model.encoder import (
+    CONFIG_NAME,
+    HEADS,
+    WEIGHTS_NAME,
+    embed,
+    load_encoder,
+    save_encoder,
+)
 from lungsynth.training.common import torch_generator
 
 

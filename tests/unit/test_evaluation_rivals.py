@@ -15,9 +15,8 @@ from lungsynth.errors import CaptureError, ConfigError, DataError, WordError
 from lungsynth.evaluation.masks import rivals as rivals_module
 from lungsynth.evaluation.masks.figures import ALL, TruthSpec, iou
 from lungsynth.evaluation.masks.reading import Batch
+from lungsynth.evaluation.masks.registry import RIVALS, RivalContext
 from lungsynth.evaluation.masks.rivals import (
-    RIVALS,
-    RivalContext,
     ellipse_pair,
     make_rivals,
     mean_mask,
@@ -34,11 +33,11 @@ from lungsynth.evaluation.masks.rivals_attention import (
 from lungsynth.evaluation.masks.rivals_ovam import learn_shared_token
 from lungsynth.films.data import Record
 from lungsynth.films.framing import whole
-from lungsynth.masks.body import train_segmenter
-from lungsynth.masks.tokens import key_weights, token_logits
+from lungsynth.masks.tokens import token_logits
 from lungsynth.model.attention import AttentionCapture, Captured
-from lungsynth.model.backbone import embed_prompts, encode_images, noised_queries
+from lungsynth.model.backbone import embed_prompts, encode_images, key_weights, noised_queries
 from lungsynth.pipeline import Synthesizer
+from lungsynth.training.segmenter import train_segmenter
 
 TRUTH = TruthSpec()
 

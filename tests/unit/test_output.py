@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from lungsynth.errors import OutputError
-from lungsynth.output import check_writable, result_files, write_result
+from lungsynth.files import check_writable
+from lungsynth.output import result_files, write_result
 from lungsynth.pipeline import Result
 from lungsynth.prompts import PromptReport
 

@@ -12,17 +12,14 @@ from tiny import film
 from lungsynth.errors import CheckpointError, ConfigError, DataError, OutputError, ShapeError
 from lungsynth.films.framing import whole
 from lungsynth.masks.body import (
-    AugmentOptions,
     Segmenter,
     SegmenterConfig,
-    augment,
     load_segmenter,
     predict,
     save_segmenter,
-    segmentation_loss,
     to_input,
-    train_segmenter,
 )
+from lungsynth.training.segmenter import AugmentOptions, augment, segmentation_loss, train_segmenter
 
 SMALL = (8, 16, 24)
 STILL = AugmentOptions(

@@ -9,14 +9,8 @@ import pytest
 import torch
 
 from lungsynth.errors import CheckpointError, ShapeError
-from lungsynth.masks.tokens import (
-    ClassToken,
-    key_weights,
-    learn_token,
-    parse_timesteps,
-    read_queries,
-    token_logits,
-)
+from lungsynth.masks.tokens import ClassToken, learn_token, parse_timesteps, token_logits
+from lungsynth.model.backbone import key_weights, read_queries
 
 LAYERS = {"a.attn2.processor": (8, 8), "b.attn2.processor": (4, 4)}
 KEYS = {

@@ -108,8 +108,8 @@ def memorisation_command(
     from lungsynth.errors import OutputError
     from lungsynth.evaluation.common import read_films, read_samples, write_report
     from lungsynth.evaluation.copies.memorisation import evaluate_memorisation, memorisation_table
+    from lungsynth.files import check_writable
     from lungsynth.model.encoder import DEFAULT_FOLDER, checksum, load_encoder
-    from lungsynth.output import check_writable
 
     check_writable(out)
     encoder = load_encoder(encoder_folder or DEFAULT_FOLDER)

@@ -15,15 +15,8 @@ from tqdm import tqdm
 
 from lungsynth.arrays import BoolArray, Float64Array, IntArray, UInt8Array
 from lungsynth.errors import ConfigError
-from lungsynth.masks.body import (
-    AugmentOptions,
-    Segmenter,
-    SegmenterConfig,
-    augment,
-    descend,
-    segmentation_loss,
-    to_input,
-)
+from lungsynth.masks.body import Segmenter, SegmenterConfig, to_input
+from lungsynth.training.segmenter import AugmentOptions, augment, descend, segmentation_loss
 
 MODELS = ("unet", "segformer")
 AUGMENTATIONS = ("none", "standard", "splicing")

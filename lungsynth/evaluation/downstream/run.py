@@ -35,7 +35,7 @@ from lungsynth.evaluation.downstream.data import (
 from lungsynth.evaluation.downstream.models import AUGMENTATIONS, MODELS, PRESETS, Preset
 from lungsynth.evaluation.downstream.report import draw_plot, markdown, summarise
 from lungsynth.evaluation.masks.figures import TruthSpec
-from lungsynth.output import check_writable
+from lungsynth.files import check_writable
 
 MIN_SYNTHETIC, MIN_TEST = 8, 2
 CELLS = "cells"

@@ -22,10 +22,11 @@ from lungsynth.evaluation.common import RECORD_NAME, write_report
 from lungsynth.evaluation.masks.figures import ALL, METRICS, TruthSpec, compare
 from lungsynth.evaluation.masks.reading import batches, read_masked
 from lungsynth.evaluation.masks.report import mean_interval, resample_films
+from lungsynth.files import check_writable
 from lungsynth.films.data import Record, read_records
 from lungsynth.films.framing import whole
-from lungsynth.masks.body import Segmenter, load_segmenter, predict, save_segmenter, train_segmenter
-from lungsynth.output import check_writable
+from lungsynth.masks.body import Segmenter, load_segmenter, predict, save_segmenter
+from lungsynth.training.segmenter import train_segmenter
 
 PIXELS = 128
 """Side of the square the judge looks at."""

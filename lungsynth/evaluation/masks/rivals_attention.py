@@ -19,10 +19,9 @@ from torch.nn import functional as F
 from lungsynth.arrays import FloatArray
 from lungsynth.errors import CaptureError, WordError
 from lungsynth.evaluation.masks.reading import Batch, Rival, class_timesteps
-from lungsynth.evaluation.masks.rivals import RivalContext, rival
-from lungsynth.masks.tokens import reading_noise
+from lungsynth.evaluation.masks.registry import RivalContext, rival
 from lungsynth.model.attention import AttentionCapture, Captured, grid_of, is_cross_attention
-from lungsynth.model.backbone import embed_prompts
+from lungsynth.model.backbone import embed_prompts, reading_noise
 from lungsynth.prompts import word_tokens
 
 MAX_POSITIONS = 1024

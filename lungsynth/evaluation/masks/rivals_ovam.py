@@ -13,18 +13,19 @@ from lungsynth.arrays import IGNORE, FloatArray
 from lungsynth.errors import DataError
 from lungsynth.evaluation.masks.figures import ALL
 from lungsynth.evaluation.masks.reading import Batch, Rival, class_timesteps
-from lungsynth.evaluation.masks.rivals import RivalContext, rival
+from lungsynth.evaluation.masks.registry import RivalContext, rival
 from lungsynth.films.framing import cut, draw_framing
-from lungsynth.masks.body import AugmentOptions, augment, segmentation_loss, to_input
-from lungsynth.masks.tokens import (
-    ClassToken,
+from lungsynth.masks.body import to_input
+from lungsynth.masks.tokens import ClassToken, token_logits
+from lungsynth.model.backbone import (
+    embed_prompts,
     key_weights,
+    noised_queries,
     read_queries,
     reading_noise,
-    token_logits,
 )
-from lungsynth.model.backbone import embed_prompts, noised_queries
 from lungsynth.training.common import torch_generator
+from lungsynth.training.segmenter import AugmentOptions, augment, segmentation_loss
 
 N_DRAWS, DRAW = 9, 12
 """Batches, and augmented views of the shots in each, that the OVAM token is learnt on."""

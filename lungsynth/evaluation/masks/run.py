@@ -18,11 +18,12 @@ from lungsynth.evaluation.masks.reading import (
     read_masked,
     side_of,
 )
+from lungsynth.evaluation.masks.registry import RivalContext
 from lungsynth.evaluation.masks.report import draw_plot, draw_sheet, summarise, table, write_csv
-from lungsynth.evaluation.masks.rivals import RivalContext, make_rivals, parse_rivals
+from lungsynth.evaluation.masks.rivals import make_rivals, parse_rivals
+from lungsynth.files import check_writable
 from lungsynth.films.data import Record
 from lungsynth.masks.refine import REFINEMENTS, RefineConfig, with_values
-from lungsynth.output import check_writable
 from lungsynth.pipeline import Synthesizer
 from lungsynth.segment import class_prompt
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from lungsynth.arrays import Float64Array
 from lungsynth.evaluation.common import Interval, resample_clusters
-from lungsynth.evaluation.words.labels import HEAD_NAMES, HEADS, TASKS, Labels, Task
-from lungsynth.model.encoder import Embedding
+from lungsynth.evaluation.words.labels import HEAD_NAMES, TASKS, Labels, Task
+from lungsynth.model.encoder import HEADS, Embedding
 
 Counts = Float64Array  # (..., 2, 2), rows = true or asked for, columns = judged
 

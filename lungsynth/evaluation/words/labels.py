@@ -15,15 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lungsynth.arrays import BoolArray, FloatArray, IntArray
+from lungsynth.model.encoder import HEADS
 from lungsynth.training.captions import is_child
-
-HEADS: dict[str, tuple[str, str]] = {
-    "age_group": ("adult", "child"),
-    "view": ("PA", "AP"),
-    "finding": ("normal", "pneumonia"),
-    "sex": ("M", "F"),
-}
-"""Heads and their two classes; a label is an index into the pair."""
 
 UNKNOWN = -1
 """Label of a row that does not answer."""

@@ -17,10 +17,10 @@ from lungsynth.contact import contact_sheet
 from lungsynth.errors import ConfigError, DataError, OutputError
 from lungsynth.evaluation.words.sides import LUNG_IDS, SIDES, Pair
 from lungsynth.evaluation.words.sides_prompts import SidePrompt
+from lungsynth.files import check_writable
 from lungsynth.films.data import decode_grey
 from lungsynth.images import png_bytes
 from lungsynth.model.sampling import SampleOptions
-from lungsynth.output import check_writable
 from lungsynth.pipeline import Result, Synthesizer
 
 RECORDS_NAME, SETTINGS_NAME = "pairs.jsonl", "settings.json"

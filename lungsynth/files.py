@@ -1,0 +1,82 @@
+"""Writing files and folders: whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lungsynth.errors import OutputError
+
+
+def check_writable(out: Path) -> None:
+    """Make sure a folder can be written before anything long is begun.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".lungsynth-probe"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        why = error.strerror or error
+        raise OutputError(f"{out}: cannot be written ({why}). Choose another --out.") from error
+
+
+def write_files(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write files into `folder`: first beside it, then renamed into place of what was there.
+
+    Raises:
+        OutputError: the disk is full or the place cannot be written; nothing half-written stays.
+    """
+    temporary = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        for name, data in files.items():
+            (temporary / name).write_bytes(data)
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.replace(folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise OutputError(
+            f"{folder}: cannot be written ({error.strerror or error}). Free space or choose another --out."
+        ) from error
+
+
+def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write rows as one Parquet file, whole or not at all.
+
+    Raises:
+        OutputError: the disk is full or the place cannot be written; what was there before stays.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(rows), temporary, compression="zstd")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}). Free space or choose another --out."
+        ) from error
+
+
+def pack(files: dict[str, bytes]) -> bytes:
+    """Files as a ZIP without times; PNG is compressed already, so nothing is compressed again."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
+        for name, data in files.items():
+            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            entry.external_attr = 0o644 << 16
+            file.writestr(entry, data)
+    return buffer.getvalue()
