@@ -185,12 +185,13 @@ def bare_rate(n: int, model: str, steps: int, batch_size: int, precision: str) -
     """
     import torch
 
+    from lungsynth.model.backbone import network
     from lungsynth.model.checkpoint import load_pipeline
     from lungsynth.model.sampling import rounded
     from publish.data.prompts import make_prompt
 
     pipe, _ = load_pipeline(model)
-    pipe.unet.to(memory_format=torch.channels_last)
+    network(pipe).to(memory_format=torch.channels_last)
     pipe.vae.to(memory_format=torch.channels_last)
     prompts = [make_prompt(0, i).text for i in range(n)]
     generator = torch.Generator().manual_seed(0)

@@ -101,6 +101,7 @@ def examine(model: str | None = None) -> tuple[dict[str, Any], list[str]]:
 def _examine_checkpoint(model: str | None, problems: list[str]) -> dict[str, Any]:
     from lungsynth.errors import LungSynthError
     from lungsynth.masks.classes import load_classes
+    from lungsynth.model.backbone import network, side_pixels
     from lungsynth.model.checkpoint import load_pipeline, resolve, weights_hash
 
     where = resolve(model)
@@ -111,7 +112,7 @@ def _examine_checkpoint(model: str | None, problems: list[str]) -> dict[str, Any
             part: sum(p.numel() for p in getattr(pipe, part).parameters())
             for part in ("unet", "vae", "text_encoder")
         }
-        about["pixels"] = int(pipe.unet.config.sample_size) * int(pipe.vae_scale_factor)
+        about["pixels"] = side_pixels(pipe)
         about["known_words"] = len(vocabulary.counts) if vocabulary else None
         if Path(where).is_dir():
             about["hash"] = weights_hash(where)
@@ -119,7 +120,7 @@ def _examine_checkpoint(model: str | None, problems: list[str]) -> dict[str, Any
             about["classes"] = {c.id: c.name for c in classes}
             for spec in classes:
                 if spec.token is not None:
-                    spec.token.check(pipe.unet)
+                    spec.token.check(network(pipe))
     except LungSynthError as error:
         problems.append(f"checkpoint: {error}")
     return about

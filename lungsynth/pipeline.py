@@ -27,7 +27,14 @@ from lungsynth.masks.student import STUDENT_FOLDER, Student, load_student, stude
 from lungsynth.masks.tokens import parse_timesteps, token_logits
 from lungsynth.masks.walk import AffinityField
 from lungsynth.model.attention import Captured, word_map
-from lungsynth.model.backbone import embed_prompts, key_weights, read_queries, reading_noise
+from lungsynth.model.backbone import (
+    embed_prompts,
+    key_weights,
+    network,
+    read_queries,
+    reading_noise,
+    stride,
+)
 from lungsynth.model.checkpoint import load_pipeline, resolve, weights_hash
 from lungsynth.model.nearest import NearestTrain, load_nearest
 from lungsynth.model.sampling import (
@@ -92,14 +99,14 @@ class Synthesizer:
             raise ConfigError(f"--device {device}: cannot be used ({first}). Try cpu.") from error
         self.device = device
         if device == "cpu":
-            self.pipe.unet.to(memory_format=torch.channels_last)
+            network(self.pipe).to(memory_format=torch.channels_last)
             self.pipe.vae.to(memory_format=torch.channels_last)
         self._lock = threading.RLock()
         self._scheduler = self.pipe.scheduler
         for spec in self.classes:
             if spec.token is not None:
-                spec.token.check(self.pipe.unet)
-        self._keys = key_weights(self.pipe.unet)
+                spec.token.check(network(self.pipe))
+        self._keys = key_weights(network(self.pipe))
         # (H, W) grey -> its affinities, for the refinements that need them; None without a network
         self.affinity_field: Callable[[UInt8Array], AffinityField] | None = None
         for name in (
@@ -234,8 +241,7 @@ class Synthesizer:
         totals: dict[int, Tensor] = {}
         if not specs:
             return totals
-        stride = int(self.pipe.vae_scale_factor)
-        height, width = latents.shape[-2] * stride, latents.shape[-1] * stride
+        height, width = (n * stride(self.pipe) for n in latents.shape[-2:])
         timesteps = sorted({t for s in specs if s.token for t in parse_timesteps(s.token)})
         latents, embeddings = latents.to(self.device), embeddings.to(self.device)
         with torch.inference_mode():
@@ -248,7 +254,7 @@ class Synthesizer:
                 ).to(self.device)
                 with rounded(self.device, precision):
                     queries = read_queries(
-                        self.pipe.unet, self._scheduler, latents, embeddings, t=t, noise=noise
+                        network(self.pipe), self._scheduler, latents, embeddings, t=t, noise=noise
                     )
                 for spec in specs:
                     assert spec.token is not None

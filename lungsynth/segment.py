@@ -29,7 +29,7 @@ from lungsynth.images import heat_to_uint8, overlay, png_bytes, slug
 from lungsynth.masks.finish import finish_mask, no_word
 from lungsynth.masks.refine import RefineConfig, check_affinity, check_config, refine
 from lungsynth.masks.tokens import parse_timesteps
-from lungsynth.model.backbone import embed_prompts, encode_images
+from lungsynth.model.backbone import embed_prompts, encode_images, side_pixels
 from lungsynth.pipeline import Synthesizer
 
 NOTICE = "Machine-made mask of a real film. Research only. Not for diagnosis."
@@ -200,7 +200,7 @@ def segment_films(
     if not images:
         return []
     pipe: Any = synthesizer.pipe
-    pixels = int(pipe.unet.config.sample_size) * int(pipe.vae_scale_factor)
+    pixels = side_pixels(pipe)
     squares = np.stack([to_square(image, pixels=pixels) for image in images])
     logits: dict[int, Any] = {}
     with synthesizer._lock:  # a capture swaps the attention of the whole model

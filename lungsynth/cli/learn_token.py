@@ -129,6 +129,7 @@ def learn_token_command(
     from lungsynth.errors import ConfigError, DataError
     from lungsynth.films.data import Record, read_records
     from lungsynth.films.framing import whole
+    from lungsynth.model.backbone import side_pixels
     from lungsynth.model.checkpoint import load_pipeline
     from lungsynth.training.prior import load_priors, prior_mask
     from lungsynth.training.tokens import (
@@ -144,7 +145,7 @@ def learn_token_command(
         raise ConfigError(f"--convention {convention!r}: expected letters, digits and _ only.")
     pipe, _ = load_pipeline(str(checkpoint))
     if suggest:
-        pixels = int(pipe.unet.config.sample_size) * int(pipe.vae_scale_factor)
+        pixels = side_pixels(pipe)
         films = [
             film
             for source in sources
@@ -190,7 +191,7 @@ def learn_token_command(
         priors = load_priors(prior_file)
         if name not in priors:
             raise ConfigError(f"{prior_file}: no class {name!r}; it has {', '.join(priors)}.")
-        pixels = int(pipe.unet.config.sample_size) * int(pipe.vae_scale_factor)
+        pixels = side_pixels(pipe)
         seen = [whole(film.image, pixels=pixels) for film in films]
         films = [Record(image, "", prior_mask(image, priors[name])) for image in seen]
         side, foreground, ignore = "both", 255, 127

@@ -263,6 +263,7 @@ def train_affinity_command(
     from lungsynth.masks.affinity import AFFINITY_FOLDER
     from lungsynth.masks.classes import classes_path
     from lungsynth.masks.refine import RefineConfig
+    from lungsynth.model.backbone import side_pixels
     from lungsynth.pipeline import Synthesizer
     from lungsynth.training.affinity import AffinityOptions, make_labels, train_affinity
     from lungsynth.training.mask_films import film_probabilities, read_films
@@ -277,8 +278,7 @@ def train_affinity_command(
     )
 
     def make() -> dict[str, Any]:
-        pipe = synthesizer.pipe
-        pixels = int(pipe.unet.config.sample_size) * int(pipe.vae_scale_factor)
+        pixels = side_pixels(synthesizer.pipe)
         rng = np.random.default_rng(seed)
         films = [
             film

@@ -118,10 +118,10 @@ class _CaptureProcessor:
 
 
 class AttentionCapture:
-    """Context manager: inside it, `unet`'s cross-attention is recorded.
+    """Context manager: inside it, a network's cross-attention is recorded.
 
     Args:
-        unet: A `UNet2DConditionModel`.
+        network: See `lungsynth.model.backbone.Network`; such as a `UNet2DConditionModel`.
         height: Of the latents the U-Net is run on.
         width: Likewise.
         guided: True when each call holds an unconditional half first (classifier-free guidance);
@@ -136,7 +136,7 @@ class AttentionCapture:
 
     def __init__(
         self,
-        unet: Any,
+        network: Any,
         *,
         height: int,
         width: int,
@@ -145,7 +145,7 @@ class AttentionCapture:
         keep_steps: bool = False,
         queries: bool = False,
     ) -> None:
-        self.unet, self.height, self.width, self.guided = unet, height, width, guided
+        self.network, self.height, self.width, self.guided = network, height, width, guided
         self.want_probabilities, self.keep_steps, self.want_queries = (
             probabilities,
             keep_steps,
@@ -157,14 +157,15 @@ class AttentionCapture:
         self._step: dict[tuple[int, int], list[Tensor]] = {}
 
     def __enter__(self) -> Captured:
-        self._before = dict(getattr(self.unet, "attn_processors", {}))
+        self._before = dict(getattr(self.network, "attn_processors", {}))
         cross = [name for name in self._before if is_cross_attention(name)]
         if not cross:
             raise CaptureError(
                 f"No cross-attention layer among the {len(self._before)} attention layers of "
-                f"{type(self.unet).__name__}; expected a UNet2DConditionModel (Stable Diffusion 1.x/2.x)."
+                f"{type(self.network).__name__}; expected a UNet2DConditionModel (Stable Diffusion "
+                "1.x/2.x)."
             )
-        self.unet.set_attn_processor(
+        self.network.set_attn_processor(
             {
                 name: _CaptureProcessor(self, name) if is_cross_attention(name) else processor
                 for name, processor in self._before.items()
@@ -179,7 +180,7 @@ class AttentionCapture:
         trace: TracebackType | None,
     ) -> None:
         self._close_step()
-        self.unet.set_attn_processor(self._before)
+        self.network.set_attn_processor(self._before)
         if kind is None and not (self.captured.sums or self.captured.queries):
             raise CaptureError("The U-Net did not run inside the capture, so there is no map.")
 

@@ -1,9 +1,15 @@
-"""Reading a real film the way a generated picture is read: encode, noise, one pass, match tokens."""
+"""The denoising network behind one door: its sides, its layers, and reading a film with it.
+
+Nothing else asks a pipeline for its network or computes a side from a stride, so another network
+goes in here. It must answer what `Network` says; its pipeline has an autoencoder and a scheduler.
+
+A real film is read as a generated picture is: encode, noise, one pass, match tokens.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,6 +18,63 @@ from torch import Tensor
 from lungsynth.arrays import UInt8Array
 from lungsynth.errors import ShapeError
 from lungsynth.model.attention import AttentionCapture, is_cross_attention
+
+
+class Network(Protocol):
+    """What a denoising network must answer, as diffusers' `UNet2DConditionModel` does."""
+
+    config: Any  # sample_size, in_channels, block_out_channels, time_cond_proj_dim
+    device: torch.device
+    attn_processors: dict[str, Any]  # layer -> processor, cross-attention ends in attn2.processor
+
+    def set_attn_processor(self, processor: Any) -> None:
+        """Put processors in; see `lungsynth.model.attention`."""
+
+    def get_submodule(self, target: str) -> Any:
+        """An attention layer, whose `to_k` maps text to keys."""
+
+    def __call__(self, sample: Tensor, timestep: Any, *, encoder_hidden_states: Tensor) -> Any:
+        """Noised latents (B, C, h, w) -> prediction."""
+
+
+def network(pipe: Any) -> Any:
+    """The denoising network of a pipeline; see `Network`."""
+    return pipe.unet
+
+
+def stride(pipe: Any) -> int:
+    """Pixels a latent, along a side."""
+    return int(pipe.vae_scale_factor)
+
+
+def side_pixels(pipe: Any) -> int:
+    """P, the side of the square the network was trained at, in pixels."""
+    return int(network(pipe).config.sample_size) * stride(pipe)
+
+
+def side_step(pipe: Any) -> int:
+    """Sides of a picture are multiples of this many pixels: each level halves the latents."""
+    return stride(pipe) * int(2 ** (len(network(pipe).config.block_out_channels) - 1))
+
+
+def latent_shape(pipe: Any, height: int, width: int) -> tuple[int, int, int]:
+    """(C, h, w) of the latents of a picture of (height, width) pixels."""
+    channels = int(network(pipe).config.in_channels)
+    return channels, height // stride(pipe), width // stride(pipe)
+
+
+def is_guided(pipe: Any, guidance: float) -> bool:
+    """True where each step runs with and without the prompt (classifier-free guidance).
+
+    As diffusers decides it: a model that was distilled takes the scale as an input instead.
+    """
+    return guidance > 1.0 and network(pipe).config.time_cond_proj_dim is None
+
+
+def add_noise(scheduler: Any, latents: Tensor, noise: Tensor, t: int) -> Tensor:
+    """x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε, all (B, C, h, w)."""
+    alpha = scheduler.alphas_cumprod[t].to(latents)
+    return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
 
 
 def encode_images(pipe: Any, images: UInt8Array) -> Tensor:
@@ -27,10 +90,10 @@ def encode_images(pipe: Any, images: UInt8Array) -> Tensor:
     Raises:
         ShapeError: a side is not divisible.
     """
-    stride = int(pipe.vae_scale_factor)
-    if images.ndim != 3 or images.shape[1] % stride or images.shape[2] % stride:
+    step = stride(pipe)
+    if images.ndim != 3 or images.shape[1] % step or images.shape[2] % step:
         raise ShapeError(
-            f"`images` is {images.shape}; expected (B, H, W) with sides divisible by {stride}."
+            f"`images` is {images.shape}; expected (B, H, W) with sides divisible by {step}."
         )
     x = torch.from_numpy(np.ascontiguousarray(images)).float().div(127.5).sub(1)[:, None]
     x = x.expand(-1, int(pipe.vae.config.in_channels), -1, -1).to(pipe.vae.device)
@@ -82,7 +145,7 @@ def noised_queries(
         latents = encode_images(pipe, images[start : start + batch])
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         queries = read_queries(
-            pipe.unet,
+            network(pipe),
             pipe.scheduler,
             latents,
             embed_prompts(pipe, prompts[start : start + batch]),
@@ -125,8 +188,7 @@ def read_queries(
     Returns:
         Layer -> (B, heads, h_l, w_l, d) float32.
     """
-    alpha = scheduler.alphas_cumprod[t].to(latents)
-    noised = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+    noised = add_noise(scheduler, latents, noise, t)
     capture = AttentionCapture(
         unet,
         height=latents.shape[-2],

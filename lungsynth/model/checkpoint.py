@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lungsynth.errors import CheckpointError
+from lungsynth.model.backbone import network
 from lungsynth.model.vocabulary import Vocabulary
 
 NEAREST_FOLDER = "nearest"
@@ -142,7 +143,7 @@ def load_pipeline(
         ) from error
     assert isinstance(pipe, DiffusionPipeline)
     pipe.set_progress_bar_config(disable=True)
-    for part in (pipe.unet, pipe.vae, pipe.text_encoder):
+    for part in (network(pipe), pipe.vae, pipe.text_encoder):
         part.eval().requires_grad_(False)
     return pipe, Vocabulary.load(folder) if folder.is_dir() else None
 

@@ -14,7 +14,14 @@ from torch import Tensor
 from lungsynth.arrays import UInt8Array
 from lungsynth.errors import ConfigError, ShapeError
 from lungsynth.model.attention import AttentionCapture, Captured
-from lungsynth.model.backbone import embed_prompts
+from lungsynth.model.backbone import (
+    embed_prompts,
+    is_guided,
+    latent_shape,
+    network,
+    side_pixels,
+    side_step,
+)
 
 SCHEDULERS = {
     "ddim": "DDIMScheduler",
@@ -58,11 +65,8 @@ def resolve_size(pipe: Any, options: SampleOptions) -> tuple[int, int]:
     Raises:
         ShapeError: a side is not a positive multiple of what the model needs.
     """
-    stride = int(pipe.vae_scale_factor)
-    levels = 2 ** (len(pipe.unet.config.block_out_channels) - 1)
-    native = int(pipe.unet.config.sample_size) * stride
+    native, step = side_pixels(pipe), side_step(pipe)
     height, width = options.height or native, options.width or native
-    step = stride * levels
     for name, side in (("height", height), ("width", width)):
         if side < step or side % step or side > 4 * native:
             near = min(max(round(side / step), 1) * step, 4 * native)
@@ -158,12 +162,9 @@ def draw(
         )
     height, width = resolve_size(pipe, options)
     set_scheduler(pipe, options.scheduler)
-    device = pipe.unet.device
+    device = network(pipe).device
     rounding = rounded(device, options.precision)
-    # as diffusers decides it: a model that was distilled takes the scale as an input instead
-    guided = options.guidance > 1.0 and pipe.unet.config.time_cond_proj_dim is None
-    stride = int(pipe.vae_scale_factor)
-    shape = (int(pipe.unet.config.in_channels), height // stride, width // stride)
+    shape = latent_shape(pipe, height, width)
     noise = torch.stack(
         [torch.randn(shape, generator=torch.Generator().manual_seed(int(s))) for s in seeds]
     ).to(device)
@@ -192,10 +193,10 @@ def draw(
     with torch.inference_mode():
         if capture:
             window = AttentionCapture(
-                pipe.unet,
+                network(pipe),
                 height=shape[1],
                 width=shape[2],
-                guided=guided,
+                guided=is_guided(pipe, options.guidance),
                 keep_steps=options.keep_steps,
             )
             with window as captured, rounding:

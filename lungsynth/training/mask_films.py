@@ -18,7 +18,7 @@ from lungsynth.films.framing import whole
 from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.finish import no_word
 from lungsynth.masks.refine import RefineConfig
-from lungsynth.model.backbone import embed_prompts, encode_images
+from lungsynth.model.backbone import embed_prompts, encode_images, side_pixels
 from lungsynth.pipeline import Synthesizer
 from lungsynth.training.student import SURE, to_targets
 from lungsynth.training.tokens import LearnOptions, to_target
@@ -211,7 +211,7 @@ def gather(
     """
     if not annotated and not sources:
         raise ConfigError("Nothing to learn from: give --annotated, --data, or both.")
-    pixels = int(synthesizer.pipe.unet.config.sample_size) * int(synthesizer.pipe.vae_scale_factor)
+    pixels = side_pixels(synthesizer.pipe)
     by_convention = {
         c: list(classes(c)) for c in dict.fromkeys([a.convention for a in annotated] or [""])
     }

@@ -21,7 +21,7 @@ from lungsynth.masks.body import to_input
 from lungsynth.masks.classes import classes_path, parse_classes
 from lungsynth.masks.quality import split_sides
 from lungsynth.masks.tokens import ClassToken, learn_token
-from lungsynth.model.backbone import key_weights, noised_queries
+from lungsynth.model.backbone import key_weights, network, noised_queries, side_pixels
 from lungsynth.training.common import torch_generator
 from lungsynth.training.segmenter import AugmentOptions, augment
 
@@ -84,7 +84,7 @@ def learn_from_films(
         raise DataError(
             f"{len(records)} annotated films were given; a class token needs at least one."
         )
-    side = int(pipe.unet.config.sample_size) * int(pipe.vae_scale_factor)
+    side = side_pixels(pipe)
     truths = [to_target(r.mask, options) for r in records if r.mask is not None]
     if not any((truth == 1).any() for truth in truths):
         raise DataError(
@@ -131,7 +131,7 @@ def learn_from_films(
     return learn_token(
         name,
         draws,
-        key_weights(pipe.unet),
+        key_weights(network(pipe)),
         n_iters=options.n_iters,
         lr=options.lr,
         seed=options.seed,

@@ -101,12 +101,9 @@ def _conventions() -> tuple[tuple[str, str], ...]:
 
 def _sides(model: Synthesizer) -> tuple[int, tuple[int, ...]]:
     """The side it was trained at, and those it can draw from half to `MAX_SIDES` times of it."""
-    config = model.pipe.unet.config
-    stride = int(model.pipe.vae_scale_factor)
-    side, step = (
-        int(config.sample_size) * stride,
-        stride * 2 ** (len(config.block_out_channels) - 1),
-    )
+    from lungsynth.model.backbone import side_pixels, side_step
+
+    side, step = side_pixels(model.pipe), side_step(model.pipe)
     return side, tuple(n for n in range(step, MAX_SIDES * side + 1, step) if 2 * n >= side)
 
 

@@ -10,10 +10,10 @@ from space.draw import actions, compose, study, upload
 from space.draw.model import convention_of
 from space.draw.tuning import Tuning
 from space.page import text
+from space.page.files import kept, kept_picture
 from space.page.handlers import count, gpu, shown
 from space.share import links
 from space.share.archive import archive, archive_name, record_of
-from space.share.files import kept, kept_picture
 
 
 @gpu

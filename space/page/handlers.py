@@ -21,8 +21,8 @@ from space.draw import actions, limits, study, upload
 from space.draw.heat import lay_over
 from space.draw.tuning import tuning_of
 from space.page import text
+from space.page.files import kept_picture
 from space.page.serving import visitor
-from space.share.files import kept_picture
 
 log = logging.getLogger("lungsynth.space")
 

@@ -12,9 +12,9 @@ from lungsynth.permalink import Permalink
 from space.draw import heat, limits, study
 from space.draw.tuning import tuning_of
 from space.page import text
+from space.page.files import kept, kept_picture
 from space.page.handlers import count, origin_of, shown
 from space.share import archive, links, reports
-from space.share.files import kept, kept_picture
 
 HISTORY = 12
 """Pictures a browser remembers."""

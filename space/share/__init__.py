@@ -1,1 +1,1 @@
-"""What a visitor takes away: files, links, reports."""
+"""What a visitor takes away: ZIPs, links, reports."""

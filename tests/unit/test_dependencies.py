@@ -164,6 +164,29 @@ def test_folders_can_be_taken_in_at_a_glance(package: str) -> None:
     assert max(sizes.values()) <= MAX_MODULES, sizes
 
 
+def test_the_network_has_one_door() -> None:
+    """Only `backbone` asks a pipeline for its network; training builds one from its parts."""
+    takes = re.compile(r"\b(pipe|pipeline)\.unet\b")
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for package in LAYERS
+        for path in modules(package).values()
+        if takes.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == {"lungsynth/model/backbone.py", "lungsynth/training/diffusion.py"}
+
+
+def test_array_types_and_the_value_that_is_not_counted_have_one_home() -> None:
+    again = re.compile(r"^(\w+Array\w*|Array)\b.*= *NDArray|^IGNORED?\b.*= *255", re.MULTILINE)
+    found = {
+        name
+        for package in LAYERS
+        for name, path in modules(package).items()
+        if again.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == {"lungsynth.arrays"}
+
+
 def test_the_formatter_is_nowhere_switched_off() -> None:
     switch = re.compile(r"#\s*fmt:\s*(skip|off)")
     files = [p for p in ROOT.rglob("*.py") if not {".venv", "runs"} & {*p.relative_to(ROOT).parts}]

@@ -283,13 +283,6 @@ def test_two_processes_never_hold_a_folder(tmp_path):
         pass
 
 
-def test_the_value_to_ignore_is_the_projects():
-    from lungsynth.masks.classes import IGNORE
-    from publish.data import screening
-
-    assert screening.IGNORE == IGNORE
-
-
 def test_a_footer_can_be_told_at_the_end(tmp_path):
     told = {"rejected": []}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from space.share.files import kept, kept_picture
+from space.page.files import kept, kept_picture
 
 DATA = os.urandom(1 << 22)
 

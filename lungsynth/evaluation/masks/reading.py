@@ -16,6 +16,7 @@ from lungsynth.films.data import Record, read_records
 from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.refine import NEEDS_AFFINITY, RefineConfig, check_config
 from lungsynth.masks.tokens import parse_timesteps
+from lungsynth.model.backbone import side_pixels
 from lungsynth.pipeline import Synthesizer
 
 
@@ -98,8 +99,7 @@ def class_timesteps(synthesizer: Synthesizer) -> tuple[int, ...]:
 
 def side_of(synthesizer: Synthesizer) -> int:
     """P, the side of the square the checkpoint draws, in pixels."""
-    pipe: Any = synthesizer.pipe
-    return int(pipe.unet.config.sample_size) * int(pipe.vae_scale_factor)
+    return side_pixels(synthesizer.pipe)
 
 
 def batches(records: Iterable[Record], size: int) -> Iterator[list[Record]]:

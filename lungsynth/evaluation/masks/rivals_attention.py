@@ -21,7 +21,7 @@ from lungsynth.errors import CaptureError, WordError
 from lungsynth.evaluation.masks.reading import Batch, Rival, class_timesteps
 from lungsynth.evaluation.masks.registry import RivalContext, rival
 from lungsynth.model.attention import AttentionCapture, Captured, grid_of, is_cross_attention
-from lungsynth.model.backbone import embed_prompts, reading_noise
+from lungsynth.model.backbone import add_noise, embed_prompts, network, reading_noise
 from lungsynth.prompts import word_tokens
 
 MAX_POSITIONS = 1024
@@ -165,16 +165,15 @@ def read_word(context: RivalContext, batch: Batch) -> tuple[FloatArray, FloatArr
         return daam, spread
     pipe: Any = context.synthesizer.pipe
     found = [word_prompt(text, context.word, pipe.tokenizer) for text in batch.texts]
-    embeddings = embed_prompts(pipe, [prompt for prompt, _ in found]).to(pipe.unet.device)
+    embeddings = embed_prompts(pipe, [prompt for prompt, _ in found]).to(network(pipe).device)
     tokens = [one for _, one in found]
     height, width = batch.latents.shape[-2:]
-    capture = AttentionCapture(pipe.unet, height=height, width=width, guided=False)
-    with torch.inference_mode(), self_attention(pipe.unet) as mean, capture as captured:
+    capture = AttentionCapture(network(pipe), height=height, width=width, guided=False)
+    with torch.inference_mode(), self_attention(network(pipe)) as mean, capture as captured:
         for t in class_timesteps(context.synthesizer):
             noise = torch.randn(batch.latents.shape[1:], generator=reading_noise(batch.seed, t))
-            alpha = pipe.scheduler.alphas_cumprod[t].to(batch.latents)
-            noised = alpha.sqrt() * batch.latents + (1 - alpha).sqrt() * noise.to(batch.latents)
-            pipe.unet(noised.to(pipe.unet.device), t, encoder_hidden_states=embeddings)
+            noised = add_noise(pipe.scheduler, batch.latents, noise.to(batch.latents), t)
+            network(pipe)(noised.to(network(pipe).device), t, encoder_hidden_states=embeddings)
         attention = mean().cpu()
     side = context.pixels
     grid = grid_of(attention.shape[-1], height, width)

@@ -20,6 +20,7 @@ from lungsynth.masks.tokens import ClassToken, token_logits
 from lungsynth.model.backbone import (
     embed_prompts,
     key_weights,
+    network,
     noised_queries,
     read_queries,
     reading_noise,
@@ -127,22 +128,22 @@ def _ovam(context: RivalContext) -> Rival:
     pipe: Any = context.synthesizer.pipe
     timesteps, side = class_timesteps(context.synthesizer), context.pixels
     draws = shot_draws(context)
-    keys = {layer: key.cpu() for layer, key in key_weights(pipe.unet).items()}
+    keys = {layer: key.cpu() for layer, key in key_weights(network(pipe)).items()}
     token = learn_shared_token("shared", draws, keys, seed=context.seed)
 
     def maps(batch: Batch) -> FloatArray:
-        embeddings = embed_prompts(pipe, batch.texts).to(pipe.unet.device)
+        embeddings = embed_prompts(pipe, batch.texts).to(network(pipe).device)
         total = torch.zeros(len(batch.images), side, side)
         with torch.inference_mode():
             for t in timesteps:
                 noise = torch.randn(batch.latents.shape[1:], generator=reading_noise(batch.seed, t))
                 queries = read_queries(
-                    pipe.unet,
+                    network(pipe),
                     pipe.scheduler,
-                    batch.latents.to(pipe.unet.device),
+                    batch.latents.to(network(pipe).device),
                     embeddings,
                     t=t,
-                    noise=noise.to(pipe.unet.device).expand(batch.latents.shape),
+                    noise=noise.to(network(pipe).device).expand(batch.latents.shape),
                 )
                 queries = {layer: q.cpu() for layer, q in queries.items()}
                 total += token_logits(queries, keys, token, height=side, width=side) / len(
