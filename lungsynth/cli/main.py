@@ -9,6 +9,7 @@ import click
 from lungsynth import __version__
 from lungsynth.cli.annotate import annotate_command
 from lungsynth.cli.evaluate.downstream import downstream_command
+from lungsynth.cli.evaluate.film_check import film_check_command
 from lungsynth.cli.evaluate.group import evaluate
 from lungsynth.cli.evaluate.masks import draw_command, judge_command, masks_command
 from lungsynth.cli.evaluate.memorisation import memorisation_command
@@ -21,6 +22,7 @@ from lungsynth.cli.segment import segment_command
 from lungsynth.cli.tools import doctor_command, pack_command
 from lungsynth.cli.train import train
 from lungsynth.cli.train_encoder import train_encoder_command, train_nearest_command
+from lungsynth.cli.train_film_check import train_film_check_command
 from lungsynth.cli.train_masks import train_affinity_command, train_student_command
 from lungsynth.errors import LungSynthError
 
@@ -42,6 +44,7 @@ train.add_command(train_encoder_command)
 train.add_command(train_nearest_command)
 train.add_command(train_student_command)
 train.add_command(train_affinity_command)
+train.add_command(train_film_check_command)
 cli.add_command(train)
 evaluate.add_command(reconstruction_command)
 evaluate.add_command(sheet_command)
@@ -51,6 +54,7 @@ evaluate.add_command(judge_command)
 evaluate.add_command(memorisation_command)
 evaluate.add_command(downstream_command)
 evaluate.add_command(sides_command)
+evaluate.add_command(film_check_command)
 cli.add_command(evaluate)
 cli.add_command(report_command)
 

@@ -1,0 +1,117 @@
+"""`python -m lungsynth evaluate film-check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("film-check")
+@click.option(
+    "--data",
+    "sources",
+    metavar="SOURCE",
+    multiple=True,
+    required=True,
+    help="Frontal films, upright and of usual polarity; repeat for several.",
+)
+@click.option(
+    "--split",
+    default="test",
+    show_default=True,
+    metavar="NAME",
+    help="Value of the `split` column; '' takes every row.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="At most N films of each --data.",
+)
+@click.option(
+    "--pictures",
+    "folders",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    multiple=True,
+    metavar="DIR",
+    help="More pictures that are no chest films.",
+)
+@click.option(
+    "--n-other",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Pictures of each kind that is no film.",
+)
+@click.option(
+    "--film-check",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    default=None,
+    metavar="DIR",
+    help="A network of `train film-check`.  [default: shipped]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    metavar="DIR",
+    help="Where the report goes.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), default=None, help="CPU threads.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def film_check_command(
+    sources: tuple[str, ...],
+    split: str,
+    limit: int | None,
+    folders: tuple[Path, ...],
+    n_other: int,
+    folder: Path | None,
+    out: Path,
+    seed: int,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Count how often the film check is wrong, both ways: false alarms and what it misses.
+
+    \b
+    python -m lungsynth evaluate film-check --data films.parquet --out runs/film-check-report
+
+    Every film is shown as it is, inverted, turned by 90, 180 and 270 degrees, both, and mirrored;
+    then drawn pictures, pictures that training did not see, and films taken apart.
+    """
+    import torch
+
+    from lungsynth.evaluation.common import write_report
+    from lungsynth.evaluation.film_check import (
+        measure_films,
+        measure_others,
+        other_pictures,
+        read_test_films,
+        report,
+        totals,
+    )
+    from lungsynth.training.film_check.no_films import (
+        folder_pictures,
+        packaged_pictures,
+        split_pictures,
+    )
+
+    if threads:
+        torch.set_num_threads(threads)
+    films = read_test_films(sources, split=split or None, limit=limit, seed=seed)
+    held = split_pictures(packaged_pictures())[1]
+    for one in folders:
+        held |= folder_pictures(one)
+    sets = measure_films(films, folder=folder, quiet=quiet)
+    every = [image for some in films.values() for image in some]
+    others = measure_others(other_pictures(held, every, n=n_other, seed=seed), folder=folder)
+    write_report(
+        {"films": sets, "all_films": totals(sets), "others": others, "split": split, "seed": seed},
+        out / "film-check.json",
+    )
+    click.echo(report(sets, others), nl=False)

@@ -1,0 +1,1 @@
+"""What the film check learns from, and how."""
