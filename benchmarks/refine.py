@@ -15,7 +15,8 @@ import numpy as np
 
 from lungsynth.masks.crf import CrfConfig, dense_crf
 from lungsynth.masks.fusion import area_mean
-from lungsynth.masks.refine import NEEDS_AFFINITY, REFINEMENTS, RefineConfig, refine, refine_many
+from lungsynth.masks.refine import RefineConfig, refine, refine_many
+from lungsynth.masks.registry import REFINEMENTS, needs_affinity
 from lungsynth.masks.walk import AffinityField, half_disc, random_walk
 
 
@@ -176,7 +177,7 @@ def refine_command(
     if masks:
         films = [film(size, stride, seed) for seed in range(8)]
         given = [films[k % 8] for k in range(masks)]
-        fields = [f if method in NEEDS_AFFINITY else None for _, _, f in given]
+        fields = [f if needs_affinity(method) else None for _, _, f in given]
         chosen = RefineConfig(method=method)
         for workers in (1, 2):
             spent = seconds(

@@ -22,7 +22,8 @@ from lungsynth.masks.affinity import AFFINITY_FOLDER, AffinityNet, affinity_fiel
 from lungsynth.masks.classes import ClassSpec, load_classes
 from lungsynth.masks.coarse import check_map, coarse_mask
 from lungsynth.masks.finish import at_threshold, finish_mask
-from lungsynth.masks.refine import NEEDS_AFFINITY, RefineConfig, check_affinity, check_config
+from lungsynth.masks.refine import RefineConfig, check_affinity, check_config
+from lungsynth.masks.registry import needs_affinity, searches_level
 from lungsynth.masks.student import STUDENT_FOLDER, Student, load_student, student_logits
 from lungsynth.masks.tokens import parse_timesteps, token_logits
 from lungsynth.masks.walk import AffinityField
@@ -131,7 +132,7 @@ class Synthesizer:
 
     def field_for(self, image: UInt8Array, methods: Iterable[str]) -> AffinityField | None:
         """The affinities of an image (H, W), where one of these refinements walks; else None."""
-        if self.affinity_field is None or not NEEDS_AFFINITY.intersection(methods):
+        if self.affinity_field is None or not any(map(needs_affinity, methods)):
             return None
         return self.affinity_field(image)
 
@@ -282,7 +283,7 @@ class Synthesizer:
 
         Token classes: softmax of the logits with background at 0, the background moved to the
         configured threshold where one is named. Word classes: the thresholded map at the configured
-        confidence; for "cross", which searches the threshold, the map over its maximum.
+        confidence; for a refinement that searches the level, the map over its maximum.
         """
         if all(s.id in logits for s in specs):
             stacked = torch.stack([logits[s.id][index] for s in specs])
@@ -298,7 +299,7 @@ class Synthesizer:
                 share.append(logits[spec.id][index].sigmoid().numpy())
                 continue
             heat = word_heat(spec.word or spec.name)
-            if config.method == "cross":
+            if searches_level(config.method):
                 share.append(check_map(heat) / max(float(heat.max()), 1e-8))
             else:
                 region = coarse_mask(heat, method)

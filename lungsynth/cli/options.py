@@ -5,7 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import click
+
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class RefinementOption(click.Option):
+    """An option whose help lists the refinements there are, plugins included, when it is asked for."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The two columns of the option's help."""
+        # deferred: it imports numpy and every refinement, which parsing options needs none of
+        import lungsynth.masks.refine
+        from lungsynth.masks.registry import REFINEMENTS
+
+        assert lungsynth.masks.refine  # imported so that every refinement is registered
+        record = super().get_help_record(ctx)
+        return record and (record[0], record[1].replace("NAMES", ", ".join(REFINEMENTS)))
 
 
 def with_options(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:

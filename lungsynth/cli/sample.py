@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from lungsynth.cli.options import RefinementOption
+
 
 @click.command("sample")
 @click.argument("prompts", nargs=-1, required=True, metavar="PROMPT…")
@@ -74,10 +76,11 @@ import click
 @click.option(
     "--refine",
     "method",
+    cls=RefinementOption,
     default="crf",
     show_default=True,
     metavar="NAME",
-    help="How the coarse mask is refined: none, crf, affinity, sequential, cross …",
+    help="How the coarse mask is refined: NAMES.",
 )
 @click.option(
     "--set",

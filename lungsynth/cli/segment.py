@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lungsynth.cli.options import RefinementOption
+
 if TYPE_CHECKING:
     from lungsynth.films.film import Film
 
@@ -45,9 +47,10 @@ if TYPE_CHECKING:
 @click.option(
     "--refine",
     "method",
+    cls=RefinementOption,
     default=None,
     metavar="NAME",
-    help="How the mask is refined: none, crf, affinity …  [default: as `sample`]",
+    help="How the mask is refined: NAMES.  [default: as `sample`]",
 )
 @click.option(
     "--set",

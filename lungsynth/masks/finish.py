@@ -14,7 +14,7 @@ from lungsynth.errors import DataError
 from lungsynth.masks import quality
 from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.coarse import class_level, shift_background
-from lungsynth.masks.fusion import WORD_GAMMAS
+from lungsynth.masks.fusion import TOKEN_GAMMAS, WORD_GAMMAS
 from lungsynth.masks.refine import RefineConfig, clean, refine
 from lungsynth.masks.walk import AffinityField
 
@@ -51,6 +51,14 @@ def at_threshold(
     return shift_background(probability, levels)
 
 
+def with_levels(config: RefineConfig, specs: Sequence[ClassSpec]) -> RefineConfig:
+    """The configuration with the levels γ that fit the classes, where it names none."""
+    if config.gammas is not None:
+        return config
+    is_word = any(spec.token is None for spec in specs)
+    return replace(config, gammas=WORD_GAMMAS if is_word else TOKEN_GAMMAS)
+
+
 def finish_mask(
     probability: FloatArray,
     image: UInt8Array,
@@ -78,8 +86,7 @@ def finish_mask(
     Raises:
         MaskError, ShapeError, ConfigError: see `lungsynth.masks.refine.refine`.
     """
-    if config.gammas is None and any(spec.token is None for spec in specs):
-        config = replace(config, gammas=WORD_GAMMAS)
+    config = with_levels(config, specs)
     ids = np.array([0, *(spec.id for spec in specs)], dtype=np.uint8)
     if posterior is None:
         posterior = refine(probability, image, config, affinity)

@@ -30,6 +30,7 @@ from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, ShapeError
 from lungsynth.masks.coarse import shift_background
 from lungsynth.masks.crf import CrfConfig, DenseCrf
+from lungsynth.masks.kept import digest, kept
 from lungsynth.masks.walk import AffinityField, random_walk
 
 TOKEN_GAMMAS = tuple(round(0.2 + 0.05 * k, 2) for k in range(13))
@@ -91,9 +92,12 @@ def affinity(
             f"The affinity field is {h}x{w}, the image {height}x{width}; expected a grid no finer than "
             "the image and of its proportions. Compute the field from this very image."
         )
-    small = area_mean(probability, h, w)
-    walked = random_walk(field, small, beta=beta, n_steps=n_steps)
-    return bilinear(walked, height, width)
+
+    def walk() -> FloatArray:
+        small = area_mean(probability, h, w)
+        return bilinear(random_walk(field, small, beta=beta, n_steps=n_steps), height, width)
+
+    return kept("walk", lambda: (digest(probability), id(field), beta, n_steps), walk)
 
 
 def sequential(
@@ -123,8 +127,15 @@ def propose(
     """
     if not gammas:
         raise ConfigError("No γ to try; expected levels such as 0.4, 0.5, 0.6.")
-    infer = DenseCrf(image, len(probability), crf)
-    return [infer(shift_background(probability, gamma)) for gamma in gammas]
+
+    def candidates() -> list[FloatArray]:
+        infer = DenseCrf(image, len(probability), crf)
+        return [infer(shift_background(probability, gamma)) for gamma in gammas]
+
+    def key() -> tuple[object, ...]:
+        return digest(probability), digest(image), tuple(gammas), crf
+
+    return kept("candidates", key, candidates)
 
 
 def agreement(one: FloatArray, two: FloatArray) -> float:
@@ -139,6 +150,15 @@ def agreement(one: FloatArray, two: FloatArray) -> float:
     return float(np.where(total > 0, 2 * both / np.maximum(total, 1), 1.0)[1:].mean())
 
 
+def choose(candidates: Sequence[FloatArray], walked: FloatArray, gammas: Sequence[float]) -> int:
+    """Index of the candidate that agrees best with the walk; of several, that of γ nearest 0.5."""
+    scores = [
+        (agreement(candidate, walked), -abs(gamma - 0.5))
+        for candidate, gamma in zip(candidates, gammas, strict=True)
+    ]
+    return max(range(len(scores)), key=scores.__getitem__)
+
+
 def cross(
     probability: FloatArray,
     image: UInt8Array,
@@ -149,17 +169,10 @@ def cross(
     crf: CrfConfig | None = None,
     gammas: Sequence[float] = TOKEN_GAMMAS,
 ) -> FloatArray:
-    """Q(p_γ*): of the CRF's candidates the one that agrees best with the walk.
-
-    Of several that agree equally well, the one whose γ is nearest 0.5.
-    """
+    """Q(p_γ*): of the CRF's candidates the one that agrees best with the walk; see `choose`."""
     walked = affinity(probability, field, beta=beta, n_steps=n_steps)
     candidates = propose(probability, image, gammas, crf=crf)
-    scores = [
-        (agreement(candidate, walked), -abs(gamma - 0.5))
-        for candidate, gamma in zip(candidates, gammas, strict=True)
-    ]
-    return candidates[max(range(len(scores)), key=scores.__getitem__)]
+    return candidates[choose(candidates, walked, gammas)]
 
 
 def cross_product(

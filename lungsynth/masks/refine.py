@@ -1,15 +1,14 @@
 """From a probability map to a mask: every way of refining, behind one table.
 
 Each refinement is a function (probability of each class, image, config, affinity field) -> posterior of
-each class; their equations stand in `lungsynth.masks.fusion`. Another one registers itself with
-`@refinement("name")` and is then known to every command.
+each class; their equations stand in `lungsynth.masks.fusion`. How to add one: `lungsynth.masks.registry`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,80 +17,45 @@ from lungsynth.arrays import BoolArray, FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, MaskError, ShapeError
 from lungsynth.masks import fusion
 from lungsynth.masks.coarse import THRESHOLDS
-from lungsynth.masks.crf import CrfConfig, check_crf, dense_crf
+from lungsynth.masks.config import RefineConfig as RefineConfig  # others take it from here too
+from lungsynth.masks.crf import check_crf, dense_crf
+from lungsynth.masks.registry import REFINEMENTS, failures, load_plugins, needs_affinity, refinement
 from lungsynth.masks.walk import AffinityField
 
-Refinement = Callable[[FloatArray, UInt8Array, "RefineConfig", AffinityField | None], FloatArray]
+CRF_STAGE = "DenseCRF"
 
 
-@dataclass(frozen=True, kw_only=True)
-class RefineConfig:
-    """How a mask is made from a map."""
-
-    method: str = "crf"  # a key of REFINEMENTS
-    # "auto" = "otsu" for words and the most probable class for learnt tokens; a key of THRESHOLDS by
-    # name sets the level of both. "cross" on words does not threshold first: it searches γ
-    threshold: str = "auto"
-    label_confidence: float = 0.7  # probability given to a thresholded word map's own side
-    student_weight: float = (
-        0.9  # share of the student, where the checkpoint has one; 0 = tokens alone
-    )
-    crf: CrfConfig = field(default_factory=CrfConfig)
-    beta: float = 8.0  # β, exponent of the affinities in the walk
-    n_steps: int = 256  # t, steps of the walk
-    # levels γ tried by "cross"; None = TOKEN_GAMMAS, or WORD_GAMMAS where a class is read from a word
-    gammas: tuple[float, ...] | None = None
-    fusion_weight: float = 0.5  # w of "cross-product": 1 = CRF alone, 0 = walk alone
-    n_rounds: int = 2  # rounds of "cross-mutual"
-    clean_up: bool = (
-        True  # keep the best parts of each class (as many as it may have), fill their holes
-    )
-    min_part: float = 0.005  # parts with less probability (share of the image) go, the best stays
-    ignore_band: float = 0.0  # 255 in the mask where the top posterior is under 0.5 + this; 0 = off
-
-
-REFINEMENTS: dict[str, Refinement] = {}
-NEEDS_AFFINITY: set[str] = set()
-"""Names of the refinements that need an affinity field."""
-
-
-def refinement(name: str, *, needs_affinity: bool = False) -> Callable[[Refinement], Refinement]:
-    """Register a refinement under a name."""
-
-    def register(function: Refinement) -> Refinement:
-        REFINEMENTS[name] = function
-        (NEEDS_AFFINITY.add if needs_affinity else NEEDS_AFFINITY.discard)(name)
-        return function
-
-    return register
-
-
-@refinement("none")
+@refinement("none", stage="")
 def _none(
     p: FloatArray, image: UInt8Array, config: RefineConfig, _: AffinityField | None
 ) -> FloatArray:
+    """The probability as it is."""
     return p
 
 
-@refinement("crf")
+@refinement("crf", stage=CRF_STAGE)
 def _crf(
     p: FloatArray, image: UInt8Array, config: RefineConfig, _: AffinityField | None
 ) -> FloatArray:
+    """DenseCRF alone."""
     return dense_crf(p, image, config.crf)
 
 
-@refinement("affinity", needs_affinity=True)
+@refinement("affinity", needs_affinity=True, stage="")
 def _affinity(
     p: FloatArray, image: UInt8Array, config: RefineConfig, affinity: AffinityField | None
 ) -> FloatArray:
+    """The random walk alone."""
     assert affinity is not None  # `refine` saw to it
     return fusion.affinity(p, affinity, beta=config.beta, n_steps=config.n_steps)
 
 
-def _fused(name: str, function: Callable[..., FloatArray], **options: str) -> None:
+def _fused(name: str, function: Callable[..., FloatArray], about: str, **options: str) -> None:
     """Register a fusion; `options` names the config field each of its own keywords is taken from."""
 
-    @refinement(name, needs_affinity=True)
+    @refinement(
+        name, needs_affinity=True, searches_level="gammas" in options, stage=CRF_STAGE, about=about
+    )
     def fused(
         p: FloatArray, image: UInt8Array, config: RefineConfig, affinity: AffinityField | None
     ) -> FloatArray:
@@ -103,10 +67,10 @@ def _fused(name: str, function: Callable[..., FloatArray], **options: str) -> No
         )
 
 
-_fused("sequential", fusion.sequential)
-_fused("cross", fusion.cross, gammas="gammas")
-_fused("cross-product", fusion.cross_product, weight="fusion_weight")
-_fused("cross-mutual", fusion.cross_mutual, n_rounds="n_rounds")
+_fused("sequential", fusion.sequential, "The walk, then the CRF.")
+_fused("cross", fusion.cross, "The CRF's candidate the walk agrees with best.", gammas="gammas")
+_fused("cross-product", fusion.cross_product, "Walk and CRF multiplied.", weight="fusion_weight")
+_fused("cross-mutual", fusion.cross_mutual, "Walk and CRF in turn.", n_rounds="n_rounds")
 
 
 def check_config(config: RefineConfig) -> None:
@@ -118,6 +82,7 @@ def check_config(config: RefineConfig) -> None:
     if config.method not in REFINEMENTS:
         raise ConfigError(
             f"Refinement {config.method!r} is unknown; there are {', '.join(sorted(REFINEMENTS))}."
+            f"{failures()}"
         )
     if config.threshold not in ("auto", *THRESHOLDS):
         raise ConfigError(
@@ -214,7 +179,7 @@ def check_affinity(config: RefineConfig, affinity: object | None) -> None:
     Raises:
         ConfigError: says what to do.
     """
-    if affinity is None and config.method in NEEDS_AFFINITY:
+    if affinity is None and needs_affinity(config.method):
         raise ConfigError(
             f"Refinement {config.method!r} needs an affinity network, and this checkpoint has none; "
             "train one (python -m lungsynth train affinity) or choose crf or none."
@@ -233,7 +198,7 @@ def refine(
         probability: (classes, H, W) float32, background first, each pixel sums to 1.
         image: (H, W) grey uint8.
         config: The method and its parameters.
-        affinity: Affinities of the image, for the methods in `NEEDS_AFFINITY`; the others ignore it.
+        affinity: Affinities of the image, for the methods that need them; the others ignore it.
 
     Returns:
         (classes, H, W) float32, each pixel sums to 1.
@@ -254,7 +219,7 @@ def refine(
         raise MaskError(
             "The class probability holds NaN or infinity; the checkpoint may be broken."
         )
-    return REFINEMENTS[config.method](probability, image, config, affinity)
+    return REFINEMENTS[config.method].function(probability, image, config, affinity)
 
 
 def refine_many(
@@ -273,7 +238,7 @@ def refine_many(
     Args:
         probabilities: One (classes, H, W) an image.
         images: Likewise (H, W).
-        config: The method and its parameters; `@refinement`s of the caller's own need workers=1.
+        config: The method and its parameters; a refinement that no plugin registers needs workers=1.
         fields: Affinity fields likewise, or None.
         workers: Processes; 1 works in this one.
 
@@ -348,3 +313,6 @@ def clean(
     keep = [i + 1 for k, i in enumerate(order) if k == 0 or weights[i] >= min_part * mask.size]
     kept = np.isin(labels, keep)
     return np.asarray(ndimage.binary_fill_holes(kept), dtype=bool)
+
+
+load_plugins()  # at the end: a plugin may import this very module

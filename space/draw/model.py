@@ -75,11 +75,12 @@ def model_state() -> ModelState:
     """Load the checkpoint, if it is not loaded yet, and say what it can do."""
     name = public_name(model_name())
     try:
-        from lungsynth.masks.refine import NEEDS_AFFINITY, REFINEMENTS
+        import lungsynth.masks.refine  # noqa: F401  (every refinement registers)
+        from lungsynth.masks.registry import REFINEMENTS, needs_affinity
 
         model = synthesizer()
         has_field = model.affinity_field is not None
-        methods = [one for one in REFINEMENTS if has_field or one not in NEEDS_AFFINITY]
+        methods = [one for one in REFINEMENTS if has_field or not needs_affinity(one)]
         side, sides = _sides(model)
         return ModelState(name, model.model_hash, "", tuple(methods), _conventions(), side, sides)
     except LungSynthError as error:

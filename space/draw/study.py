@@ -60,7 +60,7 @@ class Study:
     map_files: dict[str, bytes] = field(
         default_factory=dict
     )  # PNG files of the maps; see `files_of`
-    cache: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # last walk, last candidates
+    cache: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # see `lungsynth.masks.kept`
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +140,13 @@ def make(study: Study, tuning: Tuning) -> Made:
     Raises:
         ConfigError: a value is not valid, or a method needs the affinity network that is not there.
     """
-    from lungsynth.masks.refine import check_affinity
+    from lungsynth.masks.refine import REFINEMENTS, check_affinity
 
     config = tuning.config(study.base)
     if study.made is not None and study.made.config == config:
         return study.made
     check_affinity(config, study.field)
-    image = study.image
+    image, method = study.image, REFINEMENTS[config.method]
     ids = np.array([0, *(spec.id for spec in study.specs)], dtype=np.uint8)
     after = _posterior(study, config)
     coarse, mask, scores = _finish(study, config, after)
@@ -155,11 +155,11 @@ def make(study: Study, tuning: Tuning) -> Made:
         ("2 Threshold", overlay(image, coarse)),
     ]
     if study.field is not None:
-        used = "" if config.method in NEEDS_WALK else f" (unused by {config.method})"
+        used = "" if method.needs_affinity else f" (unused by {config.method})"
         walked = _posterior(study, replace(config, method="affinity"))
         stages.append((f"3 Affinity walk{used}", overlay(image, ids[walked.argmax(0)])))
-    if config.method not in ("none", "affinity"):
-        stages.append((f"{len(stages) + 1} DenseCRF", overlay(image, ids[after.argmax(0)])))
+    if method.stage:
+        stages.append((f"{len(stages) + 1} {method.stage}", overlay(image, ids[after.argmax(0)])))
     stages.append((f"{len(stages) + 1} Final", overlay(image, mask)))
     regions = tuple(
         Region(
@@ -211,10 +211,23 @@ def fuse(study: Study, tuning: Tuning) -> Fusions | None:
         config = replace(tuning, method=method).config(study.base)
         masks.append(_finish(study, config, _posterior(study, config))[1])
     pictures = [overlay(study.image, mask) for mask in masks]
-    return Fusions(pictures[0], pictures[1], float(study.cache["level"][1]))
+    return Fusions(pictures[0], pictures[1], _level(study, config))
 
 
-NEEDS_WALK = ("affinity", "sequential", "cross", "cross-product", "cross-mutual")
+def _level(study: Study, config: RefineConfig) -> float:
+    """The level γ that "cross" chose; its candidates and the walk are kept from drawing its mask."""
+    from lungsynth.masks import fusion
+    from lungsynth.masks.finish import with_levels
+    from lungsynth.masks.kept import keeping
+
+    assert study.field is not None
+    levels = with_levels(config, study.specs).gammas
+    assert levels is not None
+    p = study.probability
+    with keeping(study.cache):
+        walked = fusion.affinity(p, study.field, beta=config.beta, n_steps=config.n_steps)
+        candidates = fusion.propose(p, study.image, levels, crf=config.crf)
+    return float(levels[fusion.choose(candidates, walked, levels)])
 
 
 def _finish(
@@ -228,40 +241,13 @@ def _finish(
 
 
 def _posterior(study: Study, config: RefineConfig) -> FloatArray:
-    """What `lungsynth.masks.refine.refine` gives, with the walk and the CRF's results kept."""
-    from lungsynth.masks import fusion
-    from lungsynth.masks.crf import DenseCrf
+    """What `lungsynth.masks.refine.refine` gives; results that the next mask may share are kept."""
+    from lungsynth.masks.finish import with_levels
+    from lungsynth.masks.kept import keeping
     from lungsynth.masks.refine import refine
 
-    def kept(name: str, key: Any, compute: Any) -> Any:
-        if name not in study.cache or study.cache[name][0] != key:
-            study.cache[name] = (key, compute())
-        return study.cache[name][1]
-
-    p, image, network, crf = study.probability, study.image, study.field, config.crf
-    if network is None or config.method not in ("affinity", "sequential", "cross"):
-        return kept(config.method, config, lambda: refine(p, image, config, network))
-    walk = (config.beta, config.n_steps)
-    walked = kept(
-        "walk", walk, lambda: fusion.affinity(p, network, beta=config.beta, n_steps=config.n_steps)
-    )
-    if config.method == "affinity":
-        return walked
-    if config.method == "sequential":
-        return kept("sequential", (walk, crf), lambda: DenseCrf(image, len(p), crf)(walked))
-    is_word = any(spec.token is None for spec in study.specs)
-    levels = config.gammas or (fusion.WORD_GAMMAS if is_word else fusion.TOKEN_GAMMAS)
-    candidates = kept(
-        "candidates", (levels, crf), lambda: fusion.propose(p, image, levels, crf=crf)
-    )
-    # the rule of `fusion.cross`, on what is kept
-    scores = [
-        (fusion.agreement(one, walked), -abs(level - 0.5))
-        for one, level in zip(candidates, levels, strict=True)
-    ]
-    best = max(range(len(scores)), key=scores.__getitem__)
-    study.cache["level"] = (None, levels[best])
-    return candidates[best]
+    with keeping(study.cache):
+        return refine(study.probability, study.image, with_levels(config, study.specs), study.field)
 
 
 def _soft(image: UInt8Array, probability: FloatArray) -> UInt8Array:

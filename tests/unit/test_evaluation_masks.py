@@ -42,7 +42,8 @@ from lungsynth.evaluation.masks.report import (
 )
 from lungsynth.films.data import Record
 from lungsynth.masks.classes import ClassSpec
-from lungsynth.masks.refine import NEEDS_AFFINITY, REFINEMENTS, RefineConfig
+from lungsynth.masks.refine import RefineConfig
+from lungsynth.masks.registry import REFINEMENTS, needs_affinity
 from lungsynth.pipeline import Synthesizer
 
 
@@ -391,7 +392,7 @@ def test_the_best_threshold_is_the_best(oracle: Oracle) -> None:
 def test_methods_without_their_affinity_are_left_out_and_said_so(oracle: Oracle) -> None:
     usable, skipped = usable_methods(oracle, REFINEMENTS, RefineConfig())
     assert set(usable) | set(skipped) == set(REFINEMENTS)
-    assert set(skipped) == NEEDS_AFFINITY
+    assert set(skipped) == {*filter(needs_affinity, REFINEMENTS)}
     assert all("train affinity" in why for why in skipped.values())
     oracle.affinity_field = lambda image: "a field"
     assert usable_methods(oracle, REFINEMENTS, RefineConfig()) == (list(REFINEMENTS), {})

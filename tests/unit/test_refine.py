@@ -17,16 +17,14 @@ from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.crf import CrfConfig
 from lungsynth.masks.finish import finish_mask
 from lungsynth.masks.refine import (
-    NEEDS_AFFINITY,
-    REFINEMENTS,
     RefineConfig,
     check_config,
     clean,
     refine,
     refine_many,
-    refinement,
     with_values,
 )
+from lungsynth.masks.registry import REFINEMENTS, needs_affinity, refinement
 from lungsynth.pipeline import Synthesizer
 
 PLAIN = RefineConfig(method="none")
@@ -77,7 +75,7 @@ def test_an_unknown_method_lists_those_there_are() -> None:
 
 
 def test_a_registered_refinement_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refine_module, "REFINEMENTS", dict(REFINEMENTS))
+    monkeypatch.setitem(REFINEMENTS, "flip", REFINEMENTS["none"])
 
     @refinement("flip")
     def flip(
@@ -214,6 +212,7 @@ def test_values_out_of_range_are_refused(changes: dict[str, Any], message: str) 
 def test_the_numbers_of_the_walk_reach_it() -> None:
     shape = phantom()
     masks = {}
+    walking = {*filter(needs_affinity, REFINEMENTS)}
     for name, options in {
         "plain": {},
         "β": {"beta": 2.0},
@@ -223,14 +222,12 @@ def test_the_numbers_of_the_walk_reach_it() -> None:
         "γ": {"gammas": (0.3,)},
         "crf": {"crf": CrfConfig(unary="hard")},
     }.items():
-        for method in NEEDS_AFFINITY:
+        for method in walking:
             config = RefineConfig(method=method, **options)
             masks[name, method] = refine(shape.probability, shape.image, config, shape.field)
 
     def moved(name: str) -> set[str]:
-        return {
-            m for m in NEEDS_AFFINITY if np.abs(masks[name, m] - masks["plain", m]).max() > 1e-3
-        }
+        return {m for m in walking if np.abs(masks[name, m] - masks["plain", m]).max() > 1e-3}
 
     assert moved("t") >= {"affinity", "sequential", "cross-product", "cross-mutual"} <= moved("β")
     assert (moved("w"), moved("rounds"), moved("γ")) == (
@@ -238,7 +235,7 @@ def test_the_numbers_of_the_walk_reach_it() -> None:
         {"cross-mutual"},
         {"cross"},
     )
-    assert moved("crf") == NEEDS_AFFINITY - {"affinity"}
+    assert moved("crf") == walking - {"affinity"}
 
 
 def read_classes(specs: list[ClassSpec], config: RefineConfig, **given: Any) -> np.ndarray:
@@ -280,9 +277,8 @@ def test_words_are_thresholded_but_for_the_search_of_levels() -> None:
 
 def test_levels_tried_for_words_are_diffumasks(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setitem(
-        REFINEMENTS, "none", lambda p, image, config, field: seen.append(config) or p
-    )
+    monkeypatch.setitem(REFINEMENTS, "none", REFINEMENTS["none"])  # put back at the end
+    refinement("none")(lambda p, image, config, field: seen.append(config) or p)
     p = one_hot(blobs().astype(int), 2)
     image = np.zeros(p.shape[1:], np.uint8)
     finish_mask(p, image, [ClassSpec(1, "x", word="x")], PLAIN)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lungsynth.cli.options import with_options
+from lungsynth.cli.options import RefinementOption, with_options
 
 TRUTH_OPTIONS = [
     click.option("--image-column", default="image", show_default=True, metavar="NAME"),
@@ -96,10 +96,11 @@ TRUTH_OPTIONS = [
 )
 @click.option(
     "--methods",
+    cls=RefinementOption,
     default="all",
     show_default=True,
     metavar="all|NAME,NAME",
-    help="Refinements; the first is what the others are compared with.",
+    help="Refinements of NAMES; the first is what the others are compared with.",
 )
 @click.option(
     "--set",

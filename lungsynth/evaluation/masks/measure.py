@@ -40,7 +40,8 @@ from lungsynth.films.framing import whole
 from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.coarse import THRESHOLDS, coarse_mask
 from lungsynth.masks.finish import finish_mask, no_word
-from lungsynth.masks.refine import REFINEMENTS, RefineConfig
+from lungsynth.masks.refine import RefineConfig
+from lungsynth.masks.registry import REFINEMENTS
 from lungsynth.model.backbone import embed_prompts, encode_images
 from lungsynth.pipeline import Synthesizer
 

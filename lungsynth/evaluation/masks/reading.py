@@ -14,7 +14,8 @@ from lungsynth.errors import ConfigError, DataError
 from lungsynth.evaluation.masks.figures import TruthSpec
 from lungsynth.films.data import Record, read_records
 from lungsynth.masks.classes import ClassSpec
-from lungsynth.masks.refine import NEEDS_AFFINITY, RefineConfig, check_config
+from lungsynth.masks.refine import RefineConfig, check_config
+from lungsynth.masks.registry import needs_affinity
 from lungsynth.masks.tokens import parse_timesteps
 from lungsynth.model.backbone import side_pixels
 from lungsynth.pipeline import Synthesizer
@@ -66,8 +67,8 @@ def usable_methods(
     if synthesizer.affinity_field is not None:
         return methods, {}
     why = "the checkpoint has no AffinityNet (`lungsynth train affinity` makes one)"
-    return [m for m in methods if m not in NEEDS_AFFINITY], {
-        m: why for m in methods if m in NEEDS_AFFINITY
+    return [m for m in methods if not needs_affinity(m)], {
+        m: why for m in methods if needs_affinity(m)
     }
 
 

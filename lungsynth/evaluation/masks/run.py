@@ -23,7 +23,8 @@ from lungsynth.evaluation.masks.report import draw_plot, draw_sheet, summarise, 
 from lungsynth.evaluation.masks.rivals import make_rivals, parse_rivals
 from lungsynth.files import check_writable
 from lungsynth.films.data import Record
-from lungsynth.masks.refine import REFINEMENTS, RefineConfig, with_values
+from lungsynth.masks.refine import RefineConfig, with_values
+from lungsynth.masks.registry import REFINEMENTS
 from lungsynth.pipeline import Synthesizer
 from lungsynth.segment import class_prompt
 
