@@ -1,4 +1,4 @@
-"""`python -m benchmarks latency | capture | refine | compare | relabel`."""
+"""`python -m benchmarks latency | capture | refine | compare | relabel | outlines`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from benchmarks.compare import compare_command
+from benchmarks.outlines import outlines
 from benchmarks.refine import refine_command
 from benchmarks.relabel import relabel
 
@@ -134,6 +135,7 @@ def capture(model: str | None, n: int, steps: int, batch_size: int) -> None:
 main.add_command(refine_command)
 main.add_command(relabel)
 main.add_command(compare_command)
+main.add_command(outlines)
 
 if __name__ == "__main__":
     main()
