@@ -57,7 +57,7 @@ def latency(model: str | None, n: int, steps: int, out: Path | None) -> None:
     """p50 and p95 of each stage, prompt to written files, the model loaded."""
     import tempfile
 
-    from lungsynth.masks.finish import finish_mask
+    from lungsynth.masks.chain import run
     from lungsynth.masks.refine import RefineConfig
     from lungsynth.model.sampling import SampleOptions, draw
     from lungsynth.output import write_result
@@ -87,7 +87,13 @@ def latency(model: str | None, n: int, steps: int, out: Path | None) -> None:
             )
             specs = synthesizer.class_specs(result.prompt)
             refining, _ = timed(
-                lambda r=result, s=specs: finish_mask(r.probability, r.image, s, RefineConfig())
+                lambda r=result, s=specs: run(
+                    r.probability,
+                    r.image,
+                    s,
+                    RefineConfig(),
+                    synthesizer.aids(r.image, RefineConfig()),
+                )
             )
             if k == 0:
                 continue  # the first one warms caches up

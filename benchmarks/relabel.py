@@ -95,7 +95,8 @@ def _masks(
     from PIL import Image
 
     from lungsynth.images import png_bytes
-    from lungsynth.masks.finish import finish_mask, no_word
+    from lungsynth.masks.chain import run
+    from lungsynth.masks.reading import no_word, read
     from lungsynth.model.backbone import embed_prompts, encode_images
     from lungsynth.segment import class_prompt
 
@@ -110,10 +111,10 @@ def _masks(
     found: dict[str, list[bytes]] = {name: [] for name in names}
     for index, image in enumerate(images):
         specs = synthesizer.classes
-        probability = synthesizer.class_probability(specs, logits, index, no_word, config, image)
-        field = synthesizer.field_for(image, [n for n in names if n != RAW])
+        probability = read(specs, logits, index, no_word, config)
+        aids = synthesizer.aids(image, config, [n for n in names if n != RAW])
         for name in names:
             chosen = replace(config, method="none" if name == RAW else name)
-            coarse, mask, _ = finish_mask(probability, image, specs, chosen, field)
-            found[name].append(png_bytes(coarse if name == RAW else mask))
+            made = run(probability, image, specs, chosen, aids)
+            found[name].append(png_bytes(made.coarse if name == RAW else made.mask))
     return found

@@ -19,12 +19,12 @@ from lungsynth import RESEARCH_NOTICE, __version__
 from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, WordError
 from lungsynth.masks.affinity import AFFINITY_FOLDER, AffinityNet, affinity_fields, load_affinity
-from lungsynth.masks.classes import ClassSpec, load_classes
-from lungsynth.masks.coarse import check_map, coarse_mask
-from lungsynth.masks.finish import at_threshold, finish_mask
+from lungsynth.masks.chain import Aids, run
+from lungsynth.masks.classes import ClassSpec, RatioSpec, load_classes, load_ratios
+from lungsynth.masks.reading import read
 from lungsynth.masks.refine import RefineConfig, check_affinity, check_config
-from lungsynth.masks.registry import needs_affinity, searches_level
-from lungsynth.masks.student import STUDENT_FOLDER, Student, load_student, student_logits
+from lungsynth.masks.registry import needs_affinity
+from lungsynth.masks.student import STUDENT_FOLDER, Student, load_student, student_maps
 from lungsynth.masks.tokens import parse_timesteps, token_logits
 from lungsynth.masks.walk import AffinityField
 from lungsynth.model.attention import Captured, word_map
@@ -57,9 +57,11 @@ class Result:
     seed: int
     image: UInt8Array  # (H, W) grey
     maps: dict[str, FloatArray]  # word -> (H, W) in [0, 1]
-    probability: FloatArray  # (classes + 1, H, W), background first, sums to 1: before refinement
-    coarse: UInt8Array  # (H, W) class ids, thresholded only
-    mask: UInt8Array  # (H, W) class ids, refined
+    # (classes + 1, H, W), background first, from attention alone; each organ's classes and their
+    # background sum to 1
+    probability: FloatArray
+    coarse: UInt8Array  # (H, W) class ids, of `probability` alone
+    mask: UInt8Array  # (H, W) class ids, after every stage of `lungsynth.masks.chain`
     record: dict[str, Any]  # every parameter, hash and score; JSON
 
 
@@ -90,6 +92,7 @@ class Synthesizer:
         self.name = folder.resolve().name if folder.is_dir() else str(model)
         self.lora = Path(lora).resolve().name if lora and Path(lora).exists() else lora
         self.classes: list[ClassSpec] = load_classes(folder, classes) if folder.is_dir() else []
+        self.ratios: list[RatioSpec] = load_ratios(folder, classes) if folder.is_dir() else []
         self.model_hash = weights_hash(str(folder)) if folder.is_dir() else ""
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -135,6 +138,20 @@ class Synthesizer:
         if self.affinity_field is None or not any(map(needs_affinity, methods)):
             return None
         return self.affinity_field(image)
+
+    def aids(self, image: UInt8Array, config: RefineConfig, methods: Iterable[str] = ()) -> Aids:
+        """What the stages of `lungsynth.masks.chain` need of this checkpoint for an image (H, W).
+
+        Args:
+            image: (H, W) grey.
+            config: Its method and its student's weight decide what is computed.
+            methods: Further refinements to be tried.
+        """
+        wanted = self.student is not None and config.student_weight > 0
+        return Aids(
+            self.field_for(image, [config.method, *methods]),
+            student_maps(self.student, image) if self.student is not None and wanted else None,
+        )
 
     def check(
         self, prompt: str, words: Sequence[str] | None = None
@@ -267,61 +284,6 @@ class Synthesizer:
                     )
         return totals
 
-    def class_probability(
-        self,
-        specs: Sequence[ClassSpec],
-        logits: dict[int, Tensor],
-        index: int,
-        word_heat: Callable[[str], FloatArray],
-        config: RefineConfig,
-        image: UInt8Array | None = None,
-    ) -> FloatArray:
-        """(classes + 1, H, W) probability of background and each class, before refinement.
-
-        With an image, and a student that knows the classes, it is the mean of the tokens' and the
-        student's, the student counting `config.student_weight`.
-
-        Token classes: softmax of the logits with background at 0, the background moved to the
-        configured threshold where one is named. Word classes: the thresholded map at the configured
-        confidence; for a refinement that searches the level, the map over its maximum.
-        """
-        if all(s.id in logits for s in specs):
-            stacked = torch.stack([logits[s.id][index] for s in specs])
-            scores = torch.cat([torch.zeros_like(stacked[:1]), stacked])
-            probability = scores.softmax(0).float().numpy()
-            if image is not None:
-                probability = self._with_student(probability, specs, image, config.student_weight)
-            return at_threshold(probability, specs, logits, config)
-        method = "otsu" if config.threshold == "auto" else config.threshold
-        share = []
-        for spec in specs:
-            if spec.id in logits:
-                share.append(logits[spec.id][index].sigmoid().numpy())
-                continue
-            heat = word_heat(spec.word or spec.name)
-            if searches_level(config.method):
-                share.append(check_map(heat) / max(float(heat.max()), 1e-8))
-            else:
-                region = coarse_mask(heat, method)
-                share.append(np.where(region, config.label_confidence, 1 - config.label_confidence))
-        foreground = np.stack(share).astype(np.float32)
-        background = np.clip(1 - foreground.max(0, keepdims=True), 1e-3, None)
-        both = np.concatenate([background, foreground])
-        both = np.asarray(both / both.sum(0, keepdims=True), dtype=np.float32)
-        return at_threshold(both, specs, logits, config)
-
-    def _with_student(
-        self, probability: FloatArray, specs: Sequence[ClassSpec], image: UInt8Array, weight: float
-    ) -> FloatArray:
-        if self.student is None or weight == 0:
-            return probability
-        if not {spec.output for spec in specs} <= set(self.student.outputs):
-            return probability
-        logits = student_logits(self.student, image[None])[0]
-        mine = logits[[self.student.outputs.index(spec.output) for spec in specs]]
-        learnt = torch.cat([torch.zeros_like(mine[:1]), mine]).softmax(0).numpy()
-        return np.asarray((1 - weight) * probability + weight * learnt, dtype=np.float32)
-
     def _finish(
         self,
         drawn: Drawn,
@@ -344,16 +306,14 @@ class Synthesizer:
 
         maps = {word: heat_of(tokens) for word, tokens in found.items()}
         specs = self.class_specs(report)
-        probability = self.class_probability(
+        probability = read(
             specs,
             logits,
             index,
             lambda word: heat_of(word_tokens(report.text, word, self.pipe.tokenizer)),
             config,
-            image,
         )
-        affinity = self.field_for(image, [config.method])
-        coarse, mask, scores = finish_mask(probability, image, specs, config, affinity)
+        made = run(probability, image, specs, config, self.aids(image, config))
         for spec in specs:
             if spec.token is not None:
                 maps[f"class {spec.name}"] = probability[1 + specs.index(spec)]
@@ -373,9 +333,10 @@ class Synthesizer:
             "dropped_text": report.dropped,
             "classes": {str(s.id): s.name for s in specs},
             "convention": specs[0].convention,
-            "scores": scores,
+            "scores": made.scores,
+            "stages": made.posterior.stages,
             "nn_train_distance": None
             if self.nearest is None
             else round(float(self.nearest.distances(image[None])[0]), 4),
         }
-        return Result(report, seed, image, maps, probability, coarse, mask, record)
+        return Result(report, seed, image, maps, probability, made.coarse, made.mask, record)

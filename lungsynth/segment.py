@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,9 @@ from lungsynth.errors import ConfigError, DataError, ShapeError
 from lungsynth.films.film import MIN_SIDE, Film, pixels_sha256
 from lungsynth.films.framing import WHOLE, Framing, cut
 from lungsynth.images import heat_to_uint8, overlay, png_bytes, slug
-from lungsynth.masks.finish import finish_mask, no_word
-from lungsynth.masks.refine import RefineConfig, check_affinity, check_config, refine
+from lungsynth.masks.chain import apply_stages, finish
+from lungsynth.masks.reading import no_word, read
+from lungsynth.masks.refine import RefineConfig, check_affinity, check_config
 from lungsynth.masks.tokens import parse_timesteps
 from lungsynth.model.backbone import embed_prompts, encode_images, side_pixels
 from lungsynth.pipeline import Synthesizer
@@ -43,10 +44,11 @@ class Segmented:
     """What was read of one film. P is the side of the model's square."""
 
     mask: UInt8Array  # (H, W) class ids, the film's own size
-    probability: FloatArray  # (classes + 1, P, P), background first, sums to 1: before refinement
-    posterior: FloatArray  # (classes + 1, P, P): after refinement
+    probability: FloatArray  # (classes + 1, P, P), background first: from attention alone
+    posterior: FloatArray  # (classes + 1, P, P): after every stage
     box: tuple[int, int, int, int]  # rows y0:y1 and columns x0:x1 of the square that show the film
     scores: dict[str, Any]  # of each class, by name
+    stages: dict[str, Any]  # of each class, by name: see `lungsynth.masks.chain.Posterior`
     settings: dict[str, Any]  # everything the mask depends on besides the film; JSON
 
 
@@ -225,13 +227,16 @@ def _finish(
     settings: dict[str, Any],
 ) -> Segmented:
     specs, (height, width) = synthesizer.classes, image.shape
-    probability = synthesizer.class_probability(specs, logits, index, no_word, config, square)
-    posterior = refine(probability, square, config, synthesizer.field_for(square, [config.method]))
-    _, mask, scores = finish_mask(
-        to_film(posterior, height, width), image, specs, replace(config, method="none")
+    probability = read(specs, logits, index, no_word, config)
+    after = apply_stages(probability, square, specs, config, synthesizer.aids(square, config))
+    mask, scores = finish(
+        to_film(after.probability, height, width),
+        to_film(after.evidence, height, width),
+        specs,
+        config,
     )
     box = square_box(height, width, pixels=square.shape[0])
-    return Segmented(mask, probability, posterior, box, scores, settings)
+    return Segmented(mask, probability, after.probability, box, scores, after.stages, settings)
 
 
 def segment_record(film: Film, result: Segmented) -> dict[str, Any]:
@@ -249,6 +254,7 @@ def segment_record(film: Film, result: Segmented) -> dict[str, Any]:
         "square": result.probability.shape[-1],
         "box": list(result.box),
         "scores": result.scores,
+        "stages": result.stages,
         "warnings": list(film.warnings),
     }
 

@@ -232,8 +232,9 @@ def train_student_command(
 @click.option(
     "--student-weight",
     type=click.FloatRange(0, 1),
-    default=None,
-    help="What the checkpoint's student counts in the coarse map.  [default: 0.9]",
+    default=0.0,
+    show_default=True,
+    help="What the checkpoint's student counts in the maps that label; 0 = attention and CRF alone.",
 )
 def train_affinity_command(
     checkpoint: Path,
@@ -248,10 +249,10 @@ def train_affinity_command(
     quiet: bool,
     sources: tuple[str, ...],
     classes: str | None,
-    student_weight: float | None,
+    student_weight: float,
     **given: Any,
 ) -> None:
-    """Train AffinityNet, without pixel labels, on places the checkpoint's maps are certain of.
+    """Train AffinityNet, without pixel labels, on places attention and CRF alone are certain of.
 
     \b
     python -m lungsynth train affinity --data films.parquet --checkpoint runs/diffusion/pipeline \\
@@ -273,9 +274,7 @@ def train_affinity_command(
         torch.set_num_threads(threads)
     chosen = resolve_device(device)
     synthesizer = Synthesizer(str(checkpoint), device=chosen, classes=classes)
-    config = (
-        RefineConfig() if student_weight is None else RefineConfig(student_weight=student_weight)
-    )
+    config = RefineConfig(student_weight=student_weight)
 
     def make() -> dict[str, Any]:
         pixels = side_pixels(synthesizer.pipe)
@@ -305,7 +304,17 @@ def train_affinity_command(
     certain = float((films["labels"] != 255).mean())
     click.echo(f"{len(films['images'])} films, {certain:.1%} of their places certain", err=True)
     model = train_affinity(
-        films["images"], films["labels"], out, options, device=chosen, quiet=quiet
+        films["images"],
+        films["labels"],
+        out,
+        options,
+        classes=[spec.output for spec in synthesizer.classes],
+        info={
+            "labels": "attention and crf" + (", with the student" if student_weight else ""),
+            "student_weight": f"{student_weight:g}",
+        },
+        device=chosen,
+        quiet=quiet,
     )
     second = classes is not None and classes_path(checkpoint, classes).is_file()
     _end(

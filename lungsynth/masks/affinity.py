@@ -58,6 +58,8 @@ class AffinityNet(nn.Module):
                 "`norm_groups`."
             )
         self.offsets: Offsets = half_disc(c.radius)
+        # "convention/class" of what it was trained on; None where its file does not say
+        self.classes: tuple[str, ...] | None = None
         self.normalise = nn.InstanceNorm2d(1)
         self.stem = nn.Sequential(
             nn.Conv2d(1, c.stem, 4, 2, 1, bias=False),
@@ -187,7 +189,9 @@ def affinity_fields(model: AffinityNet, images: UInt8Array) -> list[AffinityFiel
     values = (
         pair_affinities(model(x)[:, :, :h, :w].float(), model.offsets).clamp(0, 1).cpu().numpy()
     )
-    return [AffinityField(np.ascontiguousarray(v), model.offsets, h, w) for v in values]
+    return [
+        AffinityField(np.ascontiguousarray(v), model.offsets, h, w, model.classes) for v in values
+    ]
 
 
 def save_affinity(model: AffinityNet, folder: Path, info: dict[str, str] | None = None) -> None:
@@ -198,7 +202,9 @@ def save_affinity(model: AffinityNet, folder: Path, info: dict[str, str] | None 
     """
     from lungsynth.model.tensor_files import save_tensors
 
-    about = {**asdict(model.config), "info": info or {}}
+    about: dict[str, Any] = {**asdict(model.config), "info": info or {}}
+    if model.classes is not None:
+        about["classes"] = list(model.classes)
     tensors = {k: v.half() for k, v in model.state_dict().items()}
     save_tensors(tensors, folder / WEIGHTS_NAME, {"affinity": json.dumps(about)})
     (folder / CONFIG_NAME).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
@@ -214,7 +220,10 @@ def load_affinity(folder: Path) -> AffinityNet:
 
     def build(spec: dict[str, Any]) -> AffinityNet:
         spec.pop("info", None)
-        return AffinityNet(read_config(spec))
+        classes = spec.pop("classes", None)
+        model = AffinityNet(read_config(spec))
+        model.classes = None if classes is None else tuple(str(c) for c in classes)
+        return model
 
     return load_network(
         folder,

@@ -7,12 +7,20 @@ A checkpoint's `classes.json` decides; no class is named in code. Example::
 
 A class is read from a learnt token, or, where it has none, from a word of the prompt. Masks drawn by
 another convention (what counts as lung behind the heart?) stand beside it as `classes-NAME.json`.
+
+Classes of one organ exclude each other; organs do not see each other. A class's organ is its `group`,
+by default its name without "left " or "right ". `area` says between which shares of the picture a
+sound mask of the class lies, and `ratios` which widths are put in proportion, as the cardiothoracic::
+
+    {"classes": [...], "ratios": {"cardiothoracic": {"of": ["heart"],
+                                                     "within": ["left lung", "right lung"]}}}
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +29,8 @@ from lungsynth.errors import CheckpointError, ConfigError
 from lungsynth.masks.tokens import ClassToken
 
 CLASSES_NAME = "classes.json"
+NAME = r"[A-Za-z0-9_-]+"
+"""What a convention or a set of classes may be called."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +43,27 @@ class ClassSpec:
     token: ClassToken | None = None  # … or from this learnt token, which wins
     n_parts: int = 1  # connected parts it may have
     convention: str = ""  # by whose rule the class is drawn, such as "v7"
+    organ: str = ""  # classes of one organ exclude each other; "" = by the name, see `group`
+    area: tuple[float, float] = (0.0, 1.0)  # least and largest share of a picture, of a sound mask
 
     @property
     def output(self) -> str:
         """Its name among the outputs of a student."""
         return f"{self.convention}/{self.name}"
+
+    @property
+    def group(self) -> str:
+        """The organ it is a part of: `organ`, or its name without the side."""
+        return self.organ or self.name.removeprefix("left ").removeprefix("right ")
+
+
+@dataclass(frozen=True)
+class RatioSpec:
+    """Two widths in proportion."""
+
+    name: str  # such as "cardiothoracic"
+    of: tuple[str, ...]  # names of classes whose widest extent is divided …
+    within: tuple[str, ...]  # … by that of these, taken in one row
 
 
 def parse_classes(spec: dict[str, Any], folder: Path) -> list[ClassSpec]:
@@ -62,7 +88,9 @@ def parse_classes(spec: dict[str, Any], folder: Path) -> list[ClassSpec]:
                     word=entry.get("word"),
                     token=token,
                     n_parts=int(entry.get("n_parts", 1)),
-                    convention=str(spec.get("convention", "")),
+                    convention=str(entry.get("convention", spec.get("convention", ""))),
+                    organ=str(entry.get("group", "")),
+                    area=_area(entry),
                 )
             )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -76,6 +104,39 @@ def parse_classes(spec: dict[str, Any], folder: Path) -> list[ClassSpec]:
         if one.token is None and not one.word:
             raise ConfigError(f"{CLASSES_NAME}: class {one.name!r} has neither a token nor a word.")
     return classes
+
+
+def _area(entry: dict[str, Any]) -> tuple[float, float]:
+    low, high = (float(x) for x in entry.get("area", (0.0, 1.0)))
+    if not 0 <= low < high <= 1:
+        raise ValueError(f"area of {entry['name']!r} is {[low, high]}; 0 <= least < largest <= 1")
+    return low, high
+
+
+def parse_ratios(spec: dict[str, Any], classes: Sequence[ClassSpec]) -> list[RatioSpec]:
+    """The ratios of a `classes.json` value.
+
+    Raises:
+        ConfigError: not as described in the module, or of classes that are not there.
+    """
+    known = {c.name for c in classes}
+    try:
+        ratios = [
+            RatioSpec(str(name), tuple(map(str, one["of"])), tuple(map(str, one["within"])))
+            for name, one in spec.get("ratios", {}).items()
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{CLASSES_NAME}: ratios: {error!r}; expected {{NAME: {{'of': […], 'within': […]}}}}."
+        ) from error
+    for ratio in ratios:
+        missing = sorted({*ratio.of, *ratio.within} - known)
+        if missing or not ratio.of or not ratio.within:
+            raise ConfigError(
+                f"{CLASSES_NAME}: ratio {ratio.name!r} is of {list(ratio.of)} within "
+                f"{list(ratio.within)}; expected names among {', '.join(sorted(known))}."
+            )
+    return ratios
 
 
 def _places(folder: Path) -> list[Path]:
@@ -116,10 +177,28 @@ def load_classes(folder: Path, name: str | None = None) -> list[ClassSpec]:
         CheckpointError: the file is not JSON.
         ConfigError: there is no such convention; or see `parse_classes`.
     """
+    path = _classes_file(folder, name)
+    return parse_classes(_read_spec(path), folder) if path is not None else []
+
+
+def load_ratios(folder: Path, name: str | None = None) -> list[RatioSpec]:
+    """The ratios of the same file as `load_classes`; [] when it names none.
+
+    Raises:
+        CheckpointError, ConfigError: see `load_classes` and `parse_ratios`.
+    """
+    path = _classes_file(folder, name)
+    if path is None:
+        return []
+    spec = _read_spec(path)
+    return parse_ratios(spec, parse_classes(spec, folder))
+
+
+def _classes_file(folder: Path, name: str | None) -> Path | None:
     path = classes_path(folder)
     if name and not (path.is_file() and _read_spec(path).get("convention") == name):
         path = classes_path(folder, name)
-        if not path.is_file() or not re.fullmatch(r"[A-Za-z0-9_]+", name):
+        if not path.is_file() or not re.fullmatch(NAME, name):
             there = [
                 str(_read_spec(folder / file).get("convention") or key or "(unnamed)")
                 for key, file in conventions(folder).items()
@@ -128,9 +207,7 @@ def load_classes(folder: Path, name: str | None = None) -> list[ClassSpec]:
                 f"--classes {name}: this checkpoint has no such classes; "
                 f"it has {', '.join(there) or 'none'}."
             )
-    if not path.is_file():
-        return []
-    return parse_classes(_read_spec(path), folder)
+    return path if path.is_file() else None
 
 
 def _read_spec(path: Path) -> dict[str, Any]:

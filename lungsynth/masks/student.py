@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lungsynth.arrays import UInt8Array
+from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError
 from lungsynth.masks.affinity import AffinityConfig, AffinityNet, read_config
 from lungsynth.masks.body import to_input
@@ -48,6 +49,26 @@ class Student(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
         return self.body(x)
+
+
+@dataclass(frozen=True, slots=True)
+class StudentMaps:
+    """What a student says of one picture."""
+
+    outputs: tuple[str, ...]  # "convention/class"
+    logits: FloatArray  # (outputs, H, W)
+
+    def probability(self, wanted: Sequence[str]) -> FloatArray | None:
+        """(wanted + 1, H, W), background first, sums to 1; None where it lacks one of them."""
+        if not set(wanted) <= set(self.outputs):
+            return None
+        mine = torch.from_numpy(self.logits[[self.outputs.index(name) for name in wanted]])
+        return np.asarray(torch.cat([torch.zeros_like(mine[:1]), mine]).softmax(0).numpy())
+
+
+def student_maps(model: Student, image: UInt8Array) -> StudentMaps:
+    """What a student says of a picture (H, W) uint8."""
+    return StudentMaps(model.outputs, student_logits(model, image[None])[0].numpy())
 
 
 def student_logits(model: Student, images: UInt8Array) -> Tensor:

@@ -77,6 +77,9 @@ class AffinityField:
     offsets: Offsets
     height: int
     width: int
+    classes: tuple[str, ...] | None = (
+        None  # what its network was trained on; None = it says nothing
+    )
 
     def __post_init__(self) -> None:
         expected = (len(self.offsets), self.height, self.width)

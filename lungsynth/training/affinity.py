@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -66,8 +67,9 @@ def make_labels(
         (H / 4, W / 4) uint8: index of the class in `probability`, 0 = background, 255 = not certain.
     """
     model = DenseCrf(image, len(probability), crf)
+    one = probability / np.maximum(probability.sum(0, keepdims=True), 1e-8)  # several organs
     high, low = (
-        model(shift_background(probability, level)).argmax(0).astype(np.uint8)
+        model(shift_background(one, level)).argmax(0).astype(np.uint8)
         for level in (cautious, eager)
     )
     return majority(certain_labels(high, low))
@@ -79,6 +81,7 @@ def train_affinity(
     out: Path,
     options: AffinityOptions,
     *,
+    classes: Sequence[str] | None = None,
     info: dict[str, str] | None = None,
     device: str = "cpu",
     quiet: bool = False,
@@ -90,6 +93,7 @@ def train_affinity(
         labels: (N, P / 4, P / 4) uint8, from `make_labels`.
         out: Run folder.
         options: See `AffinityOptions`.
+        classes: "convention/class" of what the labels show; masks of other classes are not walked.
         info: Facts kept with the weights.
         device: Where to train.
         quiet: No progress bar.
@@ -119,6 +123,7 @@ def train_affinity(
                 widths=options.widths, n_features=options.n_features, radius=options.radius
             )
         ).to(device)
+    model.classes = None if classes is None else tuple(classes)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     run = Run(out, model, options, {"kind": "affinity", "n_films": len(images)})
     # colour jitter and flips in psa; films are moved and re-exposed, never mirrored

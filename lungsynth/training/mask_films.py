@@ -15,8 +15,9 @@ from lungsynth.errors import ConfigError, DataError
 from lungsynth.films.data import Record, read_records
 from lungsynth.films.film import pixels_sha256
 from lungsynth.films.framing import whole
+from lungsynth.masks.chain import apply_stages
 from lungsynth.masks.classes import ClassSpec
-from lungsynth.masks.finish import no_word
+from lungsynth.masks.reading import no_word, read
 from lungsynth.masks.refine import RefineConfig
 from lungsynth.model.backbone import embed_prompts, encode_images, side_pixels
 from lungsynth.pipeline import Synthesizer
@@ -134,14 +135,15 @@ def film_probabilities(
     batch: int = 16,
     quiet: bool = False,
 ) -> Iterator[list[FloatArray]]:
-    """Film after film, the class probability (classes + 1, P, P) of each group.
+    """Film after film, the class probability (classes + 1, P, P) of each group, not refined.
 
-    Classes of one group exclude each other; those of different groups do not. Tokens of all groups
-    are read in one pass.
+    It is that of attention, mixed with the synthesizer's student where `config.student_weight` is
+    above 0 and the student knows the classes. Tokens of all groups are read in one pass.
     """
     numbers = count(1)
     numbered = [[replace(spec, id=next(numbers)) for spec in group] for group in groups]
     pipe, before = synthesizer.pipe, synthesizer.classes
+    plain = replace(config, method="none")
     try:
         for start in tqdm(range(0, len(images), batch), desc="labelling", disable=quiet):
             some = np.stack(images[start : start + batch])
@@ -151,8 +153,11 @@ def film_probabilities(
             logits = synthesizer.read_tokens(encode_images(pipe, some), embeddings, seeds)
             synthesizer.classes = before
             for index, image in enumerate(some):
+                aids = synthesizer.aids(image, plain)
                 yield [
-                    synthesizer.class_probability(group, logits, index, no_word, config, image)
+                    apply_stages(
+                        read(group, logits, index, no_word, plain), image, group, plain, aids
+                    ).evidence
                     for group in numbered
                 ]
     finally:

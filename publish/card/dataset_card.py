@@ -222,7 +222,7 @@ def _probability_snippet(manifest: Manifest, names: list[str]) -> str:
     if not manifest.config["keep_probability"]:
         return ""
     column = column_name("probability", names[0])
-    return f'soft = np.asarray(row["{column}"]) / 255  # before refinement\n'
+    return f'soft = np.asarray(row["{column}"]) / 255  # attention alone\n'
 
 
 def _licence(licence: Licence, card: CardSettings) -> str:

@@ -160,7 +160,7 @@ COLUMNS = (
 )
 
 CLASS_COLUMNS = (
-    ("probability", "PNG, 255 · probability of {} before refinement, to threshold or refine anew"),
+    ("probability", "PNG, 255 · probability of {} by attention alone, to threshold or refine anew"),
     ("area", "share of the picture that is {}, 0 to 1"),
     ("box", "[x, y, width, height] of {} in pixels; empty when there is none"),
 )

@@ -91,7 +91,7 @@ def features(
             "image": grey,
             "mask": grey,  # class ids, same height and width as `image`
             "mask_convention": text,  # by whose rule, such as "nlm"
-            **soft,  # 255 · probability before refinement
+            **soft,  # 255 · probability by attention alone
             **maps,
             "prompt": text,
             "view": text,

@@ -78,7 +78,7 @@ class Settings:
     convention: str | None = None  # by whose rule masks are drawn; None for the checkpoint's first
     classes: tuple[str, ...] | None = None  # names kept in the masks; None for all
     keep_attention: bool = False  # a column with the map of each word
-    keep_probability: bool = True  # a column a class: probability before refinement
+    keep_probability: bool = True  # a column a class: probability by attention alone
     refine: RefineConfig = field(default_factory=RefineConfig)
     filter: FilterSettings = field(default_factory=FilterSettings)
     evaluation: tuple[

@@ -1,6 +1,6 @@
 """A drawn picture with what its mask is made from, kept for its visitor: masks are remade from it.
 
-    raw probability -> threshold -> affinity walk -> CRF -> parts kept, holes filled
+    attention -> threshold -> affinity walk -> CRF -> student -> parts kept, holes filled
 
 Drawing takes seconds, this a fraction of one. The walk and the CRF's candidates are kept, since most
 sliders move only one of them.
@@ -18,8 +18,10 @@ from lungsynth.images import OKABE_ITO, heat_to_uint8, overlay
 from space.draw.tuning import Tuning
 
 if TYPE_CHECKING:
+    from lungsynth.masks.chain import Aids, Masked
     from lungsynth.masks.classes import ClassSpec
     from lungsynth.masks.refine import RefineConfig
+    from lungsynth.masks.student import StudentMaps
     from lungsynth.masks.walk import AffinityField
     from lungsynth.pipeline import Result, Synthesizer
     from space.draw.watch import Formation
@@ -48,7 +50,7 @@ class Study:
     guidance: float
     image: UInt8Array  # (H, W)
     maps: dict[str, UInt8Array]  # word -> (H, W)
-    probability: FloatArray  # (classes + 1, H, W)
+    probability: FloatArray  # (classes + 1, H, W), of attention alone
     specs: list[ClassSpec]
     field: AffinityField | None
     base: RefineConfig  # the program's defaults for this checkpoint
@@ -60,7 +62,16 @@ class Study:
     map_files: dict[str, bytes] = field(
         default_factory=dict
     )  # PNG files of the maps; see `files_of`
-    cache: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # see `lungsynth.masks.kept`
+    student: StudentMaps | None = None
+    # organ -> what its last mask was made of; see `lungsynth.masks.kept`
+    cache: dict[str, dict[str, tuple[Any, Any]]] = field(default_factory=dict)
+
+    @property
+    def aids(self) -> Aids:
+        """What the stages of `lungsynth.masks.chain` need beside the attention."""
+        from lungsynth.masks.chain import Aids
+
+        return Aids(self.field, self.student)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +95,7 @@ class Made:
     regions: tuple[Region, ...]
     ignored: float  # share of the picture
     scores: dict[str, Any]
+    used: dict[str, Any]  # class -> stages, see `lungsynth.masks.chain.Posterior`
 
     @property
     def final(self) -> UInt8Array:
@@ -129,6 +141,7 @@ def make_study(
         dict(result.maps),
         size,
         formation,
+        student=model.aids(result.image, RefineConfig(method="none")).student,
     )
     make(study, tuning)
     return study
@@ -140,6 +153,7 @@ def make(study: Study, tuning: Tuning) -> Made:
     Raises:
         ConfigError: a value is not valid, or a method needs the affinity network that is not there.
     """
+    from lungsynth.masks.reading import label
     from lungsynth.masks.refine import REFINEMENTS, check_affinity
 
     config = tuning.config(study.base)
@@ -147,19 +161,22 @@ def make(study: Study, tuning: Tuning) -> Made:
         return study.made
     check_affinity(config, study.field)
     image, method = study.image, REFINEMENTS[config.method]
-    ids = np.array([0, *(spec.id for spec in study.specs)], dtype=np.uint8)
-    after = _posterior(study, config)
-    coarse, mask, scores = _finish(study, config, after)
+    done = _run(study, config)
+    mask, coarse, scores = done.mask, done.coarse, done.scores
     stages = [
-        ("1 Raw probability", _soft(image, study.probability)),
+        ("1 Attention", _soft(image, study.probability)),
         ("2 Threshold", overlay(image, coarse)),
     ]
     if study.field is not None:
         used = "" if method.needs_affinity else f" (unused by {config.method})"
-        walked = _posterior(study, replace(config, method="affinity"))
-        stages.append((f"3 Affinity walk{used}", overlay(image, ids[walked.argmax(0)])))
+        walked = _labels(study, replace(config, method="affinity"))
+        stages.append((f"3 Affinity walk{used}", overlay(image, walked)))
     if method.stage:
-        stages.append((f"{len(stages) + 1} {method.stage}", overlay(image, ids[after.argmax(0)])))
+        refined = overlay(image, _labels(study, config))
+        stages.append((f"{len(stages) + 1} {method.stage}", refined))
+    if any("student" in one["used"] for one in done.posterior.stages.values()):
+        after = label(done.posterior.probability, study.specs)
+        stages.append((f"{len(stages) + 1} Student", overlay(image, after)))
     stages.append((f"{len(stages) + 1} Final", overlay(image, mask)))
     regions = tuple(
         Region(
@@ -182,6 +199,7 @@ def make(study: Study, tuning: Tuning) -> Made:
         regions,
         float((mask == 255).mean()),
         scores,
+        done.posterior.stages,
     )
     return study.made
 
@@ -209,45 +227,48 @@ def fuse(study: Study, tuning: Tuning) -> Fusions | None:
     masks = []
     for method in ("sequential", "cross"):
         config = replace(tuning, method=method).config(study.base)
-        masks.append(_finish(study, config, _posterior(study, config))[1])
+        masks.append(_run(study, config).mask)
     pictures = [overlay(study.image, mask) for mask in masks]
     return Fusions(pictures[0], pictures[1], _level(study, config))
 
 
 def _level(study: Study, config: RefineConfig) -> float:
-    """The level γ that "cross" chose; its candidates and the walk are kept from drawing its mask."""
+    """The level γ that "cross" chose for the first organ; what it compared is kept from its mask."""
     from lungsynth.masks import fusion
-    from lungsynth.masks.finish import with_levels
+    from lungsynth.masks.chain import with_levels
     from lungsynth.masks.kept import keeping
+    from lungsynth.masks.reading import organs, split
 
     assert study.field is not None
-    levels = with_levels(config, study.specs).gammas
+    organ, rows = next(iter(organs(study.specs).items()))
+    levels = with_levels(config, [study.specs[row] for row in rows]).gammas
     assert levels is not None
-    p = study.probability
-    with keeping(study.cache):
+    p = split(study.probability, study.specs)[organ]
+    with keeping(study.cache.setdefault(organ, {})):
         walked = fusion.affinity(p, study.field, beta=config.beta, n_steps=config.n_steps)
         candidates = fusion.propose(p, study.image, levels, crf=config.crf)
     return float(levels[fusion.choose(candidates, walked, levels)])
 
 
-def _finish(
-    study: Study, config: RefineConfig, posterior: FloatArray
-) -> tuple[UInt8Array, UInt8Array, dict[str, Any]]:
-    from lungsynth.masks.finish import finish_mask
-
-    return finish_mask(
-        study.probability, study.image, study.specs, config, study.field, posterior=posterior
-    )
-
-
-def _posterior(study: Study, config: RefineConfig) -> FloatArray:
-    """What `lungsynth.masks.refine.refine` gives; results that the next mask may share are kept."""
-    from lungsynth.masks.finish import with_levels
+def _run(study: Study, config: RefineConfig) -> Masked:
+    """`lungsynth.masks.chain.run`; results that the next mask may share are kept, organ by organ."""
+    from lungsynth.masks.chain import run
     from lungsynth.masks.kept import keeping
     from lungsynth.masks.refine import refine
 
-    with keeping(study.cache):
-        return refine(study.probability, study.image, with_levels(config, study.specs), study.field)
+    def refiner(organ: str, p: FloatArray, own: RefineConfig) -> FloatArray:
+        with keeping(study.cache.setdefault(organ, {})):
+            return refine(p, study.image, own, study.field)
+
+    return run(study.probability, study.image, study.specs, config, study.aids, refiner)
+
+
+def _labels(study: Study, config: RefineConfig) -> UInt8Array:
+    """(H, W) class ids after walk and CRF, without student and clean-up."""
+    from lungsynth.masks.reading import label
+
+    done = _run(study, replace(config, student_weight=0.0))
+    return label(done.posterior.probability, study.specs)
 
 
 def _soft(image: UInt8Array, probability: FloatArray) -> UInt8Array:

@@ -15,7 +15,11 @@ from space.draw.study import Study, files_of
 def record_of(study: Study) -> dict[str, Any]:
     """The record of a study with the mask as it is now."""
     assert study.made is not None
-    return study.record | {"refine": asdict(study.made.config), "scores": study.made.scores}
+    return study.record | {
+        "refine": asdict(study.made.config),
+        "scores": study.made.scores,
+        "stages": study.made.used,
+    }
 
 
 def permalink_of(study: Study, opened: Permalink | None = None) -> Permalink:

@@ -169,16 +169,16 @@ def test_a_checkpoint_that_gives_nan_fails_film_by_film(
     segment: Cli, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One film's maps are broken; the others of its batch are written."""
-    from lungsynth.pipeline import Synthesizer
+    from lungsynth import segment as module
 
-    read = Synthesizer.class_probability
+    refine = module.apply_stages
 
-    def broken(self: Any, specs: Any, logits: Any, index: int, *rest: Any) -> Any:
-        probability = read(self, specs, logits, index, *rest)
-        image = rest[2]
-        return probability * np.nan if not image[:, 0].any() else probability  # b.jpg: padded
+    def broken(probability: Any, image: Any, *rest: Any) -> Any:
+        if not image[:, 0].any():  # b.jpg: padded
+            probability = probability * np.nan
+        return refine(probability, image, *rest)
 
-    monkeypatch.setattr(Synthesizer, "class_probability", broken)
+    monkeypatch.setattr(module, "apply_stages", broken)
     ran = segment(films)
     assert ran.code == 1 and "3 done, 0 skipped, 1 failed" in ran.err, ran.err
     assert "b.jpg" in ran.err and "NaN" in ran.err

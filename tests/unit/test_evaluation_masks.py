@@ -222,8 +222,7 @@ class Oracle:
             s.id: torch.where(dark & body & (side == (s.id == 2)), 3.0, -3.0) for s in self.classes
         }
 
-    class_probability = Synthesizer.class_probability
-    _with_student = Synthesizer._with_student
+    aids = Synthesizer.aids
     field_for = Synthesizer.field_for
     student = None
 

@@ -13,9 +13,10 @@ from phantom import Phantom, phantom
 
 from lungsynth.errors import ConfigError, MaskError, ShapeError
 from lungsynth.masks import refine as refine_module
+from lungsynth.masks.chain import run
 from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.crf import CrfConfig
-from lungsynth.masks.finish import finish_mask
+from lungsynth.masks.reading import read
 from lungsynth.masks.refine import (
     RefineConfig,
     check_config,
@@ -25,9 +26,14 @@ from lungsynth.masks.refine import (
     with_values,
 )
 from lungsynth.masks.registry import REFINEMENTS, needs_affinity, refinement
-from lungsynth.pipeline import Synthesizer
 
 PLAIN = RefineConfig(method="none")
+
+
+def finished(p: np.ndarray, image: np.ndarray, specs: list[ClassSpec], config: RefineConfig) -> Any:
+    """Coarse mask, mask and scores."""
+    made = run(p, image, specs, config)
+    return made.coarse, made.mask, made.scores
 
 
 def blobs() -> np.ndarray:
@@ -91,15 +97,17 @@ def test_a_registered_refinement_is_known(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_finished_mask_has_the_classes_ids_and_scores() -> None:
     ids = np.zeros((60, 80), int)
     ids[10:50, 5:30], ids[10:50, 45:75] = 1, 2
-    specs = [ClassSpec(7, "left", word="l"), ClassSpec(200, "right", word="r")]
-    coarse, mask, scores = finish_mask(one_hot(ids, 3), np.zeros((60, 80), np.uint8), specs, PLAIN)
+    specs = [
+        ClassSpec(7, "left", word="l", organ="x"),
+        ClassSpec(200, "right", word="r", organ="x"),
+    ]
+    coarse, mask, scores = finished(one_hot(ids, 3), np.zeros((60, 80), np.uint8), specs, PLAIN)
     assert np.array_equal(coarse, np.array([0, 7, 200], np.uint8)[ids])
     assert np.array_equal(mask, coarse)
     assert scores["left"] == {
         "area": round(1000 / 4800, 5),
         "parts": 1,
         "stability": 1.0,
-        "trust": 1.0,
     }
     assert list(scores) == ["left", "right"]
 
@@ -108,8 +116,8 @@ def test_a_class_inside_another_is_not_filled_over() -> None:
     ids = np.zeros((60, 60), int)
     ids[10:50, 10:50] = 1
     ids[25:35, 25:35] = 2
-    specs = [ClassSpec(1, "chest", word="c"), ClassSpec(2, "heart", word="h")]
-    _, mask, _ = finish_mask(one_hot(ids, 3), np.zeros((60, 60), np.uint8), specs, PLAIN)
+    specs = [ClassSpec(1, "chest", word="c", organ="x"), ClassSpec(2, "heart", word="h", organ="x")]
+    _, mask, _ = finished(one_hot(ids, 3), np.zeros((60, 60), np.uint8), specs, PLAIN)
     assert np.array_equal(mask, ids)
 
 
@@ -117,25 +125,22 @@ def test_each_class_keeps_as_many_parts_as_it_may_have() -> None:
     p = one_hot(blobs().astype(int), 2)
     image = np.zeros(blobs().shape, np.uint8)
     for n_parts, area in ((1, 400), (2, 700), (3, 800)):
-        _, mask, scores = finish_mask(
-            p, image, [ClassSpec(1, "x", word="x", n_parts=n_parts)], PLAIN
-        )
+        _, mask, scores = finished(p, image, [ClassSpec(1, "x", word="x", n_parts=n_parts)], PLAIN)
         assert (mask == 1).sum() == area and scores["x"]["parts"] == n_parts
     config = RefineConfig(method="none", clean_up=False)
-    _, mask, _ = finish_mask(p, image, [ClassSpec(1, "x", word="x")], config)
+    _, mask, _ = finished(p, image, [ClassSpec(1, "x", word="x")], config)
     assert np.array_equal(mask == 1, blobs())
 
 
 def test_an_empty_class_is_scored_as_empty() -> None:
     p = one_hot(np.zeros((20, 20), int), 2)
-    _, mask, scores = finish_mask(
+    _, mask, scores = finished(
         p, np.zeros((20, 20), np.uint8), [ClassSpec(1, "x", word="x")], PLAIN
     )
     assert not mask.any() and scores["x"] == {
         "area": 0.0,
         "parts": 0,
         "stability": 0.0,
-        "trust": 0.0,
     }
 
 
@@ -143,7 +148,7 @@ def test_a_broken_probability_is_refused() -> None:
     p = one_hot(np.zeros((20, 20), int), 2)
     p[0, 3, 3] = np.nan
     with pytest.raises(MaskError, match="NaN"):
-        finish_mask(p, np.zeros((20, 20), np.uint8), [ClassSpec(1, "x", word="x")], PLAIN)
+        finished(p, np.zeros((20, 20), np.uint8), [ClassSpec(1, "x", word="x")], PLAIN)
 
 
 def test_evidence_outweighs_area() -> None:
@@ -167,7 +172,7 @@ def test_the_finished_mask_keeps_the_part_of_most_evidence() -> None:
     ids[5:25, 5:15] = ids[5:33, 60:70] = 1  # 200 and 280 pixels, of 0.9 and 0.59
     p = one_hot(ids, 2)
     p[:, :, 40:] = p[:, :, 40:] * 0.2 + np.array([0.39, 0.41])[:, None, None]
-    _, mask, _ = finish_mask(p, np.zeros((60, 80), np.uint8), [ClassSpec(1, "x", word="x")], PLAIN)
+    _, mask, _ = finished(p, np.zeros((60, 80), np.uint8), [ClassSpec(1, "x", word="x")], PLAIN)
     assert mask[:, :40].any() and not mask[:, 40:].any()
 
 
@@ -176,10 +181,10 @@ def test_the_band_of_doubt_is_ignored() -> None:
     p[1] = np.linspace(0, 1, 41)
     p[0] = 1 - p[1]
     image, specs = np.zeros((20, 41), np.uint8), [ClassSpec(1, "x", word="x")]
-    _, plain, scores = finish_mask(p, image, specs, PLAIN)
+    _, plain, scores = finished(p, image, specs, PLAIN)
     assert set(np.unique(plain)) == {0, 1}
     config = RefineConfig(method="none", ignore_band=0.11)
-    _, mask, same = finish_mask(p, image, specs, config)
+    _, mask, same = finished(p, image, specs, config)
     doubtful = p.max(0) < 0.61
     assert 0 < doubtful.sum() == (mask == 255).sum()
     assert np.array_equal(mask[~doubtful], plain[~doubtful]) and same == scores
@@ -239,17 +244,15 @@ def test_the_numbers_of_the_walk_reach_it() -> None:
 
 
 def read_classes(specs: list[ClassSpec], config: RefineConfig, **given: Any) -> np.ndarray:
-    """`class_probability`, which needs no checkpoint once the maps are there."""
-    return Synthesizer.class_probability(
-        None, specs, given.get("logits", {}), 0, lambda word: given["heat"], config
-    )
+    """The reading, which needs no checkpoint once the maps are there."""
+    return read(specs, given.get("logits", {}), 0, lambda word: given["heat"], config)
 
 
 def test_a_named_threshold_moves_learnt_tokens_too() -> None:
     logits = {
         k: torch.from_numpy(np.random.default_rng(k).normal(-1, 2, (1, 20, 30))) for k in (1, 2)
     }
-    specs = [ClassSpec(1, "a", word="a"), ClassSpec(2, "b", word="b")]
+    specs = [ClassSpec(1, "a", word="a", organ="x"), ClassSpec(2, "b", word="b", organ="x")]
     auto = read_classes(specs, RefineConfig(), logits=logits)
     assert np.allclose(read_classes(specs, RefineConfig(threshold="half"), logits=logits), auto)
     moved = read_classes(specs, RefineConfig(threshold="otsu"), logits=logits)
@@ -281,8 +284,8 @@ def test_levels_tried_for_words_are_diffumasks(monkeypatch: pytest.MonkeyPatch) 
     refinement("none")(lambda p, image, config, field: seen.append(config) or p)
     p = one_hot(blobs().astype(int), 2)
     image = np.zeros(p.shape[1:], np.uint8)
-    finish_mask(p, image, [ClassSpec(1, "x", word="x")], PLAIN)
-    finish_mask(p, image, [ClassSpec(1, "x", word="x")], RefineConfig(method="none", gammas=(0.7,)))
+    finished(p, image, [ClassSpec(1, "x", word="x")], PLAIN)
+    finished(p, image, [ClassSpec(1, "x", word="x")], RefineConfig(method="none", gammas=(0.7,)))
     first, second = (config.gammas for config in seen)
     assert (first[0], first[-1], len(first)) == (0.35, 0.54, 20) and second == (0.7,)
 

@@ -70,7 +70,7 @@ if __name__ == "__main__":
     config = with_values(RefineConfig(), ["method=mirror"])
     here = refine(shape.probability, shape.image, config, shape.field)
     [there] = refine_many([shape.probability], [shape.image], config, [shape.field], workers=2)
-    specs = [ClassSpec(k, f"part {k}", word="lung") for k in range(1, len(shape.probability))]
+    specs = [ClassSpec(k, f"part {k}", word="lung", organ="lung") for k in range(1, len(shape.probability))]
     study = Study("a", 1, 20, 1.5, shape.image, {}, shape.probability, specs, shape.field,
                   RefineConfig(), {}, {})
     made = make(study, Tuning(method="mirror"))
@@ -87,7 +87,7 @@ if __name__ == "__main__":
     told = json.loads(done.stdout)
     assert told == {
         "same": True,
-        "stages": ["1 Raw probability", "2 Threshold", "3 Affinity walk", "4 Mirrored", "5 Final"],
+        "stages": ["1 Attention", "2 Threshold", "3 Affinity walk", "4 Mirrored", "5 Final"],
         "record": "mirror",
         "release": "mirror",
     }

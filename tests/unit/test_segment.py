@@ -93,6 +93,7 @@ def test_every_pixel_gets_its_most_probable_class(synthesizer: Synthesizer) -> N
 
 def test_a_film_at_the_models_size_equals_the_plain_reading(synthesizer: Synthesizer) -> None:
     """The same numbers as reading tokens by hand: nothing is lost on the way."""
+    from lungsynth.masks.reading import no_word, read
     from lungsynth.model.backbone import embed_prompts, encode_images
 
     image = film(2, height=64, width=64)[0]
@@ -100,9 +101,7 @@ def test_a_film_at_the_models_size_equals_the_plain_reading(synthesizer: Synthes
     logits = synthesizer.read_tokens(
         encode_images(pipe, image[None]), embed_prompts(pipe, [""]), [5]
     )
-    wanted = synthesizer.class_probability(
-        synthesizer.classes, logits, 0, lambda word: np.zeros((64, 64), np.float32), PLAIN, image
-    )
+    wanted = read(synthesizer.classes, logits, 0, no_word, PLAIN)
     result = segment_film(synthesizer, image, seed=5, config=PLAIN)
     np.testing.assert_allclose(result.probability, wanted, atol=1e-5)
     np.testing.assert_array_equal(result.mask, wanted.argmax(0))

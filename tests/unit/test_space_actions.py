@@ -147,7 +147,7 @@ def test_areas_are_those_of_the_mask(drawn):
         assert region.area == pytest.approx(record["scores"][region.name]["area"], abs=1e-4)
     assert record["synthetic"] is True and record["seed"] == 3
     assert [title for title, _ in made.stages] == [
-        "1 Raw probability",
+        "1 Attention",
         "2 Threshold",
         "3 DenseCRF",
         "4 Final",
@@ -157,7 +157,7 @@ def test_areas_are_those_of_the_mask(drawn):
 
 @pytest.mark.parametrize("method", ["sequential", "cross", "affinity", "none", "crf"])
 def test_a_mask_made_anew_is_the_one_the_library_makes(with_field, method):
-    from lungsynth.masks.finish import finish_mask
+    from lungsynth.masks.chain import run
 
     for tuning in (
         Tuning(method=method, n_gammas=5, beta=2.0, walk_steps=20),
@@ -165,11 +165,11 @@ def test_a_mask_made_anew_is_the_one_the_library_makes(with_field, method):
     ):
         made = study.make(with_field, tuning)
         config = tuning.config(with_field.base)
-        coarse, mask, scores = finish_mask(
-            with_field.probability, with_field.image, with_field.specs, config, with_field.field
+        wanted = run(
+            with_field.probability, with_field.image, with_field.specs, config, with_field.aids
         )
-        assert np.array_equal(made.mask, mask) and np.array_equal(made.coarse, coarse)
-        assert made.scores == scores
+        assert np.array_equal(made.mask, wanted.mask)
+        assert np.array_equal(made.coarse, wanted.coarse) and made.scores == wanted.scores
         title = "3 Affinity walk"
         title += f" (unused by {method})" if method in ("crf", "none") else ""
         assert title in [one for one, _ in made.stages]

@@ -222,7 +222,7 @@ def test_the_gallery_is_drawn_and_shown(tmp_path, monkeypatch):
     titles = [
         "X-ray",
         "Map of “pneumonia”",
-        "1 Raw probability",
+        "1 Attention",
         "2 Threshold",
         "3 DenseCRF",
         "4 Final",

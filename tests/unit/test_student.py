@@ -1,4 +1,4 @@
-"""The student: targets, loss, training, files, and its part in the pipeline."""
+"""The student: targets, loss, training and files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ import torch
 
 from lungsynth.errors import CheckpointError, ConfigError, DataError, ShapeError
 from lungsynth.masks.affinity import AffinityConfig
-from lungsynth.masks.classes import ClassSpec
-from lungsynth.masks.refine import RefineConfig
 from lungsynth.masks.student import Student, load_student, save_student, student_logits
-from lungsynth.pipeline import Synthesizer
 from lungsynth.training.student import SURE, StudentOptions, student_loss, to_targets, train_student
 
 SMALL = AffinityConfig(stem=8, widths=(8, 12))
@@ -111,33 +108,3 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
         train_student(images, targets, ["a"], tmp_path, options, weights=np.zeros(2), quiet=True)
     with pytest.raises(ConfigError, match="distinct"):
         Student(["a", "a"])
-
-
-def test_the_pipeline_mixes_token_and_student_by_weight() -> None:
-    synthesizer = Synthesizer.__new__(Synthesizer)
-    torch.manual_seed(0)
-    synthesizer.student = Student(["v/a", "v/b"], SMALL).eval()
-    specs = [ClassSpec(1, "a", convention="v"), ClassSpec(2, "b", convention="v")]
-    image = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
-    logits = {1: torch.randn(1, 32, 32), 2: torch.randn(1, 32, 32)}
-
-    def at(weight: float, film: np.ndarray | None = image) -> np.ndarray:
-        return synthesizer.class_probability(
-            specs,
-            logits,
-            0,
-            lambda word: np.zeros((32, 32), np.float32),
-            RefineConfig(student_weight=weight),
-            film,
-        )
-
-    np.testing.assert_allclose(at(0.25), 0.75 * at(0) + 0.25 * at(1), atol=1e-6)
-    np.testing.assert_array_equal(at(0.9, None), at(0))
-    mine = student_logits(synthesizer.student, image[None])[0]
-    expected = torch.cat([torch.zeros(1, 32, 32), mine]).softmax(0)
-    np.testing.assert_allclose(at(1), expected, atol=1e-6)
-    other = [replace(s, convention="w") for s in specs]  # classes it has not learnt
-    assert np.array_equal(
-        synthesizer.class_probability(other, logits, 0, lambda w: image, RefineConfig(), image),
-        at(0),
-    )

@@ -37,9 +37,10 @@ from lungsynth.evaluation.masks.reading import (
 )
 from lungsynth.films.data import Record
 from lungsynth.films.framing import whole
+from lungsynth.masks.chain import Aids, Masked, apply_stages, run
 from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.coarse import THRESHOLDS, coarse_mask
-from lungsynth.masks.finish import finish_mask, no_word
+from lungsynth.masks.reading import label, no_word, read, split
 from lungsynth.masks.refine import RefineConfig
 from lungsynth.masks.registry import REFINEMENTS
 from lungsynth.model.backbone import embed_prompts, encode_images
@@ -47,7 +48,7 @@ from lungsynth.pipeline import Synthesizer
 
 RAW = "raw"
 BEST = "best threshold"
-STUDENT = "with student: argmax"
+STUDENT = "student alone"
 
 
 @dataclass
@@ -74,9 +75,10 @@ class Measured:
     rivals: list[str] = field(default_factory=list)  # those of `stages` that are rivals
 
 
-def stage_name(config: RefineConfig) -> str:
+def stage_name(config: RefineConfig, *, student: bool = False) -> str:
     """How a refinement is called in tables."""
-    return f"{config.method} + clean-up" if config.clean_up else config.method
+    parts = [config.method, *(["student"] if student else [])]
+    return " + ".join([*parts, *(["clean-up"] if config.clean_up else [])])
 
 
 def trust_of(scores: Mapping[str, Any], names: Sequence[str]) -> tuple[float, str]:
@@ -153,7 +155,11 @@ def measure(
                     truth,
                     {s.name: s.id for s in specs},
                     tuple(s.id for s in chosen),
-                    stage_name(replace(config, method=main)) if usable else f"{RAW}: argmax",
+                    stage_name(
+                        replace(config, method=main), student=_has_student(synthesizer, config)
+                    )
+                    if usable
+                    else f"{RAW}: argmax",
                     skipped=skipped,
                 )
             texts = [r.text or prompt for r in part]
@@ -187,6 +193,29 @@ def measure(
     return out
 
 
+def _has_student(synthesizer: Synthesizer, config: RefineConfig) -> bool:
+    return synthesizer.student is not None and config.student_weight > 0
+
+
+def _made(
+    probability: FloatArray,
+    image: UInt8Array,
+    specs: Sequence[ClassSpec],
+    config: RefineConfig,
+    aids: Aids,
+) -> dict[str, Masked]:
+    """Stage -> mask: with the student, where there is one, and by attention and refinement alone."""
+    without = apply_stages(probability, image, specs, replace(config, student_weight=0.0), aids)
+    kept = split(without.probability, specs)
+    found = {}
+    for student in ([True] if aids.student is not None else []) + [False]:
+        one = config if student else replace(config, student_weight=0.0)
+        found[stage_name(config, student=student)] = run(
+            probability, image, specs, one, aids, lambda name, p, own: kept[name]
+        )
+    return found
+
+
 def _measure_film(
     out: Measured,
     synthesizer: Synthesizer,
@@ -216,38 +245,36 @@ def _measure_film(
         for region in regions:
             add(stage, region, np.isin(labels, ids[region]))
 
-    def probability_at(threshold: str, film: UInt8Array | None = None) -> FloatArray:
-        return synthesizer.class_probability(
-            specs, logits, index, no_word, replace(config, threshold=threshold), film
-        )
+    def probability_at(threshold: str) -> FloatArray:
+        return read(specs, logits, index, no_word, replace(config, threshold=threshold))
 
-    values = np.array([0, *(s.id for s in specs)], dtype=np.uint8)
     plain = probability_at("auto")
     maps: dict[tuple[str, str], FloatArray] = {}
     for region in regions:
         rows = [1 + k for k, s in enumerate(specs) if s.id in ids[region]]
         maps[RAW, region] = plain[rows].sum(0)
-    add_labels(f"{RAW}: argmax", values[plain.argmax(0)])
+    main = label(plain, specs)
+    add_labels(f"{RAW}: argmax", main)
     for name in sorted(set(THRESHOLDS) - {"half"}):  # a token's argmax is its half
         try:
-            labels = values[probability_at(name).argmax(0)]
+            labels = label(probability_at(name), specs)
         except MaskError:  # a flat map has no threshold: no mask
             labels = np.zeros_like(image)
         add_labels(f"{RAW}: {name}", labels)
-    field_ = synthesizer.field_for(image, methods)
-    probability = probability_at(config.threshold, image)
-    main = values[plain.argmax(0)]
-    if synthesizer.student is not None and config.student_weight:
-        main = values[probability.argmax(0)]
+    probability = probability_at(config.threshold)
+    aids = synthesizer.aids(image, config, methods)
+    if _has_student(synthesizer, config):
+        alone = replace(config, method="none", student_weight=1.0, clean_up=False)
+        main = run(probability, image, specs, alone, aids).mask
         add_labels(STUDENT, main)
     for method in methods:
-        one = replace(config, method=method)
-        _, labels, scores = finish_mask(probability, image, specs, one, field_)
-        stage = stage_name(one)
-        add_labels(stage, labels)
-        value, out.trust_kind = trust_of(scores, [s.name for s in chosen])
-        out.trust.setdefault(stage, []).append(value)
-        main = labels if stage == out.main else main
+        for stage, made in _made(
+            probability, image, specs, replace(config, method=method), aids
+        ).items():
+            add_labels(stage, made.mask)
+            value, out.trust_kind = trust_of(made.scores, [s.name for s in chosen])
+            out.trust.setdefault(stage, []).append(value)
+            main = made.mask if stage == out.main else main
     for name, drawn in rival_maps.items():
         if drawn.dtype == bool:
             add(name, ALL, drawn)
