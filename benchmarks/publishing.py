@@ -22,6 +22,8 @@ from typing import Any
 import click
 import numpy as np
 
+from lungsynth.cli.options import precision_option
+
 CLASSES = {1: "left lung", 2: "right lung"}
 GUIDANCE = 1.5  # the default of `publish build`
 
@@ -187,7 +189,7 @@ def bare_rate(n: int, model: str, steps: int, batch_size: int, precision: str) -
 
     from lungsynth.model.backbone import network
     from lungsynth.model.checkpoint import load_pipeline
-    from lungsynth.model.sampling import rounded
+    from lungsynth.model.precision import rounded
     from publish.data.prompts import make_prompt
 
     pipe, _ = load_pipeline(model)
@@ -211,7 +213,7 @@ def bare_rate(n: int, model: str, steps: int, batch_size: int, precision: str) -
 @click.option("--n", default=128, show_default=True, help="Pairs, and images, to draw.")
 @click.option("--steps", default=20, show_default=True)
 @click.option("--batch-size", default=8, show_default=True)
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@precision_option()
 @click.option("--model", default="mini", show_default=True)
 @click.option("--workers", default=None, type=int, help="Of the build.  [default: one a core]")
 def throughput(

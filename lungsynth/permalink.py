@@ -42,7 +42,7 @@ class Permalink:
     guidance: float = 1.5
     size: str = ""  # pixels: "320", or width x height "320x256"; "" = the checkpoint's side
     scheduler: str = ""  # a key of lungsynth.model.sampling.SCHEDULERS; "" = the checkpoint's
-    precision: str = ""  # a key of lungsynth.model.sampling.PRECISIONS; "" = fp32
+    precision: str = "fp32"  # see lungsynth.model.precision; not named in a query = fp32
     classes: str = ""  # convention of the mask; "" = the checkpoint's first
     refine: tuple[str, ...] = ()  # NAME=VALUE; see lungsynth.masks.refine.with_values
     weights: str = ""  # hash of the checkpoint it was drawn with; "" = any
@@ -74,6 +74,7 @@ def to_query(link: Permalink) -> str:
         "steps": link.steps,
         "guidance": f"{link.guidance:g}",
         **{name: getattr(link, name) for name in NAMES},
+        "precision": "" if link.precision == "fp32" else link.precision,
         **dict(text.split("=", 1) for text in link.refine),
     }
     return urlencode({key: value for key, value in values.items() if value != ""})
@@ -107,7 +108,7 @@ def read_query(query: str | Mapping[str, str]) -> Permalink | None:
         float(_number(query, "guidance", preset.guidance, 1, 50)),
         size,
         _name(query, "scheduler"),
-        _name(query, "precision"),
+        _name(query, "precision") or "fp32",
         _name(query, "classes"),
         refine,
         re.sub(r"[^0-9a-f]", "", str(query.get("weights", "")).lower())[:64],
@@ -210,7 +211,7 @@ def of_row(row: Mapping[str, Any]) -> Permalink:
         ) from error
     refine = refine_texts(config, every=True) if row.get("refine") else ()
     short = {kind: name for name, kind in SCHEDULERS.items()}
-    preset_link, precision = Permalink(""), str(row.get("precision") or "")
+    preset_link = Permalink("")
     return Permalink(
         str(row["prompt"]),
         int(row["seed"]),
@@ -218,7 +219,7 @@ def of_row(row: Mapping[str, Any]) -> Permalink:
         float(f"{row.get('guidance') or preset_link.guidance:g}"),
         _size(row.get("image")),
         short.get(str(row.get("scheduler")), ""),
-        "" if precision == "fp32" else precision,
+        str(row.get("precision") or preset_link.precision),
         str(row.get("mask_convention") or ""),
         refine,
         str(row.get("model_hash") or ""),

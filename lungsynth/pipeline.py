@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,12 @@ from lungsynth.model.backbone import (
 )
 from lungsynth.model.checkpoint import load_pipeline, resolve, weights_hash
 from lungsynth.model.nearest import NearestTrain, load_nearest
+from lungsynth.model.precision import resolve_precision, rounded
 from lungsynth.model.sampling import (
     Drawn,
     SampleOptions,
-    check_precision,
     draw,
     resolve_size,
-    rounded,
 )
 from lungsynth.prompts import PromptReport, default_words, read_prompt, word_tokens
 
@@ -213,7 +212,8 @@ class Synthesizer:
                 f"{len(prompts)} prompts, {len(seeds)} seeds; expected as many, at least 1."
             )
         resolve_size(self.pipe, options)
-        check_precision(options.precision)
+        told = resolve_precision(options.precision, self.device)  # by which it is recorded
+        options = replace(options, precision=told)
         check_config(refine_config)
         check_affinity(refine_config, self.affinity_field)
         checked = [self.check(prompt, words) for prompt in prompts]

@@ -1,5 +1,6 @@
 """Old address of `lungsynth.model.sampling`, which code on published cards imports."""
 
-from lungsynth.model.sampling import PRECISIONS, SCHEDULERS, SampleOptions
+from lungsynth.model.precision import PRECISIONS
+from lungsynth.model.sampling import SCHEDULERS, SampleOptions
 
 __all__ = ["PRECISIONS", "SCHEDULERS", "SampleOptions"]

@@ -7,6 +7,9 @@ from typing import Any, TypeVar
 
 import click
 
+PRECISION_NAMES = ("auto", "fp32", "bf16")
+"""As `lungsynth.model.precision` has them, which imports torch and is left out of --help."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -33,3 +36,23 @@ def with_options(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
         return command
 
     return wrap
+
+
+def precision_option(
+    of: str = "the denoising network", default: str | None = "auto"
+) -> Callable[[F], F]:
+    """`--precision` of a command that draws or trains.
+
+    Args:
+        of: Whose number format it is.
+        default: None where a preset or a file of settings decides; they say auto.
+    """
+    told = "  [default: auto]" if default is None else ""
+    return click.option(
+        "--precision",
+        type=click.Choice(PRECISION_NAMES),
+        default=default,
+        show_default=default is not None,
+        help=f"Number format of {of}; auto is bf16 where the processor has it, half the time, "
+        f"else fp32.{told}",
+    )

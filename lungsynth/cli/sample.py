@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from lungsynth.cli.options import RefinementOption
+from lungsynth.cli.options import RefinementOption, precision_option
 
 
 @click.command("sample")
@@ -52,13 +52,7 @@ from lungsynth.cli.options import RefinementOption
     show_default=True,
     help="default, ddim, dpm, euler, pndm or lcm.",
 )
-@click.option(
-    "--precision",
-    type=click.Choice(["fp32", "bf16"]),
-    default="fp32",
-    show_default=True,
-    help="Of the denoising network; bf16 takes half the time where the processor has it.",
-)
+@precision_option()
 @click.option(
     "--word",
     "words",

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from lungsynth.cli.options import with_options
+from lungsynth.cli.options import precision_option, with_options
 
 DATA_OPTIONS = [
     click.option(
@@ -43,7 +43,7 @@ LOOP_OPTIONS = [
     click.option("--batch-size", type=click.IntRange(min=1), default=None, metavar="N"),
     click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=None),
     click.option("--seed", type=click.IntRange(min=0), default=None),
-    click.option("--precision", type=click.Choice(["bf16", "fp32"]), default=None),
+    precision_option("the network", None),
     click.option(
         "--max-minutes",
         type=click.FloatRange(min=0),

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from lungsynth.cli.options import with_options
+from lungsynth.cli.options import precision_option, with_options
 from lungsynth.cli.train import _given, resolve_device
 
 LOOP_OPTIONS = [
@@ -47,9 +47,7 @@ LOOP_OPTIONS = [
     click.option("--batch-size", type=click.IntRange(min=1), default=None, metavar="N"),
     click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=None),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
-    click.option(
-        "--precision", type=click.Choice(["bf16", "fp32"]), default="fp32", show_default=True
-    ),
+    precision_option("the network"),
     click.option(
         "--max-minutes",
         type=click.FloatRange(min=0),

@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lungsynth.errors import CheckpointError, ConfigError, OutputError
+from lungsynth.model.precision import AUTO, resolve_precision
 from lungsynth.model.tensor_files import load_tensors, save_tensors
 
 STATE_NAME = "state.safetensors"
@@ -43,7 +44,7 @@ class LoopOptions:
     log_every: int = 25  # steps between metric lines
     sample_every: int = 0  # steps between pictures; 0 = none
     max_minutes: float = 0.0  # stop (resumable) after so long; 0 = no limit
-    precision: str = "bf16"  # "bf16" autocast or "fp32"
+    precision: str = "auto"  # auto, fp32 or bf16 autocast; see lungsynth.model.precision
 
 
 def learning_rate(step: int, options: LoopOptions) -> float:
@@ -86,10 +87,13 @@ class Run:
         extra: Mapping[str, Any],
         lr_ratio: Callable[[str], float] = lambda name: 1.0,
     ) -> None:
-        self.out, self.model, self.options = out, model, options
         self.params = {k: p for k, p in model.named_parameters() if p.requires_grad}
         if not self.params:
             raise ConfigError("The model has no trainable parameter.")
+        self.is_auto = options.precision == AUTO
+        device = next(iter(self.params.values())).device
+        options = replace(options, precision=resolve_precision(options.precision, device))
+        self.out, self.model, self.options = out, model, options
         groups: dict[float, list[nn.Parameter]] = {}
         for name, parameter in self.params.items():
             groups.setdefault(lr_ratio(name), []).append(parameter)
@@ -118,6 +122,8 @@ class Run:
                     f"{described}: not the options of a run ({error}). Use another --out."
                 ) from error
             free = {"max_minutes", "save_minutes", "log_every", "sample_every", "max_shard_size"}
+            if self.is_auto:  # another processor may go on with the run
+                free.add("precision")
             changed = {
                 k: (before.get(k), v)
                 for k, v in self.description.items()

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from lungsynth.errors import ConfigError
+from lungsynth.model.precision import AUTO, rounded
 from lungsynth.model.tensor_files import load_tensors, save_tensors, write_folder
 from lungsynth.model.vocabulary import Vocabulary, count_words, train_tokenizer
 from lungsynth.training.captions import caption
@@ -144,7 +145,7 @@ def encode_frames(
     parts = []
     for start in tqdm(range(0, len(frames.images), batch), desc="encoding", disable=quiet):
         x = to_unit(frames.images[start : start + batch]).to(device)
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
+        with rounded(device, AUTO):
             mean = vae.encode(x.expand(-1, channels, -1, -1)).latent_dist.mode()
         parts.append((mean.float() * vae.config.scaling_factor).to(torch.float16).cpu())
     latents = torch.cat(parts)
@@ -280,7 +281,7 @@ def train_diffusion(
             pipe = assemble(parts)
             pipe.set_progress_bar_config(disable=True)
             generators = [torch.Generator().manual_seed(i) for i in range(len(sample_prompts))]
-            with torch.autocast(torch.device(device).type, torch.bfloat16):
+            with rounded(device, AUTO):
                 pictures = pipe(
                     list(sample_prompts),
                     num_inference_steps=20,

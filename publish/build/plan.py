@@ -118,7 +118,7 @@ def plan(settings: Settings) -> Plan:
     from lungsynth.masks.classes import load_classes
     from lungsynth.masks.refine import check_config
     from lungsynth.model.checkpoint import resolve, weights_hash
-    from lungsynth.model.sampling import check_precision
+    from lungsynth.model.precision import resolve_precision
 
     folder = checkpoint_folder(resolve(settings.model))
     specs = load_classes(folder, settings.convention)
@@ -126,7 +126,8 @@ def plan(settings: Settings) -> Plan:
     convention = specs[0].convention if specs else ""
     classes = _chosen(every, settings.classes, folder)
     check_config(settings.refine)
-    check_precision(settings.precision)
+    device = resolve_device(settings.device)
+    precision = resolve_precision(settings.precision, device)
     prompts = _prompts(settings)
     rows = _split_rows(settings, prompts)
     sampler = scheduler_name(folder, settings.scheduler)
@@ -140,10 +141,10 @@ def plan(settings: Settings) -> Plan:
         "guidance": settings.guidance,
         "sampler": settings.scheduler,
         "scheduler": sampler,
-        "precision": settings.precision,
+        "precision": precision,
         "refine": asdict(settings.refine),
         "convention": convention,
-        "device": resolve_device(settings.device),
+        "device": device,
         "prompts": {"grammar": GRAMMAR_VERSION}
         if prompts is None
         else {"n": len(prompts), "sha256": prompts_sha256(prompts)},

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from lungsynth.cli.options import with_options
+from lungsynth.cli.options import precision_option, with_options
 
 
 def _splits(given: tuple[str, ...]) -> dict[str, float] | None:
@@ -85,12 +85,7 @@ def build_options(command: Any) -> Any:
                 metavar="NAME",
                 help="Sampler; default keeps the checkpoint's.  [default: default]",
             ),
-            click.option(
-                "--precision",
-                type=click.Choice(["fp32", "bf16"]),
-                help="Of the denoising network; bf16 takes half the time where the processor "
-                "has it.  [default: fp32]",
-            ),
+            precision_option(default=None),
             click.option(
                 "--prompts",
                 metavar="FILE",

@@ -67,9 +67,7 @@ class Settings:
     steps: int = _ranged(20, 1, 1000)  # denoising steps
     guidance: float = _ranged(1.5, 1, 50)  # classifier-free guidance scale; 1 = off
     scheduler: str = "default"  # a key of lungsynth.model.sampling.SCHEDULERS
-    precision: str = (
-        "fp32"  # of the denoising network, a key of lungsynth.model.sampling.PRECISIONS
-    )
+    precision: str = "auto"  # of the denoising network; see lungsynth.model.precision
     prompts: str | tuple[str, ...] | None = None  # a file, or the prompts; None for the grammar
     prompt_column: str = "prompt"  # of a prompts file with columns
     batch_size: int = _ranged(1, 1, 4096)  # pictures drawn together

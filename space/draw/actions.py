@@ -173,7 +173,7 @@ def draw(
     convention: str = "",
     size: str = "",
     scheduler: str = "",
-    precision: str = "",
+    precision: str = "auto",
     watched: Sequence[str] | None = None,
     previews: bool = True,
 ) -> Iterator[Progress | Drawing]:
@@ -192,7 +192,7 @@ def draw(
         convention: Of the masks; see `ModelState`.
         size: Of the picture, as a link has it: "320" or "320x256"; "" for the checkpoint's side.
         scheduler: A key of `lungsynth.model.sampling.SCHEDULERS`; "" for the checkpoint's.
-        precision: A key of `lungsynth.model.sampling.PRECISIONS`; "" for fp32.
+        precision: Number format of the network; see `lungsynth.model.precision`.
         watched: Words whose map is told as it forms; None for one worth looking at.
         previews: Decode the predicted picture every few steps.
 
@@ -218,7 +218,7 @@ def draw(
         height=height,
         width=width,
         scheduler=scheduler or "default",
-        precision=precision or "fp32",
+        precision=precision,
     )
     config = tuning.config(RefineConfig())
     check_affinity(config, model.affinity_field)

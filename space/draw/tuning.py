@@ -162,6 +162,6 @@ def unseen(link: Permalink | None) -> list[str]:
     }
     told = [one for one in refine_texts(link.config()) if one.split("=")[0] not in seen]
     for name in ("scheduler", "precision"):
-        if value := getattr(link, name):
+        if (value := getattr(link, name)) not in ("", "fp32"):
             told.append(f"{name}={value}")
     return told

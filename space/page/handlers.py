@@ -86,7 +86,7 @@ def _asked(size: str, convention: str, values: Sequence[Any]) -> dict[str, Any]:
         "size": size or "",
         "convention": convention or "",
         "scheduler": link.scheduler if link else "",
-        "precision": link.precision if link else "",
+        "precision": link.precision if link else "auto",
     }
 
 

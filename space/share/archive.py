@@ -33,7 +33,7 @@ def permalink_of(study: Study, opened: Permalink | None = None) -> Permalink:
     options = study.record["options"]
     told = {
         "scheduler": "" if options.get("scheduler") == "default" else options.get("scheduler", ""),
-        "precision": "" if options.get("precision") == "fp32" else options.get("precision", ""),
+        "precision": options.get("precision") or "fp32",
     }
     link = Permalink(
         study.prompt,

@@ -43,7 +43,9 @@ def read_link(query: str | Mapping[str, str]) -> Permalink | None:
 def settings_of(asked: Permalink) -> str:
     """What a link says beside prompt, seed, steps and guidance: the `settings` of the endpoint."""
     bare = replace(asked, weights="", row="")
-    return "&".join(to_query(bare).split("&")[4:])
+    told = to_query(bare).split("&")[4:]
+    # the endpoint's own choice depends on its processor, so it is told
+    return "&".join(told if "precision=" in "&".join(told) else ["precision=fp32", *told])
 
 
 def read_settings(settings: str) -> Permalink:
@@ -64,7 +66,7 @@ def read_settings(settings: str) -> Permalink:
             raise ConfigError(f"`settings` names {name[:40]!r}; there are {', '.join(there)}.")
     read = read_query({"prompt": "-", **{name: values[-1] for name, values in given.items()}})
     assert read is not None
-    return read
+    return read if "precision" in given else replace(read, precision="auto")
 
 
 def python_snippet(asked: Permalink, *, model: str = "mini") -> str:
@@ -77,11 +79,8 @@ def python_snippet(asked: Permalink, *, model: str = "mini") -> str:
     height, width = asked.pixels()
     sampling = [f"steps={asked.steps}", f"guidance={asked.guidance:g}"]
     sampling += [f"height={height}, width={width}"] if height else []
-    sampling += [
-        f"{name}={getattr(asked, name)!r}"
-        for name in ("scheduler", "precision")
-        if getattr(asked, name)
-    ]
+    sampling += [f"scheduler={asked.scheduler!r}"] if asked.scheduler else []
+    sampling.append(f"precision={asked.precision!r}")
     refining = _differences(asked.config())
     more = ", refine_config=config" if refining else ""
     named = f", classes={asked.classes!r}" if asked.classes else ""

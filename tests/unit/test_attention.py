@@ -62,7 +62,7 @@ def test_a_captured_run_equals_one_without(unet: Any, size: tuple[int, int]) -> 
 
 def test_a_captured_drawing_equals_one_without(pipe: Any, sd_pipe: Any) -> None:
     for one in (pipe, sd_pipe):
-        options = SampleOptions(steps=3)
+        options = SampleOptions(steps=3, precision="fp32")
         plain = draw(one, ["both lungs"], [3], options, capture=False)
         captured = draw(one, ["both lungs"], [3], options)
         assert plain.captured is None and captured.captured is not None

@@ -67,7 +67,7 @@ def test_half_the_digits_give_nearly_the_same_picture(fresh: Any) -> None:
 
 
 def test_an_unknown_precision_lists_those_there_are(fresh: Any) -> None:
-    with pytest.raises(ConfigError, match="'fp8' is unknown; there are fp32, bf16"):
+    with pytest.raises(ConfigError, match="'fp8' is unknown; there are auto, fp32, bf16"):
         draw(fresh, ["both lungs"], [0], SampleOptions(precision="fp8"))
 
 

@@ -207,7 +207,7 @@ def test_the_shell_command_quotes_what_was_typed_and_carries_every_setting():
 @pytest.mark.parametrize("settings", ["seed=3", "colour=red", "beta", "size=", "<b>=1"])
 def test_settings_that_are_none_are_refused(settings):
     if settings == "size=":
-        assert links.read_settings(settings) == Permalink("-")
+        assert links.read_settings(settings) == Permalink("-", precision="auto")
         return
     with pytest.raises(ConfigError, match=r"there are|is no"):
         links.read_settings(settings)

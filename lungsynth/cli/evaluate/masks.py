@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lungsynth.cli.options import RefinementOption, with_options
+from lungsynth.cli.options import RefinementOption, precision_option, with_options
 
 TRUTH_OPTIONS = [
     click.option("--image-column", default="image", show_default=True, metavar="NAME"),
@@ -243,7 +243,7 @@ def judge_command(**options: Any) -> None:
     "--guidance", type=click.FloatRange(min=1.0, max=50.0), default=1.5, show_default=True
 )
 @click.option("--scheduler", default="default", show_default=True)
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@precision_option()
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option("--quiet", is_flag=True)
