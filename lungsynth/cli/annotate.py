@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
-PAGE_NAME = "annotate.html"
+from lungsynth.cli.options import asked
 
 
 @click.command("annotate")
@@ -48,14 +46,7 @@ PAGE_NAME = "annotate.html"
     metavar="DIR",
     help="With --import: where the films are.  [default: beside each annotation]",
 )
-def annotate_command(
-    files: tuple[str, ...],
-    importing: bool,
-    out: Path,
-    named: tuple[str, ...],
-    model: str | None,
-    images: Path | None,
-) -> None:
+def annotate_command(**options: Any) -> None:
     """Outline organs on films by hand, in your browser, and turn the outlines into masks.
 
     \b
@@ -68,100 +59,6 @@ def annotate_command(
     writes what `learn-token --data` reads, with an overlay of each film to check by eye. Where
     outlines overlap the later one wins; the label `background` cuts a hole, `ignore` marks 255.
     """
-    from lungsynth.films.annotation import parse_class_options
+    from lungsynth.cli.run import annotate as work  # deferred: a quick --help
 
-    classes = parse_class_options(named) or _classes_of(model)
-    if importing:
-        _import(files, classes, images, out)
-    else:
-        _page(files, classes, images, out)
-
-
-def _page(
-    files: tuple[str, ...], classes: Mapping[str, int], images: Path | None, out: Path
-) -> None:
-    from lungsynth.errors import ConfigError, OutputError
-    from lungsynth.files import check_writable
-    from lungsynth.films.annotation_files import annotation_page
-    from lungsynth.films.film import find_films
-
-    if images is not None:
-        raise ConfigError("--images goes with --import; name the films themselves.")
-    if any(file.lower().endswith(".json") for file in files):
-        raise ConfigError("A JSON file is an annotation, not a film; add --import to read it.")
-    if out.suffix == ".parquet":
-        raise ConfigError("--out of the page is a folder; a Parquet file is made by --import.")
-    paths = find_films(files, exclude=[out])
-    check_writable(out)
-    page = out / PAGE_NAME
-    text = annotation_page(paths, classes, saved=out)
-    try:
-        page.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{page}: cannot be written ({error.strerror or error}).") from error
-    click.echo(str(page))
-    label = "" if len(paths) == 1 else "s"
-    folder = (
-        paths[0].parent
-        if len({path.parent for path in paths}) == 1
-        else Path("FOLDER_OF_THE_FILMS")
-    )
-    given = " ".join(f"--class {shlex.quote(f'{name}={i}')}" for name, i in classes.items())
-    click.echo(
-        f"1. Open it in a browser ({len(paths)} film{label}; it holds them, so treat it as you treat "
-        f"the films).\n2. Click along each border, Enter to close; S saves a JSON file. Move it to {out}.\n"
-        f"3. python -m lungsynth annotate --import {shlex.quote(str(out))}/*.json "
-        f"--images {shlex.quote(str(folder))} --out masks.parquet {given}",
-        err=True,
-    )
-
-
-def _import(
-    files: tuple[str, ...], classes: Mapping[str, int], images: Path | None, out: Path
-) -> None:
-    from lungsynth.films.annotation_files import (
-        import_annotations,
-        overlays_of,
-        shares,
-        write_films,
-        write_image_folder,
-    )
-
-    parquet = out.suffix == ".parquet"
-    overlays = overlays_of(out)
-    made = [overlays] if parquet else [overlays, out / "images", out / "masks"]
-    films = import_annotations([Path(f) for f in files], classes, images=images, exclude=made)
-    (write_films if parquet else write_image_folder)(films, out)
-    click.echo(str(out))
-    for film in films:
-        told = ", ".join(f"{name} {share:.1%}" for name, share in shares(film, classes).items())
-        click.echo(f"{film.name}: {told or 'no class'} of the film", err=True)
-    click.echo(f"Look at {overlays}, then learn a token of each class:", err=True)
-    source = shlex.quote(str(out))
-    split = "" if parquet else " --split ''"
-    for name, i in classes.items():
-        if any((film.mask == i).any() for film in films):
-            click.echo(
-                f"  python -m lungsynth learn-token --data {source}{split} --class {shlex.quote(name)} "
-                f"--id {i} --foreground {i} --ignore 255 --k {len(films)} --checkpoint CHECKPOINT",
-                err=True,
-            )
-
-
-def _classes_of(model: str | None) -> dict[str, int]:
-    """Name -> id of a checkpoint's `classes.json`, without loading its weights."""
-    from lungsynth.errors import ConfigError
-    from lungsynth.masks.classes import classes_path
-    from lungsynth.model.checkpoint import resolve
-
-    path = classes_path(Path(resolve(model)))
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["classes"]
-        classes = {str(entry["name"]): int(entry["id"]) for entry in entries}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{path}: no classes to offer; name them with --class NAME=ID."
-        ) from error
-    if not classes:
-        raise ConfigError(f"{path} names no class; name them with --class NAME=ID.")
-    return classes
+    work.run_annotate(asked(work.AnnotateCommand, options))

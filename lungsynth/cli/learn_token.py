@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
+from typing import Any
 
 import click
+
+from lungsynth.cli.options import asked
 
 
 @click.command("learn-token")
@@ -96,27 +98,7 @@ import click
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--quiet", is_flag=True)
-def learn_token_command(
-    sources: tuple[str, ...],
-    name: str | None,
-    class_id: int | None,
-    k: int,
-    side: str,
-    checkpoint: Path,
-    image_column: str,
-    mask_column: str,
-    split: str,
-    foreground: int,
-    ignore: int,
-    n_parts: int,
-    wanted: str | None,
-    convention: str,
-    out: Path | None,
-    prior_file: Path | None,
-    suggest: bool,
-    seed: int,
-    quiet: bool,
-) -> None:
+def learn_token_command(**options: Any) -> None:
     """Learn a class token from K annotated films, on a frozen checkpoint.
 
     \b
@@ -124,88 +106,6 @@ def learn_token_command(
     python -m lungsynth learn-token --data films.parquet --class "left lung" --side left --id 1 \\
         --k 5 --checkpoint CHECKPOINT
     """
-    import numpy as np
+    from lungsynth.cli.run import learn_token as work  # deferred: a quick --help
 
-    from lungsynth.errors import ConfigError, DataError
-    from lungsynth.films.data import Record, read_records
-    from lungsynth.films.framing import whole
-    from lungsynth.model.backbone import side_pixels
-    from lungsynth.model.checkpoint import load_pipeline
-    from lungsynth.training.prior import load_priors, prior_mask
-    from lungsynth.training.tokens import (
-        LearnOptions,
-        add_to_checkpoint,
-        learn_from_films,
-        suggest_films,
-    )
-
-    if not suggest and (name is None or (class_id is None and out is None)):
-        raise ConfigError("Give --class and --id (or --out), or --suggest to choose films first.")
-    if convention and not re.fullmatch(r"[A-Za-z0-9_]+", convention):
-        raise ConfigError(f"--convention {convention!r}: expected letters, digits and _ only.")
-    pipe, _ = load_pipeline(str(checkpoint))
-    if suggest:
-        pixels = side_pixels(pipe)
-        films = [
-            film
-            for source in sources
-            for film in read_records(
-                source, image_column=image_column, text_column=None, split=split or None
-            )
-        ]
-        squares = np.stack([whole(film.image, pixels=pixels) for film in films])
-        for index in suggest_films(pipe, squares, k, seed=seed, quiet=quiet):
-            click.echo(films[index].fields.get("id") or f"row {index}")
-        return
-    assert name is not None
-    keep = None if wanted is None else [one.strip() for one in wanted.split(",") if one.strip()]
-    rng = np.random.default_rng(seed)
-    films, ids = [], []
-    for index, source in enumerate(sources):
-        share = k // len(sources) + (index < k % len(sources))
-        if not share and keep is None:
-            continue
-        rows = list(
-            read_records(
-                source,
-                image_column=image_column,
-                mask_column=None if prior_file else mask_column,
-                text_column=None,
-                split=split or None,
-            )
-        )
-        if keep is not None:
-            chosen = [row for row in rows if row.fields.get("id") in keep]
-        elif len(rows) < share:
-            raise DataError(f"{source}: {len(rows)} annotated films, {share} are needed.")
-        else:
-            chosen = [rows[i] for i in rng.choice(len(rows), share, replace=False)]
-        films += chosen
-        ids += [film.fields.get("id", "") for film in chosen]
-    if keep is not None and set(keep) - set(ids):
-        raise DataError(
-            f"--films: no annotated film has the id {sorted(set(keep) - set(ids))[0]!r}."
-        )
-    info = {"convention": convention, "films": ",".join(ids), "seed": str(seed)}
-    if prior_file is not None:
-        priors = load_priors(prior_file)
-        if name not in priors:
-            raise ConfigError(f"{prior_file}: no class {name!r}; it has {', '.join(priors)}.")
-        pixels = side_pixels(pipe)
-        seen = [whole(film.image, pixels=pixels) for film in films]
-        films = [Record(image, "", prior_mask(image, priors[name])) for image in seen]
-        side, foreground, ignore = "both", 255, 127
-        info |= {"label_free": "true", "prior": prior_file.name, "shots": "0"}
-    options = LearnOptions(side=side, foreground=foreground, ignore=ignore, seed=seed)
-    token = learn_from_films(pipe, name, films, options, quiet=quiet, info=info)
-    if out is not None:
-        token.save(out)
-        click.echo(str(out))
-    if class_id is not None and out is None:
-        click.echo(
-            str(
-                add_to_checkpoint(
-                    token, checkpoint, class_id=class_id, n_parts=n_parts, convention=convention
-                )
-            )
-        )
+    work.run_learn_token(asked(work.LearnTokenCommand, options))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import click
@@ -11,6 +12,7 @@ PRECISION_NAMES = ("auto", "fp32", "bf16")
 """As `lungsynth.model.precision` has them, which imports torch and is left out of --help."""
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class RefinementOption(click.Option):
@@ -56,3 +58,17 @@ def precision_option(
         help=f"Number format of {of}; auto is bf16 where the processor has it, half the time, "
         f"else fp32.{told}",
     )
+
+
+def asked(kind: type[T], options: Mapping[str, Any]) -> T:
+    """What a command was given, as the dataclass its work takes.
+
+    Args:
+        kind: A dataclass with a field an option. What it has no field for goes into its field
+            `shared`: options that several commands have, see `with_options`.
+        options: Name -> value, as click gives them.
+    """
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    rest = {name: value for name, value in options.items() if name not in names}
+    own = {name: value for name, value in options.items() if name in names}
+    return kind(**own, **({"shared": rest} if "shared" in names else rest))

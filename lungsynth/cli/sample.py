@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from lungsynth.cli.options import RefinementOption, precision_option
+from lungsynth.cli.options import RefinementOption, asked, precision_option
 
 
 @click.command("sample")
@@ -100,28 +100,7 @@ from lungsynth.cli.options import RefinementOption, precision_option
 @click.option("--threads", type=click.IntRange(min=1), default=None, help="CPU threads.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …")
 @click.option("--quiet", is_flag=True, help="No progress bar, no word report.")
-def sample(
-    prompts: tuple[str, ...],
-    out: Path,
-    seed: int,
-    n: int,
-    steps: int,
-    guidance: float,
-    height: int | None,
-    width: int | None,
-    scheduler: str,
-    precision: str,
-    words: tuple[str, ...],
-    model: str | None,
-    lora: str | None,
-    method: str,
-    refine_values: tuple[str, ...],
-    classes: str | None,
-    batch_size: int,
-    threads: int | None,
-    device: str,
-    quiet: bool,
-) -> None:
+def sample(**options: Any) -> None:
     """Draw X-rays from prompts, with attention maps and masks.
 
     \b
@@ -131,71 +110,16 @@ def sample(
     Per picture: image.png, map_WORD.png, coarse.png, mask.png, overlay.png, record.json.
     Same seed and options, same bytes. Folders are printed on stdout as they are finished.
     """
-    import torch
-    from tqdm import tqdm
+    from lungsynth.cli.run import sample as work  # deferred: a quick --help
 
-    from lungsynth.files import check_writable
-    from lungsynth.masks.refine import RefineConfig, with_values
-    from lungsynth.model.sampling import SampleOptions
-    from lungsynth.output import write_result
-    from lungsynth.pipeline import Synthesizer
-
-    if threads:
-        torch.set_num_threads(threads)
-    check_writable(out)
-    refine_config = with_values(RefineConfig(method=method), refine_values)
-    synthesizer = Synthesizer(model, lora=lora, device=device, classes=classes)
-    options = SampleOptions(
-        steps=steps,
-        guidance=guidance,
-        height=height,
-        width=width,
-        scheduler=scheduler,
-        precision=precision,
-    )
-    texts = [prompt for prompt in prompts for _ in range(n)]
-    seeds = [seed + k for _ in prompts for k in range(n)]
-    if not quiet:
-        for prompt in prompts:
-            report, _ = synthesizer.check(prompt, words or None)
-            click.echo(f"knows: {', '.join(report.known)}", err=True)
-            if report.unknown:
-                click.echo(f"never seen in training: {', '.join(report.unknown)}", err=True)
-            if report.dropped:
-                click.echo(
-                    f"beyond the model's token limit, not read: {report.dropped!r}", err=True
-                )
-    results = synthesizer.generate(
-        texts,
-        seeds,
-        options=options,
-        refine_config=refine_config,
-        words=words or None,
-        batch_size=batch_size,
-    )
-    for index, result in enumerate(tqdm(results, total=len(texts), unit="image", disable=quiet)):
-        folder = out / f"{index // n:03d}-seed{result.seed}"
-        write_result(result, folder)
-        click.echo(str(folder))
+    work.run_sample(asked(work.SampleCommand, options))
 
 
 @click.command("words")
 @click.argument("prompt")
 @click.option("--model", default=None, metavar="NAME|DIR", help="[default: mini, shipped]")
-def words_command(prompt: str, model: str | None) -> None:
+def words_command(**options: Any) -> None:
     """Say which words of PROMPT a checkpoint has learnt (JSON)."""
-    from lungsynth.model.checkpoint import load_pipeline
-    from lungsynth.prompts import read_prompt
+    from lungsynth.cli.run import sample as work  # deferred: a quick --help
 
-    pipe, vocabulary = load_pipeline(model)
-    report = read_prompt(prompt, pipe.tokenizer, vocabulary)
-    click.echo(
-        json.dumps(
-            {
-                "known": report.known,
-                "unknown": report.unknown,
-                "tokens": report.n_tokens,
-                "dropped": report.dropped,
-            }
-        )
-    )
+    work.run_words(asked(work.WordsCommand, options))

@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
+from typing import Any
 
 import click
+
+from lungsynth.cli.options import asked
 
 
 @click.command("doctor")
 @click.option("--model", default=None, metavar="NAME|DIR", help="[default: mini, shipped]")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
-def doctor_command(model: str | None, as_json: bool) -> None:
+def doctor_command(**options: Any) -> None:
     """Print versions, devices, checkpoint, memory, and what is wrong with them.
 
     Exit code 1 when something is wrong.
     """
-    from lungsynth.doctor import examine
+    from lungsynth.cli.run import tools as work  # deferred: a quick --help
 
-    facts, problems = examine(model)
-    if as_json:
-        click.echo(json.dumps({**facts, "problems": problems}, indent=2))
-    else:
-        for key, value in facts.items():
-            if isinstance(value, dict):
-                click.echo(f"{key}:")
-                for inner, what in value.items():
-                    shown = f"{what / 2**30:.1f} GiB" if key == "memory" else what
-                    click.echo(f"  {inner}: {shown if shown != '' else 'MISSING'}")
-            elif key == "disk_free":
-                click.echo(f"{key}: {value / 2**30:.1f} GiB")
-            else:
-                click.echo(f"{key}: {value}")
-        click.echo("problems: none" if not problems else "problems:")
-        for problem in problems:
-            click.echo(f"  - {problem}")
-    if problems:
-        sys.exit(1)
+    work.run_doctor(asked(work.DoctorCommand, options))
 
 
 @click.command("pack")
@@ -64,34 +47,8 @@ def doctor_command(model: str | None, as_json: bool) -> None:
     help="Several files, each below this.",
 )
 @click.option("--quiet", is_flag=True)
-def pack_command(
-    sources: tuple[str, ...],
-    out: Path,
-    image_column: str,
-    text_column: str,
-    split: str,
-    short_side: int,
-    quality: int,
-    max_megabytes: float,
-    quiet: bool,
-) -> None:
+def pack_command(**options: Any) -> None:
     """Pack films and texts (no masks) into one small Parquet file for a machine with a GPU."""
-    from lungsynth.films.data import read_records
-    from lungsynth.films.packing import pack
+    from lungsynth.cli.run import tools as work  # deferred: a quick --help
 
-    records = (
-        record
-        for source in sources
-        for record in read_records(
-            source, image_column=image_column, text_column=text_column, split=split or None
-        )
-    )
-    for path in pack(
-        records,
-        out,
-        short_side=short_side,
-        quality=quality,
-        max_megabytes=max_megabytes,
-        quiet=quiet,
-    ):
-        click.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+    work.run_pack(asked(work.PackCommand, options))

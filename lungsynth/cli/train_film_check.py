@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from lungsynth.cli.options import asked
+
 
 @click.command("film-check")
 @click.option(
@@ -83,20 +85,7 @@ import click
 )
 @click.option("--threads", type=click.IntRange(min=1), default=None, help="CPU threads.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
-def train_film_check_command(
-    sources: tuple[str, ...],
-    chests: tuple[Path, ...],
-    others: tuple[Path, ...],
-    folders: tuple[Path, ...],
-    out: Path,
-    split: str,
-    limit: int,
-    n_other: int,
-    seed: int,
-    threads: int | None,
-    quiet: bool,
-    **given: Any,
-) -> None:
+def train_film_check_command(**options: Any) -> None:
     """Train the network that tells upright frontal chest films from everything else.
 
     \b
@@ -106,33 +95,6 @@ def train_film_check_command(
     Beside the films it sees drawn pictures, what comes with scikit-image, scikit-learn, Matplotlib
     and pydicom, and films taken apart.
     """
-    import torch
+    from lungsynth.cli.run import train_film_check as work  # deferred: a quick --help
 
-    from lungsynth.cli.train import _given
-    from lungsynth.training.film_check.data import gather_pictures
-    from lungsynth.training.film_check.train import FOLDER, FilmCheckOptions, train_film_check
-
-    options = _given(FilmCheckOptions(seed=seed), given)
-    if threads:
-        torch.set_num_threads(threads)
-    pictures, weights = gather_pictures(
-        sources,
-        chests,
-        others,
-        folders,
-        split=split or None,
-        limit=limit,
-        n_other=n_other,
-        seed=seed,
-    )
-    click.echo(
-        f"{len(pictures[0])} films, {len(pictures[1])} lateral views, {len(pictures[2])} other pictures",
-        err=True,
-    )
-    info = {
-        "data": [Path(source).stem for source in sources],
-        "volumes": [path.name for path in (*chests, *others)],
-    }
-    model = train_film_check(pictures, out, options, film_weights=weights, info=info, quiet=quiet)
-    state = "complete" if model is not None else "stopped, run the same command to resume"
-    click.echo(f"{out / FOLDER}: {state}", err=True)
+    work.run_train_film_check(asked(work.TrainFilmCheckCommand, options))

@@ -76,6 +76,7 @@ LAYERS = {
         ("lungsynth.evaluation.fidelity", "lungsynth.evaluation.masks"),
         ("lungsynth.evaluation.downstream",),
         ("lungsynth.report",),
+        ("lungsynth.cli.run", "lungsynth.cli.evaluate.run"),
         ("lungsynth.cli", "lungsynth.cli.evaluate"),
         ("lungsynth.__main__",),
     ),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import inspect
+import re
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
@@ -66,3 +70,21 @@ def test_the_real_program_prints_the_same(run_cli) -> None:  # type: ignore[no-u
         # the first line names the program as it was called
         assert ran.out.splitlines()[0].startswith("Usage: ")
         assert ran.out.partition("Options:")[2].split() == golden.partition("Options:")[2].split()
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids="-".join)
+def test_the_work_of_a_command_takes_its_options(path: tuple[str, ...]) -> None:
+    """A field an option; options that several commands share may go into `shared`."""
+    command = COMMANDS[path]
+    if isinstance(command, click.Group) or path[0] != "lungsynth":
+        return
+    assert command.callback is not None
+    source = inspect.getsource(inspect.unwrap(command.callback))
+    place = re.search(r"from (\S+) import (\w+) as work  # deferred: ", source)
+    kind = re.search(r"work\.(\w+)(?:\(\*\*options\)|, options\))", source)
+    assert place and kind, "its work is not deferred"
+    work = importlib.import_module(f"{place[1]}.{place[2]}")
+    wanted = {field.name for field in fields(getattr(work, kind[1]))}
+    given = {parameter.name for parameter in command.params}
+    assert wanted - {"shared"} <= given
+    assert "shared" in wanted or wanted >= given

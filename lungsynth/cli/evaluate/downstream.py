@@ -163,7 +163,7 @@ import click
 @click.option("--mask-column", default="mask", show_default=True, metavar="NAME")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
-def downstream_command(real: tuple[str, ...], **options: Any) -> None:
+def downstream_command(**options: Any) -> None:
     """Train segmentation models on synthetic and real pairs; test them on unseen real films.
 
     Every arm has the same optimiser steps. Films that are trained on must not be tested on: the same
@@ -173,6 +173,6 @@ def downstream_command(real: tuple[str, ...], **options: Any) -> None:
     python -m lungsynth evaluate downstream --synthetic dist/dataset --real films.parquet \\
         --test films.parquet --test other-hospital.parquet --convention v7 --out runs/downstream
     """
-    from lungsynth.evaluation.downstream.run import DownstreamOptions, run_downstream
+    from lungsynth.evaluation.downstream import run as work  # deferred: a quick --help
 
-    click.echo(run_downstream(DownstreamOptions(real=real, **options)), nl=False)
+    click.echo(work.run_downstream(work.DownstreamOptions(**options)), nl=False)

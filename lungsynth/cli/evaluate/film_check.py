@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
+
+from lungsynth.cli.options import asked
 
 
 @click.command("film-check")
@@ -64,18 +67,7 @@ import click
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=None, help="CPU threads.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
-def film_check_command(
-    sources: tuple[str, ...],
-    split: str,
-    limit: int | None,
-    folders: tuple[Path, ...],
-    n_other: int,
-    folder: Path | None,
-    out: Path,
-    seed: int,
-    threads: int | None,
-    quiet: bool,
-) -> None:
+def film_check_command(**options: Any) -> None:
     """Count how often the film check is wrong, both ways: false alarms and what it misses.
 
     \b
@@ -84,34 +76,6 @@ def film_check_command(
     Every film is shown as it is, inverted, turned by 90, 180 and 270 degrees, both, and mirrored;
     then drawn pictures, pictures that training did not see, and films taken apart.
     """
-    import torch
+    from lungsynth.cli.evaluate.run import film_check as work  # deferred: a quick --help
 
-    from lungsynth.evaluation.common import write_report
-    from lungsynth.evaluation.film_check import (
-        measure_films,
-        measure_others,
-        other_pictures,
-        read_test_films,
-        report,
-        totals,
-    )
-    from lungsynth.training.film_check.no_films import (
-        folder_pictures,
-        packaged_pictures,
-        split_pictures,
-    )
-
-    if threads:
-        torch.set_num_threads(threads)
-    films = read_test_films(sources, split=split or None, limit=limit, seed=seed)
-    held = split_pictures(packaged_pictures())[1]
-    for one in folders:
-        held |= folder_pictures(one)
-    sets = measure_films(films, folder=folder, quiet=quiet)
-    every = [image for some in films.values() for image in some]
-    others = measure_others(other_pictures(held, every, n=n_other, seed=seed), folder=folder)
-    write_report(
-        {"films": sets, "all_films": totals(sets), "others": others, "split": split, "seed": seed},
-        out / "film-check.json",
-    )
-    click.echo(report(sets, others), nl=False)
+    work.run_film_check(asked(work.FilmCheckCommand, options))

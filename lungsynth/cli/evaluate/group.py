@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lungsynth.cli.options import with_options
+from lungsynth.cli.options import asked, with_options
 
 REAL_OPTIONS = [
     click.option(
@@ -96,14 +96,6 @@ FIDELITY_OPTIONS = [*REAL_OPTIONS[:4], EXTRACTOR, *REAL_OPTIONS[5:]]
 """The same, with an encoder that needs no heads."""
 
 
-def _encoder(folder: Path | None) -> tuple[Any, str]:
-    """The encoder, and its name for the report."""
-    from lungsynth.model.encoder import DEFAULT_FOLDER, checksum, load_encoder
-
-    chosen = folder or DEFAULT_FOLDER
-    return load_encoder(chosen), checksum(chosen)
-
-
 @click.group()
 def evaluate() -> None:
     """Measure samples against real films that the model has not seen."""
@@ -136,21 +128,7 @@ def evaluate() -> None:
     metavar="N",
     help="Random pairs behind each MS-SSIM.",
 )
-def fidelity_command(
-    sources: tuple[str, ...],
-    synthetic: Path,
-    image_column: str,
-    test_split: str,
-    extractor_name: str,
-    out: Path,
-    limit: int | None,
-    seed: int,
-    quiet: bool,
-    train_split: str,
-    match: bool,
-    n_subsamples: int,
-    n_pairs: int,
-) -> None:
+def fidelity_command(**options: Any) -> None:
     """Frechet and kernel distance, precision, recall, density, coverage and diversity.
 
     Everything stands beside its floor: as many real training films against the same test films.
@@ -159,101 +137,33 @@ def fidelity_command(
     python -m lungsynth evaluate fidelity --data films.parquet --synthetic drawn --out out/fidelity
     python -m lungsynth evaluate fidelity … --encoder radiomics --out out/radiomics
     """
-    from lungsynth.evaluation.common import read_films, read_samples, write_report
-    from lungsynth.evaluation.fidelity.extractors import load_extractor
-    from lungsynth.evaluation.fidelity.measure import evaluate_fidelity, fidelity_table
+    from lungsynth.cli.evaluate.run import group as work  # deferred: a quick --help
 
-    extractor = load_extractor(extractor_name)
-    drawn = read_samples(synthetic, image_column=image_column, limit=limit, seed=seed)
-    test, train = (
-        read_films(sources, split=split, image_column=image_column, seed=seed, quiet=quiet)
-        for split in (test_split, train_split)
-    )
-    report = evaluate_fidelity(
-        drawn,
-        train,
-        test.limited(limit, seed),
-        extractor,
-        match=match,
-        n_subsamples=n_subsamples,
-        n_pairs=n_pairs,
-        seed=seed,
-        quiet=quiet,
-    )
-    write_report({**report, "encoder": extractor.checksum}, out / "fidelity.json")
-    click.echo(fidelity_table(report))
+    work.run_fidelity(asked(work.FidelityCommand, options))
 
 
 @evaluate.command("obedience")
 @with_options(REAL_OPTIONS)
-def obedience_command(
-    sources: tuple[str, ...],
-    synthetic: Path,
-    image_column: str,
-    test_split: str,
-    encoder_folder: Path | None,
-    out: Path,
-    limit: int | None,
-    seed: int,
-    quiet: bool,
-) -> None:
+def obedience_command(**options: Any) -> None:
     """Do samples show the age group, view, finding and sex they were asked for?
 
     \b
     python -m lungsynth evaluate obedience --data films.parquet --synthetic drawn --out out/obey
     """
-    from lungsynth.evaluation.common import read_films, read_samples, write_report
-    from lungsynth.evaluation.words.obedience import evaluate_obedience, obedience_table
+    from lungsynth.cli.evaluate.run import group as work  # deferred: a quick --help
 
-    encoder, name = _encoder(encoder_folder)
-    drawn = read_samples(synthetic, image_column=image_column, limit=limit, seed=seed)
-    test = read_films(
-        sources, split=test_split, image_column=image_column, limit=limit, seed=seed, quiet=quiet
-    )
-    report = evaluate_obedience(drawn, test, encoder, seed=seed, quiet=quiet)
-    write_report({**report, "encoder": name}, out / "obedience.json")
-    click.echo(obedience_table(report))
+    work.run_obedience(asked(work.ObedienceCommand, options))
 
 
 @evaluate.command("neighbours")
 @with_options(REAL_OPTIONS)
 @TRAIN_SPLIT
-def neighbours_command(
-    sources: tuple[str, ...],
-    synthetic: Path,
-    image_column: str,
-    test_split: str,
-    encoder_folder: Path | None,
-    out: Path,
-    limit: int | None,
-    seed: int,
-    quiet: bool,
-    train_split: str,
-) -> None:
+def neighbours_command(**options: Any) -> None:
     """Nearest training film of every sample, beside those of real test films.
 
     \b
     python -m lungsynth evaluate neighbours --data films.parquet --synthetic drawn --out out/near
     """
-    from lungsynth.errors import OutputError
-    from lungsynth.evaluation.common import read_films, read_samples, write_report
-    from lungsynth.evaluation.copies.neighbours import evaluate_neighbours, neighbours_table
+    from lungsynth.cli.evaluate.run import group as work  # deferred: a quick --help
 
-    encoder, name = _encoder(encoder_folder)
-    drawn = read_samples(synthetic, image_column=image_column, limit=limit, seed=seed)
-    test, train = (
-        read_films(sources, split=split, image_column=image_column, seed=seed, quiet=quiet)
-        for split in (test_split, train_split)
-    )
-    report, sheets = evaluate_neighbours(
-        drawn, train, test.limited(limit, seed), encoder, seed=seed, quiet=quiet
-    )
-    write_report({**report, "encoder": name}, out / "neighbours.json")
-    for measure, sheet in sheets.items():
-        path = out / f"closest_{measure}.png"
-        try:
-            sheet.save(path)
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written ({error}).") from error
-        click.echo(f"{path}", err=True)
-    click.echo(neighbours_table(report))
+    work.run_neighbours(asked(work.NeighboursCommand, options))

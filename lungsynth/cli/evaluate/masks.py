@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lungsynth.cli.options import RefinementOption, precision_option, with_options
+from lungsynth.cli.options import RefinementOption, asked, precision_option, with_options
 
 TRUTH_OPTIONS = [
     click.option("--image-column", default="image", show_default=True, metavar="NAME"),
@@ -169,9 +169,9 @@ def masks_command(**options: Any) -> None:
     python -m lungsynth evaluate masks --data films.parquet --out runs/masks
     python -m lungsynth evaluate masks --data folder --split '' --class-ids '1=left lung,2=right lung'
     """
-    from lungsynth.evaluation.masks.run import MasksOptions, run_masks
+    from lungsynth.evaluation.masks import run as work  # deferred: a quick --help
 
-    click.echo(run_masks(MasksOptions(**options)))
+    click.echo(work.run_masks(work.MasksOptions(**options)))
 
 
 @click.command("judge")
@@ -227,9 +227,9 @@ def judge_command(**options: Any) -> None:
 
     The judge's own Dice on real test films is stated first: no agreement means more than that.
     """
-    from lungsynth.evaluation.masks.judge import JudgeOptions, run_judge
+    from lungsynth.evaluation.masks import judge as work  # deferred: a quick --help
 
-    click.echo(run_judge(JudgeOptions(**options)))
+    click.echo(work.run_judge(work.JudgeOptions(**options)))
 
 
 @click.command("draw")
@@ -247,28 +247,8 @@ def judge_command(**options: Any) -> None:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option("--quiet", is_flag=True)
-def draw_command(
-    out: Path,
-    n: int,
-    model: str | None,
-    steps: int,
-    guidance: float,
-    scheduler: str,
-    precision: str,
-    seed: int,
-    batch_size: int,
-    quiet: bool,
-) -> None:
+def draw_command(**options: Any) -> None:
     """Draw a balanced set of samples with what each prompt asked for. Resumes."""
-    from lungsynth.evaluation.drawing import draw_set
-    from lungsynth.model.sampling import SampleOptions
-    from lungsynth.pipeline import Synthesizer
+    from lungsynth.cli.evaluate.run import draw as work  # deferred: a quick --help
 
-    options = SampleOptions(
-        steps=steps, guidance=guidance, scheduler=scheduler, precision=precision
-    )
-    for _ in draw_set(
-        Synthesizer(model), out, n=n, options=options, seed=seed, batch=batch_size, quiet=quiet
-    ):
-        pass
-    click.echo(str(out))
+    work.run_draw(asked(work.DrawCommand, options))

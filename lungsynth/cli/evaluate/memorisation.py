@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
+
+from lungsynth.cli.options import asked
 
 
 @click.command("memorisation")
@@ -79,23 +82,7 @@ import click
 )
 @click.option("--gate", is_flag=True, help="Exit code 1 where the gate is not passed.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
-@click.pass_context
-def memorisation_command(
-    context: click.Context,
-    sources: tuple[str, ...],
-    synthetic: Path,
-    image_column: str,
-    train_split: str,
-    calibration_split: str,
-    test_split: str,
-    n_planted: int,
-    encoder_folder: Path | None,
-    limit: int | None,
-    seed: int,
-    out: Path,
-    gate: bool,
-    quiet: bool,
-) -> None:
+def memorisation_command(**options: Any) -> None:
     """Copies of training films among synthetic pictures: the release gate.
 
     Every picture is laid over the training films, flipped and turned and cropped, and scored by how
@@ -105,41 +92,6 @@ def memorisation_command(
     \b
     python -m lungsynth evaluate memorisation --data films.parquet --synthetic drawn --out out/copies
     """
-    from lungsynth.errors import OutputError
-    from lungsynth.evaluation.common import read_films, read_samples, write_report
-    from lungsynth.evaluation.copies.memorisation import evaluate_memorisation, memorisation_table
-    from lungsynth.files import check_writable
-    from lungsynth.model.encoder import DEFAULT_FOLDER, checksum, load_encoder
+    from lungsynth.cli.evaluate.run import memorisation as work  # deferred: a quick --help
 
-    check_writable(out)
-    encoder = load_encoder(encoder_folder or DEFAULT_FOLDER)
-    inside = synthetic / "data"  # of a published folder, which also holds a preview
-    place = inside if any(inside.glob("*.parquet")) else synthetic
-    drawn = read_samples(place, image_column=image_column, limit=limit, seed=seed)
-    train, calibration, test = (
-        read_films(
-            sources,
-            split=split,
-            image_column=image_column,
-            seed=seed,
-            quiet=quiet,
-            limit=None if split == train_split else limit,
-        )
-        for split in (train_split, calibration_split, test_split)
-    )
-    report, sheet = evaluate_memorisation(
-        drawn, train, calibration, test, encoder, n_planted=n_planted, seed=seed, quiet=quiet
-    )
-    about = {
-        "encoder": checksum(encoder_folder or DEFAULT_FOLDER),
-        "synthetic": synthetic.name,
-        "sources": [Path(source).name for source in sources],
-    }
-    write_report({**report, **about}, out / "memorisation.json")
-    try:
-        sheet.save(out / "closest.png")
-    except OSError as error:
-        raise OutputError(f"{out / 'closest.png'}: cannot be written ({error}).") from error
-    click.echo(memorisation_table(report))
-    if gate and not report["passed"]:
-        context.exit(1)
+    work.run_memorisation(asked(work.MemorisationCommand, options))

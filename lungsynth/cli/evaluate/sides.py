@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
+
+from lungsynth.cli.options import asked
 
 
 @click.command("sides")
@@ -65,20 +68,7 @@ import click
     help="Pictures drawn together.",
 )
 @click.option("--quiet", is_flag=True, help="No progress bar.")
-def sides_command(
-    out: Path,
-    n_pairs: int,
-    model: str | None,
-    classes: str | None,
-    prompts: tuple[str, ...],
-    normal_prompt: str,
-    steps: int,
-    guidance: float,
-    scheduler: str,
-    seed: int,
-    batch_size: int,
-    quiet: bool,
-) -> None:
+def sides_command(**options: Any) -> None:
     """Is the side obeyed? Pairs of prompts equal but for left and right, drawn with one seed.
 
     Told are the share of pairs that differ at all, and the share whose asked lung changes: 50 % is
@@ -88,34 +78,6 @@ def sides_command(
     python -m lungsynth evaluate sides --out runs/sides
     python -m lungsynth evaluate sides --out runs/effusion --prompt 'Chest X-ray, {side} effusion'
     """
-    from lungsynth.errors import OutputError
-    from lungsynth.evaluation.common import write_report
-    from lungsynth.evaluation.words.sides import evaluate_sides, sides_table
-    from lungsynth.evaluation.words.sides_drawing import draw_pairs, side_sheet, unknown_words
-    from lungsynth.evaluation.words.sides_prompts import given_prompts, side_prompts
-    from lungsynth.model.sampling import SampleOptions
-    from lungsynth.pipeline import Synthesizer
+    from lungsynth.cli.evaluate.run import sides as work  # deferred: a quick --help
 
-    asked = given_prompts(prompts, normal_prompt, n_pairs) if prompts else side_prompts(n_pairs)
-    options = SampleOptions(steps=steps, guidance=guidance, scheduler=scheduler)
-    synthesizer = Synthesizer(model, classes=classes)
-    unknown = unknown_words(synthesizer, asked)
-    pairs = draw_pairs(
-        synthesizer, out, asked, options=options, seed=seed, batch=batch_size, quiet=quiet
-    )
-    report = evaluate_sides(pairs, seed=seed)
-    about = {
-        "model": synthesizer.name,
-        "model_hash": synthesizer.model_hash,
-        "steps": steps,
-        "guidance": guidance,
-        "unknown_words": unknown,
-    }
-    write_report({**report, **about}, out / "sides.json")
-    try:
-        side_sheet(pairs).save(out / "sides.png")
-    except OSError as error:
-        raise OutputError(f"{out / 'sides.png'}: cannot be written ({error}).") from error
-    click.echo(sides_table(report))
-    if unknown:
-        click.echo(f"Never seen in training: {', '.join(unknown)}.")
+    work.run_sides(asked(work.SidesCommand, options))

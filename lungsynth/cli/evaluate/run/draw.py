@@ -1,0 +1,50 @@
+"""`python -m lungsynth evaluate draw`: what it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from lungsynth.evaluation.drawing import draw_set
+from lungsynth.model.sampling import SampleOptions
+from lungsynth.pipeline import Synthesizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawCommand:
+    """Its options, as `--help` describes them."""
+
+    out: Path
+    n: int
+    model: str | None
+    steps: int
+    guidance: float
+    scheduler: str
+    precision: str
+    seed: int
+    batch_size: int
+    quiet: bool
+
+
+def run_draw(command: DrawCommand) -> None:
+    """Draw a balanced set of samples with what each prompt asked for. Resumes."""
+    options = SampleOptions(
+        steps=command.steps,
+        guidance=command.guidance,
+        scheduler=command.scheduler,
+        precision=command.precision,
+    )
+    drawn = draw_set(
+        Synthesizer(command.model),
+        command.out,
+        n=command.n,
+        options=options,
+        seed=command.seed,
+        batch=command.batch_size,
+        quiet=command.quiet,
+    )
+    for _ in drawn:
+        pass
+    click.echo(str(command.out))

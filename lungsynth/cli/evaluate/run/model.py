@@ -1,0 +1,156 @@
+"""`python -m lungsynth evaluate reconstruction` and `evaluate sheet`: what it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from PIL import Image
+
+from lungsynth.cli.run.train import load_vae
+from lungsynth.contact import contact_sheet
+from lungsynth.errors import DataError
+from lungsynth.evaluation.common import write_report
+from lungsynth.films.data import read_records
+from lungsynth.films.framing import whole
+from lungsynth.images import overlay
+from lungsynth.model.checkpoint import load_pipeline
+from lungsynth.model.sampling import SampleOptions, draw
+from lungsynth.pipeline import Synthesizer
+from lungsynth.training.captions import is_child
+from lungsynth.training.vae import linear_rival, psnr, to_unit
+
+SHEET_PROMPTS = (
+    "Frontal PA chest X-ray of a 60-year-old man. Normal.",
+    "Frontal PA chest X-ray of a 35-year-old woman, clear lungs",
+    "Frontal AP chest X-ray of a 70-year-old man with pneumonia",
+    "Frontal chest X-ray of a 60-year-old man with pneumonia in the right lower lung",
+    "Frontal AP chest X-ray of a young child. Normal.",
+    "Frontal AP chest X-ray of a young child with pneumonia",
+    "AP chest X-ray of a male patient with COVID-19 pneumonia",
+    "PA chest X-ray of a 44-year-old woman, pulmonary tuberculosis in the right upper field",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructionCommand:
+    """Its options, as `--help` describes them."""
+
+    sources: tuple[str, ...]
+    model: str | None
+    vae_folder: Path | None
+    adults: bool
+    rival_on: str
+    image_column: str
+    out: Path | None
+
+
+def run_reconstruction(command: ReconstructionCommand) -> None:
+    """PSNR of the autoencoder on real test films, beside PCA of the same compression."""
+    vae = (
+        load_vae(command.vae_folder) if command.vae_folder else load_pipeline(command.model)[0].vae
+    )
+    pixels, stride = int(vae.config.sample_size), 2 ** (len(vae.config.block_out_channels) - 1)
+
+    def films(split: str, limit: int | None, grown: bool = command.adults) -> list[Any]:
+        rows = []
+        for source in command.sources:
+            for record in read_records(
+                source,
+                image_column=command.image_column,
+                text_column=None,
+                split=split,
+                limit=limit,
+            ):
+                if not (grown and is_child(record.fields)):
+                    rows.append(whole(record.image, pixels=pixels))
+        if not rows:
+            raise DataError(
+                f"{', '.join(command.sources)}: no film in split {split!r}; --all counts children too."
+            )
+        return rows
+
+    test, train = (
+        np.stack(films("test", None)),
+        np.stack(films("train", 800, command.adults and command.rival_on == "same")),
+    )
+    x = to_unit(test)
+    channels = int(vae.config.in_channels)
+    with torch.inference_mode():
+        back = torch.cat(
+            [
+                vae.decode(
+                    vae.encode(part.expand(-1, channels, -1, -1)).latent_dist.mode(),
+                    return_dict=False,
+                )[0].mean(1, keepdim=True)
+                for part in x.split(8)
+            ]
+        )
+    ours = psnr(x, back)
+    rival = linear_rival(train, test, int(vae.config.latent_channels), stride)
+    gain = ours - rival
+    rng = np.random.default_rng(0)
+    boot = gain.numpy()[rng.integers(0, len(gain), (1000, len(gain)))].mean(1)
+    low, high = np.percentile(boot, [2.5, 97.5])
+    figures = {
+        "n": len(test),
+        "psnr": float(ours.mean()),
+        "pca_psnr": float(rival.mean()),
+        "gain": float(gain.mean()),
+        "gain_low": float(low),
+        "gain_high": float(high),
+        "worst": float(ours.min()),
+    }
+    click.echo(
+        f"{len(test)} test films at {pixels} px: autoencoder {figures['psnr']:.2f} dB, "
+        f"PCA {figures['pca_psnr']:.2f} dB, gain {figures['gain']:.2f} "
+        f"[{low:.2f}, {high:.2f}] dB, worst film {figures['worst']:.2f} dB"
+    )
+    if command.out:
+        write_report(figures, command.out / "reconstruction.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SheetCommand:
+    """Its options, as `--help` describes them."""
+
+    out: Path
+    model: str | None
+    seeds: int
+    seed: int
+    prompts: tuple[str, ...]
+    steps: int
+    guidance: float
+    masks: bool
+
+
+def run_sheet(command: SheetCommand) -> None:
+    """A contact sheet: a row a prompt, a column a seed. Nothing is picked."""
+    texts = [p for p in (command.prompts or SHEET_PROMPTS) for _ in range(command.seeds)]
+    numbers = [
+        command.seed + k for _ in (command.prompts or SHEET_PROMPTS) for k in range(command.seeds)
+    ]
+    synthesizer = Synthesizer(command.model)
+    options = SampleOptions(steps=command.steps, guidance=command.guidance)
+    pictures: list[Image.Image] = []
+    if command.masks:
+        for result in synthesizer.generate(texts, numbers, options=options, words=[], batch_size=8):
+            pictures.append(Image.fromarray(overlay(result.image, result.mask)))
+    else:
+        for start in range(0, len(texts), 8):
+            drawn = draw(
+                synthesizer.pipe,
+                texts[start : start + 8],
+                numbers[start : start + 8],
+                options,
+                capture=False,
+            )
+            pictures += [Image.fromarray(image) for image in drawn.images]
+    labels = [t if k % command.seeds == 0 else f"seed {numbers[k]}" for k, t in enumerate(texts)]
+    command.out.parent.mkdir(parents=True, exist_ok=True)
+    contact_sheet(pictures, labels, n_columns=command.seeds, pixels=192).save(command.out)
+    click.echo(str(command.out))

@@ -1,0 +1,144 @@
+"""`python -m lungsynth learn-token`: what it does."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+
+from lungsynth.errors import ConfigError, DataError
+from lungsynth.films.data import Record, read_records
+from lungsynth.films.framing import whole
+from lungsynth.model.backbone import side_pixels
+from lungsynth.model.checkpoint import load_pipeline
+from lungsynth.training.prior import load_priors, prior_mask
+from lungsynth.training.tokens import (
+    LearnOptions,
+    add_to_checkpoint,
+    learn_from_films,
+    suggest_films,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnTokenCommand:
+    """Its options, as `--help` describes them."""
+
+    sources: tuple[str, ...]
+    name: str | None
+    class_id: int | None
+    k: int
+    side: str
+    checkpoint: Path
+    image_column: str
+    mask_column: str
+    split: str
+    foreground: int
+    ignore: int
+    n_parts: int
+    wanted: str | None
+    convention: str
+    out: Path | None
+    prior_file: Path | None
+    suggest: bool
+    seed: int
+    quiet: bool
+
+
+def run_learn_token(command: LearnTokenCommand) -> None:
+    """Learn a class token from K annotated films, on a frozen checkpoint."""
+    foreground = command.foreground
+    ignore = command.ignore
+    side = command.side
+    if not command.suggest and (
+        command.name is None or (command.class_id is None and command.out is None)
+    ):
+        raise ConfigError("Give --class and --id (or --out), or --suggest to choose films first.")
+    if command.convention and not re.fullmatch(r"[A-Za-z0-9_]+", command.convention):
+        raise ConfigError(
+            f"--convention {command.convention!r}: expected letters, digits and _ only."
+        )
+    pipe, _ = load_pipeline(str(command.checkpoint))
+    if command.suggest:
+        pixels = side_pixels(pipe)
+        films = [
+            film
+            for source in command.sources
+            for film in read_records(
+                source,
+                image_column=command.image_column,
+                text_column=None,
+                split=command.split or None,
+            )
+        ]
+        squares = np.stack([whole(film.image, pixels=pixels) for film in films])
+        for index in suggest_films(
+            pipe, squares, command.k, seed=command.seed, quiet=command.quiet
+        ):
+            click.echo(films[index].fields.get("id") or f"row {index}")
+        return
+    assert command.name is not None
+    keep = (
+        None
+        if command.wanted is None
+        else [one.strip() for one in command.wanted.split(",") if one.strip()]
+    )
+    rng = np.random.default_rng(command.seed)
+    films, ids = [], []
+    for index, source in enumerate(command.sources):
+        share = command.k // len(command.sources) + (index < command.k % len(command.sources))
+        if not share and keep is None:
+            continue
+        rows = list(
+            read_records(
+                source,
+                image_column=command.image_column,
+                mask_column=None if command.prior_file else command.mask_column,
+                text_column=None,
+                split=command.split or None,
+            )
+        )
+        if keep is not None:
+            chosen = [row for row in rows if row.fields.get("id") in keep]
+        elif len(rows) < share:
+            raise DataError(f"{source}: {len(rows)} annotated films, {share} are needed.")
+        else:
+            chosen = [rows[i] for i in rng.choice(len(rows), share, replace=False)]
+        films += chosen
+        ids += [film.fields.get("id", "") for film in chosen]
+    if keep is not None and set(keep) - set(ids):
+        raise DataError(
+            f"--films: no annotated film has the id {sorted(set(keep) - set(ids))[0]!r}."
+        )
+    info = {"convention": command.convention, "films": ",".join(ids), "seed": str(command.seed)}
+    if command.prior_file is not None:
+        priors = load_priors(command.prior_file)
+        if command.name not in priors:
+            raise ConfigError(
+                f"{command.prior_file}: no class {command.name!r}; it has {', '.join(priors)}."
+            )
+        pixels = side_pixels(pipe)
+        seen = [whole(film.image, pixels=pixels) for film in films]
+        films = [Record(image, "", prior_mask(image, priors[command.name])) for image in seen]
+        side, foreground, ignore = "both", 255, 127
+        info |= {"label_free": "true", "prior": command.prior_file.name, "shots": "0"}
+    options = LearnOptions(side=side, foreground=foreground, ignore=ignore, seed=command.seed)
+    token = learn_from_films(pipe, command.name, films, options, quiet=command.quiet, info=info)
+    if command.out is not None:
+        token.save(command.out)
+        click.echo(str(command.out))
+    if command.class_id is not None and command.out is None:
+        click.echo(
+            str(
+                add_to_checkpoint(
+                    token,
+                    command.checkpoint,
+                    class_id=command.class_id,
+                    n_parts=command.n_parts,
+                    convention=command.convention,
+                )
+            )
+        )

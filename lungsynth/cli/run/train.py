@@ -1,0 +1,213 @@
+"""`python -m lungsynth train …`: what it does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+
+from lungsynth.errors import CheckpointError, ConfigError
+from lungsynth.films.data import read_records
+from lungsynth.films.framing import whole
+from lungsynth.model.autoencoder import PatchAutoencoderKL
+from lungsynth.training.diffusion import build_parts, load_parts, train_diffusion
+from lungsynth.training.frames import cut_frames
+from lungsynth.training.presets import DIFFUSION_PRESETS, VAE_PRESETS
+from lungsynth.training.vae import train_vae
+
+
+def given(options: Any, values: Mapping[str, Any]) -> Any:
+    """Preset with the options that were given on the command line in their place."""
+    known = {field.name for field in fields(options)}
+    return replace(options, **{k: v for k, v in values.items() if v is not None and k in known})
+
+
+def preset_of(presets: dict[str, Any], name: str | None, default: str) -> Any:
+
+    chosen = name or default
+    if chosen not in presets:
+        raise ConfigError(f"--preset {chosen}: unknown; there are {', '.join(sorted(presets))}.")
+    return presets[chosen]
+
+
+def resolve_device(name: str) -> str:
+    """`auto` -> cuda when there is one, else cpu."""
+
+    if name != "auto":
+        try:
+            torch.empty(1, device=name)
+        except (RuntimeError, AssertionError) as error:
+            first = str(error).splitlines()[0]
+            raise ConfigError(f"--device {name}: cannot be used ({first}). Try cpu.") from error
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainVaeCommand:
+    """Its options, as `--help` describes them."""
+
+    sources: tuple[str, ...]
+    image_column: str
+    text_column: str
+    split: str
+    out: Path
+    preset: str | None
+    threads: int | None
+    device: str
+    quiet: bool
+    dry_run: bool
+    pixels: int
+    shared: Mapping[str, Any]  # of options that several commands have
+
+
+def run_train_vae(command: TrainVaeCommand) -> None:
+    """Train the autoencoder, starting at PCA."""
+    options = given(preset_of(VAE_PRESETS, command.preset, "cpu"), command.shared)
+    if command.dry_run:
+        click.echo(json.dumps(asdict(options), indent=2))
+        return
+    if command.threads:
+        torch.set_num_threads(command.threads)
+
+    def records(name: str | None) -> Any:
+        for source in command.sources:
+            yield from read_records(
+                source, image_column=command.image_column, text_column=None, split=name
+            )
+
+    frames = cut_frames(
+        records(command.split or None),
+        pixels=command.pixels,
+        seed=options.seed,
+        quiet=command.quiet,
+    )
+    held = frames.images[:: max(1, len(frames.images) // 48)][:48]
+    if command.split == "train":
+        try:
+            films = [
+                r
+                for s in command.sources
+                for r in read_records(
+                    s, image_column=command.image_column, text_column=None, split="val", limit=24
+                )
+            ]
+            held = np.stack([whole(r.image, pixels=command.pixels) for r in films])
+        except Exception as error:  # noqa: BLE001 - a source without a val split
+            click.echo(f"no held-out films ({error}); PSNR is on training films", err=True)
+    done = train_vae(
+        frames,
+        held,
+        command.out,
+        options,
+        quiet=command.quiet,
+        device=resolve_device(command.device),
+    )
+    state = "complete" if done else "stopped, run the same command to resume"
+    click.echo(f"{command.out / 'vae'}: {state}", err=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainDiffusionCommand:
+    """Its options, as `--help` describes them."""
+
+    sources: tuple[str, ...]
+    image_column: str
+    text_column: str
+    split: str
+    out: Path
+    preset: str | None
+    threads: int | None
+    device: str
+    quiet: bool
+    dry_run: bool
+    vae_folder: Path | None
+    init_from: str | None
+    pixels: int | None
+    sample_prompts: tuple[str, ...]
+    train_text_encoder: bool | None
+    shared: Mapping[str, Any]  # of options that several commands have
+
+
+def run_train_diffusion(command: TrainDiffusionCommand) -> None:
+    """Train the text-to-image model, from scratch or from a Stable Diffusion checkpoint."""
+    train_text_encoder = command.train_text_encoder
+    if (command.vae_folder is None) == (command.init_from is None):
+        raise ConfigError(
+            "Give exactly one of --vae (train from scratch) and --init-from (fine-tune)."
+        )
+    if train_text_encoder is None:
+        train_text_encoder = command.init_from is None
+    options = given(
+        preset_of(
+            DIFFUSION_PRESETS, command.preset, "cpu" if command.init_from is None else "finetune"
+        ),
+        {**command.shared, "train_text_encoder": train_text_encoder},
+    )
+    if command.dry_run:
+        click.echo(json.dumps(asdict(options), indent=2))
+        return
+    if command.threads:
+        torch.set_num_threads(command.threads)
+    parts = load_parts(command.init_from) if command.init_from is not None else None
+    vae = parts.vae if parts else load_vae(command.vae_folder)
+    stride = 2 ** (len(vae.config.block_out_channels) - 1)
+    side = command.pixels or (
+        parts.unet.config.sample_size * stride if parts else vae.config.sample_size
+    )
+    if side % stride:
+        raise ConfigError(
+            f"--pixels {side} is not a multiple of the autoencoder's stride {stride}."
+        )
+    records = (
+        record
+        for source in command.sources
+        for record in read_records(
+            source,
+            image_column=command.image_column,
+            text_column=command.text_column,
+            split=command.split or None,
+        )
+    )
+    frames = cut_frames(
+        records,
+        pixels=side,
+        seed=options.seed,
+        per_child=options.per_child,
+        per_adult=options.per_adult,
+        quiet=command.quiet,
+    )
+    if parts is None:
+        parts = build_parts(vae, frames, options)
+    done = train_diffusion(
+        parts,
+        frames,
+        command.out,
+        options,
+        device=resolve_device(command.device),
+        quiet=command.quiet,
+        sample_prompts=command.sample_prompts,
+    )
+    state = "complete" if done else "stopped, run the same command to resume"
+    click.echo(f"{command.out}: {state}", err=True)
+
+
+def load_vae(folder: Path | None) -> Any:
+    """The autoencoder in a folder.
+
+    Raises:
+        CheckpointError: the folder holds none.
+    """
+
+    try:
+        return PatchAutoencoderKL.from_pretrained(folder, use_safetensors=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"--vae {folder}: no autoencoder of `train vae` ({error})."
+        ) from error

@@ -1,0 +1,123 @@
+"""`python -m lungsynth train encoder …`: what it does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from lungsynth.cli.run.train import given, preset_of, resolve_device
+from lungsynth.errors import DataError
+from lungsynth.evaluation.common import read_films, write_report
+from lungsynth.evaluation.words.encoder_training import (
+    ENCODER_PRESETS,
+    report_accuracy,
+    train_encoder,
+)
+from lungsynth.model.checkpoint import NEAREST_FOLDER
+from lungsynth.model.encoder import DEFAULT_FOLDER, checksum, embed, load_encoder
+from lungsynth.model.nearest import save_nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainEncoderCommand:
+    """Its options, as `--help` describes them."""
+
+    sources: tuple[str, ...]
+    image_column: str
+    split: str
+    val_split: str
+    test_split: str
+    out: Path
+    preset: str | None
+    threads: int | None
+    device: str
+    quiet: bool
+    dry_run: bool
+    shared: Mapping[str, Any]  # of options that several commands have
+
+
+def run_train_encoder(command: TrainEncoderCommand) -> None:
+    """Train the encoder that `evaluate` measures with, on real films."""
+    options = given(preset_of(ENCODER_PRESETS, command.preset, "cpu"), command.shared)
+    if command.dry_run:
+        click.echo(json.dumps(asdict(options), indent=2))
+        return
+    if command.threads:
+        torch.set_num_threads(command.threads)
+    films = read_films(
+        command.sources,
+        split=command.split or None,
+        image_column=command.image_column,
+        quiet=command.quiet,
+    )
+    held = None
+    if command.val_split:
+        try:
+            held = read_films(
+                command.sources,
+                split=command.val_split,
+                image_column=command.image_column,
+                quiet=command.quiet,
+            )
+        except DataError as error:
+            click.echo(f"no accuracy while training: {error}", err=True)
+    done = train_encoder(
+        films,
+        held,
+        command.out,
+        options,
+        device=resolve_device(command.device),
+        quiet=command.quiet,
+    )
+    if command.test_split:
+        films = read_films(
+            command.sources,
+            split=command.test_split,
+            image_column=command.image_column,
+            quiet=command.quiet,
+        )
+        folder = command.out / "encoder"
+        report, table = report_accuracy(
+            load_encoder(folder), films, seed=options.seed, quiet=command.quiet
+        )
+        report |= {"encoder": checksum(folder), "split": command.test_split, "steps": options.steps}
+        write_report(report, command.out / "report.json")
+        click.echo(table)
+    state = "complete" if done else "stopped, run the same command to resume"
+    click.echo(f"{command.out / 'encoder'}: {state}", err=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainNearestCommand:
+    """Its options, as `--help` describes them."""
+
+    sources: tuple[str, ...]
+    image_column: str
+    split: str
+    checkpoint: Path
+    quiet: bool
+
+
+def run_train_nearest(command: TrainNearestCommand) -> None:
+    """Keep features of training films with a checkpoint."""
+    films = read_films(
+        command.sources,
+        split=command.split or None,
+        image_column=command.image_column,
+        quiet=command.quiet,
+    )
+    features = embed(load_encoder(DEFAULT_FOLDER), films.images, quiet=command.quiet).features
+    names = ", ".join(Path(source).name for source in command.sources)
+    save_nearest(
+        command.checkpoint,
+        features,
+        encoder=checksum(DEFAULT_FOLDER),
+        sources=f"{len(films)} films, split {command.split or 'all'} of {names}",
+    )
+    click.echo(f"{command.checkpoint / NEAREST_FOLDER}: features of {len(films)} films")

@@ -1,0 +1,246 @@
+"""`python -m lungsynth train student` and `train affinity`: what it does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+
+from lungsynth.cli.run.train import given, resolve_device
+from lungsynth.errors import ConfigError
+from lungsynth.masks.affinity import AFFINITY_FOLDER
+from lungsynth.masks.classes import classes_path, load_classes
+from lungsynth.masks.refine import RefineConfig
+from lungsynth.masks.student import STUDENT_FOLDER, load_student
+from lungsynth.model.backbone import side_pixels
+from lungsynth.pipeline import Synthesizer
+from lungsynth.training.affinity import AffinityOptions, make_labels, train_affinity
+from lungsynth.training.mask_films import Annotated, film_probabilities, gather, read_films
+from lungsynth.training.student import StudentOptions, train_student
+
+
+def cached(path: Path, key: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Arrays and a JSON `about` made once and kept beside the run, so that resuming is quick.
+
+    Raises:
+        ConfigError: the folder holds films gathered with other options.
+    """
+
+    if path.exists():
+        with np.load(path) as stored:
+            arrays = dict(stored)
+        about = json.loads(str(arrays.pop("about")))
+        if about["key"] != json.loads(json.dumps(key)):
+            raise ConfigError(
+                f"{path} was made with other options. Use another --out, or delete it."
+            )
+        return {**arrays, **about}
+    made = make()
+    arrays = {k: v for k, v in made.items() if isinstance(v, np.ndarray)}
+    about = {"key": key, **{k: v for k, v in made.items() if k not in arrays}}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp.npz")
+    np.savez(temporary, about=np.array(json.dumps(about)), **arrays)
+    temporary.replace(path)
+    return {**arrays, **about}
+
+
+def install(folder: Path, checkpoint: Path, name: str) -> Path:
+    """Copy a trained part into a checkpoint, in place of an older one."""
+
+    target = checkpoint / name
+    temporary = checkpoint / f".{name}.partial"
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(folder, temporary)
+    shutil.rmtree(target, ignore_errors=True)
+    temporary.replace(target)
+    return target
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainStudentCommand:
+    """Its options, as `--help` describes them."""
+
+    checkpoint: Path
+    out: Path
+    split: str
+    limit: int
+    seed: int
+    max_minutes: float | None
+    threads: int | None
+    device: str
+    install: bool
+    quiet: bool
+    sources: tuple[str, ...]
+    annotated: tuple[str, ...]
+    teacher: Path | None
+    teacher_weight: float
+    shared: Mapping[str, Any]  # of options that several commands have
+
+
+def run_train_student(command: TrainStudentCommand) -> None:
+    """Train a small network on the masks the chain makes of many films."""
+    options = given(
+        StudentOptions(seed=command.seed), {**command.shared, "max_minutes": command.max_minutes}
+    )
+    if command.threads:
+        torch.set_num_threads(command.threads)
+    chosen = resolve_device(command.device)
+    parsed = [Annotated.parse(text) for text in command.annotated]
+    synthesizer = Synthesizer(str(command.checkpoint), device=chosen)
+    synthesizer.student = load_student(command.teacher).to(chosen) if command.teacher else None
+
+    def make() -> dict[str, Any]:
+        films = gather(
+            synthesizer,
+            lambda name: load_classes(command.checkpoint, name or None),
+            parsed,
+            command.sources,
+            split=command.split or None,
+            limit=command.limit,
+            seed=command.seed,
+            quiet=command.quiet,
+            config=RefineConfig(student_weight=command.teacher_weight),
+        )
+        return asdict(films)
+
+    key = {
+        "annotated": command.annotated,
+        "sources": command.sources,
+        "split": command.split,
+        "limit": command.limit,
+        "seed": command.seed,
+        "teacher": str(command.teacher or ""),
+        "teacher_weight": command.teacher_weight,
+    }
+    films = cached(command.out / "films.npz", key, make)
+    click.echo(
+        f"{films['n_annotated']} films with expert masks, "
+        f"{len(films['images']) - films['n_annotated']} labelled by the chain",
+        err=True,
+    )
+    model = train_student(
+        films["images"],
+        films["targets"],
+        films["outputs"],
+        command.out,
+        options,
+        weights=films["weights"],
+        info={"annotated": ",".join(films["annotated_ids"])},
+        device=chosen,
+        quiet=command.quiet,
+    )
+    _end(
+        model is not None,
+        command.out / STUDENT_FOLDER,
+        command.checkpoint,
+        do_install=command.install,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainAffinityCommand:
+    """Its options, as `--help` describes them."""
+
+    checkpoint: Path
+    out: Path
+    split: str
+    limit: int
+    seed: int
+    max_minutes: float | None
+    threads: int | None
+    device: str
+    install: bool
+    quiet: bool
+    sources: tuple[str, ...]
+    classes: str | None
+    student_weight: float
+    shared: Mapping[str, Any]  # of options that several commands have
+
+
+def run_train_affinity(command: TrainAffinityCommand) -> None:
+    """Train AffinityNet, without pixel labels, on places attention and CRF alone are certain of."""
+    options = given(
+        AffinityOptions(seed=command.seed), {**command.shared, "max_minutes": command.max_minutes}
+    )
+    if command.threads:
+        torch.set_num_threads(command.threads)
+    chosen = resolve_device(command.device)
+    synthesizer = Synthesizer(str(command.checkpoint), device=chosen, classes=command.classes)
+    config = RefineConfig(student_weight=command.student_weight)
+
+    def make() -> dict[str, Any]:
+        pixels = side_pixels(synthesizer.pipe)
+        rng = np.random.default_rng(command.seed)
+        films = [
+            film
+            for source in command.sources
+            for film in read_films(
+                source, pixels=pixels, split=command.split or None, limit=command.limit, rng=rng
+            )
+        ]
+        found = film_probabilities(
+            synthesizer,
+            films,
+            [synthesizer.classes],
+            config=config,
+            seed=command.seed,
+            quiet=command.quiet,
+        )
+        labels = [
+            make_labels(p, image, crf=config.crf) for image, (p,) in zip(films, found, strict=True)
+        ]
+        return {"images": np.stack(films), "labels": np.stack(labels)}
+
+    key = {
+        "sources": command.sources,
+        "split": command.split,
+        "limit": command.limit,
+        "seed": command.seed,
+        "classes": command.classes,
+        "student_weight": command.student_weight,
+    }
+    films = cached(command.out / "films.npz", key, make)
+    certain = float((films["labels"] != 255).mean())
+    click.echo(f"{len(films['images'])} films, {certain:.1%} of their places certain", err=True)
+    model = train_affinity(
+        films["images"],
+        films["labels"],
+        command.out,
+        options,
+        classes=[spec.output for spec in synthesizer.classes],
+        info={
+            "labels": "attention and crf"
+            + (", with the student" if command.student_weight else ""),
+            "student_weight": f"{command.student_weight:g}",
+        },
+        device=chosen,
+        quiet=command.quiet,
+    )
+    second = (
+        command.classes is not None and classes_path(command.checkpoint, command.classes).is_file()
+    )
+    _end(
+        model is not None,
+        command.out / AFFINITY_FOLDER,
+        command.checkpoint,
+        do_install=command.install,
+        name=f"{AFFINITY_FOLDER}-{command.classes}" if second else None,
+    )
+
+
+def _end(
+    done: bool, folder: Path, checkpoint: Path, *, do_install: bool, name: str | None = None
+) -> None:
+    click.echo(
+        f"{folder}: {'complete' if done else 'stopped, run the same command to resume'}", err=True
+    )
+    if done and do_install:
+        click.echo(f"{install(folder, checkpoint, name or folder.name)}: installed", err=True)
