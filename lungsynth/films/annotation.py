@@ -249,26 +249,3 @@ def read_annotations(path: Path) -> list[Annotation]:
         f"{path}: neither a labelme file (`shapes`) nor a COCO file (`annotations`); it has "
         f"{', '.join(sorted(value)[:5]) or 'nothing'}."
     )
-
-
-def to_labelme(annotation: Annotation) -> dict[str, Any]:
-    """The labelme JSON value of an annotation, without pixels; `read_labelme` reads it back."""
-    return {
-        "version": "5.5.0",
-        "flags": {},
-        "shapes": [
-            {
-                "label": shape.label,
-                "points": [list(point) for point in shape.points],
-                "group_id": None,
-                "description": "",
-                "shape_type": "polygon",
-                "flags": {},
-            }
-            for shape in annotation.shapes
-        ],
-        "imagePath": annotation.image_name,
-        "imageData": None,
-        "imageHeight": annotation.height,
-        "imageWidth": annotation.width,
-    }

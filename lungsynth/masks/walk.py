@@ -33,7 +33,7 @@ from lungsynth.arrays import Float64Array, FloatArray
 from lungsynth.errors import ConfigError, MaskError, ShapeError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 Offset = tuple[int, int]
 Offsets = tuple[Offset, ...]
@@ -251,64 +251,6 @@ def random_walk(
     # what the series leaves out may pass the bounds by as much
     walked = np.clip(walked, flat.min(1, keepdims=True), flat.max(1, keepdims=True))
     return walked.astype(np.float32).reshape(start.shape)
-
-
-def random_walk_batch(
-    values: Tensor,
-    offsets: Offsets,
-    start: Tensor,
-    *,
-    beta: float = 8.0,
-    n_steps: int = 256,
-    tolerance: float = 1e-6,
-) -> Tensor:
-    """`random_walk` of several pictures at once, on the device of the tensors.
-
-    Args:
-        values: (B, K, h, w) affinities in [0, 1], as in `AffinityField`.
-        offsets: K offsets.
-        start: (B, C, h, w) on the same device.
-        beta: β.
-        n_steps: t.
-        tolerance: See `random_walk`.
-
-    Returns:
-        (B, C, h, w) float32.
-
-    Raises:
-        ShapeError: the shapes do not fit each other.
-        MaskError: something is not finite, or an affinity is outside [0, 1].
-        ConfigError: see `random_walk`.
-    """
-    import torch
-
-    _check_walk(beta, n_steps, tolerance)
-    check_offsets(offsets)
-    fits = values.ndim == start.ndim == 4 and values.shape[1] == len(offsets)
-    if not fits or values.shape[::2] != start.shape[::2] or values.shape[3] != start.shape[3]:
-        raise ShapeError(
-            f"`values` is {tuple(values.shape)}, `start` is {tuple(start.shape)}; expected "
-            f"(B, {len(offsets)}, h, w) and (B, classes, h, w)."
-        )
-    if not bool(torch.isfinite(start).all()) or not bool(((values >= 0) & (values <= 1)).all()):
-        raise MaskError("`start` is not finite or an affinity is outside [0, 1].")
-    h, w = values.shape[2:]
-    disc = np.array(_full_disc(offsets))
-    y, x = np.divmod(np.arange(h * w), w)
-    to_y, to_x = (y[:, None] + disc[:, 0]).clip(0, h - 1), (x[:, None] + disc[:, 1]).clip(0, w - 1)
-    # (n, 2K + 1) node ids; beyond the border any, of weight 0
-    neighbours = torch.from_numpy(to_y * w + to_x).to(values.device)
-    powered = values.double().pow(beta)
-    full = torch.stack([_stencil(one, offsets, one.new_zeros(len(disc), h, w)) for one in powered])
-    weights = (full / full.sum(1, keepdim=True)).flatten(2).transpose(1, 2)  # (B, n, 2K + 1)
-
-    def step(state: Tensor) -> Tensor:  # (B, n, C)
-        return torch.einsum("bnk,bnkc->bnc", weights, state[:, neighbours])
-
-    flat = start.double().flatten(2).transpose(1, 2)
-    walked = _iterate(step, flat, n_steps, tolerance)
-    walked = walked.clamp(flat.amin(1, keepdim=True), flat.amax(1, keepdim=True))
-    return walked.float().transpose(1, 2).reshape(start.shape)
 
 
 def _check_walk(beta: float, n_steps: int, tolerance: float) -> None:

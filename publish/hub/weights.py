@@ -17,9 +17,6 @@ LORA_NAME = "pytorch_lora_weights.safetensors"
 ALLOWED = (".safetensors", ".json", ".txt", ".md", ".png", ".jpg", ".webp", ".yaml")
 """Suffixes of files that go into a model repository; LICENSE and NOTICE besides."""
 
-GENERATED = ("README.md", "samples/", "evaluation/")
-"""What a written repository holds besides the checkpoint."""
-
 
 @dataclass(frozen=True)
 class Checkpoint:

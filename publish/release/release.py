@@ -34,11 +34,6 @@ class Prepared:
         """Whether every check passed."""
         return not any(one.problems for one in self.checks)
 
-    @property
-    def is_new(self) -> bool:
-        """Whether there is anything to publish."""
-        return self.changes is None or self.changes.bump != "none"
-
 
 def prepare(
     the_plan: Plan,

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 from dicoms import PATIENT, write_dicom
+from labelme import to_labelme
 from PIL import Image
 from tiny import film
 
-from lungsynth.films.annotation import Annotation, Shape, to_labelme
+from lungsynth.films.annotation import Annotation, Shape
 from lungsynth.films.data import read_records
 
 Cli = Callable[..., Any]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from labelme import to_labelme
 
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.films.annotation import (
@@ -20,7 +21,6 @@ from lungsynth.films.annotation import (
     read_annotations,
     read_coco,
     read_labelme,
-    to_labelme,
 )
 
 CLASSES = {"left lung": 1, "right lung": 2}

@@ -17,7 +17,6 @@ from lungsynth.masks.walk import (
     chebyshev_weights,
     half_disc,
     random_walk,
-    random_walk_batch,
     transition,
 )
 
@@ -152,31 +151,6 @@ def test_few_products_stand_for_many_steps() -> None:
     assert chebyshev_weights(256, 0) is None and chebyshev_weights(4, 1e-6) is None
 
 
-def test_a_batch_is_its_pictures() -> None:
-    fields = [random_field(6, 9, seed=k) for k in range(3)]
-    starts = [random_start(2, 6, 9, seed=k) for k in range(3)]
-    values = torch.from_numpy(np.stack([f.values for f in fields]))
-    for n_steps in (0, 3, 256):
-        out = random_walk_batch(
-            values, half_disc(5), torch.from_numpy(np.stack(starts)), n_steps=n_steps
-        )
-        for one, field, start in zip(out.numpy(), fields, starts, strict=True):
-            assert np.abs(one - random_walk(field, start, n_steps=n_steps)).max() < 1e-5
-
-
-@pytest.mark.gpu
-def test_a_batch_on_the_gpu() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    field, start = random_field(64, 64), random_start(3, 64, 64)
-    values, begun = (
-        torch.from_numpy(field.values)[None].cuda(),
-        torch.from_numpy(start)[None].cuda(),
-    )
-    out = random_walk_batch(values, field.offsets, begun)[0].cpu().numpy()
-    assert np.abs(out - random_walk(field, start)).max() < 1e-5
-
-
 @pytest.mark.slow
 def test_fifty_times_as_fast_as_squaring() -> None:
     """psa's eight squarings of the 4096 x 4096 matrix, in torch as psa has it."""
@@ -248,13 +222,7 @@ def test_broken_walks_are_refused(
         random_walk(**(whole | changes))
 
 
-def test_broken_batches_are_refused() -> None:
-    values, start = torch.ones(2, 34, 4, 4), torch.ones(2, 3, 4, 4)
-    for bad in (values[:1], values[:, :3], values[0], values[..., :3]):
-        with pytest.raises(ShapeError, match=r"\(B, 34, h, w\)"):
-            random_walk_batch(bad, half_disc(5), start)
-    with pytest.raises(MaskError):
-        random_walk_batch(-values, half_disc(5), start)
+def test_a_disc_of_radius_one_has_no_neighbours() -> None:
     with pytest.raises(ConfigError, match="radius=1"):
         half_disc(1)
 
