@@ -12,15 +12,23 @@ from typing import Any
 from lungsynth.errors import OutputError
 
 
-def check_writable(out: Path) -> None:
+def check_writable(out: Path, *, make: bool = True) -> None:
     """Make sure a folder can be written before anything long is begun.
+
+    Args:
+        out: The folder.
+        make: Make it now; else what is there of its path is tried, and nothing is left behind.
 
     Raises:
         OutputError: it cannot.
     """
+    place = out.absolute()
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / ".lungsynth-probe"
+        if make:
+            place.mkdir(parents=True, exist_ok=True)
+        while not place.exists():
+            place = place.parent
+        probe = place / ".lungsynth-probe"
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:

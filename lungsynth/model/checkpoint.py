@@ -11,6 +11,7 @@ from typing import Any
 
 from lungsynth.errors import CheckpointError
 from lungsynth.model.backbone import network
+from lungsynth.model.layout import check_layout, read_layout
 from lungsynth.model.vocabulary import Vocabulary
 
 NEAREST_FOLDER = "nearest"
@@ -31,16 +32,18 @@ def resolve(model: str | None) -> str:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that is not a complete diffusers pipeline in safetensors.
+    """Refuse a folder that is not a complete Stable Diffusion 1.x/2.x pipeline in safetensors.
 
     Raises:
-        CheckpointError: `model_index.json` or weights are missing, or weights are pickled.
+        CheckpointError: `model_index.json` or weights are missing, weights are pickled, or the
+            pipeline is of another kind; see `lungsynth.model.layout`.
     """
     if not (folder / "model_index.json").is_file():
         raise CheckpointError(
             f"{folder}: no model_index.json, so this is not a diffusers pipeline folder. "
             "Give the folder that holds model_index.json, unet/, vae/, text_encoder/, tokenizer/."
         )
+    check_layout(str(folder), read_layout(str(folder)))
     for part in ("unet", "vae", "text_encoder"):
         files = sorted((folder / part).glob("*")) if (folder / part).is_dir() else []
         if any(path.suffix == ".safetensors" for path in files):
@@ -97,7 +100,7 @@ def load_pipeline(
         The pipeline, and the words it was trained with when the checkpoint says so.
 
     Raises:
-        CheckpointError: nothing is there, it is incomplete, corrupt or pickled.
+        CheckpointError: nothing is there, it is of another kind, incomplete, corrupt or pickled.
     """
     import torch
 
@@ -119,6 +122,8 @@ def load_pipeline(
             f"{where}: no such folder, and not a Hub id (ORGANISATION/NAME). "
             f"Shipped checkpoints: {', '.join(shipped_names()) or 'none'}."
         )
+    else:
+        check_layout(where, read_layout(where))
     try:
         with quiet_libraries():
             pipe: Any = StableDiffusionPipeline.from_pretrained(

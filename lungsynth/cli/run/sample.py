@@ -49,7 +49,7 @@ def run_sample(command: SampleCommand) -> None:
     """Draw X-rays from prompts, with attention maps and masks."""
     if command.threads:
         torch.set_num_threads(command.threads)
-    check_writable(command.out)
+    check_writable(command.out, make=False)
     refine_config = with_values(RefineConfig(method=command.method), command.refine_values)
     synthesizer = Synthesizer(
         command.model, lora=command.lora, device=command.device, classes=command.classes

@@ -53,7 +53,7 @@ def run_segment(command: SegmentCommand) -> None:
     if command.threads:
         torch.set_num_threads(command.threads)
     paths = find_films(command.images, exclude=[command.out])
-    check_writable(command.out)
+    check_writable(command.out, make=False)
     config = with_values(
         RefineConfig() if command.method is None else RefineConfig(method=command.method),
         command.refine_values,

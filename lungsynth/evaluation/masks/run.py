@@ -114,7 +114,7 @@ def run_masks(options: MasksOptions) -> str:
     rival_names = parse_rivals(options.rivals)
     methods = list(REFINEMENTS) if options.methods == "all" else split_names(options.methods)
     if options.out:
-        check_writable(options.out)
+        check_writable(options.out, make=False)
     synthesizer = Synthesizer(options.model, classes=options.classes)
     check_tokens(synthesizer)
     counted = counted_classes(synthesizer.classes, truth, split_names(options.counted))
