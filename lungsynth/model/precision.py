@@ -81,8 +81,7 @@ def resolve_precision(precision: str, device: torch.device | str = "cpu") -> str
     """The number format that is meant, one of `PRECISIONS`.
 
     Args:
-        precision: "fp32", "bf16", or "auto": bf16 where the device multiplies in it and is quicker
-            so, else fp32.
+        precision: "fp32", "bf16", or "auto": bf16 where the device multiplies in it, else fp32.
         device: Where the network runs.
 
     Raises:
@@ -94,7 +93,8 @@ def resolve_precision(precision: str, device: torch.device | str = "cpu") -> str
     check_precision(precision)
     kind = torch.device(device).type
     if precision == AUTO:
-        return "bf16" if native_bf16(device) and bf16_factor(kind) < 1 else "fp32"
+        # by what the processor is, not by a clock: every process of a machine must choose alike
+        return "bf16" if native_bf16(device) else "fp32"
     if precision == "bf16" and kind == "cpu" and not native_bf16(device):
         warnings.warn(
             f"This processor has no bf16: it is emulated, and a convolution takes {bf16_factor(kind):.1f} "

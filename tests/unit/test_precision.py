@@ -18,7 +18,6 @@ from lungsynth.errors import ConfigError
 from lungsynth.model import precision as module
 from lungsynth.model.precision import (
     PRECISIONS,
-    bf16_factor,
     native_bf16,
     resolve_precision,
     rounded_network,
@@ -47,9 +46,10 @@ def pretend(monkeypatch: pytest.MonkeyPatch, *, native: bool, factor: float = 0.
 
 @pytest.mark.parametrize(
     ("native", "factor", "chosen"),
-    [(True, 0.4, "bf16"), (True, 3.0, "fp32"), (False, 0.4, "fp32"), (False, 7.0, "fp32")],
+    # what a clock says on a busy machine decides nothing
+    [(True, 0.4, "bf16"), (True, 3.0, "bf16"), (False, 0.4, "fp32"), (False, 7.0, "fp32")],
 )
-def test_auto_takes_bf16_only_where_it_is_there_and_quick(
+def test_auto_takes_bf16_where_the_processor_has_it(
     monkeypatch: pytest.MonkeyPatch, native: bool, factor: float, chosen: str
 ) -> None:
     pretend(monkeypatch, native=native, factor=factor)
@@ -85,7 +85,7 @@ def test_what_the_processor_says_is_what_it_takes() -> None:
     found = torch.cpu.get_capabilities()
     if not (found.get("amx_bf16") and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         pytest.skip("a processor without AMX")
-    assert native_bf16() and bf16_factor("cpu") < 1 and resolve_precision("auto") == "bf16"
+    assert native_bf16() and resolve_precision("auto") == "bf16"
 
 
 @pytest.mark.parametrize("native", [True, False])
