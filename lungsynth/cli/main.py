@@ -11,6 +11,7 @@ from lungsynth.cli.annotate import annotate_command
 from lungsynth.cli.evaluate.downstream import downstream_command
 from lungsynth.cli.evaluate.film_check import film_check_command
 from lungsynth.cli.evaluate.group import evaluate
+from lungsynth.cli.evaluate.hearing import hearing_command
 from lungsynth.cli.evaluate.masks import draw_command, judge_command, masks_command
 from lungsynth.cli.evaluate.memorisation import memorisation_command
 from lungsynth.cli.evaluate.model import reconstruction_command, sheet_command
@@ -55,6 +56,7 @@ evaluate.add_command(memorisation_command)
 evaluate.add_command(downstream_command)
 evaluate.add_command(sides_command)
 evaluate.add_command(film_check_command)
+evaluate.add_command(hearing_command)
 cli.add_command(evaluate)
 cli.add_command(report_command)
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lungsynth.arrays import UInt8Array
-from lungsynth.errors import ShapeError
+from lungsynth.errors import ConfigError, ShapeError
 from lungsynth.model.attention import AttentionCapture, is_cross_attention
 
 
@@ -71,10 +71,35 @@ def is_guided(pipe: Any, guidance: float) -> bool:
     return guidance > 1.0 and network(pipe).config.time_cond_proj_dim is None
 
 
-def add_noise(scheduler: Any, latents: Tensor, noise: Tensor, t: int) -> Tensor:
-    """x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε, all (B, C, h, w)."""
-    alpha = scheduler.alphas_cumprod[t].to(latents)
+def add_noise(scheduler: Any, latents: Tensor, noise: Tensor, t: int | Tensor) -> Tensor:
+    """x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε, all (B, C, h, w); `t` one timestep or (B,) of them."""
+    alpha = _alphas(scheduler, latents, t)
     return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+
+
+def _alphas(scheduler: Any, latents: Tensor, t: int | Tensor) -> Tensor:
+    alphas: Tensor = scheduler.alphas_cumprod.to(latents)
+    return alphas[t].reshape(-1, 1, 1, 1)
+
+
+def predict(pipe: Any, noised: Tensor, t: Tensor, embeddings: Tensor) -> Tensor:
+    """One pass of the network without guidance: (B, C, h, w), (B,), (B, tokens, width) -> (B, C, h, w)."""
+    return torch.as_tensor(network(pipe)(noised, t, encoder_hidden_states=embeddings).sample)
+
+
+def prediction_target(scheduler: Any, latents: Tensor, noise: Tensor, t: int | Tensor) -> Tensor:
+    """What the network is trained to predict at timestep `t`: ε or v, (B, C, h, w).
+
+    Raises:
+        ConfigError: the scheduler asks for something else.
+    """
+    kind = scheduler.config.prediction_type
+    if kind == "epsilon":
+        return noise
+    if kind == "v_prediction":
+        alpha = _alphas(scheduler, latents, t)
+        return alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
+    raise ConfigError(f"prediction_type is {kind!r}; expected epsilon or v_prediction.")
 
 
 def encode_images(pipe: Any, images: UInt8Array) -> Tensor:

@@ -170,3 +170,11 @@ def weights_hash(folder: str) -> str:
             while block := handle.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()[:16]
+
+
+def name_and_hash(model: str | None) -> dict[str, str]:
+    """What a report says of the checkpoint it measured: `model` and `model_hash`."""
+    folder = Path(resolve(model))
+    if not folder.is_dir():
+        return {"model": str(model), "model_hash": ""}
+    return {"model": folder.resolve().name, "model_hash": weights_hash(str(folder))}

@@ -1,0 +1,313 @@
+"""Does the network hear the prompt? Its loss on unseen real films under right and wrong captions.
+
+    film, noised at t -> loss under the right caption, loss under one wrong in a single fact
+
+The noise is the same for both, so nothing differs but the fact. A network that does not hear it wins
+half of the films. This is far more sensitive than looking at samples, and takes minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from lungsynth.errors import DataError
+from lungsynth.evaluation.common import ImageSet, Interval, resample_clusters
+from lungsynth.evaluation.words.facts import FACTS, FactPair, choose_pairs
+from lungsynth.films.framing import whole
+from lungsynth.model.backbone import (
+    add_noise,
+    embed_prompts,
+    encode_images,
+    network,
+    predict,
+    prediction_target,
+    side_pixels,
+)
+from lungsynth.model.precision import resolve_precision, rounded
+
+TIMESTEPS = (400, 600, 750, 900)
+"""Where films are noised: from the shape of a chest being seen to it hardly being seen."""
+
+N_SEEDS = 2
+PER_FACT = 60
+N_RESAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A film, one of its pairs, and both losses."""
+
+    pair: FactPair
+    patient: str
+    source: str
+    right: NDArray[np.float64]  # (T,) loss at each timestep, mean over noise
+    wrong: NDArray[np.float64]  # (T,)
+
+    def wins(self) -> float:
+        """1 where the right caption has the lower mean loss, ½ where both are the same."""
+        return _wins(float(self.right.mean()), float(self.wrong.mean()))
+
+
+def _wins(right: float, wrong: float) -> float:
+    return 0.5 if right == wrong else float(right < wrong)
+
+
+@torch.inference_mode()
+def caption_losses(
+    pipe: Any,
+    latents: Tensor,
+    captions: Sequence[Sequence[str]],
+    *,
+    timesteps: Sequence[int] = TIMESTEPS,
+    n_seeds: int = N_SEEDS,
+    seed: int = 0,
+    precision: str = "auto",
+    batch: int = 32,
+    quiet: bool = True,
+) -> list[NDArray[np.float64]]:
+    """Mean squared error of the prediction for films under several captions each, same noise for all.
+
+    Args:
+        pipe: A Stable Diffusion pipeline.
+        latents: (N, C, h, w) scaled, clean latents of the films.
+        captions: N lists of captions.
+        timesteps: T, where films are noised.
+        n_seeds: Noises a film and timestep.
+        seed: Of the noise.
+        precision: Of the network, see `lungsynth.model.precision`.
+        batch: Passes at a time.
+        quiet: No progress bar.
+
+    Returns:
+        N arrays (captions of the film, T), mean over noises.
+    """
+    device = latents.device
+    texts = sorted({text for told in captions for text in told})
+    where = {text: index for index, text in enumerate(texts)}
+    embedded = torch.cat(
+        [embed_prompts(pipe, texts[i : i + 64]).cpu() for i in range(0, len(texts), 64)]
+    )
+    units = [
+        (film, c, k, s)
+        for film, told in enumerate(captions)
+        for c in range(len(told))
+        for k in range(len(timesteps))
+        for s in range(n_seeds)
+    ]
+    sums = [np.zeros((len(told), len(timesteps))) for told in captions]
+    steps = torch.tensor(list(timesteps), device=device)
+    starts = range(0, len(units), batch)
+    for start in tqdm(starts, desc="listening", unit="batch", disable=quiet, mininterval=2):
+        part = units[start : start + batch]
+        x = latents[[film for film, *_ in part]]
+        noise = torch.stack([_noise(latents, seed, film, k, s) for film, _, k, s in part])
+        t = steps[[k for _, _, k, _ in part]]
+        states = embedded[[where[captions[film][c]] for film, c, *_ in part]].to(device)
+        with rounded(device, precision):
+            guess = predict(pipe, add_noise(pipe.scheduler, x, noise, t), t, states)
+        error = (guess.float() - prediction_target(pipe.scheduler, x, noise, t)).square()
+        for (film, c, k, _), value in zip(part, error.flatten(1).mean(1).tolist(), strict=True):
+            sums[film][c, k] += value / n_seeds
+    return sums
+
+
+def _noise(latents: Tensor, seed: int, film: int, k: int, s: int) -> Tensor:
+    """Standard normal of one film, timestep and repetition, whatever the batch."""
+    generator = torch.Generator().manual_seed(((seed * 1009 + s) * 1013 + k) * 100_003 + film)
+    return torch.randn(latents.shape[1:], generator=generator).to(latents)
+
+
+def listen(
+    pipe: Any,
+    films: ImageSet,
+    chosen: Sequence[tuple[int, FactPair]],
+    **how: Any,
+) -> list[Asked]:
+    """Both losses of every pair; a right caption that several facts share is read once.
+
+    Args:
+        pipe: A Stable Diffusion pipeline.
+        films: Real films.
+        chosen: (index of the film, pair), of `choose_pairs`.
+        how: See `caption_losses`.
+    """
+    used = sorted({index for index, _ in chosen})
+    captions: dict[int, dict[str, int]] = {index: {} for index in used}
+    for index, pair in chosen:
+        for text in (pair.right, pair.wrong):
+            captions[index].setdefault(text, len(captions[index]))
+    side, device = side_pixels(pipe), network(pipe).device
+    images = np.stack([whole(films.images[i], pixels=side) for i in used])
+    latents = torch.cat([encode_images(pipe, images[i : i + 8]) for i in range(0, len(images), 8)])
+    losses = caption_losses(pipe, latents.to(device), [list(captions[i]) for i in used], **how)
+    rows, patients = dict(zip(used, losses, strict=True)), films.clusters()
+    return [
+        Asked(
+            pair,
+            patients[index],
+            films.fields[index].get("source_set", ""),
+            rows[index][captions[index][pair.right]],
+            rows[index][captions[index][pair.wrong]],
+        )
+        for index, pair in chosen
+    ]
+
+
+def balanced_share(
+    truths: Sequence[str], wins: Sequence[float], patients: Sequence[str], seed: int
+) -> Interval:
+    """Share of films won, the mean over both truths, so that a liking for one caption wins nothing.
+
+    Args:
+        truths: Which side of the fact is true of each film.
+        wins: 1, ½ or 0 of each film.
+        patients: Of each film; bootstrapped together.
+        seed: Of the bootstrap.
+    """
+    sides, people = sorted(set(truths)), sorted(set(patients))
+    sums = np.zeros((len(people), len(sides), 2))
+    for truth, won, patient in zip(truths, wins, patients, strict=True):
+        sums[people.index(patient), sides.index(truth)] += (won, 1.0)
+
+    def share(total: NDArray[np.float64]) -> NDArray[np.float64]:
+        there = total[..., 1] > 0
+        each = np.where(there, total[..., 0] / np.maximum(total[..., 1], 1.0), 0.0)
+        return each.sum(-1) / np.maximum(there.sum(-1), 1)
+
+    draws = resample_clusters(sums, np.random.default_rng(seed), N_RESAMPLES)
+    return Interval.of(float(share(sums.sum(0))), share(draws))
+
+
+def _report_fact(asked: Sequence[Asked], timesteps: Sequence[int], seed: int) -> dict[str, Any]:
+    truths, patients = [a.pair.truth for a in asked], [a.patient for a in asked]
+    wins = np.array([a.wins() for a in asked])
+    gaps = np.array([100 * (a.wrong.mean() / a.right.mean() - 1) for a in asked])
+    people = sorted(set(patients))
+    sums = np.zeros((len(people), 2))
+    for gap, patient in zip(gaps, patients, strict=True):
+        sums[people.index(patient)] += (gap, 1.0)
+    draws = resample_clusters(sums, np.random.default_rng(seed), N_RESAMPLES)
+
+    def part(keys: Sequence[str]) -> dict[str, dict[str, float]]:
+        held = np.array(keys, dtype=object)
+        return {
+            key: {"share": round(float(wins[held == key].mean()), 4), "n": int((held == key).sum())}
+            for key in sorted(set(keys))
+        }
+
+    return {
+        "share": balanced_share(truths, wins.tolist(), patients, seed).report(),
+        "n": len(asked),
+        "n_patients": len(people),
+        "truths": part(truths),
+        "sources": part([a.source for a in asked]),
+        "timesteps": {
+            str(t): balanced_share(
+                truths, [_wins(a.right[k], a.wrong[k]) for a in asked], patients, seed
+            ).report()["value"]
+            for k, t in enumerate(timesteps)
+        },
+        "gap_percent": Interval.of(float(gaps.mean()), draws[:, 0] / draws[:, 1]).report(),
+        "loss": float(f"{np.mean([a.right.mean() for a in asked]):.6g}"),
+        "example": {"right": asked[0].pair.right, "wrong": asked[0].pair.wrong},
+    }
+
+
+def hearing(
+    pipe: Any,
+    films: ImageSet,
+    *,
+    timesteps: Sequence[int] = TIMESTEPS,
+    n_seeds: int = N_SEEDS,
+    per_fact: int | None = PER_FACT,
+    seed: int = 0,
+    precision: str = "auto",
+    batch: int = 32,
+    quiet: bool = True,
+) -> dict[str, Any]:
+    """Share of real films whose right caption has a lower loss than one wrong in a single fact.
+
+    Args:
+        pipe: A Stable Diffusion pipeline.
+        films: Real films that it was not trained on.
+        timesteps: Where films are noised.
+        n_seeds: Noises a film and timestep.
+        per_fact: At most so many films a fact, half of either truth; None takes all.
+        seed: Of the choice of films, the noise and the bootstrap.
+        precision: Of the network.
+        batch: Passes at a time.
+        quiet: No progress bar.
+
+    Returns:
+        JSON: fact -> `share` (balanced over both truths, 95 % interval by patient), `n`, the share by
+        truth, source and timestep, `gap_percent` (by how much the wrong caption's loss is higher).
+
+    Raises:
+        DataError: no film tells a fact that its source shows both sides of.
+        ConfigError: the scheduler's prediction type or the precision is unknown.
+    """
+    precision = resolve_precision(precision, network(pipe).device)
+    chosen = choose_pairs(films.fields, per_fact, seed)
+    if not chosen:
+        raise DataError(
+            f"None of {len(films)} films tells a fact to be wrong in. Expected columns `view`, `age`, "
+            "`sex`, `findings` or `label`, and sources that show both sides of one."
+        )
+    asked = listen(
+        pipe,
+        films,
+        chosen,
+        timesteps=timesteps,
+        n_seeds=n_seeds,
+        seed=seed,
+        precision=precision,
+        batch=batch,
+        quiet=quiet,
+    )
+    facts = {
+        fact: _report_fact([a for a in asked if a.pair.fact == fact], timesteps, seed + 1)
+        for fact in FACTS
+        if any(a.pair.fact == fact for a in asked)
+    }
+    return {
+        "facts": facts,
+        "n_films": len({index for index, _ in chosen}),
+        "timesteps": list(timesteps),
+        "n_seeds": n_seeds,
+        "seed": seed,
+        "precision": precision,
+    }
+
+
+def hearing_table(report: dict[str, Any]) -> str:
+    """Text: each fact's share, by truth, and by how much the wrong caption's loss is higher."""
+
+    def interval(told: dict[str, float]) -> Interval:
+        return Interval(told["value"], told["low"], told["high"])
+
+    lines = [
+        f"{'fact':<16}{'films':>6}  {'right caption wins %':<22}{'of each truth %':<34}"
+        f"{'wrong costs % of the loss':<26}"
+    ]
+    for fact, told in report["facts"].items():
+        each = ", ".join(
+            f"{k} {100 * v['share']:.0f} of {v['n']}" for k, v in told["truths"].items()
+        )
+        gap = interval(told["gap_percent"])
+        lines.append(
+            f"{fact:<16}{told['n']:>6}  {interval(told['share']).percent():<22}{each:<34}"
+            f"{gap.value:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]"
+        )
+    lines.append(
+        f"Chance is 50 %. {report['n_films']} films noised at t = "
+        f"{', '.join(map(str, report['timesteps']))}, {report['n_seeds']} noises each."
+    )
+    return "\n".join(lines)
