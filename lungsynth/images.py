@@ -21,7 +21,10 @@ OKABE_ITO = (
     (204, 121, 167),
     (0, 114, 178),
 )
-"""Colours of class 1, 2, … (Okabe & Ito: told apart by colour-blind readers)."""
+"""Colours of class 1, 2, … (Okabe & Ito: told apart by colour-blind readers): see `class_colour`."""
+
+WORD_COLOURS = OKABE_ITO[4:6]
+"""Colours of words that name no class, when one or two are looked at; no lung or heart has them."""
 
 XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
@@ -32,6 +35,15 @@ XMP = (
     "</rdf:RDF></x:xmpmeta>"
 )
 """IPTC mark "made by a trained algorithm", carried by every picture we draw."""
+
+
+def class_colour(class_id: int) -> tuple[int, int, int]:
+    """RGB, 0-255, of a class in every mask, legend, card and map.
+
+    Args:
+        class_id: 1, 2, …, as in the mask.
+    """
+    return OKABE_ITO[(class_id - 1) % len(OKABE_ITO)]
 
 
 def png_bytes(array: UInt8Array, *, synthetic: bool = True) -> bytes:
@@ -93,7 +105,7 @@ def overlay(image: UInt8Array, mask: UInt8Array, *, opacity: float = 0.3) -> UIn
             stripes = (np.indices(mask.shape).sum(0) % 4) < 2
             out[region & stripes] = 160
             continue
-        colour = np.array(OKABE_ITO[(class_id - 1) % len(OKABE_ITO)], float)
+        colour = np.array(class_colour(class_id), float)
         out[region] = out[region] * (1 - opacity) + colour * opacity
         out[region & ~ndimage.binary_erosion(region, iterations=1)] = colour
     return out.round().astype(np.uint8)

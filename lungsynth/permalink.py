@@ -25,6 +25,10 @@ MAX_PROMPT = 2000  # characters read
 MAX_SEED = 2**53 - 1
 """The largest number a browser keeps exactly."""
 
+MAX_STEPS = 100
+MAX_GUIDANCE = 20.0
+"""What the page draws, and hence what a link may ask for."""
+
 SIZE = re.compile(r"\d{1,5}(x\d{1,5})?")
 """Of a picture, as `Permalink.size` has it."""
 
@@ -104,8 +108,8 @@ def read_query(query: str | Mapping[str, str]) -> Permalink | None:
     link = Permalink(
         prompt,
         int(_number(query, "seed", preset.seed, 0, MAX_SEED)),
-        int(_number(query, "steps", preset.steps, 1, 1000)),
-        float(_number(query, "guidance", preset.guidance, 1, 50)),
+        int(_number(query, "steps", preset.steps, 1, MAX_STEPS)),
+        float(_number(query, "guidance", preset.guidance, 1, MAX_GUIDANCE)),
         size,
         _name(query, "scheduler"),
         _name(query, "precision") or "fp32",
@@ -127,7 +131,7 @@ def _number(query: Mapping[str, str], name: str, default: float, low: float, hig
     if not low <= value <= high:
         kind = "a number" if name == "guidance" else "a whole number"
         raise ConfigError(
-            f"`{name}` in the link is {given[:40]!r}; expected {kind} from {low:g} to {high:.17g}."
+            f"`{name}` in the link is {given[:40]!r}; expected {kind} from {low:g} to {high:,.0f}."
         )
     return value
 

@@ -17,7 +17,7 @@ from lungsynth.errors import DataError, LungSynthError, OutputError
 from lungsynth.files import write_files, write_parquet
 from lungsynth.films.annotation import Annotation, rasterise, read_annotations, read_labelme
 from lungsynth.films.film import find_films, folder_names, pixels_sha256, read_film
-from lungsynth.images import OKABE_ITO, overlay, png_bytes
+from lungsynth.images import class_colour, overlay, png_bytes
 
 TEMPLATE = Path(__file__).with_name("annotate.html")
 SHOWN_SIDE = 1600
@@ -84,7 +84,7 @@ def annotation_page(
             }
         )
     named = [
-        {"name": name, "id": i, "colour": "#{:02x}{:02x}{:02x}".format(*OKABE_ITO[(i - 1) % 7])}
+        {"name": name, "id": i, "colour": "#{:02x}{:02x}{:02x}".format(*class_colour(i))}
         for name, i in classes.items()
     ]
     data = json.dumps({"classes": named, "films": films}, ensure_ascii=False)

@@ -41,7 +41,7 @@ def distributions(summary: Summary) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from lungsynth.images import OKABE_ITO
+    from lungsynth.images import class_colour
 
     told = [column for column in ASKED if summary.asked[column]]
     n_axes = 2 + len(told)
@@ -54,7 +54,7 @@ def distributions(summary: Summary) -> bytes:
         axis.set_axis_off()
     edges = np.linspace(0, 1, N_BINS + 1)
     for k, (name, counts) in enumerate(summary.areas.items()):
-        colour = tuple(c / 255 for c in OKABE_ITO[k % len(OKABE_ITO)])
+        colour = tuple(c / 255 for c in class_colour(1 + k))
         axes[0].stairs(counts, edges, label=_plain(name), color=colour, linewidth=2)
     axes[0].set(
         title="area of a class", xlabel="share of the picture", ylabel="rows", xlim=(0, 0.6)

@@ -8,15 +8,22 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lungsynth.errors import ConfigError, PromptError, ShapeError, WordError
-from lungsynth.permalink import MAX_SEED, SIZE, Permalink
+from lungsynth.permalink import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, SIZE, Permalink
 from space.draw.limits import step_back
-from space.draw.model import MODEL_VARIABLE, ModelState, model_card, model_state, synthesizer
+from space.draw.model import (
+    MODEL_VARIABLE,
+    ModelState,
+    measured,
+    model_card,
+    model_state,
+    synthesizer,
+)
 from space.draw.study import Study, Tuning, make_study
 
 if TYPE_CHECKING:
@@ -39,14 +46,13 @@ __all__ = [
     "check_numbers",
     "check_words",
     "draw",
+    "measured",
     "model_card",
     "model_state",
     "synthesizer",
     "words_to_map",
 ]
 
-MAX_STEPS = 100
-MAX_GUIDANCE = 20.0
 MAX_PICTURES = 4
 MAX_WORDS = 16
 """Words of a prompt that get a map; a prompt has more only when it is a paragraph."""
@@ -73,8 +79,9 @@ class Progress:
     picture: int  # 1 … pictures
     pictures: int
     seconds_left: float | None  # estimate for all pictures; None before there is one
-    preview: Any = None  # (H, W) uint8, the predicted picture so far; None in most steps
-    heats: Mapping[str, Any] = field(default_factory=dict)  # word -> its map so far, (H, W) uint8
+    preview: Any = None  # (H, W) uint8, the picture so far; None in most steps
+    words: tuple[str, ...] = ()  # of the prompt, each with a map
+    levels: Any = None  # (words, h, w) uint8, where they look in this step; see `heat.level`
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +165,7 @@ def check_numbers(seed: Any, steps: Any, guidance: Any, n: Any = 1) -> tuple[int
         if not is_number or not whole or not low <= value <= high:
             kind = "a number" if name == "guidance" else "a whole number"
             shown = repr(value)[:40]
-            raise ConfigError(f"`{name}` is {shown}; expected {kind} from {low} to {high:g}.")
+            raise ConfigError(f"`{name}` is {shown}; expected {kind} from {low} to {high:,.0f}.")
     return int(seed), int(steps), float(guidance), int(n)
 
 
@@ -174,7 +181,6 @@ def draw(
     size: str = "",
     scheduler: str = "",
     precision: str = "auto",
-    watched: Sequence[str] | None = None,
     previews: bool = True,
 ) -> Iterator[Progress | Drawing]:
     """Draw a prompt: a `Progress` every few steps, and a `Drawing` for each picture.
@@ -193,7 +199,6 @@ def draw(
         size: Of the picture, as a link has it: "320" or "320x256"; "" for the checkpoint's side.
         scheduler: A key of `lungsynth.model.sampling.SCHEDULERS`; "" for the checkpoint's.
         precision: Number format of the network; see `lungsynth.model.precision`.
-        watched: Words whose map is told as it forms; None for one worth looking at.
         previews: Decode the predicted picture every few steps.
 
     Raises:
@@ -201,7 +206,6 @@ def draw(
     """
     from lungsynth.masks.refine import RefineConfig, check_affinity
     from lungsynth.model.sampling import SampleOptions
-    from space.draw.heat import telling
     from space.draw.watch import Watcher
 
     seed, steps, guidance, n = check_numbers(seed, steps, guidance, n)
@@ -227,18 +231,19 @@ def draw(
     begun, told = time.monotonic(), float("-inf")
     for picture in range(1, n + 1):
         result = None
-        watcher = Watcher(model, steps, tokens, telling(words, watched or ()), previews=previews)
+        watcher = Watcher(model, steps, tokens, previews=previews)
         for event in _draw_one(model, prompt, seed + picture - 1, options, config, watcher):
             if not isinstance(event, tuple):
                 result = event
                 continue
-            step, (preview, heats) = event
+            step, (preview, levels) = event
             if preview is None and step < steps and time.monotonic() - told < SAID_EVERY:
                 continue
             told = time.monotonic()
             done = (picture - 1) * steps + step
             left = (time.monotonic() - begun) / done * (n * steps - done)
-            yield Progress(step, steps, picture, n, left if done > 1 else None, preview, heats)
+            left_now = left if done > 1 else None
+            yield Progress(step, steps, picture, n, left_now, preview, tuple(tokens), levels)
         assert result is not None
         report = result.prompt
         check = WordCheck(report.known, report.unknown, report.dropped, "")

@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass
 
 from lungsynth.errors import ConfigError
+from lungsynth.model.measured import Measured
 
 VIEWS = ("AP", "PA")
 SEXES = ("woman", "man")
@@ -23,6 +24,8 @@ FINDINGS = (
     "cardiomegaly",
 )
 SIDES = ("right lung", "left lung", "both lungs")
+WHOLE = ("no finding", "cardiomegaly")
+"""Findings that have no side."""
 CHILD_YEARS = 18
 
 
@@ -38,7 +41,7 @@ class Controls:
 
 
 def sentence(controls: Controls) -> str:
-    """The controls as a prompt in the words the model was trained on.
+    """The controls as a prompt in the words the model was trained on; the heart is in no lung.
 
     Raises:
         ConfigError: a value that is none of the choices, or an age out of range.
@@ -65,7 +68,7 @@ def sentence(controls: Controls) -> str:
     if ill:
         told = ", ".join(ill[:-1]) + (" and " if len(ill) > 1 else "") + ill[-1]
         text += f" with {told}" if who else f", {told}"
-        if controls.side:
+        if controls.side and not set(ill) & set(WHOLE):
             text += f" in {'the ' if controls.side != 'both lungs' else ''}{controls.side}"
     elif controls.findings:
         text += ", no finding"
@@ -86,15 +89,19 @@ def _patient(age: float | None, sex: str) -> str:
     return f"{years}-year-old {sex or 'patient'}"
 
 
-def surprise() -> tuple[Controls, int]:
-    """Controls nobody chose, within what the model was trained on, and a seed."""
-    seed = secrets.randbelow(2**31)
+def surprise(measured: Measured | None = None) -> tuple[Controls, int]:
+    """Controls nobody chose, within what the model was trained on and obeys, and a seed."""
+    seed, known = secrets.randbelow(2**31), measured or Measured()
+
+    def one_of(*findings: str) -> tuple[str, ...]:
+        return (secrets.choice(("no finding", *known.findings(findings))),)
+
     if secrets.randbelow(3) == 0:
-        finding = secrets.choice(("no finding", "bacterial pneumonia", "viral pneumonia"))
-        return Controls("AP", 1 + secrets.randbelow(5), "", (finding,)), seed
-    finding = secrets.choice(
-        ("no finding", "pneumonia", "tuberculosis", "pleural effusion", "infiltration")
-    )
-    side = secrets.choice(("", *SIDES)) if finding != "no finding" else ""
+        finding = one_of("bacterial pneumonia", "viral pneumonia")
+        return Controls("AP", 1 + secrets.randbelow(5), "", finding), seed
+    finding = one_of("pneumonia", "tuberculosis", "pleural effusion", "infiltration")
+    side = ""
+    if known.offers("side") and finding[0] not in WHOLE:
+        side = secrets.choice(("", *SIDES))
     age = 20 + secrets.randbelow(66)
-    return Controls(secrets.choice(VIEWS), age, secrets.choice(SEXES), (finding,), side), seed
+    return Controls(secrets.choice(VIEWS), age, secrets.choice(SEXES), finding, side), seed

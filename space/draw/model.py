@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lungsynth.errors import LungSynthError
+from lungsynth.model.measured import Measured, read_measured
 
 if TYPE_CHECKING:
     from lungsynth.pipeline import Synthesizer
@@ -76,15 +77,33 @@ def model_state() -> ModelState:
     name = public_name(model_name())
     try:
         import lungsynth.masks.refine  # noqa: F401  (every refinement registers)
-        from lungsynth.masks.registry import REFINEMENTS, needs_affinity
+        from lungsynth.masks.registry import REFINEMENTS
 
         model = synthesizer()
         has_field = model.affinity_field is not None
-        methods = [one for one in REFINEMENTS if has_field or not needs_affinity(one)]
+        methods = tuple(one for one in REFINEMENTS if usable(one, has_field))
         side, sides = _sides(model)
-        return ModelState(name, model.model_hash, "", tuple(methods), _conventions(), side, sides)
+        return ModelState(name, model.model_hash, "", methods, _conventions(), side, sides)
     except LungSynthError as error:
         return ModelState(name, "", str(error))
+
+
+def usable(method: str, has_field: bool) -> bool:
+    """Whether a refinement can be done with, or without, an affinity network."""
+    import lungsynth.masks.refine  # noqa: F401  (every refinement registers)
+    from lungsynth.masks.registry import needs_affinity
+
+    return has_field or not needs_affinity(method)
+
+
+def measured() -> Measured:
+    """The figures that travel with the checkpoint; none where it has none or cannot be read."""
+    from lungsynth.model.checkpoint import resolve
+
+    try:
+        return read_measured(Path(resolve(model_name())))
+    except LungSynthError:
+        return Measured()
 
 
 def _conventions() -> tuple[tuple[str, str], ...]:

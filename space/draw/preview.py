@@ -22,6 +22,9 @@ N_PREVIEWS = 6
 class Previewer:
     """Called with the latents after each step; gives a picture for some of them.
 
+    The first is the noise itself, decoded after step 1; where the sampler does not let the picture
+    be foreseen, the others are the latents as they are, too.
+
     Args:
         model: Draws with the checkpoint's own scheduler.
         steps: Of the drawing.
@@ -30,25 +33,26 @@ class Previewer:
     def __init__(self, model: Synthesizer, steps: int) -> None:
         self.model, self.steps, self.before = model, steps, None
         every = max(1, steps // N_PREVIEWS)
-        self.wanted = {step for step in range(2, steps) if (step - 2) % every == 0}
+        self.wanted = {step for step in range(1, steps) if step == 1 or (step - 2) % every == 0}
 
     def __call__(self, step: int, latents: Any) -> Any:
-        """(H, W) uint8 predicted picture, or None where none is wanted or can be had.
+        """(H, W) uint8 picture, or None where none is wanted.
 
         Args:
             step: 1 … steps.
             latents: (1, C, h, w) after this step.
         """
-        before, self.before = self.before, latents
-        if before is None or step not in self.wanted:
-            return None
-        predicted = predicted_x0(self.model.pipe.scheduler, step - 1, before, latents)
-        if predicted is None:
-            return None
         from lungsynth.model.sampling import to_grey
 
+        before, self.before = self.before, latents
+        if step not in self.wanted:
+            return None
+        shown = None
+        if before is not None:
+            shown = predicted_x0(self.model.pipe.scheduler, step - 1, before, latents)
+        shown = latents if shown is None else shown
         vae = self.model.pipe.vae
-        decoded = vae.decode(predicted.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)
+        decoded = vae.decode(shown.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)
         return to_grey(decoded[0])[0]
 
 

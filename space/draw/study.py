@@ -8,13 +8,12 @@ sliders move only one of them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from lungsynth.arrays import FloatArray, UInt8Array
-from lungsynth.images import OKABE_ITO, heat_to_uint8, overlay
+from lungsynth.arrays import IGNORE, FloatArray, UInt8Array
+from lungsynth.images import class_colour, overlay
 from space.draw.tuning import Tuning
 
 if TYPE_CHECKING:
@@ -26,11 +25,25 @@ if TYPE_CHECKING:
     from lungsynth.pipeline import Result, Synthesizer
     from space.draw.watch import Formation
 
+Stage = tuple[str, str, UInt8Array]
+"""Name, what it does in a sentence, and (H, W) class ids after it."""
+
+STAGES = {
+    "Threshold": "The most probable class of each pixel.",
+    "Walk": "AffinityNet carries each class on to where the picture looks the same.",
+    "CRF": "DenseCRF draws the border to where the grey value changes.",
+    "CRF, nearest the walk": "Of the DenseCRF's candidates, the one that agrees best with the walk.",
+    "Student": "A small segmentation network, taught by the chain, has its share.",
+    "Mask": "Small parts are dropped and holes filled: the mask that is handed out.",
+}
+"""What each stage of a mask does."""
+
 
 @dataclass(frozen=True, slots=True)
 class Region:
     """A class in a mask."""
 
+    id: int
     name: str
     colour: tuple[int, int, int]  # RGB, 0-255
     area: float  # share of the picture, [0, 1]
@@ -42,14 +55,13 @@ class Region:
 
 @dataclass(slots=True)
 class Study:
-    """A drawn picture, its maps, and what its mask is made from."""
+    """A drawn picture, how it formed, and what its mask is made from."""
 
     prompt: str
     seed: int
     steps: int
     guidance: float
     image: UInt8Array  # (H, W)
-    maps: dict[str, UInt8Array]  # word -> (H, W)
     probability: FloatArray  # (classes + 1, H, W), of attention alone
     specs: list[ClassSpec]
     field: AffinityField | None
@@ -75,32 +87,18 @@ class Study:
 
 
 @dataclass(frozen=True, slots=True)
-class Fusions:
-    """The final mask by each of the two fusions, (H, W, 3) over the X-ray."""
-
-    sequential: UInt8Array
-    cross: UInt8Array
-    gamma: float  # the level "cross" chose
-
-
-@dataclass(frozen=True, slots=True)
 class Made:
-    """A mask, and the stages it went through; pictures are (H, W, 3) over the X-ray."""
+    """A mask, and the stages it went through."""
 
     config: RefineConfig
     method: str
     mask: UInt8Array  # (H, W) class ids, 255 = ignore
     coarse: UInt8Array
-    stages: tuple[tuple[str, UInt8Array], ...]  # title, picture
+    stages: tuple[Stage, ...]  # those in use, in their order
     regions: tuple[Region, ...]
     ignored: float  # share of the picture
     scores: dict[str, Any]
     used: dict[str, Any]  # class -> stages, see `lungsynth.masks.chain.Posterior`
-
-    @property
-    def final(self) -> UInt8Array:
-        """The mask over the X-ray."""
-        return self.stages[-1][1]
 
 
 def make_study(
@@ -132,7 +130,6 @@ def make_study(
         int(options["steps"]),
         float(options["guidance"]),
         result.image,
-        {word: heat_to_uint8(heat) for word, heat in result.maps.items()},
         result.probability,
         model.class_specs(result.prompt),
         model.affinity_field(result.image) if model.affinity_field else None,
@@ -153,55 +150,73 @@ def make(study: Study, tuning: Tuning) -> Made:
     Raises:
         ConfigError: a value is not valid, or a method needs the affinity network that is not there.
     """
-    from lungsynth.masks.reading import label
-    from lungsynth.masks.refine import REFINEMENTS, check_affinity
+    from lungsynth.masks.refine import check_affinity
 
     config = tuning.config(study.base)
     if study.made is not None and study.made.config == config:
         return study.made
     check_affinity(config, study.field)
-    image, method = study.image, REFINEMENTS[config.method]
     done = _run(study, config)
     mask, coarse, scores = done.mask, done.coarse, done.scores
-    stages = [
-        ("1 Attention", _soft(image, study.probability)),
-        ("2 Threshold", overlay(image, coarse)),
-    ]
-    if study.field is not None:
-        used = "" if method.needs_affinity else f" (unused by {config.method})"
-        walked = _labels(study, replace(config, method="affinity"))
-        stages.append((f"3 Affinity walk{used}", overlay(image, walked)))
-    if method.stage:
-        refined = overlay(image, _labels(study, config))
-        stages.append((f"{len(stages) + 1} {method.stage}", refined))
-    if any("student" in one["used"] for one in done.posterior.stages.values()):
-        after = label(done.posterior.probability, study.specs)
-        stages.append((f"{len(stages) + 1} Student", overlay(image, after)))
-    stages.append((f"{len(stages) + 1} Final", overlay(image, mask)))
-    regions = tuple(
-        Region(
-            spec.name,
-            OKABE_ITO[(spec.id - 1) % len(OKABE_ITO)],
-            float((mask == spec.id).mean()),
-            float((coarse == spec.id).mean()),
-            int(scores[spec.name]["parts"]),
-            float(scores[spec.name]["stability"]),
-            float(scores[spec.name].get("trust", scores[spec.name]["stability"])),
-        )
-        for spec in study.specs
-    )
     study.made = Made(
         config,
         config.method,
         mask,
         coarse,
-        tuple(stages),
-        regions,
-        float((mask == 255).mean()),
+        _stages(study, config, done),
+        regions_of(study.specs, mask, scores, coarse),
+        float((mask == IGNORE).mean()),
         scores,
         done.posterior.stages,
     )
     return study.made
+
+
+def _stages(study: Study, config: RefineConfig, done: Masked) -> tuple[Stage, ...]:
+    """The stages that were used for one class at least, in their order."""
+    from lungsynth.masks import chain
+    from lungsynth.masks.reading import label
+
+    used = {name for one in done.posterior.stages.values() for name in one["used"]}
+    stages: list[Stage] = [("Threshold", STAGES["Threshold"], done.coarse)]
+    if chain.WALK in used:
+        walked = _labels(study, replace(config, method="affinity"))
+        stages.append(("Walk", STAGES["Walk"], walked))
+    if chain.CRF in used:
+        said = STAGES["CRF, nearest the walk"] if config.method == "cross" else STAGES["CRF"]
+        stages.append(("CRF", said, _labels(study, config)))
+    if chain.STUDENT in used:
+        after = label(done.posterior.probability, study.specs)
+        stages.append(("Student", STAGES["Student"], after))
+    return (*stages, ("Mask", STAGES["Mask"], done.mask))
+
+
+def regions_of(
+    specs: Sequence[ClassSpec],
+    mask: UInt8Array,
+    scores: dict[str, Any],
+    coarse: UInt8Array | None = None,
+) -> tuple[Region, ...]:
+    """The classes of a mask with their figures."""
+    return tuple(
+        Region(
+            spec.id,
+            spec.name,
+            class_colour(spec.id),
+            float((mask == spec.id).mean()),
+            0.0 if coarse is None else float((coarse == spec.id).mean()),
+            int(scores[spec.name]["parts"]),
+            float(scores[spec.name]["stability"]),
+            float(scores[spec.name].get("trust", scores[spec.name]["stability"])),
+        )
+        for spec in specs
+    )
+
+
+def final_overlay(study: Study) -> UInt8Array:
+    """(H, W, 3): the mask over the X-ray."""
+    assert study.made is not None
+    return overlay(study.image, study.made.mask)
 
 
 def files_of(study: Study) -> dict[str, bytes]:
@@ -216,38 +231,17 @@ def files_of(study: Study) -> dict[str, bytes]:
     return study.map_files
 
 
-def fuse(study: Study, tuning: Tuning) -> Fusions | None:
-    """The mask by both fusions, whatever the method; None without an affinity network.
+def by_rule(study: Study, tuning: Tuning, methods: Sequence[str]) -> list[tuple[str, UInt8Array]]:
+    """The mask by several refinements: name and (H, W) class ids.
 
     Raises:
         ConfigError: a value is not valid.
     """
-    if study.field is None:
-        return None
-    masks = []
-    for method in ("sequential", "cross"):
+    found = []
+    for method in methods:
         config = replace(tuning, method=method).config(study.base)
-        masks.append(_run(study, config).mask)
-    pictures = [overlay(study.image, mask) for mask in masks]
-    return Fusions(pictures[0], pictures[1], _level(study, config))
-
-
-def _level(study: Study, config: RefineConfig) -> float:
-    """The level γ that "cross" chose for the first organ; what it compared is kept from its mask."""
-    from lungsynth.masks import fusion
-    from lungsynth.masks.chain import with_levels
-    from lungsynth.masks.kept import keeping
-    from lungsynth.masks.reading import organs, split
-
-    assert study.field is not None
-    organ, rows = next(iter(organs(study.specs).items()))
-    levels = with_levels(config, [study.specs[row] for row in rows]).gammas
-    assert levels is not None
-    p = split(study.probability, study.specs)[organ]
-    with keeping(study.cache.setdefault(organ, {})):
-        walked = fusion.affinity(p, study.field, beta=config.beta, n_steps=config.n_steps)
-        candidates = fusion.propose(p, study.image, levels, crf=config.crf)
-    return float(levels[fusion.choose(candidates, walked, levels)])
+        found.append((method, _run(study, config).mask))
+    return found
 
 
 def _run(study: Study, config: RefineConfig) -> Masked:
@@ -269,13 +263,3 @@ def _labels(study: Study, config: RefineConfig) -> UInt8Array:
 
     done = _run(study, replace(config, student_weight=0.0))
     return label(done.posterior.probability, study.specs)
-
-
-def _soft(image: UInt8Array, probability: FloatArray) -> UInt8Array:
-    """(H, W, 3): each class's probability as a veil of its colour."""
-    out = np.repeat(image[..., None], 3, 2).astype(float)
-    for index, heat in enumerate(probability[1:]):
-        colour = np.array(OKABE_ITO[index % len(OKABE_ITO)], float)
-        alpha = 0.6 * heat[..., None]
-        out = out * (1 - alpha) + colour * alpha
-    return out.round().astype(np.uint8)

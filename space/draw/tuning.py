@@ -88,6 +88,18 @@ class Tuning:
         return config
 
 
+def used(method: str) -> set[str]:
+    """The controls a refinement listens to; moving another would change the link and not the mask."""
+    from lungsynth.masks.chain import CRF, STAGES, WALK
+
+    names, stages = {"ignore_band"}, STAGES.get(method, (WALK, CRF))
+    if WALK in stages:
+        names |= {"beta", "walk_steps"}
+    if CRF in stages:
+        names |= {"position_width", "grey_width", "smooth_width"}
+    return names | ({"n_gammas"} if method == "cross" else set())
+
+
 def gammas(n: int) -> tuple[float, ...]:
     """n levels, evenly from 0.2 to 0.8; 0.5 alone for one."""
     return (

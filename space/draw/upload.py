@@ -2,42 +2,64 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
+from lungsynth.arrays import UInt8Array
 from lungsynth.errors import DataError, LungSynthError
 from lungsynth.files import pack
-from lungsynth.images import OKABE_ITO
-from space.draw.model import synthesizer
-from space.draw.study import Region
+from space.draw.model import synthesizer, usable
+from space.draw.study import STAGES, Region, Stage, regions_of
 from space.draw.tuning import Tuning
 
 MAX_BYTES = 50_000_000
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom", ".dic")
+MAX_FILMS = 8
+"""Films read at once."""
+COMPARED = ("none", "crf", "sequential", "cross")
+"""Refinements shown side by side."""
 LUNG_SHARE = (0.06, 0.65)
 """Share of a frontal film that both lungs together usually cover; beyond it a warning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was read of a film."""
+    """What was read of a film; nothing of it is on disk."""
 
-    height: int
-    width: int
-    overlay: bytes  # PNG, at most 1536 pixels a side
-    mask: bytes  # PNG (H, W) class ids, the film's own size
+    name: str  # of the visitor's file, for them alone
+    image: UInt8Array  # (H, W)
+    mask: UInt8Array  # (H, W) class ids, the film's own size
+    stages: tuple[Stage, ...]
+    rules: tuple[
+        tuple[str, UInt8Array], ...
+    ]  # refinement -> its mask; () where it was not asked for
     regions: tuple[Region, ...]
     warnings: tuple[str, ...]
-    archive: bytes  # ZIP: mask, overlay, record
+    done: tuple[str, ...]  # what the film check put right
+    ratio: float | None  # cardiothoracic, where there is a heart
+    files: dict[str, bytes]  # mask, overlay, record
 
 
-def segment(path: str | Path, *, tuning: Tuning | None = None, convention: str = "") -> Reading:
+def segment(
+    path: str | Path,
+    *,
+    name: str = "film",
+    tuning: Tuning | None = None,
+    convention: str = "",
+    compare: bool = False,
+) -> Reading:
     """Segment a film and delete its file, whatever happens.
 
     Args:
         path: The upload; PNG, JPEG, TIFF, BMP or DICOM, at most `MAX_BYTES`.
+        name: What the answer calls it.
         tuning: How the mask is refined; None for the defaults.
         convention: Of the masks.
+        compare: Also by the other refinements.
 
     Raises:
         DataError: no film that can be read; the message does not name the file.
@@ -45,7 +67,7 @@ def segment(path: str | Path, *, tuning: Tuning | None = None, convention: str =
     """
     path = Path(path)
     try:
-        return _segment(path, tuning or Tuning(), convention)
+        return _segment(path, name, tuning or Tuning(), convention, compare)
     except LungSynthError as error:
         # messages name files; this one's folder is ours, and its name may be a patient's
         raise type(error)(str(error).replace(str(path), "The file")) from None
@@ -53,10 +75,10 @@ def segment(path: str | Path, *, tuning: Tuning | None = None, convention: str =
         path.unlink(missing_ok=True)
 
 
-def _segment(path: Path, tuning: Tuning, convention: str) -> Reading:
+def _segment(path: Path, name: str, tuning: Tuning, convention: str, compare: bool) -> Reading:
     from lungsynth.films.film import Film, read_film
     from lungsynth.masks.refine import RefineConfig
-    from lungsynth.segment import segment_files, segment_film
+    from lungsynth.segment import segment_files, segment_film, to_film
 
     if path.is_file() and path.stat().st_size > MAX_BYTES:
         raise DataError(
@@ -64,26 +86,50 @@ def _segment(path: Path, tuning: Tuning, convention: str) -> Reading:
         )
     read = read_film(path)
     film = Film("film", read.image, tuple(w.replace(str(path), "the file") for w in read.warnings))
-    model = synthesizer(convention)
-    result = segment_film(model, film.image, config=tuning.config(RefineConfig()))
-    files = segment_files(film, result)
+    model, config = synthesizer(convention), tuning.config(RefineConfig())
+    result = segment_film(model, film.image, config=config)
     height, width = film.image.shape
-    regions = tuple(
-        Region(
-            spec.name,
-            OKABE_ITO[(spec.id - 1) % len(OKABE_ITO)],
-            float((result.mask == spec.id).mean()),
-            0.0,
-            int(result.scores[spec.name]["parts"]),
-            float(result.scores[spec.name]["stability"]),
-            float(result.scores[spec.name].get("trust", result.scores[spec.name]["stability"])),
-        )
-        for spec in model.classes
-    )
-    notes = [*film.warnings, *_doubts(regions)]
+    ids = np.array([0, *(spec.id for spec in model.classes)], dtype=np.uint8)
+    coarse = ids[to_film(result.probability, height, width).argmax(0)]
+    rules = []
+    for method in COMPARED if compare else ():
+        if method == config.method or usable(method, model.affinity_field is not None):
+            other = segment_film(model, film.image, config=replace(config, method=method))
+            rules.append((method, other.mask))
+    files = segment_files(film, result)
+    regions = regions_of(model.classes, result.mask, result.scores)
+    record = json.loads(files["record.json"])
     return Reading(
-        height, width, files["overlay.png"], files["mask.png"], regions, tuple(notes), pack(files)
+        name,
+        film.image,
+        result.mask,
+        (("Threshold", STAGES["Threshold"], coarse), ("Mask", STAGES["Mask"], result.mask)),
+        tuple(rules),
+        regions,
+        (*film.warnings, *_doubts(regions)),
+        (),
+        record.get("cardiothoracic_ratio"),
+        files,
     )
+
+
+def archive(readings: Sequence[Reading]) -> bytes:
+    """A ZIP of several films' files, each in a folder of its own name; of one film, its files alone."""
+    if len(readings) == 1:
+        return pack(readings[0].files)
+    return pack(
+        {f"{one.name}/{file}": data for one in readings for file, data in one.files.items()}
+    )
+
+
+def names_of(paths: Sequence[str | Path]) -> list[str]:
+    """The names of uploaded files, as they were, told apart where they are the same."""
+    names: list[str] = []
+    for path in paths:
+        plain = Path(path).name
+        same = sum(one.split(" (")[0] == plain for one in names)
+        names.append(f"{plain} ({same + 1})" if same else plain)
+    return names
 
 
 def _doubts(regions: tuple[Region, ...]) -> list[str]:

@@ -7,7 +7,7 @@ between two steps is the map of those steps, so nothing is read twice.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsynth.arrays import FloatArray, UInt8Array
+from space.draw import heat
+from space.draw.preview import Previewer
 
 if TYPE_CHECKING:
     from lungsynth.model.attention import Captured
@@ -34,58 +36,25 @@ class Formation:
     steps: tuple[int, ...]  # last step of each frame, ascending; the last is that of the drawing
     timesteps: tuple[int, ...]  # noise level of each frame's last step
     maps: Mapping[Grid, NDArray[np.float16]]  # (h, w) -> (frames, words, h, w) mean probability
-    pictures: Mapping[int, UInt8Array]  # step -> (H, W) predicted picture after it
-
-    @property
-    def resolutions(self) -> list[Grid]:
-        """Those of the network's layers, finest first."""
-        return sorted(self.maps, reverse=True)
+    pictures: Mapping[int, UInt8Array]  # step -> (H, W) picture after it; see `Previewer`
 
     def frame_at(self, step: int) -> int:
         """The frame that holds a step, 1 … steps."""
         return min(int(np.searchsorted(self.steps, step)), len(self.steps) - 1)
 
-    def picture_at(self, step: int) -> tuple[int, UInt8Array] | None:
-        """The last predicted picture up to a step, and its step."""
-        done = [one for one in self.pictures if one <= step]
-        return (max(done), self.pictures[max(done)]) if done else None
-
-    def heat(
-        self, word: str, side: Grid, *, step: int = 0, resolution: Grid | None = None
-    ) -> UInt8Array:
-        """Map of a word: side (H, W) uint8, its maximum 255.
+    def differences(self, step: int = 0) -> NDArray[np.float32]:
+        """Where each word looks: (words, H, W) of `heat.differences`, on the finest grid.
 
         Args:
-            word: Of `words`.
-            side: (H, W) of the map.
             step: 1 … steps; 0 for all of them.
-            resolution: One of `resolutions`; None for those the word's own map is made of.
         """
-        import torch
-
-        from lungsynth.images import heat_to_uint8
-        from lungsynth.model.attention import Captured, word_map
-
-        place = self.words.index(word)
         chosen = slice(self.frame_at(step), self.frame_at(step) + 1) if step else slice(None)
-        sums = {
-            grid: torch.from_numpy(
-                (maps[chosen, place].astype(np.float32) * self._weights()[chosen, None, None]).sum(
-                    0
-                )
-            )[None, ..., None]
-            for grid, maps in self.maps.items()
+        weights = self._weights()[chosen]
+        maps = {
+            grid: np.average(frames[chosen].astype(np.float32), axis=0, weights=weights)
+            for grid, frames in self.maps.items()
         }
-        found = Captured(sums=sums, counts=dict.fromkeys(sums, 1))
-        heat = word_map(
-            found,
-            0,
-            (0,),
-            height=side[0],
-            width=side[1],
-            resolutions=[resolution] if resolution else None,
-        )
-        return heat_to_uint8(heat.numpy())
+        return heat.differences(self.words, maps)
 
     def _weights(self) -> FloatArray:
         """Steps of each frame."""
@@ -105,7 +74,6 @@ class Watcher:
         model: Draws.
         steps: Of the drawing.
         tokens: Word -> its token positions.
-        watched: Words whose map is given as it forms.
         previews: Decode the predicted picture every few steps.
     """
 
@@ -114,13 +82,10 @@ class Watcher:
         model: Synthesizer,
         steps: int,
         tokens: Mapping[str, tuple[int, ...]],
-        watched: Sequence[str] = (),
         *,
         previews: bool = True,
     ) -> None:
-        from space.draw.preview import Previewer
-
-        self.model, self.steps, self.tokens, self.watched = model, steps, tokens, watched
+        self.model, self.steps, self.tokens = model, steps, tokens
         self.previewer = Previewer(model, steps) if previews else None
         self.every = math.ceil(steps / MAX_FRAMES)
         self.captured: Captured | None = None
@@ -134,8 +99,8 @@ class Watcher:
         """Called with what will hold the attention, before the first step."""
         self.captured = captured
 
-    def __call__(self, step: int, latents: Any) -> tuple[UInt8Array | None, dict[str, UInt8Array]]:
-        """(H, W) predicted picture, or None where none is made, and the maps so far of `watched`.
+    def __call__(self, step: int, latents: Any) -> tuple[UInt8Array | None, UInt8Array | None]:
+        """(H, W) picture on its way and (words, h, w) levels of this step; None where none is made.
 
         Args:
             step: 1 … steps.
@@ -145,23 +110,12 @@ class Watcher:
             self._keep(step)
         picture = self.previewer(step, latents) if self.previewer else None
         if picture is None:
-            return None, {}
+            return None, None
         self._pictures[step] = picture
-        return picture, self._so_far(picture.shape)
-
-    def _so_far(self, side: Grid) -> dict[str, UInt8Array]:
-        from lungsynth.images import heat_to_uint8
-        from lungsynth.model.attention import word_map
-
-        if self.captured is None or not self.captured.sums:
-            return {}
-        return {
-            word: heat_to_uint8(
-                word_map(self.captured, 0, self.tokens[word], height=side[0], width=side[1]).numpy()
-            )
-            for word in self.watched
-            if word in self.tokens
-        }
+        if not self._frames:
+            return picture, None
+        now = {grid: frames[-1].astype(np.float32) for grid, frames in self._frames.items()}
+        return picture, heat.level(heat.differences(list(self.tokens), now))
 
     def _keep(self, step: int) -> None:
         if self.captured is None:

@@ -73,7 +73,7 @@ def _outputs(one: study.Study) -> tuple[Any, ...]:
     return (
         kept_picture("image", one.image),
         kept_picture("mask", one.made.mask),
-        kept_picture("overlay", one.made.final),
+        kept_picture("overlay", study.final_overlay(one)),
         record_of(one),
         kept(archive_name(one), archive(one)),
         text.summary(one.made.regions),
@@ -102,8 +102,8 @@ def segment(film: str | None, request: gr.Request | None = None) -> tuple[str, s
             raise upload.DataError("No file was sent; expected PNG, JPEG, TIFF, BMP or DICOM.")
         reading = upload.segment(film)
         return (
-            kept("mask.png", reading.mask),
-            kept("lungsynth-film.zip", reading.archive),
+            kept("mask.png", reading.files["mask.png"]),
+            kept("lungsynth-film.zip", upload.archive([reading])),
             text.summary(reading.regions),
             list(reading.warnings),
         )

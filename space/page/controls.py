@@ -7,13 +7,14 @@ from typing import Any
 
 import gradio as gr
 
-from lungsynth.permalink import Permalink
+from lungsynth.permalink import MAX_GUIDANCE, MAX_STEPS, Permalink
 from space.draw import actions, compose, tuning
 from space.page import opening, text
 from space.share import reports
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 PRESET = Permalink("")
+COMPOSED = ("view", "age", "sex", "findings", "side")
 
 
 def new_seed() -> int:
@@ -21,57 +22,60 @@ def new_seed() -> int:
     return secrets.randbelow(2**31)
 
 
-def compose_column() -> dict[str, Any]:
-    """What is to be drawn; its parts by name."""
+def asking() -> dict[str, Any]:
+    """Prompt, buttons and status: what stands above the picture; its parts by name."""
     part: dict[str, Any] = {}
     part["prompt"] = prompt = gr.Textbox(
         label=text.PROMPT_LABEL,
         info=text.PROMPT_HINT,
-        lines=3,
+        lines=2,
         max_length=2000,
         elem_id="ls-prompt",
         value=text.EXAMPLES[0],
     )
+    with gr.Row(elem_classes="ls-buttons"):
+        part["button"] = gr.Button(text.DRAW, variant="primary", elem_id="ls-draw", min_width=150)
+        part["cancel"] = gr.Button("Cancel", elem_id="ls-cancel", min_width=80)
+        part["surprise"] = gr.Button("Surprise me", min_width=110)
+    part["status"] = gr.HTML(text.status(text.READY), label="Status", elem_id="ls-status")
     part["words"] = words = gr.HTML(f"<p>{text.EMPTY_WORDS}</p>", label="Words", elem_id="ls-words")
-    with gr.Row():
-        part["button"] = gr.Button("Draw", variant="primary", elem_id="ls-draw")
-        part["cancel"] = gr.Button("Cancel", elem_id="ls-cancel")
-        part["surprise"] = gr.Button("Surprise me")
-    gr.Examples([[one] for one in text.EXAMPLES], [prompt], label="Examples")
+    prompt.change(opening.report_words, prompt, words, trigger_mode="always_last", **QUIET)
+    return part
+
+
+def composing(prompt: gr.Textbox) -> dict[str, Any]:
+    """A sentence from controls; which of them are offered is set when the page is opened."""
+    part: dict[str, Any] = {}
+
+    def one_of(name: str, label: str, values: tuple[str, ...], **more: Any) -> None:
+        choices = [("any", ""), *((one, one) for one in values)]
+        part[name] = gr.Radio(choices, value="", label=label, **more)
+
     with gr.Accordion("Build the sentence", open=False):
-        part["view"] = gr.Radio(
-            [("any", ""), *((v, v) for v in compose.VIEWS)], value="", label="View"
-        )
+        one_of("view", "View", compose.VIEWS)
         part["age"] = gr.Number(None, label="Age in years", minimum=0, maximum=110, precision=0)
-        part["sex"] = gr.Radio(
-            [("any", ""), *((s, s) for s in compose.SEXES)], value="", label="Sex"
-        )
+        one_of("sex", "Sex", compose.SEXES)
         part["findings"] = gr.CheckboxGroup(list(compose.FINDINGS), label="Findings")
-        part["side"] = gr.Radio(
-            [("any", ""), *((s, s) for s in compose.SIDES)], value="", label="Side"
-        )
-    controls = [part[name] for name in ("view", "age", "sex", "findings", "side")]
+        one_of("side", "Side", compose.SIDES, visible=False)
+    controls = [part[name] for name in COMPOSED]
+    gr.on([one.input for one in controls], opening.write_prompt, controls, prompt, **QUIET)
+    return part
+
+
+def drawing() -> dict[str, Any]:
+    """How a picture is drawn: seed, steps, guidance, how many, size, convention of its mask."""
+    part: dict[str, Any] = {}
     with gr.Row():
-        part["seed"] = seed = gr.Number(
-            0,
-            label="Seed",
-            info=text.SEED_INFO,
-            precision=0,
-            minimum=0,
-            maximum=actions.MAX_SEED,
-            min_width=140,
+        part["seed"] = gr.Number(
+            0, label="Seed", info=text.SEED_INFO, precision=0, min_width=140, elem_id="ls-seed"
         )
         dice = gr.Button("New seed", size="md", min_width=100, elem_classes="ls-dice")
+        dice.click(new_seed, None, part["seed"], **QUIET)
     part["steps"] = gr.Slider(
-        1, actions.MAX_STEPS, PRESET.steps, step=1, label="Steps", info=text.STEPS_INFO
+        1, MAX_STEPS, PRESET.steps, step=1, label="Steps", info=text.STEPS_INFO
     )
     part["guidance"] = gr.Slider(
-        1,
-        actions.MAX_GUIDANCE,
-        PRESET.guidance,
-        step=0.1,
-        label="Guidance",
-        info=text.GUIDANCE_INFO,
+        1, MAX_GUIDANCE, PRESET.guidance, step=0.1, label="Guidance", info=text.GUIDANCE_INFO
     )
     with gr.Row():
         part["pictures"] = gr.Slider(
@@ -93,52 +97,58 @@ def compose_column() -> dict[str, Any]:
     part["convention"] = gr.Dropdown(
         [("the checkpoint's own", "")], value="", visible=False, label="Whose rule the mask follows"
     )
-    part["unseen"] = gr.HTML(padding=False)
-    part["linked"] = gr.State(None)  # the link the page was opened with, for what no control shows
-    prompt.change(opening.report_words, prompt, words, trigger_mode="always_last", **QUIET)
-    dice.click(new_seed, None, seed, **QUIET)
-    gr.on([one.input for one in controls], opening.write_prompt, controls, prompt, **QUIET)
     return part
 
 
-def word_controls() -> list[Any]:
-    """Which map is shown, in the order of `panels.look`: words, opacity, step, resolution."""
-    words = gr.CheckboxGroup([], label="Words of the prompt", info=text.WORDS_INFO)
-    opacity = gr.Slider(0, 1, 0.6, step=0.05, label="Opacity of the map")
-    with gr.Accordion("Step by step, and by resolution", open=False):
-        step = gr.Slider(
-            0, PRESET.steps, 0, step=1, label="Step of the drawing", info=text.STEP_INFO
-        )
-        grid = gr.Radio([("all", "")], value="", label="Layers of the network, by resolution")
-    return [words, opacity, step, grid]
-
-
 def tuning_controls() -> tuple[list[Any], gr.Button]:
-    """Controls of the mask, in the order of `tuning.shown`, and the button that puts them back."""
+    """Controls of the mask, in the order of `tuning.shown`, and the button that puts them back.
+
+    Only those the chosen method uses are seen.
+    """
     from lungsynth.masks.refine import RefineConfig
 
     preset = tuning.shown(RefineConfig())
+    seen = tuning.used(str(preset["method"]))
+    gr.Markdown(text.TUNING_INFO)
+    method = gr.Dropdown([preset["method"]], value=preset["method"], label="Method of the mask")
+    sliders = [
+        gr.Slider(low, high, preset[name], step=step, label=label, visible=name in seen)
+        for name, label in text.TUNED.items()
+        for low, high, step in [tuning.RANGES[name]]
+    ]
+    back = gr.Button("Back to the defaults", size="sm")
+    method.change(opening.sliders_of, method, sliders, **QUIET)
+    return [method, *sliders], back
 
-    def slider(name: str, label: str) -> gr.Slider:
-        low, high, step = tuning.RANGES[name]
-        return gr.Slider(low, high, preset[name], step=step, label=label)
 
-    with gr.Accordion("Change how the mask is made", open=False):
-        gr.Markdown(
-            "Every control makes the mask anew from the same X-ray; nothing is drawn again."
+def take_home() -> dict[str, Any]:
+    """What is taken away of a picture."""
+    part: dict[str, Any] = {}
+    with gr.Row(elem_classes="ls-buttons"):
+        part["archive"] = gr.DownloadButton(
+            "Save everything (ZIP)", interactive=False, min_width=150, elem_id="ls-zip"
         )
-        method = gr.Dropdown([preset["method"]], value=preset["method"], label="Method")
-        with gr.Row():
-            beta = slider("beta", "β of the walk")
-            walk = slider("walk_steps", "Steps of the walk")
-            levels = slider("n_gammas", "Levels γ that cross tries")
-        with gr.Row():
-            position = slider("position_width", "CRF position width θα")
-            grey = slider("grey_width", "CRF grey width θβ")
-            smooth = slider("smooth_width", "CRF smoothness θγ")
-            band = slider("ignore_band", "Ignore band")
-        back = gr.Button("Back to the defaults", size="sm")
-    return [method, beta, walk, position, grey, smooth, levels, band], back
+        part["pin"] = gr.Button(
+            "Pin to compare", interactive=False, min_width=120, elem_id="ls-pin"
+        )
+    part["link"] = gr.Textbox(
+        label="Link that draws the same pixels",
+        interactive=False,
+        buttons=["copy"],
+        max_lines=1,
+        elem_id="ls-link",
+    )
+    return part
+
+
+def program() -> list[gr.Code]:
+    """The same by program: Python with the library, Python over the API, JavaScript, shell."""
+    with gr.Accordion("The same by program", open=False):
+        gr.Markdown(text.PROGRAM_INFO)
+        return [
+            gr.Textbox(label=label, interactive=False, buttons=["copy"], lines=lines)
+            for label, lines in text.PROGRAMS.items()
+        ]
 
 
 def report_controls() -> tuple[list[Any], gr.Button, gr.HTML]:
@@ -153,18 +163,5 @@ def report_controls() -> tuple[list[Any], gr.Button, gr.HTML]:
             False, label="Add my prompt, so that the picture can be drawn again"
         )
         button = gr.Button("Send the report" if reports.keeps() else "Make the report", size="sm")
-        done = gr.HTML(padding=False)
-    return [problems, note, with_prompt], button, done
-
-
-def picture_box(label: str, *, height: int) -> gr.Image:
-    """A place for a picture."""
-    return gr.Image(
-        label=label,
-        format="png",
-        interactive=False,
-        height=height,
-        elem_classes="ls-picture",
-        alt_text=f"{label}: nothing drawn yet",
-        buttons=["download", "fullscreen"],
-    )
+        became = gr.HTML(padding=False)
+    return [problems, note, with_prompt], button, became

@@ -1,131 +1,123 @@
-"""Pictures drawn beforehand, so that the page shows every stage at once, even without its model.
+"""Pictures drawn beforehand: the page opens with them, and shows every stage without its model.
 
     python -m space.page.gallery          # draws them again with the present checkpoint
 
-Files lie in `space/precomputed`: a folder a picture, and `index.json`, which names the checkpoint.
+In `space/precomputed` lie a value of the viewer for each, `index.json`, which names the checkpoint, and
+`card.jpg`, which link previews show.
 """
 
 from __future__ import annotations
 
+import io
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
+from PIL import Image
 
 from lungsynth.errors import LungSynthError
-from lungsynth.images import png_bytes, slug
+from lungsynth.files import write_files
+from lungsynth.images import slug
+
+if TYPE_CHECKING:
+    from space.draw.study import Study
 
 FOLDER = Path(__file__).parents[1] / "precomputed"
 INDEX = "index.json"
+CARD = "card.jpg"
 CHOSEN = (
-    ("Frontal AP chest X-ray of a young child with bacterial pneumonia", 7, "pneumonia"),
-    ("Frontal PA chest X-ray of a 60-year-old man, no finding", 3, "chest"),
-    ("PA view, 45-year-old woman, tuberculosis in the right lung", 5, "right lung"),
+    ("Frontal AP chest X-ray of a young child with bacterial pneumonia", 7),
+    ("Frontal PA chest X-ray of a 60-year-old man, no finding", 3),
+    ("PA view, 45-year-old woman, tuberculosis in the right lung", 5),
 )
-"""Prompt, seed, and the word whose map is shown."""
+"""Prompt and seed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A picture of the gallery."""
 
+    file: str
     prompt: str
     seed: int
     steps: int
     guidance: float
     weights: str  # of the checkpoint it was drawn with
     summary: str
-    pictures: tuple[tuple[str, bytes], ...]  # title, PNG: the X-ray, a map, the stages of the mask
 
 
-def build(out: Path = FOLDER, *, steps: int = 20, guidance: float = 1.5) -> list[Path]:
-    """Draw the gallery.
+def build(out: Path = FOLDER, *, steps: int = 20, guidance: float = 1.5) -> Path:
+    """Draw the gallery; the folder is written whole or not at all.
 
     Args:
-        out: Where to; a picture's folder is written whole or not at all.
+        out: Where to.
         steps: Denoising steps.
         guidance: Of the prompt.
-
-    Returns:
-        The folders, and the index last.
 
     Raises:
         LungSynthError: the checkpoint cannot draw, or the place cannot be written.
     """
-    from lungsynth.files import write_files
-    from space.draw import actions
-    from space.draw.heat import heat_overlay
-    from space.page import text
-    from space.share.archive import record_of
+    from space.draw import actions, model, upload
+    from space.draw.study import by_rule
+    from space.draw.tuning import Tuning
+    from space.page import text, viewer
 
-    entries: list[dict[str, Any]] = []
-    written = []
-    for prompt, seed, word in CHOSEN:
-        drawing = next(
-            event
-            for event in actions.draw(prompt, seed, steps, guidance, previews=False)
-            if isinstance(event, actions.Drawing)
-        )
+    entries: list[Shown] = []
+    files: dict[str, bytes] = {}
+    for prompt, seed in CHOSEN:
+        *_, drawing = actions.draw(prompt, seed, steps, guidance)
+        assert isinstance(drawing, actions.Drawing)
         study = drawing.study
         assert study.made is not None
-        used = word if word in study.maps else next(iter(study.maps))
-        pictures = [
-            ("X-ray", study.image),
-            (f"Map of “{used}”", heat_overlay(study, [used], 0.6)),
-            *study.made.stages,
-        ]
-        name = f"{slug(prompt)}-{seed}"
-        files = {f"{n}.png": png_bytes(picture) for n, (_, picture) in enumerate(pictures)}
-        record = json.dumps(record_of(study), indent=2, ensure_ascii=False) + "\n"
-        write_files({**files, "record.json": record.encode()}, out / name)
-        written.append(out / name)
-        entries.append(
-            {
-                "folder": name,
-                "prompt": study.prompt,
-                "seed": seed,
-                "steps": steps,
-                "guidance": guidance,
-                "weights": actions.synthesizer().model_hash,
-                "summary": text.summary(study.made.regions),
-                "titles": [title for title, _ in pictures],
-            }
-        )
-    index = out / INDEX
-    index.write_text(json.dumps(entries, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return [*written, index]
+        methods = [one for one in upload.COMPARED if model.usable(one, study.field is not None)]
+        item = viewer.study_item(study, actions.measured(), rules=by_rule(study, Tuning(), methods))
+        item["caption"] = study.prompt
+        name = f"{slug(prompt)}-{seed}.json"
+        files[name] = json.dumps(item, ensure_ascii=False, separators=(",", ":")).encode()
+        files.setdefault(CARD, _card(study))
+        weights, said = actions.synthesizer().model_hash, text.summary(study.made.regions)
+        entries.append(Shown(name, study.prompt, seed, steps, guidance, weights, said))
+    index = json.dumps([asdict(one) for one in entries], indent=2, ensure_ascii=False)
+    write_files(files | {INDEX: (index + "\n").encode()}, out)
+    return out
+
+
+def _card(study: Study) -> bytes:
+    """JPEG of 1200 × 630 for link previews: the X-ray, where a word looks, the mask."""
+    from space.draw import heat
+    from space.draw.study import final_overlay
+    from space.page.viewer import word_colour
+
+    tiles = [np.repeat(study.image[..., None], 3, 2), final_overlay(study)]
+    formation = study.formation
+    if formation is not None:
+        word = heat.telling(formation.words)
+        found = formation.differences()[formation.words.index(word)]
+        tiles.insert(1, heat.lay_over(study.image, found, word_colour(word, study.specs)))
+    card = Image.new("RGB", (1200, 630), (12, 14, 18))
+    for n, tile in enumerate(tiles):
+        card.paste(Image.fromarray(tile).resize((380, 380)), (20 + 390 * n, 125))
+    buffer = io.BytesIO()
+    card.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
 
 
 def load(folder: Path = FOLDER) -> list[Shown]:
-    """The pictures there are; [] when none was built, and without those that are not whole."""
+    """The pictures there are; [] when none was built."""
     try:
         entries = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return [Shown(**one) for one in entries if (folder / Path(one["file"]).name).is_file()]
+    except (OSError, ValueError, TypeError, KeyError):
         return []
-    shown = []
-    for entry in entries:
-        place = folder / Path(str(entry["folder"])).name
-        try:
-            pictures = tuple(
-                (title, (place / f"{n}.png").read_bytes())
-                for n, title in enumerate(entry["titles"])
-            )
-        except OSError:
-            continue
-        shown.append(
-            Shown(
-                entry["prompt"],
-                entry["seed"],
-                entry["steps"],
-                entry["guidance"],
-                entry["weights"],
-                entry["summary"],
-                pictures,
-            )
-        )
-    return shown
+
+
+def value(folder: Path = FOLDER) -> dict[str, Any] | None:
+    """The gallery as a value of the viewer; None when none was built."""
+    items = [json.loads((folder / one.file).read_text(encoding="utf-8")) for one in load(folder)]
+    return {"items": items, "key": "gallery", "at": 0} if items else None
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -136,8 +128,7 @@ def load(folder: Path = FOLDER) -> list[Shown]:
 def main(out: Path, steps: int) -> None:
     """Draw the page's gallery again. Synthetic X-rays; research only; not for diagnosis."""
     try:
-        for path in build(out, steps=steps):
-            click.echo(path)
+        click.echo(build(out, steps=steps))
     except LungSynthError as error:
         raise click.ClickException(str(error)) from None
 

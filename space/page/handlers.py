@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,13 +16,10 @@ except ImportError:
 
 import gradio as gr
 
-from lungsynth.errors import LungSynthError
-from lungsynth.images import png_bytes
+from lungsynth.errors import ConfigError, LungSynthError
 from space.draw import actions, limits, study, upload
-from space.draw.heat import lay_over
 from space.draw.tuning import tuning_of
-from space.page import text
-from space.page.files import kept_picture
+from space.page import text, viewer
 from space.page.serving import visitor
 
 log = logging.getLogger("lungsynth.space")
@@ -73,7 +71,7 @@ def origin_of(request: gr.Request | None) -> str:
 
 
 def _asked(size: str, convention: str, values: Sequence[Any]) -> dict[str, Any]:
-    """What `actions.draw` is asked for by the controls that both tabs draw with.
+    """What `actions.draw` is asked for by the controls.
 
     Args:
         size: Of the picture.
@@ -98,45 +96,30 @@ def draw(
     n: float,
     size: str,
     convention: str,
-    watched: list[str],
-    opacity: float,
     *values: Any,
     request: gr.Request | None = None,
 ) -> Iterator[tuple[Any, ...]]:
-    """Draw pictures: status, X-ray, map, legend, choice of picture, kept studies, words."""
+    """Draw pictures: status, viewer, kept studies, which of them, words."""
     studies: list[study.Study] = []
     try:
         numbers = actions.check_numbers(seed, steps, guidance, n)
         count(request, numbers[3])
-        asked = _asked(size, convention, values)
-        for event in actions.draw(prompt, *numbers, watched=watched, **asked):
+        measured = actions.measured()
+        for event in actions.draw(prompt, *numbers, **_asked(size, convention, values)):
             if isinstance(event, actions.Progress):
-                forming: tuple[Any, ...] = (gr.skip(),) * 3
-                if event.preview is not None:
-                    said = f"The X-ray as it forms, after step {event.step} of {event.steps}"
-                    named = text.escape(text.quoted(event.heats))
-                    plain = kept_picture(f"forming-step{event.step}", event.preview)
-                    over = lay_over(event.preview, event.heats, opacity)
-                    forming = (
-                        gr.update(value=plain, alt_text=said),
-                        gr.update(
-                            value=kept_picture("map", over),
-                            alt_text=f"{said}, with the map of {named} so far",
-                        ),
-                        f"<p>The map of {named} so far: step {event.step} of {event.steps}.</p>",
-                    )
-                yield text.progress(event), *forming, gr.skip(), gr.skip(), gr.skip()
+                picture = gr.skip()
+                if event.preview is not None and not studies:
+                    picture = viewer.shown([viewer.forming_item(event, prompt)], "forming")
+                yield text.progress(event), picture, gr.skip(), gr.skip(), gr.skip()
                 continue
             studies.append(event.study)
-            path = kept_picture(f"xray-seed{event.study.seed}", event.study.image)
-            choices = [(f"Seed {one.seed}", index) for index, one in enumerate(studies)]
+            of = f" of {numbers[3]}" if len(studies) < numbers[3] else ""
+            said = f"Done: {_seeds(studies)}" if not of else f"Picture {len(studies)}{of} is there."
             yield (
-                text.status("Done: " + _seeds(studies)),
-                gr.update(value=path, alt_text=text.alt_text(event.study)),
-                gr.skip(),
-                gr.skip(),
-                gr.update(choices=choices, value=0, visible=len(choices) > 1),
+                text.status(said),
+                viewer.shown_studies(studies, measured),
                 list(studies),
+                0,
                 text.word_report(event.words),
             )
     except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
@@ -148,53 +131,34 @@ def _seeds(studies: Sequence[study.Study]) -> str:
     return f"seed {seeds[0]}." if len(seeds) == 1 else f"seeds {', '.join(seeds)}."
 
 
-def read_film(path: str | None, convention: str, request: gr.Request) -> tuple[Any, str, str]:
-    """A visitor's film: the emptied upload, status, result."""
-    if not path:
-        return gr.skip(), text.status("Choose a file first."), gr.skip()
+def read_films(
+    paths: list[str] | None, convention: str, request: gr.Request
+) -> Iterator[tuple[Any, ...]]:
+    """A visitor's films, one after the other: the emptied upload, status, viewer, notes."""
+    if not paths:
+        yield gr.skip(), text.status("Choose a file first."), gr.skip(), gr.skip()
+        return
+    readings: list[upload.Reading] = []
+    names = upload.names_of(paths)
     try:
-        count(request)
-        reading = upload.segment(path, convention=convention or "")
+        if len(paths) > upload.MAX_FILMS:
+            raise ConfigError(f"{len(paths)} films; at most {upload.MAX_FILMS} are read at once.")
+        count(request, len(paths))
+        for path, name in zip(paths, names, strict=True):
+            said = f"Reading film {len(readings) + 1} of {len(paths)}"
+            yield gr.skip(), text.status(said), gr.skip(), gr.skip()
+            alone = len(paths) == 1
+            readings.append(
+                upload.segment(path, name=name, convention=convention or "", compare=alone)
+            )
     except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
         raise shown(error, "Not segmented") from None
     finally:
-        Path(path).unlink(missing_ok=True)
-    return None, text.status("Done; your file has been deleted here."), text.film(reading)
-
-
-def compare(
-    prompt: str,
-    seed: float,
-    other_prompt: str,
-    other_seed: float,
-    steps: float,
-    guidance: float,
-    size: str,
-    convention: str,
-    *values: Any,
-    request: gr.Request | None = None,
-) -> Iterator[tuple[str, Any, Any, Any]]:
-    """Two drawings side by side: status, first, second, what differs."""
-    made: list[study.Study] = []
-    try:
-        count(request, 2)
-        asked = _asked(size, convention, values)
-        for index, (words, number) in enumerate(((prompt, seed), (other_prompt, other_seed)), 1):
-            for event in actions.draw(words, number, steps, guidance, previews=False, **asked):
-                if isinstance(event, actions.Progress):
-                    status = text.status(
-                        f"Picture {index} of 2, step {event.step} of {event.steps}"
-                    )
-                    yield status, gr.skip(), gr.skip(), gr.skip()
-                else:
-                    made.append(event.study)
-        first, second = (_pair(one) for one in made)
-        yield text.status("Done."), first, second, text.difference(*made)
-    except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
-        raise shown(error) from None
-
-
-def _pair(one: study.Study) -> str:
-    assert one.made is not None
-    pictures = [("X-ray", png_bytes(one.image)), ("Mask", png_bytes(one.made.final))]
-    return text.strip(pictures, about=text.alt_text(one)) + text.region_table(one.made.regions)
+        for path in paths:
+            Path(path).unlink(missing_ok=True)
+    yield (
+        None,
+        text.status("Done; what you sent has been deleted here."),
+        viewer.shown([viewer.film_item(one) for one in readings], secrets.token_hex(4), 0),
+        text.film_notes(readings, upload.archive(readings)),
+    )

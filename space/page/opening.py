@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qs
 
 import gradio as gr
 
@@ -12,8 +14,8 @@ from lungsynth.masks.refine import RefineConfig
 from lungsynth.permalink import Permalink
 from space.draw import actions, compose, tuning
 from space.draw.model import convention_of
-from space.page import gallery, lists, text
-from space.page.handlers import origin_of, shown
+from space.page import text
+from space.page.handlers import shown
 from space.share import links
 
 
@@ -37,7 +39,7 @@ def write_prompt(view: str, age: float | None, sex: str, findings: list[str], si
 
 def surprise() -> tuple[Any, ...]:
     """Prompt, seed, the five controls, and a value that begins the drawing, by chance."""
-    controls, seed = compose.surprise()
+    controls, seed = compose.surprise(actions.measured())
     return (
         compose.sentence(controls),
         seed,
@@ -55,13 +57,22 @@ def opened(request: gr.Request) -> tuple[Any, ...]:
 
     Returns:
         Model line, prompt, seed, steps, guidance, size, convention, the link as it was read, what it
-        asks for that no control shows, an address (drawn when it changes), tabs, and the mask's
-        controls.
+        asks for that no control shows, an address (drawn when it changes), the controls of the
+        sentence, and the mask's.
     """
+    return _opened(dict(request.query_params))
+
+
+def reopened(query: str) -> tuple[Any, ...]:
+    """Back or forward was pressed: what the address asks for now; see `opened`."""
+    return _opened({key: values[-1] for key, values in parse_qs(query.lstrip("?")).items()})
+
+
+def _opened(query: dict[str, str]) -> tuple[Any, ...]:
     state = actions.model_state()
     asked = None
     try:
-        asked = _checked(links.read_link(dict(request.query_params)), state)
+        asked = _checked(links.read_link(query), state)
     except LungSynthError as error:
         gr.Warning(str(error), title="Link not used", duration=None)
     if asked is not None and asked.weights and state.weights:
@@ -81,10 +92,19 @@ def opened(request: gr.Request) -> tuple[Any, ...]:
         gr.update(choices=names, value=convention, visible=len(names) > 1),
         asked,
         text.unseen(tuning.unseen(asked), asked.row if asked else ""),
-        links.link(asked) if asked and not state.problem else "",
-        gr.update(selected="gallery") if state.problem else gr.skip(),
+        f"{links.link(asked)} {secrets.token_hex(4)}" if asked and not state.problem else "",
+        *_offered(),
         *_controls(state, asked),
     )
+
+
+def _offered() -> list[Any]:
+    """The controls of the sentence: only what the checkpoint obeys, as far as that was measured."""
+    known = actions.measured()
+    facts = [gr.update(visible=known.offers(name)) for name in ("view", "age", "sex")]
+    findings = list(known.findings(compose.FINDINGS))
+    offered = gr.update(choices=findings, visible=bool(findings))
+    return [*facts, offered, gr.update(visible=known.offers("side"))]
 
 
 def _checked(asked: Permalink | None, state: actions.ModelState) -> Permalink | None:
@@ -121,29 +141,20 @@ def _controls(state: actions.ModelState, asked: Permalink | None) -> list[Any]:
     config = asked.config() if asked else RefineConfig()
     method, *others = tuning.shown(config).values()
     methods = list(state.methods or (method,))
-    first = gr.update(choices=methods, value=method if method in methods else methods[0])
-    return [first, *(others if asked else (gr.skip(),) * len(others))]
+    method = method if method in methods else methods[0]
+    sliders = [
+        gr.update(visible=change["visible"], **({"value": value} if asked else {}))
+        for change, value in zip(sliders_of(method), others, strict=True)
+    ]
+    return [gr.update(choices=methods, value=method), *sliders]
+
+
+def sliders_of(method: str) -> list[Any]:
+    """The sliders a refinement listens to are seen, the others not."""
+    seen = tuning.used(method)
+    return [gr.update(visible=name in seen) for name in text.TUNED]
 
 
 def reset() -> tuple[Any, ...]:
     """The mask's controls as the program has them, no link, nothing unseen."""
     return (*tuning.shown(RefineConfig()).values(), None, "")
-
-
-def gallery_at_once(history: list[dict[str, Any]], request: gr.Request) -> tuple[Any, Any]:
-    """The gallery where it is all there is; with a model its megabyte is sent when its tab is opened."""
-    if actions.model_state().problem:
-        return show_gallery(history, request)
-    return gr.skip(), gr.skip()
-
-
-def show_gallery(history: list[dict[str, Any]], request: gr.Request) -> tuple[str, str]:
-    """The precomputed pictures, and those this browser remembers; HTML."""
-    pictures = gallery.load()
-    origin = origin_of(request)
-    again = [
-        links.link(Permalink(one.prompt, one.seed, one.steps, one.guidance), origin)
-        for one in pictures
-    ]
-    state = actions.model_state()
-    return lists.cases(pictures, again, state.weights), lists.history(history)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
-from lungsynth.images import png_bytes
 from lungsynth.permalink import Permalink
-from space.draw import heat, limits, study
+from space.draw import actions, limits, model, study, upload
 from space.draw.tuning import tuning_of
-from space.page import text
-from space.page.files import kept, kept_picture
+from space.page import gallery, text, viewer
+from space.page.files import kept
 from space.page.handlers import count, origin_of, shown
 from space.share import archive, links, reports
 
@@ -32,84 +32,81 @@ def chosen_study(studies: Sequence[study.Study], which: Any) -> study.Study | No
     )
 
 
-def show(
-    studies: list[study.Study], which: Any, words: list[str], opacity: float, *values: Any
-) -> tuple[Any, ...]:
-    """Every panel of one picture: X-ray, words, their map, legend, step, resolution, and `remask`'s."""
+def numbers(studies: list[study.Study], which: Any) -> tuple[Any, str]:
+    """The figures of one picture's mask: table and words."""
     one = chosen_study(studies, which)
-    if one is None:
-        return (gr.skip(),) * 9
-    chosen = heat.telling(list(one.maps), words)
-    picture, legend = look(studies, which, chosen, opacity, 0, "")
-    masks = remask(studies, which, *values)
-    grids = [heat.grid_name(grid) for grid in one.formation.resolutions] if one.formation else []
-    return (
-        gr.update(
-            value=kept_picture(f"xray-seed{one.seed}", one.image), alt_text=text.alt_text(one)
-        ),
-        gr.update(choices=list(one.maps), value=chosen),
-        picture,
-        legend,
-        gr.update(maximum=one.steps, value=0),
-        gr.update(choices=[("all", ""), *((name, name) for name in grids)], value=""),
-        *masks,
-    )
-
-
-def look(
-    studies: list[study.Study],
-    which: Any,
-    words: list[str],
-    opacity: float,
-    step: float,
-    resolution: str,
-) -> tuple[Any, str]:
-    """The map of one word or several over the X-ray, and the legend."""
-    one = chosen_study(studies, which)
-    if one is None:
+    if one is None or one.made is None:
         return gr.skip(), ""
-    chosen = [word for word in words or [] if word in one.maps]
-    try:
-        at = min(int(step or 0), one.steps)
-        picture = heat.heat_overlay(one, chosen, opacity, step=at, resolution=resolution or "")
-    except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
-        raise shown(error, "Not shown") from None
-    told = (
-        f"Where {text.quoted(chosen)} acted in the X-ray" if chosen else "The X-ray, without a map"
+    return text.region_table(one.made.regions), text.summary(
+        one.made.regions, ignored=one.made.ignored
     )
-    told += text.moment(one, at, resolution or "") + "."
-    colours = text.legend(heat.word_colours(chosen)) if len(chosen) > 1 else ""
-    note = f"<p>{text.escape(told)}</p>" if len(chosen) < 2 or at or resolution else ""
-    return gr.update(value=kept_picture("map", picture), alt_text=told), colours + note
 
 
 def remask(studies: list[study.Study], which: Any, *values: Any) -> tuple[Any, ...]:
-    """The mask made anew: strip, table, summary."""
+    """The mask made anew: viewer, table, summary."""
     one = chosen_study(studies, which)
     if one is None:
         return (gr.skip(),) * 3
     try:
-        made = study.make(one, tuning_of(values))
+        study.make(one, tuning_of(values))
     except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
         raise shown(error, "Mask not changed") from None
-    stages = [(title, png_bytes(picture)) for title, picture in made.stages]
-    said = text.summary(made.regions, ignored=made.ignored)
-    return text.strip(stages, about=said), text.region_table(made.regions), said
+    at = studies.index(one)
+    return (
+        viewer.shown_studies(studies, actions.measured(), which=at),
+        *numbers(studies, which),
+    )
 
 
-def fuse(studies: list[study.Study], which: Any, *values: Any) -> tuple[Any, str]:
-    """Both fusions of the affinity walk and the CRF, and a note on them."""
+def by_rule(studies: list[study.Study], which: Any, *values: Any) -> Any:
+    """The mask by every refinement the checkpoint can do, side by side in the viewer."""
     one = chosen_study(studies, which)
     if one is None or one.made is None:
-        return gr.skip(), ""
+        return gr.skip()
     try:
-        both = study.fuse(one, tuning_of(values))
+        methods = [name for name in upload.COMPARED if model.usable(name, one.field is not None)]
+        rules = study.by_rule(one, tuning_of(values), methods)
     except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
-        raise shown(error, "Mask not changed") from None
-    if both is None:
-        return gr.update(visible=False), f"<p>{text.NO_NETWORK}</p>"
-    pair = (kept_picture("sequential", both.sequential), kept_picture("cross", both.cross))
-    return gr.update(value=pair, visible=True), text.fusions(both.gamma, one.made.method)
+        raise shown(error, "Not compared") from None
+    at = studies.index(one)
+    return viewer.shown_studies(studies, actions.measured(), rules=rules, which=at)
+
+
+def choose(studies: list[study.Study], event: gr.EventData) -> tuple[Any, ...]:
+    """A small picture below the viewer was pressed: which, prompt, seed, and status.
+
+    Before anything is drawn these are the pictures of the gallery; the prompt is then that picture's.
+    """
+    index = int(event.index)
+    if studies:
+        return index, gr.skip(), gr.skip(), gr.skip()
+    there = gallery.load()
+    if not 0 <= index < len(there):
+        return (gr.skip(),) * 4
+    one = there[index]
+    return 0, one.prompt, one.seed, text.status(f"Drawn beforehand: {one.summary}")
+
+
+def pin(
+    pinned: list[study.Study], studies: list[study.Study], which: Any
+) -> tuple[list[study.Study], Any, str]:
+    """Pin the picture that is looked at, or let go of the one pinned: pinned, button, comparison."""
+    one = chosen_study(studies, which)
+    if pinned or one is None:
+        return [], gr.update(value="Pin to compare"), ""
+    return (
+        [replace(one, cache={}, formation=None)],
+        gr.update(value="Unpin"),
+        (f"<p>{text.COMPARE_INFO}</p>"),
+    )
+
+
+def compare(pinned: list[study.Study], studies: list[study.Study], which: Any) -> Any:
+    """The pinned picture beside the one that is looked at; HTML."""
+    one = chosen_study(studies, which)
+    if not pinned or one is None or pinned[0].made is one.made:
+        return gr.skip()
+    return text.compared(pinned[0], one)
 
 
 def take_away(
@@ -118,16 +115,19 @@ def take_away(
     opened: Permalink | None,
     request: gr.Request | None = None,
 ) -> tuple[Any, ...]:
-    """ZIP, link, Python, curl of one picture as it is now."""
+    """ZIP, link, pin, and the same by program, of one picture as it is now."""
     one = chosen_study(studies, which)
     if one is None or one.made is None:
-        return (gr.skip(),) * 4
+        return (gr.skip(),) * (3 + len(text.PROGRAMS))
     asked = archive.permalink_of(one, opened)
     origin = origin_of(request)
     return (
-        kept(archive.archive_name(one), archive.archive(one)),
+        gr.update(value=kept(archive.archive_name(one), archive.archive(one)), interactive=True),
         links.link(asked, origin),
+        gr.update(interactive=True),
         links.python_snippet(asked, model=str(one.record["model"])),
+        links.client_snippet(asked, origin),
+        links.javascript_snippet(asked, origin),
         links.curl_snippet(asked, origin),
     )
 

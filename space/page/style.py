@@ -2,84 +2,64 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-CSS = """
-.gradio-container { max-width: 1280px !important; margin: 0 auto !important;
-  overflow: clip !important; }
-#ls-banner { position: sticky; top: 0; z-index: 50; background: #fff4d6; color: #3d2c00;
-  border: 1px solid #b07900; border-radius: 6px; padding: .45rem .8rem; }
-#ls-banner * { color: #3d2c00; }
-#ls-banner a { text-decoration: underline; }
-.ls-chips { list-style: none !important; display: flex; flex-wrap: wrap; gap: .3rem;
-  margin: .2rem 0 .5rem !important; padding: 0 !important; }
-.ls-chips li { border-radius: 4px; padding: 0 .45rem; margin: 0; border: 1px solid; }
-.ls-known { border-color: #007a5a !important; }
-.ls-unknown { border-color: #b34700 !important; border-style: dashed !important; font-weight: 600; }
-.ls-problem { border-left: 4px solid #b34700; padding-left: .6rem; overflow-wrap: anywhere; }
-.ls-progress { display: flex; gap: .8rem; align-items: center; min-height: 1.6rem; flex-wrap: wrap; }
-.ls-progress progress { flex: 1; min-width: 120px; height: .7rem; accent-color: #0072b2; }
-.ls-scroll { overflow-x: auto; contain: inline-size; }
-.ls-table { width: 100%; border-collapse: collapse; border: 0 !important; }
-.ls-table tr { border: 0 !important; }
-.ls-table th, .ls-table td { text-align: right !important; padding: .25rem .4rem !important;
-  border: 0 !important; border-bottom: 1px solid var(--border-color-primary) !important; }
-.ls-table th:first-child { text-align: left !important; white-space: nowrap; }
-.ls-picture img { width: 100% !important; height: 100% !important; object-fit: contain; }
-.ls-dice { align-self: end; }
-.ls-strip { display: grid; grid-template-columns: repeat(auto-fit, minmax(120px, 1fr)); gap: .5rem;
-  margin: 0 !important; }
-.ls-strip figure, .ls-film figure { margin: 0 !important; }
-.ls-strip img, .ls-film img { width: 100%; height: auto; display: block; border-radius: 4px;
-  margin: 0 !important; }
-.ls-strip figcaption { font-size: .85rem; padding-top: .15rem; }
-.ls-film img { max-height: 640px; object-fit: contain; background: #000; }
-.ls-case { border-top: 1px solid var(--border-color-primary); padding: .6rem 0; }
-.ls-legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; margin: 0; }
-.ls-swatch { display: inline-block; width: .9rem; height: .9rem; margin-right: .45rem;
-  border: 1px solid #444; vertical-align: -.1rem; }
-.ls-links a, .ls-case a, .ls-film a { text-decoration: underline; color: var(--link-text-color); }
-.token { color: inherit !important; }
-.tab-wrapper { contain: inline-size; overflow-x: clip; }
-@media (max-width: 640px) {
-  .ls-strip { grid-template-columns: repeat(2, minmax(0, 1fr)); }
-  #ls-banner { font-size: .85rem; line-height: 1.25; padding: .3rem .5rem; }
-  .ls-table th, .ls-table td { font-size: .8rem !important; padding: .2rem !important; } }
-@media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important;
-  scroll-behavior: auto !important; } }
-"""
+CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 
-WRITE_LINK = """(link) => {
+_ADDRESS = """(link) => {
   try {
     const asked = new URL(link), here = new URL(window.location.href);
     for (const key of [...here.searchParams.keys()])
       if (!key.startsWith("__")) here.searchParams.delete(key);
     for (const [key, value] of asked.searchParams) here.searchParams.set(key, value);
-    window.history.replaceState(null, "", here);
+    if (here.href !== window.location.href) window.history.%s({drawn: true}, "", here);
   } catch (error) { /* no link yet */ }
   return [];
 }"""
+WRITE_LINK = _ADDRESS % "replaceState"
 """Puts the link of the picture into the address bar, beside what Gradio's own keys say."""
+FOLLOW = _ADDRESS % "pushState"
+"""The same, for another picture than before: the browser's Back then returns to that."""
 
-SAY_LABEL = """() => {
-  const mend = () => document.querySelectorAll("#ls-film button.upload-container[aria-label]")
-    .forEach((one) => one.removeAttribute("aria-label"));
-  mend(); setTimeout(mend, 300); setTimeout(mend, 1500);
+ON_DRAW = """() => {
+  if (window.innerWidth < 900) document.getElementById("ls-status").scrollIntoView({block: "start"});
   return [];
 }"""
-"""Lets the upload button be called by the words on it, as whoever speaks to the page does."""
+"""On a phone the status and the picture below it come into view at once."""
 
-NAME_EMPTY = """() => {
-  const mend = () => document.querySelectorAll("div.empty[aria-label]:not([role])")
-    .forEach((one) => one.setAttribute("role", "img"));
-  mend(); for (const after of [300, 1500, 4000]) setTimeout(mend, after);
+SEE = """() => {
+  const seen = document.getElementById("ls-viewer").getBoundingClientRect();
+  if (window.innerWidth < 900 && (seen.top > window.innerHeight / 2 || seen.bottom < 0))
+    document.getElementById("ls-status").scrollIntoView({block: "start"});
   return [];
 }"""
-"""Gives what stands for a picture not yet drawn a role, without which it may not have a name."""
+"""The finished picture comes into view on a phone, unless it is."""
+
+ON_OPEN = """() => {
+  const mac = /Mac|iPhone|iPad/.test(navigator.platform), press = () =>
+    document.getElementById("ls-draw").click();
+  if (mac) document.getElementById("ls-draw").textContent = "Draw (⌘+Enter)";
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); press(); }
+  });
+  window.addEventListener("popstate", () => {
+    const box = document.querySelector("#ls-address textarea, #ls-address input");
+    box.value = window.location.search || "?";
+    box.dispatchEvent(new Event("input", {bubbles: true}));
+  });
+  const mend = () => document.querySelectorAll("#ls-film button[aria-label]")
+    .forEach((one) => one.classList.contains("upload-container") && one.removeAttribute("aria-label"));
+  new MutationObserver(mend).observe(document.body, {childList: true, subtree: true});
+  mend();
+  return [];
+}"""
+"""Ctrl or ⌘ with Enter draws; Back and Forward move between drawings; the upload button is called by
+the words on it, as whoever speaks to the page does."""
 
 
 def theme() -> Any:

@@ -1,4 +1,4 @@
-"""The tabs beside the drawing: a visitor's film, two drawings side by side."""
+"""The tabs beside the drawing: a visitor's films."""
 
 from __future__ import annotations
 
@@ -6,79 +6,49 @@ from typing import Any
 
 import gradio as gr
 
-from space.draw import actions, upload
-from space.page import handlers, text
+from space.draw import upload
+from space.page import handlers, samples, text, viewer
 from space.page.controls import QUIET
 
 
 def film_tab(convention: gr.Dropdown) -> None:
-    """A visitor's own film."""
+    """A visitor's own films."""
     gr.Markdown(text.UPLOAD_NOTICE)
     film = gr.File(
-        label="Your X-ray", file_types=list(upload.ENDINGS), height=160, elem_id="ls-film"
+        label="Your X-rays",
+        file_types=list(upload.ENDINGS),
+        file_count="multiple",
+        height=150,
+        elem_id="ls-film",
     )
+    sample = gr.Button("Try a sample film (synthetic)", size="sm", elem_id="ls-sample")
     status = gr.HTML(text.status("Nothing read yet."), padding=False)
-    out = gr.HTML(padding=False)
+    with gr.Column(visible=False) as result:
+        picture = viewer.viewer("ls-film-viewer")
+    notes = gr.HTML(padding=False)
+    events: dict[str, Any] = {
+        "concurrency_id": "model",
+        "show_progress": "minimal",
+        "show_progress_on": [status],
+        "api_visibility": "private",
+    }
     read = film.upload(
-        handlers.gpu(handlers.read_film),
+        handlers.gpu(handlers.read_films),
         [film, convention],
-        [film, status, out],
-        concurrency_id="model",
-        show_progress="minimal",
-        show_progress_on=[status],
-        api_visibility="private",
+        [film, status, picture, notes],
+        **events,
     )
-    read.failure(
-        lambda: (None, text.status("Not read: the message says why."), ""),
-        None,
-        [film, status, out],
-        **QUIET,
+    tried = sample.click(
+        handlers.gpu(samples.read_sample), [convention], [film, status, picture, notes], **events
     )
-
-
-def compare_tab(draw: dict[str, Any]) -> None:
-    """Two drawings side by side."""
-    gr.Markdown(
-        "Two prompts, or one prompt under two seeds; steps, guidance, size and everything about the mask "
-        "are as set under Draw."
-    )
-    sides = []
-    with gr.Row():
-        for name, seed in (("First", 0), ("Second", 1)):
-            with gr.Column(min_width=320):
-                words = gr.Textbox(
-                    text.EXAMPLES[seed], label=f"{name} prompt", lines=2, max_length=2000
-                )
-                number = gr.Number(
-                    seed, label=f"{name} seed", precision=0, minimum=0, maximum=actions.MAX_SEED
-                )
-                sides.append((words, number, gr.HTML(padding=False)))
-    with gr.Row():
-        button = gr.Button("Draw both", variant="primary")
-        stop = gr.Button("Cancel")
-    status = gr.HTML(text.status(text.EMPTY_RESULT), padding=False)
-    told = gr.HTML(padding=False)
-    (first, first_seed, one), (second, second_seed, two) = sides
-    drawn = button.click(
-        handlers.gpu(handlers.compare),
-        [
-            first,
-            first_seed,
-            second,
-            second_seed,
-            *(draw[name] for name in ("steps", "guidance", "size", "convention")),
-            *draw["tuning"],
-            draw["linked"],
-        ],
-        [status, one, two, told],
-        concurrency_id="model",
-        show_progress="full",
-        show_progress_on=[status],
-        api_visibility="private",
-    )
-    was_stopped = gr.State(False)
-    drawn.failure(not_drawn, was_stopped, [status, was_stopped], **QUIET)
-    stop.click(stopped_now, None, [status, was_stopped], cancels=[drawn], **QUIET)
+    for event in (read, tried):
+        event.success(lambda: gr.update(visible=True), None, result, **QUIET)
+        event.failure(
+            lambda: (None, text.status("Not read: the message says why."), ""),
+            None,
+            [film, status, notes],
+            **QUIET,
+        )
 
 
 def stopped_now() -> tuple[str, bool]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lungsynth import RESEARCH_NOTICE, __version__
+from lungsynth.images import png_bytes
+from space.draw.study import final_overlay
 
 if TYPE_CHECKING:
     from space.draw.actions import ModelState, Progress, WordCheck
@@ -28,30 +32,46 @@ EXAMPLES = (
     "Frontal AP chest X-ray of a young child with bacterial pneumonia",
     "Frontal PA chest X-ray of a 60-year-old man, no finding",
     "PA view, 45-year-old woman, tuberculosis",
-    "Normal chest radiograph of a young child, both lungs visible",
 )
 PROMPT_LABEL = "Describe the X-ray"
-PROMPT_HINT = "View, patient, finding. Leave out anything that could name a real patient."
+PROMPT_HINT = "View, patient, finding. Nothing that could name a real patient."
+DRAW = "Draw (Ctrl+Enter)"
+READY = "Below: drawn beforehand by this program. Draw your own."
 EMPTY_WORDS = "Words the model knows, and words it has never seen, are listed here."
 SEED_INFO = "Same seed, same picture"
 STEPS_INFO = "More is slower"
 GUIDANCE_INFO = "How strictly the prompt is followed; 1 = off"
 PICTURES_INFO = "Each with the next seed"
-WORDS_INFO = (
-    "One word: purple, orange, yellow show where it acted more than in the middling pixel of its map, up "
-    "to its maximum. Several: one colour each."
-)
 MASK_INFO = (
     "“Left” and “right” are the patient’s: the right lung is on the left of the picture. Stability "
-    "is 1 when the border stays where it is as the threshold moves; trust is that, times how little "
+    "is 1 when the border stays where it is as the threshold moves; trust also counts how little "
     "refinement had to change. Hatched grey is left undecided by the ignore band."
 )
-NO_NETWORK = (
-    "This checkpoint has no affinity network, so there is no walk, and the two fusions "
-    "(sequential and cross) cannot be compared."
+TUNING_INFO = "What follows makes the mask anew from the same X-ray; nothing is drawn again."
+TUNED = {
+    "beta": "β of the walk",
+    "walk_steps": "Steps of the walk",
+    "position_width": "CRF position width θα",
+    "grey_width": "CRF grey width θβ",
+    "smooth_width": "CRF smoothness θγ",
+    "n_gammas": "Levels γ that cross tries",
+    "ignore_band": "Ignore band",
+}
+"""Label of each slider of the mask."""
+PROGRAMS = {
+    "Python, with the library": 9,
+    "Python, over this page’s API (pip install gradio_client)": 6,
+    "JavaScript (npm install @gradio/client)": 6,
+    "Shell": 3,
+}
+"""Label and lines of each example."""
+PROGRAM_INFO = (
+    "What is shown, drawn by a program. Every endpoint: [API](?view=api) · "
+    "[OpenAPI](gradio_api/openapi.json) · MCP at `gradio_api/mcp/`."
 )
+COMPARE_INFO = "Pinned. Change one thing and draw: both, and the difference, are shown here."
 UPLOAD_NOTICE = (
-    "**Only de-identified pictures, please.** The file is read in memory, deleted at once, and neither "
+    "**Only de-identified pictures, please.** A file is read in memory, deleted at once, and neither "
     "stored nor logged; of a DICOM file only the pixels and how to show them are read, never the "
     "patient’s tags. Text burned into the pixels stays visible to you. "
     "PNG, JPEG, TIFF, BMP or DICOM, at most 50 MB. The mask is machine-made: research only, not for "
@@ -62,7 +82,6 @@ REPORT_INFO = (
     "and nothing about you."
 )
 SIZE_INFO = "Others than the one it was trained at look worse"
-STEP_INFO = "0 = all steps together"
 EMPTY_RESULT = "Nothing drawn yet."
 NOT_DRAWN = "Not drawn: the message says why."
 STOPPED = "Stopped. What was drawn before stays."
@@ -83,7 +102,7 @@ def model_line(state: ModelState) -> str:
     if state.problem:
         return (
             f'<p class="ls-problem" role="alert"><strong>The model could not be loaded.</strong> '
-            f"{escape(state.problem)} Pictures drawn beforehand are under Gallery.</p>"
+            f"{escape(state.problem)} Pictures drawn beforehand are shown below.</p>"
             f'<p class="ls-links">{version}{links}</p>'
         )
     weights = f", weights <code>{escape(state.weights)}</code>" if state.weights else ""
@@ -97,26 +116,21 @@ def word_report(words: WordCheck) -> str:
     """Which words are known and which are not; HTML."""
     parts = []
     if words.known:
-        parts.append(_chips("known", "✓", "Words the model knows", words.known))
+        n = len(words.known) + len(words.unknown)
+        which = f"all {n}" if not words.unknown else f"{len(words.known)} of {n}"
+        parts.append(f"<p>Words the model knows: {which}.</p>")
     if words.unknown:
-        parts.append(
-            _chips(
-                "unknown", "✗", "Never seen in training, do not count on an effect", words.unknown
-            )
+        title = "Never seen in training, do not count on an effect"
+        items = "".join(
+            f'<li class="ls-unknown"><span aria-hidden="true">✗</span> {escape(word)}</li>'
+            for word in words.unknown
         )
+        parts.append(f'<p>{title}:</p><ul class="ls-chips" aria-label="{title}">{items}</ul>')
     if words.dropped:
         parts.append(f'<p class="ls-problem">Too long, not read: “{escape(words.dropped)}”</p>')
     if words.problem:
         parts.append(f'<p class="ls-problem">{escape(words.problem)}</p>')
     return "".join(parts) or f"<p>{EMPTY_WORDS}</p>"
-
-
-def _chips(kind: str, mark: str, title: str, words: Sequence[str]) -> str:
-    items = "".join(
-        f'<li class="ls-{kind}"><span aria-hidden="true">{mark}</span> {escape(word)}</li>'
-        for word in words
-    )
-    return f'<p>{title}:</p><ul class="ls-chips" aria-label="{title}">{items}</ul>'
 
 
 def progress(now: Progress) -> str:
@@ -183,29 +197,6 @@ def alt_text(study: Study) -> str:
     return f"Synthetic chest X-ray drawn from “{study.prompt}”, seed {study.seed}. {said}".strip()
 
 
-def quoted(words: Iterable[str]) -> str:
-    """Words in quotation marks: “lung” and “heart”."""
-    return " and ".join(f"“{word}”" for word in words)
-
-
-def moment(study: Study, step: int, resolution: str) -> str:
-    """Which step and resolution a map is of, to follow what it shows; "" for all of them."""
-    formation = study.formation
-    if formation is None or not (step or resolution):
-        return ""
-    told = f", in the layers of {resolution} alone" if resolution else ""
-    if step:
-        frame = formation.frame_at(step)
-        first = formation.steps[frame - 1] + 1 if frame else 1
-        last = formation.steps[frame]
-        which = f"step {last}" if first == last else f"steps {first} to {last}"
-        told += f", {which} of {study.steps} (noise level t = {formation.timesteps[frame]})"
-        before = formation.picture_at(step)
-        if step < study.steps:
-            told += f", over the picture foreseen after step {before[0]}" if before else ""
-    return told
-
-
 def data_uri(png: bytes) -> str:
     """A PNG as an address that holds it."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
@@ -237,42 +228,36 @@ def unseen(settings: Sequence[str], row: str) -> str:
     return f"<p>{' '.join(told)}</p>" if told else ""
 
 
-def fusions(gamma: float, method: str) -> str:
-    """What the two pictures of the slider are; HTML."""
+def film_notes(readings: Sequence[Reading], archive: bytes) -> str:
+    """What was found in films, what was put right, and a download; HTML, nothing on disk."""
+    parts = []
+    for one in readings:
+        notes = "".join(f'<p class="ls-problem">Warning: {escape(w)}.</p>' for w in one.warnings)
+        righted = "".join(f"<p>Put right: {escape(w)}.</p>" for w in one.done)
+        ratio = (
+            f"<p>Cardiothoracic ratio: {one.ratio:.2f} (widest heart ÷ widest inner chest).</p>"
+            if one.ratio is not None
+            else ""
+        )
+        height, width = one.mask.shape
+        parts.append(
+            f"<h3>{escape(one.name)}</h3>{notes}{righted}"
+            f"{region_table(one.regions, coarse=False)}{ratio}"
+            f"<p>{escape(summary(one.regions))} {width} × {height} pixels.</p>"
+        )
+    packed = base64.b64encode(archive).decode()
+    saved = (
+        f'<p class="ls-links"><a download="lungsynth-films.zip" '
+        f'href="data:application/zip;base64,{packed}">Save masks, overlays and records (ZIP)</a></p>'
+    )
+    if len(readings) == 1:
+        mask = data_uri(readings[0].files["mask.png"])
+        saved += (
+            f'<p class="ls-links"><a download="mask.png" href="{mask}">Save mask.png alone</a></p>'
+        )
     return (
-        "<p>Left of the handle <code>sequential</code>: the affinity walk, then the CRF. Right "
-        f"<code>cross</code>: of the CRF’s candidates, γ = {gamma:g}, which agrees best with the walk. "
-        f"The final mask above is made by <code>{escape(method)}</code>; change it under “Change how the "
-        "mask is made”.</p>"
-    )
-
-
-def legend(colours: Mapping[str, tuple[int, int, int]]) -> str:
-    """Which colour is which word; HTML."""
-    items = "".join(
-        f'<span><span class="ls-swatch" style="background:rgb{colour}"></span>{escape(word)}</span>'
-        for word, colour in colours.items()
-    )
-    return f'<p class="ls-legend">{items}</p>'
-
-
-def film(reading: Reading) -> str:
-    """A visitor's film with its mask, numbers, warnings and a download; HTML, nothing on disk."""
-    notes = "".join(
-        f'<p class="ls-problem">Warning: {escape(one)}.</p>' for one in reading.warnings
-    )
-    said = summary(reading.regions)
-    packed = base64.b64encode(reading.archive).decode()
-    mask = data_uri(reading.mask)
-    return (
-        f'<div class="ls-film">{notes}<figure><img src="{data_uri(reading.overlay)}" '
-        f'alt="Your picture with the mask over it. {escape(said)}"></figure>'
-        f"{region_table(reading.regions, coarse=False)}<p>{escape(said)}</p>"
-        f"<p>{reading.width} × {reading.height} pixels. "
-        f'<a download="lungsynth-film.zip" href="data:application/zip;base64,{packed}">'
-        f'Save mask, overlay and record (ZIP)</a> · <a download="mask.png" href="{mask}">'
-        "Save mask.png alone</a></p><p><strong>Machine-made mask of your picture. Research only. Not for "
-        "diagnosis.</strong></p></div>"
+        f'<div class="ls-film">{"".join(parts)}{saved}<p><strong>Machine-made masks. Research only. '
+        "Not for diagnosis.</strong></p></div>"
     )
 
 
@@ -304,3 +289,27 @@ def difference(one: Study, two: Study) -> str:
         change = abs(one.image.astype(float) - two.image.astype(float)).mean()
         lines.append(f"grey values differ by {change:.1f} of 255 on average")
     return f"<p>{escape('; '.join(lines))}.</p>"
+
+
+def compared(pinned: Study, now: Study) -> str:
+    """A pinned picture, the one drawn after it, and where they differ; HTML."""
+    pictures = [
+        (f"Pinned: {pinned.prompt[:80]}, seed {pinned.seed}", final_overlay(pinned)),
+        (f"Now: {now.prompt[:80]}, seed {now.seed}", final_overlay(now)),
+    ]
+    if pinned.image.shape == now.image.shape:
+        change = abs(pinned.image.astype(int) - now.image.astype(int)).astype(np.uint8)
+        pictures.append(("Difference: white = 255 grey levels", change))
+    changed = [
+        f"{name}: {before} → {after}"
+        for name in ("prompt", "seed", "steps", "guidance", "size")
+        if (before := getattr(pinned, name)) != (after := getattr(now, name))
+    ]
+    assert pinned.made is not None and now.made is not None
+    if pinned.made.config != now.made.config:
+        changed.append("the mask’s settings")
+    told = "; ".join(changed) or "nothing but the weights"
+    return (
+        f"<h3>Compared</h3>{strip([(title, png_bytes(one)) for title, one in pictures])}"
+        f"<p>Changed: {escape(told)}.</p>{difference(pinned, now)}"
+    )

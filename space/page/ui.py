@@ -10,10 +10,21 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from space.draw import actions, upload
-from space.page import api, controls, handlers, opening, panels, serving, text
+from space.page import (
+    api,
+    controls,
+    gallery,
+    handlers,
+    lists,
+    opening,
+    panels,
+    serving,
+    text,
+    viewer,
+)
 from space.page.controls import QUIET
-from space.page.style import CSS, NAME_EMPTY, SAY_LABEL, WRITE_LINK, theme
-from space.page.tabs import compare_tab, film_tab, not_drawn, stopped_now
+from space.page.style import CSS, FOLLOW, ON_DRAW, ON_OPEN, SEE, WRITE_LINK, theme
+from space.page.tabs import film_tab, not_drawn, stopped_now
 
 SESSIONS = 96
 """Visitors remembered at once, longest unseen forgotten first; twice as many as are expected together.
@@ -25,165 +36,140 @@ def build_demo() -> gr.Blocks:
     """The page; nothing is loaded until it is opened."""
     with gr.Blocks(title=text.TITLE, analytics_enabled=False, delete_cache=(300, 900)) as demo:
         gr.HTML(text.BANNER, elem_id="ls-banner", padding=False)
-        gr.Markdown(f"# {text.TITLE}\n{text.SUBTITLE}")
-        line = gr.HTML(padding=False)
-        studies = gr.State([], time_to_live=KEEP_SECONDS)
-        begin = gr.State("")  # a change of it draws: a link was opened, or chance has chosen
-        history = gr.BrowserState([], storage_key="lungsynth-history", secret="not-a-secret")
-        with gr.Tabs() as tabs:
+        gr.Markdown(f"# {text.TITLE}\n{text.SUBTITLE}", elem_id="ls-title")
+        with gr.Tabs():
             with gr.Tab("Draw", id="draw"):
-                draw = _draw_tab(studies, history, begin)
-            with gr.Tab("Your X-ray", id="film") as own_tab:
-                own_tab.select(None, None, None, js=SAY_LABEL, api_visibility="private")
+                draw = _draw_tab()
+            with gr.Tab("Your X-ray", id="film"):
                 film_tab(draw["convention"])
-            with gr.Tab("Compare", id="compare"):
-                compare_tab(draw)
-            with gr.Tab("Gallery", id="gallery") as gallery_tab:
-                cases = gr.HTML(padding=False)
-                gr.Markdown("## This browser’s pictures")
-                before = gr.HTML(padding=False)
             with gr.Tab("Model", id="about") as about_tab:
                 card = gr.Markdown()
+        line = gr.HTML(padding=False)
         about_tab.select(actions.model_card, None, card, **QUIET)
-        fields = [
-            draw[name]
-            for name in (
-                "prompt",
-                "seed",
-                "steps",
-                "guidance",
-                "size",
-                "convention",
-                "linked",
-                "unseen",
-            )
-        ]
-        demo.load(opening.opened, None, [line, *fields, begin, tabs, *draw["tuning"]], **QUIET)
-        demo.load(None, None, None, js=NAME_EMPTY, api_visibility="private")
+        names = ("prompt", "seed", "steps", "guidance", "size", "convention", "linked", "unseen")
+        fields = [line, *(draw[name] for name in (*names, "begin", *controls.COMPOSED))]
+        demo.load(opening.opened, None, [*fields, *draw["tuning"]], **QUIET)
+        demo.load(None, None, None, js=ON_OPEN, api_visibility="private")
         demo.load(opening.report_words, draw["prompt"], draw["words"], **QUIET)
-        demo.load(opening.gallery_at_once, history, [cases, before], **QUIET)
-        gallery_tab.select(opening.show_gallery, history, [cases, before], **QUIET)
+        demo.load(lists.history, draw["history"], draw["before"], **QUIET)
+        address = gr.Textbox(visible="hidden", elem_id="ls-address")
+        address.input(opening.reopened, address, [*fields, *draw["tuning"]], **QUIET)
         api.add_endpoints()
     return serving.guarded(demo.queue(max_size=serving.MAX_EVENTS))
 
 
-def _draw_tab(studies: gr.State, history: gr.BrowserState, begin: gr.State) -> dict[str, Any]:
+def _draw_tab() -> dict[str, Any]:
     """The main panel; its parts by name."""
-    with gr.Row():
-        with gr.Column(scale=4, min_width=320):
-            part = controls.compose_column()
-        with gr.Column(scale=6, min_width=320):
-            status = gr.HTML(text.status(text.EMPTY_RESULT), label="Status", elem_id="ls-status")
-            image = controls.picture_box("Synthetic X-ray", height=420)
-            which = gr.Radio([], label="Picture", visible=False, type="value")
-            gr.Markdown("## Where each word acted", elem_id="ls-looking")
-            looking = controls.word_controls()
-            heat = controls.picture_box("Map over the X-ray", height=380)
-            legend = gr.HTML(padding=False)
-    with gr.Column():
-        gr.Markdown("## How the mask is made")
-        strip = gr.HTML(text.status(text.EMPTY_RESULT), padding=False)
-        tuning, back = controls.tuning_controls()
-        with gr.Row():
-            with gr.Column(scale=4, min_width=320):
-                pair = gr.ImageSlider(label="sequential and cross", format="png", interactive=False)
-                note = gr.HTML(padding=False)
-            with gr.Column(scale=6, min_width=320):
-                table = gr.HTML(padding=False)
-                summary = gr.Textbox(label="In words", interactive=False, lines=2)
+    part: dict[str, Any] = {
+        "studies": gr.State([], time_to_live=KEEP_SECONDS),
+        "which": gr.State(0),
+        "pinned": gr.State([], time_to_live=KEEP_SECONDS),
+        "linked": gr.State(None),  # the link the page was opened with, for what no control shows
+        "begin": gr.State(""),  # a change of it draws: a link was opened, or chance has chosen
+        "history": gr.BrowserState([], storage_key="lungsynth-history", secret="not-a-secret"),
+    }
+    with gr.Row(elem_id="ls-draw-tab"):
+        with gr.Column(elem_id="ls-ask", min_width=320):
+            part |= controls.asking()
+        with gr.Column(elem_id="ls-see", min_width=320):
+            part["viewer"] = viewer.viewer("ls-viewer", gallery.value())
+            part |= controls.take_home()
+            part["compared"] = gr.HTML(padding=False, elem_id="ls-compared")
+            part["table"] = gr.HTML(padding=False)
+            part["summary"] = gr.HTML(padding=False)
+        with gr.Column(elem_id="ls-more", min_width=320):
+            part |= controls.composing(part["prompt"])
+            with gr.Accordion("Advanced", open=False):
+                part["unseen"] = gr.HTML(padding=False)
+                part |= controls.drawing()
+                part["tuning"], part["back"] = controls.tuning_controls()
                 gr.Markdown(text.MASK_INFO)
-        gr.Markdown("## Take it away", elem_id="ls-take")
-        archive = gr.File(label="Everything (ZIP): image, mask, maps, record", interactive=False)
-        link = gr.Textbox(
-            label="Link that draws the same pixels",
-            interactive=False,
-            buttons=["copy"],
-            max_lines=3,
-            elem_id="ls-link",
-        )
-        with gr.Accordion("The same by program", open=False):
-            python = gr.Textbox(label="Python", interactive=False, buttons=["copy"], lines=9)
-            curl = gr.Textbox(label="Shell", interactive=False, buttons=["copy"], lines=3)
-        reporting, hand_in, handed_in = controls.report_controls()
-    linked, at = part["linked"], [studies, which]
-    made_of = [*at, *tuning, linked]
-    masks, fused, taken = [strip, table, summary], [pair, note], [archive, link, python, curl]
-    words, opacity, step, grid = looking
+            part["programs"] = controls.program()
+            part["reporting"], part["hand_in"], part["handed_in"] = controls.report_controls()
+            with gr.Accordion("Drawn in this browser", open=False):
+                part["before"] = gr.HTML(padding=False)
+    _wire(part)
+    return part
 
-    def take(event: Any) -> Any:
+
+def _wire(part: dict[str, Any]) -> None:
+    """What follows what, in the main panel."""
+    studies, which, linked = part["studies"], part["which"], part["linked"]
+    at, made_of = [studies, which], [studies, which, *part["tuning"], linked]
+    masks = [part["viewer"], part["table"], part["summary"]]
+    taken = [part["archive"], part["link"], part["pin"], *part["programs"]]
+
+    def take(event: Any, js: str = WRITE_LINK) -> Any:
         """What is taken away follows an event, and the address bar follows that."""
         done = event.success(panels.take_away, [*at, linked], taken, **QUIET)
-        done.success(None, link, None, js=WRITE_LINK, api_visibility="private")
+        done.success(None, part["link"], None, js=js, api_visibility="private")
         return done
 
-    def fuse(event: Any) -> Any:
-        return event.success(panels.fuse, made_of, fused, concurrency_id="mask", **QUIET)
-
-    def wire_drawing(triggers: list[Any]) -> None:
-        asked = [
-            part[name]
-            for name in ("prompt", "seed", "steps", "guidance", "pictures", "size", "convention")
-        ]
-        drawn = gr.on(
-            triggers,
-            handlers.gpu(handlers.draw),
-            [*asked, words, opacity, *tuning, linked],
-            [status, image, heat, legend, which, studies, part["words"]],
-            concurrency_id="model",
-            concurrency_limit=1,
-            show_progress="full",
-            show_progress_on=[status],
-            api_visibility="private",
-            trigger_mode="multiple",
-        )
-        stopped = gr.State(False)
-        drawn.failure(not_drawn, stopped, [status, stopped], **QUIET)
-        shown = [image, words, heat, legend, step, grid, *masks]
-        asked_for = [*at, words, opacity, *tuning, linked]
-        cancelled = part["cancel"].click(
-            stopped_now, None, [status, stopped], cancels=[drawn], **QUIET
-        )
-        cancelled.success(panels.show, asked_for, shown, **QUIET)  # the picture before
-        taking = take(drawn.success(panels.show, asked_for, shown, **QUIET))
-        taking.success(panels.remember, [history, link, studies], history, **QUIET)
-        fuse(taking)
-        fuse(take(which.input(panels.show, asked_for, shown, **QUIET)))
-
-    wire_drawing([part["button"].click, part["prompt"].submit, begin.change])
-    for control in looking:
-        control.input(
-            panels.look,
-            [*at, *looking],
-            [heat, legend],
-            trigger_mode="always_last",
-            concurrency_id="look",
-            **QUIET,
-        )
+    _wire_drawing(part, take)
+    chosen = part["viewer"].select(
+        panels.choose, studies, [which, part["prompt"], part["seed"], part["status"]], **QUIET
+    )
+    take(chosen.success(panels.numbers, at, masks[1:], **QUIET))
+    part["viewer"].expand(
+        panels.by_rule, made_of, part["viewer"], concurrency_id="mask", concurrency_limit=2, **QUIET
+    )
     tuned = gr.on(
-        [control.input for control in tuning],
+        [control.input for control in part["tuning"]],
         panels.remask,
         made_of,
         masks,
         trigger_mode="always_last",
         concurrency_id="mask",
-        concurrency_limit=2,
         **QUIET,
     )
-    put_back = back.click(opening.reset, None, [*tuning, linked, part["unseen"]], **QUIET)
-    put_back = put_back.success(panels.remask, made_of, masks, concurrency_id="mask", **QUIET)
-    for event in (tuned, put_back):
-        take(fuse(event))
-    hand_in.click(
-        panels.report, [*at, linked, *reporting], handed_in, concurrency_id="report", **QUIET
+    back = part["back"].click(
+        opening.reset, None, [*part["tuning"], linked, part["unseen"]], **QUIET
     )
-    part["surprise"].click(
-        opening.surprise,
-        None,
-        [part[name] for name in ("prompt", "seed", "view", "age", "sex", "findings", "side")]
-        + [begin],
+    take(tuned)
+    take(back.success(panels.remask, made_of, masks, concurrency_id="mask", **QUIET))
+    pinned = [part["pinned"], part["pin"], part["compared"]]
+    part["pin"].click(panels.pin, [part["pinned"], *at], pinned, **QUIET)
+    part["hand_in"].click(
+        panels.report,
+        [*at, linked, *part["reporting"]],
+        part["handed_in"],
+        concurrency_id="report",
         **QUIET,
     )
-    return part | {"tuning": tuning}
+    composed = [part[name] for name in ("prompt", "seed", *controls.COMPOSED, "begin")]
+    part["surprise"].click(opening.surprise, None, composed, **QUIET)
+
+
+def _wire_drawing(part: dict[str, Any], take: Any) -> None:
+    """The button, Enter, an opened link: a drawing, and all that is shown of it."""
+    studies, which, status = part["studies"], part["which"], part["status"]
+    names = ("prompt", "seed", "steps", "guidance", "pictures", "size", "convention")
+    drawn = gr.on(
+        [part["button"].click, part["prompt"].submit, part["begin"].change],
+        handlers.gpu(handlers.draw),
+        [*(part[name] for name in names), *part["tuning"], part["linked"]],
+        [status, part["viewer"], studies, which, part["words"]],
+        concurrency_id="model",
+        concurrency_limit=1,
+        show_progress="full",
+        show_progress_on=[status],
+        api_visibility="private",
+        trigger_mode="multiple",
+    )
+    part["button"].click(None, None, None, js=ON_DRAW, api_visibility="private")
+    stopped = gr.State(False)
+    drawn.failure(not_drawn, stopped, [status, stopped], **QUIET)
+    part["cancel"].click(stopped_now, None, [status, stopped], cancels=[drawn], **QUIET)
+    drawn.success(None, None, None, js=SEE, api_visibility="private")
+    told = drawn.success(
+        panels.numbers, [studies, which], [part["table"], part["summary"]], **QUIET
+    )
+    done = take(told, FOLLOW)
+    done.success(panels.compare, [part["pinned"], studies, which], part["compared"], **QUIET)
+    kept = done.success(
+        panels.remember, [part["history"], part["link"], studies], part["history"], **QUIET
+    )
+    kept.success(lists.history, part["history"], part["before"], **QUIET)
 
 
 def warm_up() -> None:

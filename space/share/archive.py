@@ -9,7 +9,7 @@ from typing import Any
 from lungsynth.files import pack
 from lungsynth.images import png_bytes, slug
 from lungsynth.permalink import Permalink, refine_texts
-from space.draw.study import Study, files_of
+from space.draw.study import Study, files_of, final_overlay
 
 
 def record_of(study: Study) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def archive(study: Study) -> bytes:
         "image.png": png_bytes(study.image),
         "coarse.png": png_bytes(study.made.coarse),
         "mask.png": png_bytes(study.made.mask),
-        "overlay.png": png_bytes(study.made.final),
+        "overlay.png": png_bytes(final_overlay(study)),
         **files_of(study),
         "record.json": record.encode(),
     }

@@ -112,11 +112,41 @@ def _differences(config: Any) -> str:
     return f"{type(config).__name__}({', '.join(told)})"
 
 
+def _values(asked: Permalink) -> list[Any]:
+    """What the endpoint `generate` is given for a link."""
+    return [asked.prompt, asked.seed, asked.steps, asked.guidance, "", settings_of(asked)]
+
+
+def client_snippet(asked: Permalink, origin: str = "") -> str:
+    """Python that has this page draw the same, over its API."""
+    base = link(asked, origin).split("/?")[0]
+    given = ", ".join(repr(one) for one in _values(asked))
+    return (
+        "from gradio_client import Client\n\n"
+        f"page = Client({base!r})\n"
+        "image, mask, overlay, record, archive, summary = page.predict(\n"
+        f'    {given}, api_name="/generate"\n)\n'
+        "print(image, summary)  # image: path of a PNG; record: a dict\n"
+    )
+
+
+def javascript_snippet(asked: Permalink, origin: str = "") -> str:
+    """JavaScript that has this page draw the same, over its API."""
+    base = link(asked, origin).split("/?")[0]
+    given = json.dumps(_values(asked), ensure_ascii=False)
+    return (
+        'import { Client } from "@gradio/client";\n\n'
+        f"const page = await Client.connect({json.dumps(base)});\n"
+        f'const {{ data }} = await page.predict("/generate", {given});\n'
+        "const [image, mask, overlay, record, archive, summary] = data;\n"
+        "console.log(image.url, record.scores, summary);\n"
+    )
+
+
 def curl_snippet(asked: Permalink, origin: str = "") -> str:
     """A shell command that has this page draw the same, over its API."""
     base = link(asked, origin).split("/?")[0]
-    values = [asked.prompt, asked.seed, asked.steps, asked.guidance, "", settings_of(asked)]
-    data = json.dumps({"data": values}, ensure_ascii=False)
+    data = json.dumps({"data": _values(asked)}, ensure_ascii=False)
     call = f"{base}/gradio_api/call/generate"
     return (
         f"id=$(curl -s {call} -H 'Content-Type: application/json' \\\n"

@@ -213,7 +213,13 @@ def test_the_queue_is_bounded_and_the_model_is_one_at_a_time(address):
 
     demo = build_demo()
     drawing = [fn for fn in demo.fns.values() if fn.concurrency_id == "model"]
-    assert {fn.name for fn in drawing} == {"draw", "compare", "read_film", "generate", "segment"}
+    assert {fn.name for fn in drawing} == {
+        "draw",
+        "read_films",
+        "read_sample",
+        "generate",
+        "segment",
+    }
     assert min(fn.concurrency_limit for fn in drawing if isinstance(fn.concurrency_limit, int)) == 1
     assert limits.WaitingRoom().n == 24 < demo._queue.max_size
 

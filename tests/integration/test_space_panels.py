@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,10 +13,13 @@ import gradio as gr
 import pytest
 from PIL import Image
 
+from lungsynth.errors import ConfigError
 from lungsynth.masks.refine import RefineConfig
+from lungsynth.model.measured import Measured
 from lungsynth.permalink import Permalink
-from space.draw import actions, limits, study, tuning
-from space.page import handlers, opening, panels
+from space.draw import actions, compose, limits, study, tuning
+from space.page import gallery, opening, panels, text, viewer
+from space.page.controls import COMPOSED
 from space.share import reports
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
@@ -55,7 +57,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_link_sets_every_control(told):
-    _, prompt, seed, steps, guidance, size, convention, linked, unseen, begin, _, *controls = (
+    _, prompt, seed, steps, guidance, size, convention, linked, unseen, begin, *more = (
         opening.opened(
             request(
                 prompt="chest",
@@ -76,7 +78,8 @@ def test_a_link_sets_every_control(told):
     assert "row <code>s0-0000001</code>" in unseen and "min_part=0.1" in unseen
     assert begin.startswith("http")
     assert told == ["The link was made with other weights; the picture will differ."]
-    values = [controls[0]["value"], *controls[1:], linked]
+    controls = more[len(COMPOSED) :]
+    values = [*(one["value"] for one in controls), linked]
     assert tuning.tuning_of(values).config(RefineConfig()) == linked.config()
 
 
@@ -95,38 +98,120 @@ def test_a_link_that_cannot_be_drawn_is_told_and_not_used(told, query, message):
     assert message in told[0] and answer[7] is None and answer[9] == ""
 
 
+BROKEN = [
+    *(("seed", one) for one in ("-1", "x", "1.5", "9007199254740992", "nan", "1e3")),
+    *(("steps", one) for one in ("0", "101", "500", "9999", "-3", "2.5", "x")),
+    *(("guidance", one) for one in ("0.5", "20.5", "50", "nan", "inf", "x")),
+    *(("size", one) for one in ("big", "-3", "100", "9999999", "256x")),
+    *(("method", one) for one in ("magic", "cross")),
+    ("beta", "0"),
+    ("beta", "wide"),
+    ("crf.theta_beta", "-1"),
+    ("clean_up", "maybe"),
+    ("gammas", "2"),
+    ("classes", "v9"),
+    ("scheduler", "<b>"),
+    ("precision", "a b"),
+    ("row", "a b"),
+]
+
+
+def test_thirty_broken_links_get_a_clear_sentence_each_and_the_page_works(told):
+    assert len(BROKEN) >= 30
+    for name, value in BROKEN:
+        told.clear()
+        answer = opening.opened(request(prompt="chest", **{name: value}))
+        [said] = told
+        assert answer[7] is None and answer[9] == "", (name, value)
+        assert said.endswith((".", "`.")) and len(said) < 300 and "e+" not in said, said
+        assert "Traceback" not in said and "Error" not in said, said
+    told.clear()
+    assert opening.opened(request(prompt="chest"))[9].startswith("http") and not told
+
+
+def test_a_link_may_ask_for_what_the_page_may_and_no_more(told):
+    opening.opened(request(prompt="chest", steps="500"))
+    opening.opened(request(prompt="chest", guidance="21"))
+    opening.opened(request(prompt="chest", seed="-1"))
+    assert [one.split("expected ")[1] for one in told] == [
+        "a whole number from 1 to 100.",
+        "a number from 1 to 20.",
+        "a whole number from 0 to 9,007,199,254,740,991.",
+    ]
+    with pytest.raises(ConfigError, match=r"from 0 to 9,007,199,254,740,991\.$"):
+        actions.check_numbers(-1, 20, 1.5)
+
+
+def test_back_opens_what_the_address_asks_for(told):
+    answer = opening.reopened("?prompt=chest%2C+pneumonia&seed=4&steps=3")
+    assert answer[1:4] == ("chest, pneumonia", 4, 3) and answer[9].startswith("http")
+    assert opening.reopened("?")[9] == "" and not told
+
+
+def test_only_what_the_checkpoint_obeys_is_offered(monkeypatch, told):
+    view, age, sex, findings, side = opening.opened(request())[10:15]
+    assert view["visible"] and age["visible"] and sex["visible"] and not side["visible"]
+    assert tuple(findings["choices"]) == compose.FINDINGS
+    known = Measured(obeys={"sex": False, "side": True, "findings": ["tuberculosis"]})
+    monkeypatch.setattr(actions, "measured", lambda: known)
+    view, age, sex, findings, side = opening.opened(request())[10:15]
+    assert side["visible"] and not sex["visible"] and findings["choices"] == ["tuberculosis"]
+
+
+@pytest.mark.parametrize("method", ["none", "crf", "affinity", "sequential", "cross"])
+def test_only_sliders_that_change_the_mask_are_seen(method):
+    seen = {
+        name
+        for name, one in zip(text.TUNED, opening.sliders_of(method), strict=True)
+        if one["visible"]
+    }
+    assert ("beta" in seen) == (method in ("affinity", "sequential", "cross"))
+    assert ("grey_width" in seen) == (method not in ("none", "affinity"))
+    assert ("n_gammas" in seen) == (method == "cross") and "ignore_band" in seen
+    assert list(text.TUNED) == list(tuning.shown(RefineConfig()))[1:]
+
+
 def test_the_page_without_a_link_keeps_what_it_shows(told):
     answer = opening.opened(request())
     assert answer[7] is None and answer[8] == answer[9] == "" and not told
-    assert answer[5]["value"] == "" and answer[11]["value"] == RefineConfig().method
+    assert answer[5]["value"] == "" and answer[15]["value"] == RefineConfig().method
     assert opening.reset() == (*tuning.shown(RefineConfig()).values(), None, "")
 
 
-def test_two_drawings_follow_what_is_set_under_draw():
-    asked = [*(tuning.shown(RefineConfig()) | {"method": "none"}).values(), None]
-    *_, (status, first, second, told) = handlers.compare(
-        "chest", 1, "chest", 2, 2, 1.0, "96", "", *asked
-    )
-    assert "Done" in status and "grey values differ by" in told
-    for side in (first, second):
-        pictures = re.findall(r"base64,([^\"]+)", side)
-        assert [Image.open(io.BytesIO(base64.b64decode(one))).size for one in pictures] == [
-            (96, 96)
-        ] * 2
-    *_, (_, plain, _, _) = handlers.compare("chest", 1, "chest", 2, 2, 1.0, "", "", *asked)
-    assert plain != first
+def test_a_pinned_picture_is_compared_with_the_next(drawn):
+    pinned, button, told = panels.pin([], [drawn], 0)
+    assert len(pinned) == 1 and button["value"] == "Unpin" and "Change one thing" in told
+    *_, other = actions.draw("Chest X-ray with pneumonia", 4, 3, 3.0, previews=False)
+    html = panels.compare(pinned, [other.study], 0)
+    assert html.count("<img") == 3 and "seed: 3 → 4" in html and "grey values differ by" in html
+    assert "prompt" not in html.split("Changed:")[1].split("</p>")[0]
+    asked = (*tuning.shown(RefineConfig(method="none")).values(), None)
+    panels.remask([drawn], 0, *asked)
+    assert "the mask’s settings" in panels.compare(pinned, [drawn], 0)
+    assert panels.pin(pinned, [drawn], 0)[0] == []
+    study.make(drawn, tuning.Tuning())
 
 
-def test_the_legend_says_which_step_and_resolution(drawn):
-    name = f"{drawn.formation.resolutions[0][0]}×{drawn.formation.resolutions[0][1]}"
-    picture, legend = panels.look([drawn], 0, ["pneumonia", "chest"], 0.6, 2, name)
-    assert "step 2 of 3" in legend and f"layers of {name} alone" in legend
-    with Image.open(picture["value"]) as shown:
-        assert shown.size == (64, 64) and shown.mode == "RGB"
-    assert "step 2 of 3" in picture["alt_text"]
-    assert "acted" not in panels.look([drawn], 0, ["pneumonia", "chest"], 0.6, 0, "")[1]
-    with pytest.raises(gr.Error, match="there are"):
-        panels.look([drawn], 0, ["chest"], 0.6, 0, "1×1")
+def test_the_viewer_is_given_every_stage_in_use(drawn):
+    value = viewer.shown_studies([drawn], Measured(), rules=[("crf", drawn.made.mask)])
+    [item] = value["items"]
+    groups = [frame["group"] for frame in item["frames"]]
+    assert groups == ["Words", "Reading", "Threshold", "CRF", "Mask"]  # drawn without previews
+    assert groups[item["start"]] == "Words" and item["size"] == [64, 64]
+    assert [one["name"] for one in item["classes"]] == ["left lung", "right lung"]
+    words = item["frames"][0]
+    with Image.open(io.BytesIO(base64.b64decode(words["sheet"].partition(",")[2]))) as sheet:
+        assert sheet.height % len(item["words"]) == 0
+    assert len(words["place"]) == len(item["words"]) and item["rules"][0]["name"] == "crf"
+    assert all(one["told"].endswith("not measured.") for one in item["words"])
+    assert drawn.prompt in item["alt"] and "lung covers" in item["alt"]
+    json.dumps(value)
+
+
+def test_a_picture_of_the_gallery_fills_in_its_prompt_and_seed(drawn):
+    picked = panels.choose([], SimpleNamespace(index=1))
+    assert picked[1:3] == (gallery.CHOSEN[1][0], gallery.CHOSEN[1][1])
+    assert panels.choose([drawn, drawn], SimpleNamespace(index=1))[0] == 1
 
 
 def test_a_report_goes_where_the_maintainer_wants_it_and_not_too_often(

@@ -17,8 +17,9 @@ from PIL import Image
 from tiny import film, png
 
 from lungsynth.errors import ConfigError, DataError, LungSynthError
+from lungsynth.model.measured import Measured
 from space.draw import actions, compose, limits, upload
-from space.page import gallery, lists, text
+from space.page import gallery, text
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +77,20 @@ def test_controls_that_are_none_of_the_choices_are_refused(controls):
         compose.sentence(controls)
 
 
+def test_the_heart_is_in_no_lung():
+    asked = compose.Controls("PA", 60, "man", ("cardiomegaly",), "left lung")
+    assert (
+        compose.sentence(asked) == "Frontal PA chest X-ray of a 60-year-old man with cardiomegaly"
+    )
+
+
+def test_only_what_the_checkpoint_obeys_comes_by_chance():
+    known = Measured(obeys={"side": False, "findings": ["pneumonia"]})
+    for _ in range(40):
+        controls, _ = compose.surprise(known)
+        assert not controls.side and controls.findings[0] in ("no finding", "pneumonia")
+
+
 def test_surprises_can_be_drawn_and_differ():
     found = [compose.surprise() for _ in range(20)]
     assert len({seed for _, seed in found}) == 20
@@ -128,14 +143,29 @@ def test_a_film_is_segmented_and_forgotten(tmp_path):
     path = uploaded(tmp_path, "Doe_Jane_1950.png", png(picture))
     reading = upload.segment(path)
     assert not path.exists() and list(tmp_path.iterdir()) == []
-    with zipfile.ZipFile(io.BytesIO(reading.archive)) as file:
+    with zipfile.ZipFile(io.BytesIO(upload.archive([reading]))) as file:
         assert set(file.namelist()) == {"mask.png", "overlay.png", "record.json"}
         record = file.read("record.json").decode()
-        assert file.read("mask.png") == reading.mask
-    assert np.asarray(Image.open(io.BytesIO(reading.mask))).shape == (96, 120)
+        mask = np.asarray(Image.open(io.BytesIO(file.read("mask.png"))))
+    assert mask.shape == (96, 120) and np.array_equal(mask, reading.mask)
     assert "Doe_Jane" not in record and json.loads(record)["synthetic"] is False
-    page = text.film(reading)
+    page = text.film_notes([reading], upload.archive([reading]))
     assert "Doe_Jane" not in page and "120 × 96 pixels" in page and "Not for" in page
+
+
+def test_several_films_keep_their_names_and_are_compared_by_rule(tmp_path):
+    pictures = [uploaded(tmp_path, f"{n}.png", png(film(n)[0])) for n in (1, 2)]
+    names = upload.names_of(["/a/x.png", "/b/x.png", "/b/y.png"])
+    assert names == ["x.png", "x.png (2)", "y.png"]
+    first = upload.segment(pictures[0], name=names[0], compare=True)
+    second = upload.segment(pictures[1], name=names[1])
+    assert [name for name, _ in first.rules] == ["none", "crf"] and second.rules == ()
+    assert np.array_equal(dict(first.rules)["crf"], first.mask)
+    assert [name for name, _, _ in first.stages] == ["Threshold", "Mask"]
+    with zipfile.ZipFile(io.BytesIO(upload.archive([first, second]))) as file:
+        assert "x.png/mask.png" in file.namelist() and "x.png (2)/record.json" in file.namelist()
+    notes = text.film_notes([first, second], b"")
+    assert "<h3>x.png</h3>" in notes and "<h3>x.png (2)</h3>" in notes
 
 
 def test_of_a_dicom_file_only_pixels_are_taken(tmp_path, caplog):
@@ -144,7 +174,8 @@ def test_of_a_dicom_file_only_pixels_are_taken(tmp_path, caplog):
     reading = upload.segment(path)
     assert not path.exists()
     assert any("BurnedInAnnotation" in one for one in reading.warnings)
-    everything = reading.archive + text.film(reading).encode() + caplog.text.encode()
+    packed = upload.archive([reading])
+    everything = packed + text.film_notes([reading], packed).encode() + caplog.text.encode()
     assert PATIENT.encode() not in everything and b"4711" not in everything
 
 
@@ -152,14 +183,17 @@ def test_a_film_of_sixteen_bits_is_read(tmp_path):
     deep = film(1)[0].astype(np.uint16) * 200
     buffer = io.BytesIO()
     Image.fromarray(deep).save(buffer, "PNG")
-    assert upload.segment(uploaded(tmp_path, "deep.png", buffer.getvalue())).mask
+    assert (
+        upload.segment(uploaded(tmp_path, "deep.png", buffer.getvalue())).mask.shape
+        == film(1)[0].shape
+    )
 
 
 def test_a_photo_is_warned_of(tmp_path):
     photo = np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8)
     reading = upload.segment(uploaded(tmp_path, "photo.png", png(photo)))
     assert any("coloured" in one for one in reading.warnings)
-    assert "Warning: coloured" in text.film(reading)
+    assert "Warning: coloured" in text.film_notes([reading], b"")
 
 
 def bomb() -> bytes:
@@ -213,36 +247,34 @@ def test_a_file_beyond_the_limit_is_refused_unread(tmp_path, monkeypatch):
 
 
 def test_the_gallery_is_drawn_and_shown(tmp_path, monkeypatch):
-    monkeypatch.setattr(gallery, "CHOSEN", (("Chest X-ray, pneumonia", 1, "pneumonia"),))
-    monkeypatch.setattr(sys, "argv", ["gallery", "--out", str(tmp_path), "--steps", "2"])
+    monkeypatch.setattr(gallery, "CHOSEN", (("Chest X-ray, pneumonia", 1),))
+    out = tmp_path / "out"
+    monkeypatch.setattr(sys, "argv", ["gallery", "--out", str(out), "--steps", "3"])
     with pytest.raises(SystemExit) as done:
         gallery.main()
     assert done.value.code == 0
-    [one] = gallery.load(tmp_path)
-    titles = [
-        "X-ray",
-        "Map of “pneumonia”",
-        "1 Attention",
-        "2 Threshold",
-        "3 DenseCRF",
-        "4 Final",
+    [one] = gallery.load(out)
+    assert one.weights == actions.synthesizer().model_hash and one.steps == 3
+    [item] = gallery.value(out)["items"]
+    titles = ["Noise", "Step 2 of 3", "Where the words look", "Reading", "Threshold", "CRF", "Mask"]
+    assert [frame["title"] for frame in item["frames"]] == titles
+    assert item["caption"] == one.prompt and [rule["name"] for rule in item["rules"]] == [
+        "none",
+        "crf",
     ]
-    assert [title for title, _ in one.pictures] == titles
-    assert one.weights == actions.synthesizer().model_hash and one.steps == 2
-    page = lists.cases([one], ["http://x/?prompt=a"], "other")
-    assert page.count("<img") == 6 and page.count("alt=") == 6 and "other weights" in page
-    (tmp_path / gallery.INDEX).write_text("{")
-    assert gallery.load(tmp_path) == [] == gallery.load(tmp_path / "none")
-    assert "No gallery was built" in lists.cases([], [], "")
+    with Image.open(out / gallery.CARD) as card:
+        assert card.size == (1200, 630)
+    (out / gallery.INDEX).write_text("{")
+    assert gallery.load(out) == [] == gallery.load(tmp_path / "none")
+    assert gallery.value(out) is None
 
 
 def test_the_shipped_gallery_is_whole():
-    shown = gallery.load()
-    assert len(shown) == len(gallery.CHOSEN)
-    for one in shown:
-        assert len(one.pictures) >= 6 and all(
-            data.startswith(b"\x89PNG") for _, data in one.pictures
-        )
+    assert len(gallery.load()) == len(gallery.CHOSEN)
+    for item in gallery.value()["items"]:
+        assert {"Noise", "Words", "Mask"} <= {frame["group"] for frame in item["frames"]}
+        assert item["image"].startswith("data:image/png;base64,")
+    assert (gallery.FOLDER / gallery.CARD).stat().st_size < 200_000
 
 
 def test_the_readme_pins_the_gradio_that_is_installed():
