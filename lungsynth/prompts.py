@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from lungsynth.errors import PromptError, WordError
-from lungsynth.model.vocabulary import WORD, Vocabulary
+from lungsynth.model.vocabulary import Vocabulary, Word, find_words, split_words
 
 MAX_CHARACTERS = 2000
 
@@ -16,7 +17,7 @@ MAX_CHARACTERS = 2000
 class PromptReport:
     """What the model makes of a prompt."""
 
-    text: str  # the prompt as used: Unicode NFC, white space collapsed
+    text: str  # the prompt as used: Unicode NFKC, white space collapsed
     known: tuple[str, ...]  # words seen in training; every word when the checkpoint does not say
     unknown: tuple[str, ...]  # words never seen in training
     n_tokens: int  # tokens with start and end
@@ -39,8 +40,8 @@ def read_prompt(text: str, tokenizer: Any, vocabulary: Vocabulary | None) -> Pro
             f"The prompt has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read. "
             "Keep to one or two sentences."
         )
-    clean = " ".join(unicodedata.normalize("NFC", text).split())
-    words = tuple(dict.fromkeys(WORD.findall(clean.lower())))
+    clean = " ".join(unicodedata.normalize("NFKC", text).split())
+    words = tuple(dict.fromkeys(split_words(clean)))
     known, unknown = words, tuple[str, ...]()
     if vocabulary is not None:
         known, unknown = tuple(vocabulary.known(clean)), tuple(vocabulary.unknown(clean))
@@ -72,20 +73,9 @@ def word_tokens(prompt: str, word: str, tokenizer: Any) -> tuple[int, ...]:
     Raises:
         WordError: the word does not occur, or lies beyond the token limit.
     """
-    wanted = " ".join(word.lower().split())
-    # lower case of the same length, so that positions hold: a few letters (İ) become two
-    text = "".join(c.lower() if len(c.lower()) == 1 else c for c in prompt)
-    spans = []
-    start = text.find(wanted) if wanted else -1
-    while start >= 0:
-        end = start + len(wanted)
-        free_left = start == 0 or not text[start - 1].isalnum()
-        free_right = end == len(text) or not text[end].isalnum()
-        if free_left and free_right:
-            spans.append((start, end))
-        start = text.find(wanted, start + 1)
+    spans = _spans(prompt, word)
     if not spans:
-        present = ", ".join(dict.fromkeys(WORD.findall(text)))
+        present = ", ".join(dict.fromkeys(split_words(prompt)))
         raise WordError(
             f"The word {word!r} does not occur in the prompt. Its words are: {present}."
         )
@@ -103,6 +93,32 @@ def word_tokens(prompt: str, word: str, tokenizer: Any) -> tuple[int, ...]:
             "Shorten the prompt or move the word forward."
         )
     return indices
+
+
+def _spans(prompt: str, phrase: str) -> list[tuple[int, int]]:
+    """(start, end) of every occurrence of a phrase in a prompt, as whole words.
+
+    Between two words of the phrase may stand what stands there in the phrase, or spaces and hyphens.
+    """
+    wanted, there = find_words(phrase), find_words(prompt)
+    if not wanted:
+        return []
+    gaps = [_between(phrase, a, b) for a, b in pairwise(wanted)]
+    found = []
+    for k in range(len(there) - len(wanted) + 1):
+        part = there[k : k + len(wanted)]
+        met = [_between(prompt, a, b) for a, b in pairwise(part)]
+        joined = all(
+            one == gap or not one.strip("-\u2010\u2011\u2013")
+            for one, gap in zip(met, gaps, strict=True)
+        )
+        if joined and [one.text for one in part] == [one.text for one in wanted]:
+            found.append((part[0].start, part[-1].end))
+    return found
+
+
+def _between(text: str, one: Word, other: Word) -> str:
+    return "".join(text[one.end : other.start].split())
 
 
 def default_words(prompt: str, vocabulary: Vocabulary | None) -> list[str]:
@@ -142,10 +158,10 @@ def default_words(prompt: str, vocabulary: Vocabulary | None) -> list[str]:
         "diaphragm",
         "mediastinum",
     ]
-    lowered = prompt.lower()
-    chosen = [w for w in anatomy if f" {w} " in f" {' '.join(WORD.findall(lowered))} "]
+    there = split_words(prompt)
+    chosen = [w for w in anatomy if f" {w} " in f" {' '.join(there)} "]
     covered = {part for phrase in chosen for part in phrase.split()}
-    for word in dict.fromkeys(WORD.findall(lowered)):
+    for word in dict.fromkeys(there):
         skip = word in stop or word in covered or (word.isdigit())
         if not skip and (vocabulary is None or word in vocabulary.counts):
             chosen.append(word)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,12 +14,58 @@ from typing import Any
 from lungsynth.errors import CheckpointError
 
 VOCABULARY_NAME = "vocabulary.json"
-WORD = re.compile(r"[a-z]+(?:'[a-z]+)?|\d+")
+CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""Letters of scripts without spaces: Han, Hiragana, Katakana."""
+
+WORD = re.compile(rf"[{CJK}]+|[^\W_{CJK}]+(?:'[^\W\d_{CJK}]+)*")
+"""A run of letters and digits of any script, apostrophes within; of folded text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a text, and where it stands there."""
+
+    text: str  # NFKC, lower case
+    start: int  # first character in the text as given
+    end: int  # after its last character
+
+
+def find_words(text: str) -> list[Word]:
+    """Words and numbers of a text, in order: the unit that is known or not, and that has a map.
+
+    Letters are those of Unicode: "Röntgen" is one word, however its ö is composed, a ligature is its
+    letters (NFKC), "1girl" is one word, and a run of Chinese is one.
+    """
+    folded, places = _fold(text)
+    # a mark that stayed apart from its letter is no letter to `re`, but belongs to the word
+    plain = "".join("x" if unicodedata.category(c)[0] == "M" else c for c in folded)
+    return [
+        Word(folded[m.start() : m.end()], places[m.start()][0], places[m.end() - 1][1])
+        for m in WORD.finditer(plain)
+    ]
 
 
 def split_words(text: str) -> list[str]:
-    """Lower-case words and numbers of a text, in order: the unit the vocabulary counts."""
-    return WORD.findall(text.lower())
+    """The words of `find_words` without their places."""
+    return [word.text for word in find_words(text)]
+
+
+def _fold(text: str) -> tuple[str, list[tuple[int, int]]]:
+    """Text in NFKC and lower case; for each of its characters (start, end) of the origin in `text`."""
+    if text.isascii():
+        return text.lower(), [(k, k + 1) for k in range(len(text))]
+    folded: list[str] = []
+    places: list[tuple[int, int]] = []
+    start = 0
+    while start < len(text):
+        end = start + 1
+        while end < len(text) and unicodedata.category(text[end])[0] == "M":
+            end += 1  # a letter and its marks are composed together
+        cluster = unicodedata.normalize("NFKC", text[start:end]).lower().replace("\u2019", "'")
+        folded += cluster
+        places += [(start, end)] * len(cluster)
+        start = end
+    return "".join(folded), places
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,7 @@ def words_to_map(model: Synthesizer, prompt: str) -> list[str]:
         try:
             word_tokens(report.text, word, model.pipe.tokenizer)
         except WordError:
-            continue  # beyond the limit, or part of a longer word ("19a")
+            continue  # beyond the limit
         words.append(word)
     return words[:MAX_WORDS]
 

@@ -46,7 +46,7 @@ def test_known_and_unknown_words_are_told_apart(tokenizer: Any) -> None:
     report = read_prompt("  Chest  x-ray 🫁 of a dragon صدر\n", tokenizer, VOCABULARY)
     assert report.text == "Chest x-ray 🫁 of a dragon صدر"
     assert report.known == ("chest", "x", "ray", "of", "a")
-    assert report.unknown == ("dragon",)
+    assert report.unknown == ("dragon", "صدر")
     assert report.dropped == ""
 
 
@@ -57,6 +57,31 @@ def test_without_a_vocabulary_every_word_counts_as_known(tokenizer: Any) -> None
 
 def test_text_is_composed(tokenizer: Any) -> None:
     assert read_prompt("lung pleure\u0301", tokenizer, VOCABULARY).text == "lung pleuré"
+
+
+@pytest.mark.parametrize(
+    "word", ["röntgen", "film", "лёгких", "肺炎", "1girl", "x-ray", "left lung"]
+)
+def test_what_is_reported_as_a_word_has_a_map(tokenizer: Any, word: str) -> None:
+    """The report and the maps split alike, so every word of a report can be mapped."""
+    typed = "Ro\u0308ntgen \ufb01lm, лёгких 肺炎 1girl x-ray left lung"
+    report = read_prompt(typed, tokenizer, VOCABULARY)
+    assert report.unknown == ("röntgen", "film", "лёгких", "肺炎", "1girl")
+    for one in (word, word.upper()):
+        assert word_tokens(report.text, one, tokenizer)
+    for one in (*report.known, *report.unknown):
+        assert word_tokens(report.text, one, tokenizer)
+    for part in ("ntgen", "girl", "1", "炎"):
+        with pytest.raises(WordError, match="does not occur.*röntgen, film, лёгких, 肺炎, 1girl"):
+            word_tokens(report.text, part, tokenizer)
+
+
+def test_a_phrase_does_not_span_a_comma(tokenizer: Any) -> None:
+    prompt = "chest lungs, left lung and left-lung"
+    assert len(word_tokens(prompt, "left lung", tokenizer)) > 2
+    assert word_tokens(prompt, "lungs, left", tokenizer)
+    with pytest.raises(WordError, match="does not occur"):
+        word_tokens(prompt, "lungs left", tokenizer)
 
 
 def test_what_the_model_does_not_read_is_reported(tokenizer: Any) -> None:

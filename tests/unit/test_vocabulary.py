@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lungsynth.errors import CheckpointError
 from lungsynth.model.vocabulary import (
     VOCABULARY_NAME,
     Vocabulary,
     count_words,
+    find_words,
     split_words,
     train_tokenizer,
 )
@@ -28,7 +31,37 @@ def test_words_are_lower_case_letters_and_numbers() -> None:
         "x",
         "ray",
     ]
-    assert split_words("🫁 صدر") == []
+    assert split_words("🫁 صدر") == ["صدر"] and split_words("🫁 !? _") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Röntgen", ["röntgen"]),
+        ("Ro\u0308ntgen", ["röntgen"]),  # the same, its marks apart
+        ("\ufb01lm of the o\ufb03ce", ["film", "of", "the", "office"]),  # ligatures
+        ("ЛЁГКИЕ, рентген", ["лёгкие", "рентген"]),
+        ("胸部X線 肺炎", ["胸部", "x", "線", "肺炎"]),
+        ("1girl, T4 and 19a", ["1girl", "t4", "and", "19a"]),
+        ("a child\u2019s x\u2011ray", ["a", "child's", "x", "ray"]),
+        ("सीने का एक्सरे", ["सीने", "का", "एक्सरे"]),  # marks belong to the word
+        ("ＰＡ ｖｉｅｗ", ["pa", "view"]),  # letters of double width
+        ("5'3 don't 'quoted'", ["5", "3", "don't", "quoted"]),
+        ("straße İ", ["straße", "i\u0307"]),
+    ],
+)
+def test_words_of_every_script(text: str, words: list[str]) -> None:
+    assert split_words(text) == words
+    for word in find_words(text):  # where a word stands, it stands again
+        assert split_words(text[word.start : word.end]) == [word.text]
+
+
+@given(st.text(max_size=60))
+def test_words_stand_in_order_and_apart(text: str) -> None:
+    found = find_words(text)
+    ends = [0, *(word.end for word in found)]
+    assert all(word.text and end <= word.start < word.end for word, end in zip(found, ends))
+    assert ends[-1] <= len(text)
 
 
 def test_known_and_unknown_words_in_order_each_once() -> None:
