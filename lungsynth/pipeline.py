@@ -27,7 +27,7 @@ from lungsynth.masks.registry import needs_affinity
 from lungsynth.masks.student import STUDENT_FOLDER, Student, load_student, student_maps
 from lungsynth.masks.tokens import parse_timesteps, token_logits
 from lungsynth.masks.walk import AffinityField
-from lungsynth.model.attention import Captured, word_map
+from lungsynth.model.attention import Captured, word_map, word_maps
 from lungsynth.model.backbone import (
     embed_prompts,
     key_weights,
@@ -304,7 +304,10 @@ class Synthesizer:
             heat = word_map(drawn.captured, index, tokens, height=height, width=width)
             return np.asarray(heat.numpy(), dtype=np.float32)
 
-        maps = {word: heat_of(tokens) for word, tokens in found.items()}
+        heats = word_maps(
+            drawn.captured, index, list(found.values()), height=height, width=width
+        ).numpy()
+        maps = {word: np.asarray(heats[k], dtype=np.float32) for k, word in enumerate(found)}
         specs = self.class_specs(report)
         probability = read(
             specs,

@@ -12,6 +12,9 @@ from lungsynth.model.vocabulary import Vocabulary, Word, find_words, split_words
 
 MAX_CHARACTERS = 2000
 
+START, END, PADDING = "<start>", "<end>", "<padding>"
+"""Names of tokens that are no words; they have maps as words have (`word_tokens`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class PromptReport:
@@ -64,7 +67,8 @@ def word_tokens(prompt: str, word: str, tokenizer: Any) -> tuple[int, ...]:
 
     Args:
         prompt: The prompt as it is given to the model.
-        word: A word or phrase, any case; must occur in the prompt as whole words.
+        word: A word or phrase, any case; must occur in the prompt as whole words. Or one of START,
+            END (the first end token) and PADDING (those after it).
         tokenizer: A fast tokenizer (with offsets).
 
     Returns:
@@ -73,6 +77,8 @@ def word_tokens(prompt: str, word: str, tokenizer: Any) -> tuple[int, ...]:
     Raises:
         WordError: the word does not occur, or lies beyond the token limit.
     """
+    if word in (START, END, PADDING):
+        return _special_tokens(prompt, word, tokenizer)
     spans = _spans(prompt, word)
     if not spans:
         present = ", ".join(dict.fromkeys(split_words(prompt)))
@@ -93,6 +99,15 @@ def word_tokens(prompt: str, word: str, tokenizer: Any) -> tuple[int, ...]:
             "Shorten the prompt or move the word forward."
         )
     return indices
+
+
+def _special_tokens(prompt: str, name: str, tokenizer: Any) -> tuple[int, ...]:
+    limit = int(tokenizer.model_max_length)
+    end = min(len(tokenizer(prompt)["input_ids"]), limit) - 1
+    padding = tuple(range(end + 1, limit))
+    if name == PADDING and not padding:
+        raise WordError(f"The prompt fills all {limit} tokens, so there is no {PADDING}.")
+    return {START: (0,), END: (end,), PADDING: padding}[name]
 
 
 def _spans(prompt: str, phrase: str) -> list[tuple[int, int]]:

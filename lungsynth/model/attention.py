@@ -13,6 +13,7 @@ The processors found before are put back on exit, whatever happened.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -105,6 +106,8 @@ class _CaptureProcessor:
             q = attn.norm_q(q)
         if getattr(attn, "norm_k", None) is not None:
             k = attn.norm_k(k)
+        if getattr(attn, "upcast_attention", False):  # Stable Diffusion 2.1 in half precision
+            q, k = q.float(), k.float()
         scores = (q @ k.transpose(-1, -2)) * attn.scale
         if attention_mask is not None:
             scores = scores + attention_mask
@@ -120,12 +123,14 @@ class _CaptureProcessor:
 class AttentionCapture:
     """Context manager: inside it, a network's cross-attention is recorded.
 
+    `lungsynth.maps.capture_of` makes one for a pipeline.
+
     Args:
         network: See `lungsynth.model.backbone.Network`; such as a `UNet2DConditionModel`.
         height: Of the latents the U-Net is run on.
         width: Likewise.
         guided: True when each call holds an unconditional half first (classifier-free guidance);
-            only the conditional half is then read.
+            only the conditional half is then read. A function is asked at each call.
         probabilities: Sum the probabilities of the prompt's tokens.
         keep_steps: Also keep every call's maps (float16).
         queries: Keep the queries of the last call.
@@ -138,9 +143,9 @@ class AttentionCapture:
         self,
         network: Any,
         *,
-        height: int,
-        width: int,
-        guided: bool,
+        height: int | None = None,
+        width: int | None = None,
+        guided: bool | Callable[[], bool],
         probabilities: bool = True,
         keep_steps: bool = False,
         queries: bool = False,
@@ -155,6 +160,7 @@ class AttentionCapture:
         self._before: dict[str, Any] = {}
         self._seen_in_call: set[str] = set()
         self._step: dict[tuple[int, int], list[Tensor]] = {}
+        self._hook: Any = None
 
     def __enter__(self) -> Captured:
         self._before = dict(getattr(self.network, "attn_processors", {}))
@@ -171,7 +177,13 @@ class AttentionCapture:
                 for name, processor in self._before.items()
             }
         )
+        if self.height is None or self.width is None:
+            self._hook = self.network.register_forward_pre_hook(self._measure, with_kwargs=True)
         return self.captured
+
+    def _measure(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        sample = kwargs["sample"] if "sample" in kwargs else args[0]
+        self.height, self.width = int(sample.shape[-2]), int(sample.shape[-1])
 
     def __exit__(
         self,
@@ -181,6 +193,8 @@ class AttentionCapture:
     ) -> None:
         self._close_step()
         self.network.set_attn_processor(self._before)
+        if self._hook is not None:
+            self._hook.remove()
         if kind is None and not (self.captured.sums or self.captured.queries):
             raise CaptureError("The U-Net did not run inside the capture, so there is no map.")
 
@@ -189,8 +203,9 @@ class AttentionCapture:
         if name in self._seen_in_call:  # a layer seen again: the next call of the U-Net has begun
             self._close_step()
         self._seen_in_call.add(name)
+        assert self.height is not None and self.width is not None
         grid = grid_of(n_positions, self.height, self.width)
-        if self.guided:
+        if self.guided() if callable(self.guided) else self.guided:
             q, probabilities = q[q.shape[0] // 2 :], probabilities[probabilities.shape[0] // 2 :]
         if self.want_queries:
             self.captured.queries[name] = q.detach().float().unflatten(2, grid)
@@ -222,7 +237,22 @@ def word_map(
     width: int,
     resolutions: list[tuple[int, int]] | None = None,
 ) -> Tensor:
-    """Heat map of a word at image size.
+    """Heat map of a word at image size; see `word_maps`."""
+    return word_maps(
+        captured, batch_index, [tokens], height=height, width=width, resolutions=resolutions
+    )[0]
+
+
+def word_maps(
+    captured: Captured,
+    batch_index: int,
+    words: Sequence[tuple[int, ...]],
+    *,
+    height: int,
+    width: int,
+    resolutions: list[tuple[int, int]] | None = None,
+) -> Tensor:
+    """Heat maps of words at image size.
 
     Per resolution the tokens' mean map is upsampled bicubically and divided by its own maximum; the
     resolutions are then averaged (DiffuMask, Wu et al. 2023, as published).
@@ -230,22 +260,25 @@ def word_map(
     Args:
         captured: What `AttentionCapture` read.
         batch_index: Which image.
-        tokens: Token positions of the word (`lungsynth.prompts.word_tokens`).
+        words: Token positions of each word (`lungsynth.prompts.word_tokens`).
         height: Of the result, in pixels.
         width: Likewise.
         resolutions: Those to use; None takes every one at least a quarter as fine as the finest.
 
     Returns:
-        (height, width) float32 in [0, 1]; maximum 1 unless the map is flat.
+        (words, height, width) float32 in [0, 1]; each's maximum is 1 unless the map is flat.
     """
+    total = torch.zeros(len(words), height, width)
+    if not words:
+        return total
     finest = captured.resolutions[0]
     chosen = resolutions or [g for g in captured.resolutions if g[0] * 4 >= finest[0]]
-    total = torch.zeros(height, width)
     for grid in chosen:
-        heat = captured.mean(grid)[batch_index][..., list(tokens)].mean(-1).cpu()
+        one = (captured.sums[grid][batch_index] / captured.counts[grid]).cpu()
+        heat = torch.stack([one[..., list(tokens)].mean(-1) for tokens in words])
         heat = torch.nn.functional.interpolate(
-            heat[None, None], (height, width), mode="bicubic", align_corners=False
-        )[0, 0].clamp_min(0)
-        total += heat / heat.max().clamp_min(1e-12)
+            heat[None], (height, width), mode="bicubic", align_corners=False
+        )[0].clamp_min(0)
+        total += heat / heat.amax((1, 2), keepdim=True).clamp_min(1e-12)
     total /= len(chosen)
-    return total / total.max().clamp_min(1e-12)
+    return total / total.amax((1, 2), keepdim=True).clamp_min(1e-12)

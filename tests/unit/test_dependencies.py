@@ -67,7 +67,7 @@ LAYERS = {
         ("lungsynth.prompts",),
         ("lungsynth.masks",),
         ("lungsynth.sampling", "lungsynth.refine", "lungsynth.crf"),  # old addresses
-        ("lungsynth.pipeline",),
+        ("lungsynth.pipeline", "lungsynth.maps"),
         ("lungsynth.output", "lungsynth.segment", "lungsynth.permalink", "lungsynth.doctor"),
         ("lungsynth.training", "lungsynth.training.film_check"),
         ("lungsynth.evaluation",),

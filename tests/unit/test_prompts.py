@@ -62,8 +62,9 @@ def test_text_is_composed(tokenizer: Any) -> None:
 @pytest.mark.parametrize(
     "word", ["röntgen", "film", "лёгких", "肺炎", "1girl", "x-ray", "left lung"]
 )
-def test_what_is_reported_as_a_word_has_a_map(tokenizer: Any, word: str) -> None:
+def test_what_is_reported_as_a_word_has_a_map(word: str) -> None:
     """The report and the maps split alike, so every word of a report can be mapped."""
+    tokenizer = train_tokenizer(CAPTIONS, max_length=77)
     typed = "Ro\u0308ntgen \ufb01lm, лёгких 肺炎 1girl x-ray left lung"
     report = read_prompt(typed, tokenizer, VOCABULARY)
     assert report.unknown == ("röntgen", "film", "лёгких", "肺炎", "1girl")
@@ -72,7 +73,7 @@ def test_what_is_reported_as_a_word_has_a_map(tokenizer: Any, word: str) -> None
     for one in (*report.known, *report.unknown):
         assert word_tokens(report.text, one, tokenizer)
     for part in ("ntgen", "girl", "1", "炎"):
-        with pytest.raises(WordError, match="does not occur.*röntgen, film, лёгких, 肺炎, 1girl"):
+        with pytest.raises(WordError, match=r"does not occur.*röntgen, film, лёгких, 肺炎, 1girl"):
             word_tokens(report.text, part, tokenizer)
 
 
