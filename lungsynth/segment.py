@@ -1,7 +1,8 @@
 """A mask for a real film of any size, read the way a generated picture is read.
 
-    film (H, W) -> square of the model's side -> latents -> noise, one pass, tokens -> probability
-    -> refined in the square -> film's part of the square -> (H, W) -> class ids
+    film (H, W) -> upright, bone bright -> square of the model's side -> latents -> noise, one
+    pass, tokens -> probability -> refined in the square -> film's part of it -> class ids -> file's
+    frame
 
 The square is the one the model is trained and evaluated on (`lungsynth.films.framing.whole`), except that
 films longer than 1.25 : 1 are padded rather than cropped, so that every pixel gets a class. Refining
@@ -23,20 +24,15 @@ from PIL import Image
 from lungsynth import __version__
 from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, DataError, ShapeError
-from lungsynth.films.film import MIN_SIDE, Film, pixels_sha256
+from lungsynth.films.film import MIN_SIDE, Film
 from lungsynth.films.framing import WHOLE, Framing, cut
-from lungsynth.images import heat_to_uint8, overlay, png_bytes, slug
 from lungsynth.masks.chain import apply_stages, finish
 from lungsynth.masks.reading import no_word, read
 from lungsynth.masks.refine import RefineConfig, check_affinity, check_config
 from lungsynth.masks.tokens import parse_timesteps
 from lungsynth.model.backbone import embed_prompts, encode_images, side_pixels
+from lungsynth.model.put_right import Righted, Righting, put_right
 from lungsynth.pipeline import Synthesizer
-
-NOTICE = "Machine-made mask of a real film. Research only. Not for diagnosis."
-
-OVERLAY_SIDE = 1536
-"""Longer side of overlay.png at most: it is there to be looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +46,7 @@ class Segmented:
     scores: dict[str, Any]  # of each class, by name
     stages: dict[str, Any]  # of each class, by name: see `lungsynth.masks.chain.Posterior`
     settings: dict[str, Any]  # everything the mask depends on besides the film; JSON
+    righted: Righted  # the film as it was read, what was undone, and the film check
 
 
 def class_prompt(synthesizer: Synthesizer) -> str:
@@ -103,6 +100,7 @@ def segment_settings(
     seed: int = 0,
     n_noise: int = 1,
     config: RefineConfig | None = None,
+    righting: Righting | None = None,
 ) -> dict[str, Any]:
     """Everything a mask depends on besides its film, as JSON: kept in records, hashed to resume.
 
@@ -138,6 +136,7 @@ def segment_settings(
         "refine": asdict(config),
         "convention": synthesizer.classes[0].convention,
         "classes": {str(spec.id): spec.name for spec in synthesizer.classes},
+        "righting": asdict(righting or Righting()),
     }
 
 
@@ -149,40 +148,50 @@ def settings_sha256(settings: dict[str, Any]) -> str:
 
 def segment_film(
     synthesizer: Synthesizer,
-    image: UInt8Array,
+    film: UInt8Array | Film,
     *,
     prompt: str | None = None,
     seed: int = 0,
     n_noise: int = 1,
     config: RefineConfig | None = None,
+    righting: Righting | None = None,
 ) -> Segmented:
     """Segment one film; see `segment_films`."""
     return segment_films(
-        synthesizer, [image], prompt=prompt, seed=seed, n_noise=n_noise, config=config
+        synthesizer,
+        [film],
+        prompt=prompt,
+        seed=seed,
+        n_noise=n_noise,
+        config=config,
+        righting=righting,
     )[0]
 
 
 def segment_films(
     synthesizer: Synthesizer,
-    images: Sequence[UInt8Array],
+    films: Sequence[UInt8Array | Film],
     *,
     prompt: str | None = None,
     seed: int = 0,
     n_noise: int = 1,
     config: RefineConfig | None = None,
+    righting: Righting | None = None,
 ) -> list[Segmented]:
     """Segment films by the checkpoint's class tokens, in one batch.
 
-    Every film is read under the noise of the same seed, so its mask depends on neither its place
-    nor its company.
+    Every film is put right first (`lungsynth.model.put_right`) and its mask brought back into the
+    film's own frame. It is read under the noise of the same seed, so its mask depends on neither its
+    place nor its company.
 
     Args:
         synthesizer: A checkpoint with class tokens.
-        images: Each (H, W) grey uint8 of its own size, at least 32 pixels a side.
+        films: Each a `Film`, or (H, W) grey uint8 of its own size, at least 32 pixels a side.
         prompt: Text the films are read with; None takes `class_prompt`.
         seed: Of the noise.
         n_noise: Noise draws (seeds `seed`, `seed + 1`, …) whose logits are averaged.
         config: How masks are refined; None for the defaults.
+        righting: What may be put right before a film is read; None for the defaults.
 
     Raises:
         DataError, ConfigError, PromptError: see `segment_settings`.
@@ -191,16 +200,17 @@ def segment_films(
     """
     config = config or RefineConfig()
     settings = segment_settings(
-        synthesizer, prompt=prompt, seed=seed, n_noise=n_noise, config=config
+        synthesizer,
+        prompt=prompt,
+        seed=seed,
+        n_noise=n_noise,
+        config=config,
+        righting=righting,
     )
-    for image in images:
-        if image.ndim != 2 or image.dtype != np.uint8 or min(image.shape) < MIN_SIDE:
-            raise ShapeError(
-                f"A film is {image.shape} {image.dtype}; expected (H, W) uint8 of at least "
-                f"{MIN_SIDE} pixels a side (`lungsynth.films.film.read_film` reads files so)."
-            )
-    if not images:
+    righted = [_put_right(film, righting) for film in films]
+    if not righted:
         return []
+    images = [one.image for one in righted]
     pipe: Any = synthesizer.pipe
     pixels = side_pixels(pipe)
     squares = np.stack([to_square(image, pixels=pixels) for image in images])
@@ -212,21 +222,32 @@ def segment_films(
             read = synthesizer.read_tokens(latents, embeddings, [seed + n] * len(images))
             logits = {key: logits.get(key, 0) + value / n_noise for key, value in read.items()}
     return [
-        _finish(synthesizer, image, squares[index], logits, index, config, settings)
-        for index, image in enumerate(images)
+        _finish(synthesizer, one, squares[index], logits, index, config, settings)
+        for index, one in enumerate(righted)
     ]
+
+
+def _put_right(film: UInt8Array | Film, righting: Righting | None) -> Righted:
+    image, declared = (film.image, film.declared) if isinstance(film, Film) else (film, None)
+    if image.ndim != 2 or image.dtype != np.uint8 or min(image.shape) < MIN_SIDE:
+        raise ShapeError(
+            f"A film is {image.shape} {image.dtype}; expected (H, W) uint8 of at least "
+            f"{MIN_SIDE} pixels a side (`lungsynth.films.film.read_film` reads files so)."
+        )
+    return put_right(image, declared, righting)
 
 
 def _finish(
     synthesizer: Synthesizer,
-    image: UInt8Array,
+    righted: Righted,
     square: UInt8Array,
     logits: dict[int, Any],
     index: int,
     config: RefineConfig,
     settings: dict[str, Any],
 ) -> Segmented:
-    specs, (height, width) = synthesizer.classes, image.shape
+    specs, image = synthesizer.classes, righted.image
+    height, width = image.shape
     probability = read(specs, logits, index, no_word, config)
     after = apply_stages(probability, square, specs, config, synthesizer.aids(square, config))
     mask, scores = finish(
@@ -235,54 +256,13 @@ def _finish(
         specs,
         config,
     )
-    box = square_box(height, width, pixels=square.shape[0])
-    return Segmented(mask, probability, after.probability, box, scores, after.stages, settings)
-
-
-def segment_record(film: Film, result: Segmented) -> dict[str, Any]:
-    """The record of a film: settings, scores, hashes and warnings; nothing about the patient."""
-    height, width = film.image.shape
-    return {
-        "notice": NOTICE,
-        "synthetic": False,
-        "film": film.stem,
-        "height": height,
-        "width": width,
-        "pixels_sha256": pixels_sha256(film.image),
-        **result.settings,
-        "settings_sha256": settings_sha256(result.settings),
-        "square": result.probability.shape[-1],
-        "box": list(result.box),
-        "scores": result.scores,
-        "stages": result.stages,
-        "warnings": list(film.warnings),
-    }
-
-
-def file_names(settings: dict[str, Any], *, probability: bool) -> list[str]:
-    """Names of a film's files, the record last; `probability` adds a map of each class."""
-    maps = [
-        f"probability_{key}_{slug(name)}.png"
-        for key, name in settings["classes"].items()
-        if probability
-    ]
-    return ["mask.png", "overlay.png", *maps, "record.json"]
-
-
-def segment_files(film: Film, result: Segmented, *, probability: bool = False) -> dict[str, bytes]:
-    """File name -> bytes of everything written for a film; same film and settings, same bytes."""
-    height, width = film.image.shape
-    names = file_names(result.settings, probability=probability)
-    scale = min(1.0, OVERLAY_SIDE / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = np.asarray(Image.fromarray(film.image).resize(size, Image.Resampling.LANCZOS))
-    small_mask = np.asarray(Image.fromarray(result.mask).resize(size, Image.Resampling.NEAREST))
-    pictures = [result.mask, overlay(small, small_mask)]
-    if probability:
-        pictures += [heat_to_uint8(one) for one in to_film(result.probability[1:], height, width)]
-    files = {
-        name: png_bytes(picture, synthetic=False)
-        for name, picture in zip(names, pictures, strict=False)
-    }
-    record = json.dumps(segment_record(film, result), indent=2, ensure_ascii=False)
-    return files | {"record.json": (record + "\n").encode()}
+    return Segmented(
+        righted.move.back(mask),
+        probability,
+        after.probability,
+        square_box(height, width, pixels=square.shape[0]),
+        scores,
+        after.stages,
+        settings,
+        righted,
+    )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     default=Path("segmented"),
     show_default=True,
     metavar="DIR",
-    help="One folder a film is made in here.",
+    help="One folder a film is made in here, at the film's own path.",
 )
 @click.option(
     "--model",
@@ -89,6 +89,20 @@ if TYPE_CHECKING:
 )
 @click.option("--threads", type=click.IntRange(min=1), default=None, help="CPU threads.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …")
+@click.option(
+    "--invert",
+    type=click.Choice(["auto", "yes", "no"]),
+    default="auto",
+    show_default=True,
+    help="Films whose bone is dark are inverted: where it shows, always, never.",
+)
+@click.option(
+    "--orient",
+    type=click.Choice(["auto", "off"]),
+    default="auto",
+    show_default=True,
+    help="Films are put upright as their file declares and the picture shows; or left as they lie.",
+)
 @click.option("--quiet", is_flag=True, help="No progress bar, no warnings, no last line.")
 def segment_command(**options: Any) -> None:
     """Outline the organs on your own real X-rays, of any size.
@@ -98,10 +112,14 @@ def segment_command(**options: Any) -> None:
     python -m lungsynth segment films/ more/*.dcm --out segmented/
 
     IMAGE is a PNG, JPEG, TIFF, BMP or DICOM file, a folder (searched to any depth), or a pattern.
-    Per film: mask.png (class ids, the film's own size), overlay.png, record.json. Folders are
-    printed on stdout as they are finished. Films that are done are skipped, so the same command
-    resumes. Films that cannot be read are listed at the end; exit code 1. Nothing about the
-    patient is read from DICOM files. Research only; not for diagnosis.
+    A film at more/a.png in the folder gets the folder DIR/more/a.png with mask.png (class ids, in
+    the film's own frame and size), overlay.png and record.json. Folders are printed on stdout as
+    they are finished. DIR/index.csv and index.jsonl list every file, also what was left out, and why.
+
+    Films of reversed polarity and films that lie turned are put right before they are read; what
+    looks like no upright frontal chest film is warned of. Films that are done are skipped, so the
+    same command resumes. Films that cannot be read are listed at the end; exit code 1. Nothing about
+    the patient is read from DICOM files. Research only; not for diagnosis.
     """
     from lungsynth.cli.run import segment as work  # deferred: a quick --help
 

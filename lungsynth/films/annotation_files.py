@@ -16,7 +16,8 @@ from lungsynth.arrays import UInt8Array
 from lungsynth.errors import DataError, LungSynthError, OutputError
 from lungsynth.files import write_files, write_parquet
 from lungsynth.films.annotation import Annotation, rasterise, read_annotations, read_labelme
-from lungsynth.films.film import find_films, folder_names, pixels_sha256, read_film
+from lungsynth.films.film import folder_names, pixels_sha256, read_film
+from lungsynth.films.finding import find_films
 from lungsynth.images import class_colour, overlay, png_bytes
 
 TEMPLATE = Path(__file__).with_name("annotate.html")

@@ -28,10 +28,25 @@ def open_picture(value: Any, *, where: str, what: str) -> Image.Image:
             picture = value
         else:
             raise DataError(f"{where}: expected an {what}, got {type(value).__name__}.")
+        refuse_deep_colour(picture, where=where)
         picture.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{where}: the {what} cannot be decoded ({error}).") from error
     return picture
+
+
+def refuse_deep_colour(picture: Image.Image, *, where: str) -> None:
+    """Refuse, before it is decoded, what would lose the low byte of every sample.
+
+    Raises:
+        DataError: colour, or grey with alpha, of 16 bits a sample.
+    """
+    deep = any(";16" in str(tile.args) for tile in getattr(picture, "tile", ()))
+    if deep and picture.mode in ("RGB", "RGBA", "RGBX", "LA"):
+        raise DataError(
+            f"{where}: colour or alpha of 16 bits a sample, of which only 8 would be read. Save it "
+            "as grey of 16 bits without alpha."
+        )
 
 
 def decode_grey(value: Any, *, where: str) -> UInt8Array:
@@ -50,6 +65,11 @@ def decode_grey(value: Any, *, where: str) -> UInt8Array:
     if picture.mode == "L":
         return np.asarray(picture).copy()
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        if picture.getchannel("A").getextrema()[1] == 0:
+            raise DataError(
+                f"{where}: every pixel is transparent, so it shows nothing. Save it without alpha."
+            )
         backdrop = Image.new("RGBA", picture.size, (0, 0, 0, 255))
-        picture = Image.alpha_composite(backdrop, picture.convert("RGBA"))
+        picture = Image.alpha_composite(backdrop, picture)
     return np.asarray(picture.convert("L")).copy()

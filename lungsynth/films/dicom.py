@@ -2,13 +2,13 @@
 
 Only the tags listed in `TAGS` are parsed, so names, dates and numbers of a patient do not enter
 memory, a record or a log. The chain is that of DICOM PS3.3 C.11 and C.7.6.3: stored values ->
-modality LUT or rescale -> VOI LUT or window -> inverted for MONOCHROME1.
+modality LUT or rescale -> VOI LUT or window -> presentation LUT (inverted for MONOCHROME1).
 """
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,10 @@ from numpy.typing import NDArray
 
 from lungsynth.arrays import BoolArray, FloatArray
 from lungsynth.errors import DataError, MissingDependencyError
+from lungsynth.films.codestream import infer_syntax
+from lungsynth.films.dicom_pixels import decode, displayed
+from lungsynth.films.finding import is_dicom
+from lungsynth.films.moves import Declared, declared_from
 
 TAGS = (
     "Rows",
@@ -45,8 +49,22 @@ TAGS = (
     "BurnedInAnnotation",
     "Modality",
     "ViewPosition",
+    "PresentationLUTShape",
+    "BodyPartExamined",
+    "PatientOrientation",
+    "FieldOfViewHorizontalFlip",
+    "FieldOfViewRotation",
 )
 """Everything that is read of a file, by its DICOM keyword."""
+
+DECLARING = (
+    "ViewPosition",
+    "BodyPartExamined",
+    "PatientOrientation",
+    "FieldOfViewHorizontalFlip",
+    "FieldOfViewRotation",
+)
+"""Those that say how the film lies."""
 
 PROJECTION = ("CR", "DX", "RG", "RF", "OT", "")
 """Modalities that can be a plain film."""
@@ -60,57 +78,70 @@ class DicomPixels:
     valid: BoolArray  # (H, W), False where the scanner padded the picture
     eight_bit: bool  # the values are 0-255 as stored
     warnings: tuple[str, ...]
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file starts as DICOM files do (`DICM` after 128 bytes); False if unreadable."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+    declared: Declared  # how the film lies, by the file
 
 
 def read_dicom(path: Path, *, max_pixels: int) -> DicomPixels:
-    """Read one single-frame DICOM image.
+    """Read one single-frame DICOM image, with or without a preamble.
 
     Args:
         path: The file.
         max_pixels: Larger pictures are refused before they are decoded.
 
     Raises:
-        DataError: no DICOM image, several frames, too large, or damaged.
+        DataError: no DICOM image, several frames, too large, damaged, or of a kind that no decoder
+            here reads.
         MissingDependencyError: its compression needs a decoder that is not installed.
     """
     try:
         import pydicom
-        from pydicom.errors import InvalidDicomError
     except ImportError as error:
         raise MissingDependencyError('DICOM needs pydicom: pip install "pydicom>=3,<4".') from error
 
+    if not is_dicom(path):
+        raise DataError(
+            f"{path}: not a DICOM file (neither the DICM mark after 128 bytes nor a data set at its "
+            "start)."
+        )
     # pydicom's warnings and errors may quote values of a file: neither is shown
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            data = pydicom.dcmread(path, specific_tags=list(TAGS))
-        except InvalidDicomError as error:
-            raise DataError(f"{path}: not a DICOM file (no DICM mark after 128 bytes).") from error
+            data = pydicom.dcmread(path, force=True, specific_tags=list(TAGS))
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror or 'damaged'}).") from error
         except Exception as error:  # a damaged file fails in many ways; all mean "unreadable"
             raise DataError(f"{path}: damaged DICOM file ({type(error).__name__}).") from error
-        return _pixels(data, path, max_pixels)
+        notes = _name_syntax(data)
+        read = _pixels(data, path, max_pixels)
+    return replace(read, warnings=(*notes, *read.warnings))
+
+
+def _name_syntax(data: Any) -> list[str]:
+    """Give a data set without a transfer syntax the one its values are written in."""
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import UID
+
+    meta = getattr(data, "file_meta", None)
+    named = getattr(meta, "TransferSyntaxUID", None)
+    if "PixelData" not in data or (named and UID(named).is_transfer_syntax):
+        return []
+    syntax = UID(infer_syntax(data))
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = syntax
+    told = "names a transfer syntax that is none" if named else "does not name its transfer syntax"
+    return [f"the file {told}; read as {syntax.name}"]
 
 
 def _pixels(data: Any, path: Path, max_pixels: int) -> DicomPixels:
-    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
-
     if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        if "Rows" in data or not len(data):  # pydicom drops what stands before a cut in the pixels
+            raise DataError(f"{path}: damaged: it ends before its picture does. Fetch it again.")
         raise DataError(f"{path}: a DICOM file without a picture (a report or a directory?).")
     try:
         n_frames, size = int(data.get("NumberOfFrames") or 1), int(data.Rows) * int(data.Columns)
-        space, view = str(data.PhotometricInterpretation), str(data.get("ViewPosition", ""))
-        modality, bits = str(data.get("Modality", "")), int(data.get("BitsStored", 32))
+        space, modality = str(data.PhotometricInterpretation), str(data.get("Modality") or "")
+        bits = int(data.get("BitsStored", 32))
         burned = str(data.get("BurnedInAnnotation", "")).upper() == "YES"
     except (AttributeError, TypeError, ValueError) as error:
         raise DataError(f"{path}: damaged DICOM file (no size or colour space).") from error
@@ -125,28 +156,24 @@ def _pixels(data: Any, path: Path, max_pixels: int) -> DicomPixels:
     colour = space.startswith(("RGB", "YBR"))
     if not colour and space not in ("MONOCHROME1", "MONOCHROME2"):
         raise DataError(f"{path}: colour space {space}; expected MONOCHROME1, MONOCHROME2 or RGB.")
-    stored = _decode(data, path)
-    notes = []
+    stored, notes = decode(data, path)
     valid = np.ones(stored.shape[:2], dtype=bool)
     values: NDArray[Any] = stored
-    if not colour:
+    if stored.ndim == 2:
         padding = data.get("PixelPaddingValue")
         if isinstance(padding, int):
             valid = stored != padding
-        try:
-            values = apply_modality_lut(values, data)
-            values, unwindowed = apply_voi_lut(values, data), values
-            if np.ptp(values[valid] if valid.any() else values) == 0 < np.ptp(unwindowed):
-                values = unwindowed
-                notes.append("the file's window shows nothing of the film and was ignored")
-        except Exception:  # noqa: BLE001  # a broken LUT or window; said in the warning
-            notes.append("the file's window or lookup table is not valid and was ignored")
+        values, more = displayed(stored, data, valid)
+        notes += more
     eight_bit = bits <= 8 and values is stored and stored.dtype == np.uint8
     shown: FloatArray = values.astype(np.float32)
     if not np.isfinite(shown).all():
         raise DataError(f"{path}: its pixels hold NaN or infinity.")
-    if space == "MONOCHROME1":
+    inverse, more = _is_inverse(space, str(data.get("PresentationLUTShape") or "").strip().upper())
+    if inverse:
         shown = np.float32(255 if eight_bit else shown.max()) - shown
+    declared = declared_from({name: data.get(name) for name in DECLARING})
+    notes += more + declared.warnings()
     if burned:
         notes.append(
             "BurnedInAnnotation is YES: the picture itself may show the patient's name; "
@@ -154,29 +181,18 @@ def _pixels(data: Any, path: Path, max_pixels: int) -> DicomPixels:
         )
     if modality not in PROJECTION:
         notes.append(f"modality {modality}; a plain film (CR, DX) is expected")
-    if view.upper() in ("LL", "RL", "LAT", "LATERAL"):
-        notes.append("a lateral view; a frontal film is expected")
-    return DicomPixels(shown, valid, eight_bit, tuple(notes))
+    return DicomPixels(shown, valid, eight_bit, tuple(notes), declared)
 
 
-def _decode(data: Any, path: Path) -> NDArray[Any]:
-    """Stored values (H, W) or (H, W, 3)."""
-    syntax = getattr(getattr(data, "file_meta", None), "TransferSyntaxUID", None)
-    compressed = bool(getattr(syntax, "is_compressed", False))
-    name = str(getattr(syntax, "name", "unknown"))
-    try:
-        stored = np.asarray(data.pixel_array)
-    except Exception as error:  # decoders raise many kinds; all mean "no picture"
-        if compressed and isinstance(error, RuntimeError | NotImplementedError):
-            raise MissingDependencyError(
-                f"{path}: compressed as {name!r}, which the installed decoders cannot read. "
-                "pip install python-gdcm (reads JPEG, JPEG-LS and JPEG 2000), or decompress it "
-                "with dcmdjpeg or gdcmconv --raw."
-            ) from error
-        raise DataError(
-            f"{path}: its pixels cannot be decoded ({name}; {type(error).__name__}). "
-            "The file may be cut short."
-        ) from error
-    if stored.ndim not in (2, 3) or (stored.ndim == 3 and stored.shape[2] != 3):
-        raise DataError(f"{path}: its pixels are {stored.shape}; expected (H, W) or (H, W, 3).")
-    return stored
+def _is_inverse(space: str, shape: str) -> tuple[bool, list[str]]:
+    """Whether small values are bright. PresentationLUTShape goes before the colour space.
+
+    Source: DICOM PS3.3 C.8.11.3.1.2 (DX: MONOCHROME1 with INVERSE, MONOCHROME2 with IDENTITY); where
+    a file says otherwise, the shape is what viewers follow.
+    """
+    by_space = space == "MONOCHROME1"
+    if shape not in ("INVERSE", "IDENTITY") or not space.startswith("MONOCHROME"):
+        return by_space, []
+    if (shape == "INVERSE") == by_space:
+        return by_space, []
+    return not by_space, [f"{space} with PresentationLUTShape {shape}: the latter was followed"]

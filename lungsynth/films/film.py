@@ -6,10 +6,9 @@ with a sentence that says what to do.
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +18,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lungsynth.arrays import BoolArray, FloatArray, UInt8Array
 from lungsynth.errors import DataError
-from lungsynth.films.decoding import decode_grey
-from lungsynth.films.dicom import is_dicom, read_dicom
+from lungsynth.films.decoding import decode_grey, refuse_deep_colour
+from lungsynth.films.dicom import read_dicom
+from lungsynth.films.finding import DICOM, PICTURES, is_dicom
+from lungsynth.films.moves import NOTHING, Declared
 
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-DICOM = (".dcm", ".dicom", ".dic")
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 
 MAX_PIXELS = 50_000_000
@@ -43,65 +42,14 @@ class Film:
     stem: str  # its file's name without ending and folders
     image: UInt8Array  # (H, W) grey, air dark, bone bright
     warnings: tuple[str, ...]  # what makes it unlikely to be a frontal film
+    declared: Declared = NOTHING  # what the file says of how the film lies
+    path: str = ""  # of its file below what the user named, its ending included; "" where not kept
 
 
 def stem_of(path: Path) -> str:
     """A file's name without a known ending ("1.2.840.10" is a whole name, not one ending in .10)."""
     name = path.stem if path.suffix.lower() in PICTURES + DICOM else path.name
     return name.lstrip(".").strip() or "film"
-
-
-def find_films(inputs: Sequence[str], *, exclude: Sequence[Path] = ()) -> list[Path]:
-    """Files, folders (searched to any depth) and glob patterns -> files, each once, in order.
-
-    A file that is named is kept even where it is missing, so that it can be reported as such. In
-    folders only the known endings and files that are DICOM inside are taken; hidden ones are not.
-
-    Args:
-        inputs: What the user named.
-        exclude: Nothing below these folders is taken from folders and patterns (output folders).
-
-    Raises:
-        DataError: a folder or a pattern holds no film.
-    """
-    banned = [folder.resolve() for folder in exclude]
-    found: dict[Path, Path] = {}
-    for text in inputs:
-        path = Path(text)
-        if path.is_dir():
-            inside: Iterable[Path] = path.rglob("*")
-        elif not path.exists() and any(sign in text for sign in "*?["):
-            inside = [Path(name) for name in glob.glob(text, recursive=True)]  # noqa: PTH207
-        else:
-            found.setdefault(path.resolve(), path)
-            continue
-        root = path if path.is_dir() else None
-        films = [
-            file
-            for file in sorted(inside)
-            if file.is_file()
-            and not _is_hidden(file, root)
-            and not any(file.resolve().is_relative_to(folder) for folder in banned)
-            and _is_film(file)
-        ]
-        if not films:
-            raise DataError(
-                f"{text}: no film in it; {', '.join(PICTURES + DICOM)} and DICOM files are read."
-            )
-        for file in films:
-            found.setdefault(file.resolve(), file)
-    return list(found.values())
-
-
-def _is_hidden(path: Path, root: Path | None) -> bool:
-    parts = path.relative_to(root).parts if root is not None else (path.name,)
-    return any(part.startswith(".") for part in parts)
-
-
-def _is_film(path: Path) -> bool:
-    if path.name.upper() == "DICOMDIR":
-        return False
-    return path.suffix.lower() in PICTURES + DICOM or is_dicom(path)
 
 
 def folder_names(paths: Sequence[Path]) -> list[str]:
@@ -153,8 +101,10 @@ def read_film(path: Path) -> Film:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file.")
+    declared = NOTHING
     if path.suffix.lower() in DICOM or is_dicom(path):
         dicom = read_dicom(path, max_pixels=MAX_PIXELS)
+        declared = dicom.declared
         notes, values = list(dicom.warnings), dicom.values
         if values.ndim == 3:
             notes += _colour_notes(values)
@@ -173,7 +123,7 @@ def read_film(path: Path) -> Film:
         notes.append(f"{width}x{height} pixels is an odd shape for a frontal film")
     if int(np.ptp(image)) < 8:
         notes.append("hardly any contrast: the picture is of one grey")
-    return Film(stem_of(path), image, tuple(notes))
+    return Film(stem_of(path), image, tuple(notes), declared)
 
 
 def _read_picture(path: Path) -> tuple[UInt8Array, list[str]]:
@@ -183,6 +133,7 @@ def _read_picture(path: Path) -> tuple[UInt8Array, list[str]]:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as opened:
                 _check_size(path, opened)
+                refuse_deep_colour(opened, where=str(path))
                 inverted = opened.format == "TIFF" and _white_is_zero(opened)
                 picture = ImageOps.exif_transpose(opened)
                 picture.load()

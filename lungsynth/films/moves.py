@@ -88,9 +88,24 @@ class Declared:
         """Whether it names a part of the body other than the chest."""
         return bool(self.body_part) and not any(part in self.body_part for part in CHEST_PARTS)
 
+    def warnings(self) -> list[str]:
+        """Sentences on what it says that a frontal chest film would not."""
+        notes = []
+        if self.lateral:
+            notes.append("a lateral view, by its file; a frontal film is expected")
+        if self.other_part:
+            notes.append(
+                f"not of the chest, by its file (BodyPartExamined {self.body_part[:16]!r})"
+            )
+        return notes
+
     def move(self) -> Move | None:
         """How PatientOrientation says that the film lies; None where it says nothing of it."""
         return MOVES.get(tuple(side[:1] for side in self.orientation))
+
+
+NOTHING = Declared()
+"""What a plain picture declares."""
 
 
 def _moves() -> dict[tuple[str, ...], Move]:

@@ -24,7 +24,7 @@ PIXELS = 96
 
 SURE = 0.5
 """Probability from which polarity, turn and kind are taken for granted."""
-MIRRORED = 0.95
+MIRRORED = 0.98
 """Probability from which a film is told to be mirrored; hearts in the middle leave it open."""
 NO_CONTRAST = 16
 """Grey levels between the 0.5th and 99.5th percentile below which a picture shows nothing."""

@@ -26,6 +26,25 @@ DECLARED = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Righting:
+    """What may be put right.
+
+    Raises:
+        ConfigError: a value is none of those named.
+    """
+
+    invert: str = "auto"  # "auto" as the picture shows, "yes" always, "no" never
+    orient: str = "auto"  # "auto" as the file declares and the picture shows, "off" as it is
+
+    def __post_init__(self) -> None:
+        if self.invert not in INVERT or self.orient not in ORIENT:
+            raise ConfigError(
+                f"`invert` is {self.invert!r}, `orient` is {self.orient!r}; expected one of "
+                f"{', '.join(INVERT)} and one of {', '.join(ORIENT)}."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Righted:
     """A film put right as far as it can be."""
 
@@ -40,9 +59,8 @@ class Righted:
 def put_right(
     image: UInt8Array,
     declared: Declared | None = None,
+    righting: Righting | None = None,
     *,
-    invert: str = "auto",
-    orient: str = "auto",
     folder: Path | None = None,
 ) -> Righted:
     """Turn, mirror and invert a film so that it is upright and its bone bright, where that is known.
@@ -53,27 +71,22 @@ def put_right(
     Args:
         image: (H, W) grey uint8, air dark and bone bright if the file tells the truth.
         declared: What its file says.
-        invert: "auto" as the picture shows, "yes" always, "no" never.
-        orient: "auto" as declared and shown, "off" as it is.
+        righting: What may be put right; None for the defaults.
         folder: Network of `train film-check`; None is the shipped one.
 
     Raises:
-        ConfigError: `invert` or `orient` is none of these.
+        CheckpointError: the network cannot be read.
     """
-    if invert not in INVERT or orient not in ORIENT:
-        raise ConfigError(
-            f"`invert` is {invert!r}, `orient` is {orient!r}; expected one of {', '.join(INVERT)} and "
-            f"one of {', '.join(ORIENT)}."
-        )
+    may = righting or Righting()
     says = declared or Declared()
     found = check_films([image], declared=[says], folder=folder)[0]
     move, done = Move(), list[str]()
-    if orient == "auto":
+    if may.orient == "auto":
         move, done = _orientation(image, says, found, folder)
-    negative = _is_negative(found)
-    if invert == "yes" or (invert == "auto" and negative):
+    negative = found.is_chest and found.inverted >= SURE
+    if may.invert == "yes" or (may.invert == "auto" and negative):
         move = Move(move.quarter_turns, move.mirrored, True)
-        why = "asked for" if invert == "yes" else "its polarity is reversed (bone is dark)"
+        why = "asked for" if may.invert == "yes" else "its polarity is reversed (bone is dark)"
         done.append(f"inverted: {why}")
     if move.nothing:
         upright, check = image, found
@@ -88,10 +101,6 @@ def put_right(
         done=tuple(done),
         warnings=tuple(_warnings(check, says, move)),
     )
-
-
-def _is_negative(check: FilmCheck) -> bool:
-    return check.is_chest and check.inverted >= SURE
 
 
 def _orientation(
@@ -133,13 +142,9 @@ def _describe(move: Move) -> str:
 
 def _warnings(check: FilmCheck, says: Declared, move: Move) -> list[str]:
     """What keeps a film that was put right from being a sound upright frontal chest film."""
-    notes = []
+    notes = says.warnings()
     if check.contrast < NO_CONTRAST:
         return ["hardly any contrast: the picture is of one grey"]
-    if says.lateral:
-        notes.append("a lateral view, by its file; a frontal film is expected")
-    if says.other_part:
-        notes.append(f"not of the chest, by its file (BodyPartExamined {says.body_part[:16]!r})")
     if not check.is_chest:
         notes.append("it does not look like a chest film")
         return notes

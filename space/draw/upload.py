@@ -76,25 +76,28 @@ def segment(
 
 
 def _segment(path: Path, name: str, tuning: Tuning, convention: str, compare: bool) -> Reading:
-    from lungsynth.films.film import Film, read_film
+    from lungsynth.films.film import read_film
     from lungsynth.masks.refine import RefineConfig
-    from lungsynth.segment import segment_files, segment_film, to_film
+    from lungsynth.output import film_warnings, segment_files
+    from lungsynth.segment import segment_film, to_film
 
     if path.is_file() and path.stat().st_size > MAX_BYTES:
         raise DataError(
             f"The file has {path.stat().st_size / 1e6:.0f} MB; at most {MAX_BYTES / 1e6:.0f} are read."
         )
     read = read_film(path)
-    film = Film("film", read.image, tuple(w.replace(str(path), "the file") for w in read.warnings))
+    told = tuple(note.replace(str(path), "the file") for note in read.warnings)
+    film = replace(read, stem="film", warnings=told)
     model, config = synthesizer(convention), tuning.config(RefineConfig())
-    result = segment_film(model, film.image, config=config)
-    height, width = film.image.shape
+    result = segment_film(model, film, config=config)
     ids = np.array([0, *(spec.id for spec in model.classes)], dtype=np.uint8)
-    coarse = ids[to_film(result.probability, height, width).argmax(0)]
+    righted = result.righted
+    maps = to_film(result.probability, *righted.image.shape)
+    coarse = righted.move.back(ids[maps.argmax(0)])
     rules = []
     for method in COMPARED if compare else ():
         if method == config.method or usable(method, model.affinity_field is not None):
-            other = segment_film(model, film.image, config=replace(config, method=method))
+            other = segment_film(model, film, config=replace(config, method=method))
             rules.append((method, other.mask))
     files = segment_files(film, result)
     regions = regions_of(model.classes, result.mask, result.scores)
@@ -106,8 +109,8 @@ def _segment(path: Path, name: str, tuning: Tuning, convention: str, compare: bo
         (("Threshold", STAGES["Threshold"], coarse), ("Mask", STAGES["Mask"], result.mask)),
         tuple(rules),
         regions,
-        (*film.warnings, *_doubts(regions)),
-        (),
+        (*film_warnings(film, result), *_doubts(regions)),
+        righted.done,
         record.get("cardiothoracic_ratio"),
         files,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -50,7 +51,18 @@ def segment(run_cli: Cli, checkpoint: Path, tmp_path: Path) -> Cli:
 
 
 def stamps(out: Path) -> dict[str, int]:
-    return {p.parent.name: p.stat().st_mtime_ns for p in sorted(out.glob("*/record.json"))}
+    found = sorted(out.rglob("record.json"))
+    return {p.parent.relative_to(out).as_posix(): p.stat().st_mtime_ns for p in found}
+
+
+def index(out: Path) -> dict[str, dict[str, Any]]:
+    """Lines of the index by path; the CSV says the same."""
+    lines = [json.loads(line) for line in (out / "index.jsonl").read_text().splitlines()]
+    with (out / "index.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [row["path"] for row in table] == [line["path"] for line in lines]
+    assert [row["status"] for row in table] == [line["status"] for line in lines]
+    return {line["path"]: line for line in lines}
 
 
 def test_films_become_folders(segment: Cli, films: Path, tmp_path: Path) -> None:
@@ -58,11 +70,13 @@ def test_films_become_folders(segment: Cli, films: Path, tmp_path: Path) -> None
     assert ran.code == 0, ran.err
     out = tmp_path / "out"
     made = sorted(p.name for p in out.iterdir())
-    assert made == ["IM1", "a", "a-2", "b"]
+    assert made == ["IM1.dcm", "a.png", "b.jpg", "index.csv", "index.jsonl", "more"]
+    made = ["IM1.dcm", "a.png", "b.jpg", "more/a.png"]
     assert sorted(ran.out.split()) == [str(out / name) for name in made]
     assert f"4 done, 0 skipped, 0 failed; masks in {out}" in ran.err
     assert "IM1.dcm: BurnedInAnnotation is YES" in ran.err
-    for name, size in (("a", (112, 96)), ("b", (60, 140)), ("a-2", (112, 96)), ("IM1", (112, 96))):
+    for name in made:
+        size = (60, 140) if name == "b.jpg" else (112, 96)
         assert sorted(p.name for p in (out / name).iterdir()) == [
             "mask.png",
             "overlay.png",
@@ -76,6 +90,8 @@ def test_films_become_folders(segment: Cli, films: Path, tmp_path: Path) -> None
         assert record["synthetic"] is False and "Not for diagnosis" in record["notice"]
         assert "Synthetic" not in record["notice"]
         assert (record["width"], record["height"]) == size
+        assert record["path"] == name and record["ending"] == Path(name).suffix
+        assert 0 <= record["film_check"]["score"] <= 1
         assert record["seed"] == 0 and record["timesteps"] == [50, 300] and record["model_hash"]
         assert record["refine"]["method"] and set(record["scores"]) == {"left lung", "right lung"}
     assert "odd shape" not in ran.err
@@ -98,25 +114,25 @@ def test_done_films_are_skipped_and_the_same_bytes_come_again(
 ) -> None:
     out = tmp_path / "out"
     segment(films)
-    first, content = stamps(out), (out / "b" / "mask.png").read_bytes()
+    first, content = stamps(out), (out / "b.jpg" / "mask.png").read_bytes()
     ran = segment(films)
     assert ran.code == 0 and "0 done, 4 skipped, 0 failed" in ran.err and ran.out == ""
     assert stamps(out) == first
 
-    (out / "b" / "overlay.png").unlink()  # not whole
-    shutil.rmtree(out / "a")
+    (out / "b.jpg" / "overlay.png").unlink()  # not whole
+    shutil.rmtree(out / "a.png")
     ran = segment(films)
     assert "2 done, 2 skipped" in ran.err and set(ran.out.split()) == {
-        str(out / "a"),
-        str(out / "b"),
+        str(out / "a.png"),
+        str(out / "b.jpg"),
     }
-    assert (out / "b" / "mask.png").read_bytes() == content
+    assert (out / "b.jpg" / "mask.png").read_bytes() == content
 
     ran = segment(films, "--seed", 1)  # other settings: all again
     assert "4 done, 0 skipped" in ran.err
     ran = segment(films, "--seed", 1, "--probability")
     assert "4 done, 0 skipped" in ran.err
-    assert (out / "b" / "probability_1_left-lung.png").is_file()
+    assert (out / "b.jpg" / "probability_1_left-lung.png").is_file()
     ran = segment(films, "--seed", 1, "--overwrite")
     assert "4 done, 0 skipped" in ran.err
 
@@ -128,6 +144,7 @@ def test_the_films_own_output_is_not_segmented(run_cli: Cli, films: Path, checkp
 
 
 def test_bad_films_do_not_stop_the_others(segment: Cli, films: Path, tmp_path: Path) -> None:
+    (films / "film.webp").write_bytes(b"RIFF")
     (films / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     Image.fromarray(film(0)[0][:20, :20]).save(films / "tiny.png")
     write_dicom(films / "cine.dcm", film(3)[0], NumberOfFrames=9)
@@ -144,25 +161,31 @@ def test_bad_films_do_not_stop_the_others(segment: Cli, films: Path, tmp_path: P
     ):
         assert any(name in line and words in line for line in failed), name
     assert "Traceback" not in ran.err
+    assert "1 left out (1 .webp (not read))" in ran.err
+    rows = index(tmp_path / "out")
+    assert len(rows) == 9 and str(tmp_path) not in (tmp_path / "out" / "index.jsonl").read_text()
+    assert rows["film.webp"]["status"] == "left out" and ".webp" in rows["film.webp"]["reason"]
+    assert rows["cine.dcm"]["status"] == "failed" and "9 frames" in rows["cine.dcm"]["reason"]
+    assert rows["more/a.png"]["status"] == "done" and rows["more/a.png"]["folder"] == "more/a.png"
     assert len(stamps(tmp_path / "out")) == 4
 
 
 def test_the_mask_of_another_film_is_kept(segment: Cli, films: Path, tmp_path: Path) -> None:
     segment(films / "a.png")
-    before = (tmp_path / "out" / "a" / "record.json").read_bytes()
+    before = (tmp_path / "out" / "a.png" / "record.json").read_bytes()
     ran = segment(films / "more" / "a.png")
     assert ran.code == 1 and "holds the mask of another film" in ran.err
-    assert (tmp_path / "out" / "a" / "record.json").read_bytes() == before
+    assert (tmp_path / "out" / "a.png" / "record.json").read_bytes() == before
     assert segment(films / "more" / "a.png", "--overwrite").code == 0
-    assert (tmp_path / "out" / "a" / "record.json").read_bytes() != before
+    assert (tmp_path / "out" / "a.png" / "record.json").read_bytes() != before
 
 
 def test_a_folder_of_the_users_is_never_replaced(segment: Cli, films: Path, tmp_path: Path) -> None:
-    (tmp_path / "out" / "a").mkdir(parents=True)
-    (tmp_path / "out" / "a" / "thesis.txt").write_text("years of work")
+    (tmp_path / "out" / "a.png").mkdir(parents=True)
+    (tmp_path / "out" / "a.png" / "thesis.txt").write_text("years of work")
     ran = segment(films / "a.png", "--overwrite")
     assert ran.code == 1 and "is not a folder of `segment`" in ran.err
-    assert (tmp_path / "out" / "a" / "thesis.txt").read_text() == "years of work"
+    assert (tmp_path / "out" / "a.png" / "thesis.txt").read_text() == "years of work"
 
 
 def test_a_checkpoint_that_gives_nan_fails_film_by_film(
@@ -206,7 +229,7 @@ def test_quiet_prints_folders_alone(segment: Cli, films: Path, tmp_path: Path) -
     ran = segment(
         films / "a.png", "--quiet", "--refine", "none", "--noise", 2, "--prompt", "both lungs"
     )
-    assert ran.code == 0 and ran.err == "" and ran.out == f"{tmp_path / 'out' / 'a'}\n"
-    record = json.loads((tmp_path / "out" / "a" / "record.json").read_text())
+    assert ran.code == 0 and ran.err == "" and ran.out == f"{tmp_path / 'out' / 'a.png'}\n"
+    record = json.loads((tmp_path / "out" / "a.png" / "record.json").read_text())
     assert record["refine"]["method"] == "none" and record["n_noise"] == 2
     assert record["prompt"] == "both lungs"

@@ -11,17 +11,9 @@ from dicoms import PATIENT, write_dicom
 from PIL import Image
 from tiny import film
 
-from lungsynth.errors import DataError, MissingDependencyError
-from lungsynth.films.film import (
-    find_films,
-    folder_names,
-    pixels_sha256,
-    read_film,
-    stem_of,
-    to_uint8,
-)
-
-JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
+from lungsynth.errors import DataError
+from lungsynth.films.film import folder_names, pixels_sha256, read_film, stem_of, to_uint8
+from lungsynth.films.finding import find_films
 
 
 @pytest.fixture
@@ -201,7 +193,7 @@ def test_dicoms_that_are_refused(grey: np.ndarray, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="3 frames; expected one film"):
         read_film(frames)
     short = write_dicom(tmp_path / "b.dcm", grey, PixelData=b"\0" * 100)
-    with pytest.raises(DataError, match="cannot be decoded"):
+    with pytest.raises(DataError, match=r"damaged: its pixels .* do not fit its size of 112x96"):
         read_film(short)
     huge = write_dicom(tmp_path / "c.dcm", grey, Rows=60000, Columns=60000)
     with pytest.raises(DataError, match="at most 50,000,000"):
@@ -215,22 +207,6 @@ def test_dicoms_that_are_refused(grey: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "f.dcm").write_bytes(frames.read_bytes()[:200])
     with pytest.raises(DataError, match=r"f\.dcm"):
         read_film(tmp_path / "f.dcm")
-
-
-def test_a_compression_without_decoder_says_what_to_install(
-    grey: np.ndarray, tmp_path: Path
-) -> None:
-    from pydicom.encaps import encapsulate
-    from pydicom.pixels import get_decoder
-    from pydicom.uid import UID
-
-    if get_decoder(UID(JPEG_LOSSLESS)).is_available:
-        pytest.skip("a decoder of JPEG lossless is installed")
-    path = write_dicom(
-        tmp_path / "a.dcm", grey, PixelData=encapsulate([b"\0" * 64]), syntax=JPEG_LOSSLESS
-    )
-    with pytest.raises(MissingDependencyError, match="pip install python-gdcm"):
-        read_film(path)
 
 
 def test_nothing_of_the_patient_is_read(

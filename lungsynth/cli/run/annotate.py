@@ -21,7 +21,7 @@ from lungsynth.films.annotation_files import (
     write_films,
     write_image_folder,
 )
-from lungsynth.films.film import find_films
+from lungsynth.films.finding import find_films
 from lungsynth.masks.classes import classes_path
 from lungsynth.model.checkpoint import resolve
 

@@ -1,0 +1,159 @@
+"""Stored values of a DICOM image, decoded, and what its window makes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsynth.arrays import BoolArray
+from lungsynth.errors import DataError, MissingDependencyError
+from lungsynth.films.codestream import frame_stream
+
+GDCM_SYNTAXES = frozenset(
+    f"1.2.840.10008.1.2.{end}"
+    for end in ("4.50", "4.51", "4.57", "4.70", "4.80", "4.81", "4.90", "4.91", "5")
+)
+"""Transfer syntaxes that python-gdcm decodes."""
+LEFT_BY_WINDOW = 0.1
+"""Share of a film that a window must leave between black and white; else it is not the film's."""
+
+
+def decode(data: Any, path: Path) -> tuple[NDArray[Any], list[str]]:
+    """Stored values (H, W), or (H, W, 3) RGB, and sentences about what is doubtful.
+
+    Args:
+        data: A pydicom data set that names its transfer syntax.
+        path: For messages.
+
+    Raises:
+        MissingDependencyError: no decoder for its compression is installed.
+        DataError: it is damaged, or no decoder here reads its kind.
+    """
+    syntax = data.file_meta.TransferSyntaxUID
+    try:
+        stored = np.asarray(data.pixel_array)
+    except Exception as error:  # decoders raise many kinds; which is worked out below
+        raise _why_undecodable(data, path) from error
+    if stored.ndim not in (2, 3) or (stored.ndim == 3 and stored.shape[2] != 3):
+        raise DataError(f"{path}: its pixels are {stored.shape}; expected (H, W) or (H, W, 3).")
+    notes = []
+    if syntax.is_compressed and not syntax.is_deflated:
+        if not frame_stream(data).whole:
+            notes.append("the compressed picture has no end mark; its lower part may be missing")
+    return stored, notes
+
+
+def _why_undecodable(data: Any, path: Path) -> DataError | MissingDependencyError:
+    """Missing decoder, a kind that no decoder reads, or damage: which, and what helps."""
+    from pydicom.pixels.decoders.base import get_decoder
+
+    syntax = data.file_meta.TransferSyntaxUID
+    name = str(syntax.name)
+    if not syntax.is_compressed or syntax.is_deflated:
+        return DataError(
+            f"{path}: damaged: its pixels ({name}) do not fit its size of {data.get('Columns')}x"
+            f"{data.get('Rows')}. It may be cut short; fetch it again."
+        )
+    try:
+        available = bool(get_decoder(syntax).is_available)
+    except NotImplementedError:
+        available = False
+    if not available and str(syntax) in GDCM_SYNTAXES:
+        return MissingDependencyError(
+            f"{path}: compressed as {name}, and no decoder for it is installed. "
+            "pip install python-gdcm"
+        )
+    if not available:
+        return MissingDependencyError(
+            f"{path}: compressed as {name}, which nothing here decodes. Export it uncompressed."
+        )
+    stream = frame_stream(data)
+    if stream.bits == 12 and str(syntax) == "1.2.840.10008.1.2.4.51":
+        return DataError(
+            f"{path}: lossy JPEG of 12 bits ({name}), which the installed decoders cannot read; it "
+            "need not be damaged. Decompress it first: dcmdjpeg IN.dcm OUT.dcm (from DCMTK)."
+        )
+    return DataError(
+        f"{path}: damaged: its compressed pixels ({name}) "
+        + ("cannot be decoded" if stream.whole else "are cut short")
+        + ". Fetch it again."
+    )
+
+
+def displayed(stored: NDArray[Any], data: Any, valid: BoolArray) -> tuple[NDArray[Any], list[str]]:
+    """Stored grey values as the file says they are shown, but for the presentation LUT.
+
+    Of several windows the first that leaves enough of the film is taken; where none does, or none
+    is valid, the values are kept without one.
+
+    Args:
+        stored: (H, W).
+        data: Its data set.
+        valid: (H, W), False where a value is padding.
+
+    Returns:
+        (H, W) values, larger = brighter, `stored` itself where nothing applies; and sentences.
+    """
+    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+
+    try:
+        values = stored if _keeps_values(data) else apply_modality_lut(stored, data)
+    except Exception:  # noqa: BLE001  # a broken LUT; said in the warning
+        values = stored
+        broken = ["the file's modality lookup table is not valid and was ignored"]
+    else:
+        broken = []
+    n = max(_count(data.get("WindowCenter")), len(data.get("VOILUTSequence") or ()))
+    failed = False
+    for index in range(n):
+        try:
+            shown = np.asarray(apply_voi_lut(values, data, index=index))
+        except Exception:  # noqa: BLE001  # a broken LUT or window; said in the warning
+            failed = True
+            continue
+        if leaves_enough(values, shown, valid):
+            return shown, broken + ([f"window {index + 1} of {n} was used"] if index else [])
+    if failed:
+        broken.append("the file's window or lookup table is not valid and was ignored")
+    elif n:
+        broken.append(
+            "the file's window leaves next to nothing of the film and was ignored; the range of its "
+            "pixels was used"
+        )
+    return values, broken
+
+
+def _keeps_values(data: Any) -> bool:
+    """Whether there is no modality LUT but the rescale by slope 1 and intercept 0."""
+    slope, intercept = data.get("RescaleSlope"), data.get("RescaleIntercept")
+    return not data.get("ModalityLUTSequence") and (slope, intercept) in ((None, None), (1, 0))
+
+
+def _count(value: Any) -> int:
+    return (
+        0
+        if value is None or value == ""
+        else 1
+        if isinstance(value, int | float | str)
+        else len(value)
+    )
+
+
+def leaves_enough(values: NDArray[Any], shown: NDArray[Any], valid: BoolArray) -> bool:
+    """Whether a window keeps shades: enough of the film is neither its darkest nor its brightest.
+
+    Values at the ends of the film's own range (borders, markers) are not counted.
+    """
+    if np.ptp(values) == 0:
+        return True
+    inside = values[valid] if valid.any() else values.ravel()
+    after = shown[valid] if valid.any() else shown.ravel()
+    low, high = np.percentile(inside, (0.5, 99.5))
+    core = after[(inside > low) & (inside < high)]
+    if not core.size:
+        return bool(np.ptp(after) > 0)
+    kept = (core > after.min()) & (core < after.max())
+    return bool(kept.mean() >= LEFT_BY_WINDOW)
