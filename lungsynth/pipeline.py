@@ -24,7 +24,7 @@ from lungsynth.masks.classes import ClassSpec, RatioSpec, load_classes, load_rat
 from lungsynth.masks.reading import read
 from lungsynth.masks.refine import RefineConfig, check_affinity, check_config
 from lungsynth.masks.registry import needs_affinity
-from lungsynth.masks.student import STUDENT_FOLDER, Student, load_student, student_maps
+from lungsynth.masks.student import STUDENT_FOLDER, StudentNetwork, load_student, student_maps
 from lungsynth.masks.tokens import parse_timesteps, token_logits
 from lungsynth.masks.walk import AffinityField
 from lungsynth.model.attention import Captured, word_map, word_maps
@@ -118,7 +118,7 @@ class Synthesizer:
         ):  # one of its own, if there is
             if self.affinity_field is None and (folder / name).is_dir():
                 self.set_affinity(load_affinity(folder / name))
-        self.student: Student | None = None
+        self.student: StudentNetwork | None = None
         if (folder / STUDENT_FOLDER).is_dir():
             self.student = load_student(folder / STUDENT_FOLDER).to(device)
         # the films it was trained on, where it keeps their features

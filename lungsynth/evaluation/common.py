@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
+from click.core import ParameterSource
 from tqdm import tqdm
 
 from lungsynth.arrays import Float64Array, IntArray, UInt8Array
@@ -260,8 +262,6 @@ def command_line() -> str | None:
     Only options that were given, and not where the result goes, the device, or whether it is quiet.
     Of a file or folder only the last name is kept.
     """
-    import click
-    from click.core import ParameterSource
 
     context = click.get_current_context(silent=True)
     if context is None:

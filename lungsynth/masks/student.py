@@ -9,9 +9,10 @@ or for some classes only, train the parts they know.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +23,73 @@ from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError
 from lungsynth.masks.affinity import AffinityConfig, AffinityNet, read_config
 from lungsynth.masks.body import to_input
+from lungsynth.masks.registry import failures, load_plugins
 
 STUDENT_FOLDER = "student"
 CONFIG_NAME, WEIGHTS_NAME = "student.json", "student.safetensors"
 WIDTHS = (32, 64, 96, 128)
 
 
-class Student(nn.Module):
+class StudentNetwork(nn.Module):
+    """What any network must answer to be a student; `Student` is ours.
+
+    Called with grey films (B, 1, H, W) in [-1, 1] it gives logits (B, outputs, h, w) of any size, one
+    sigmoid an output. A network of another package goes into one file: a subclass that wraps it, and
+    `@student_network("NAME")` over the function that builds it. The file is imported as refinements
+    of other packages are, see `lungsynth.masks.registry`.
+    """
+
+    network: str  # its name in NETWORKS
+    outputs: tuple[str, ...]  # "convention/class"
+    stride: int  # sides of its input are multiples of it
+
+    def spec(self) -> dict[str, Any]:
+        """What its builder needs to make it again, beside `outputs`; JSON."""
+        raise NotImplementedError
+
+
+Builder = Callable[[Sequence[str], Mapping[str, Any]], StudentNetwork]
+"""(outputs, spec) -> network with weights to be trained or loaded; an empty spec is its defaults."""
+
+OURS = "affinitynet"
+NETWORKS: dict[str, Builder] = {}
+"""Name in `student.json` and of `StudentOptions.network` -> builder."""
+
+
+def student_network(name: str) -> Callable[[Builder], Builder]:
+    """Register the builder of a network under a name."""
+
+    def register(builder: Builder) -> Builder:
+        NETWORKS[name] = builder
+        return builder
+
+    return register
+
+
+def build_student(
+    outputs: Sequence[str], spec: Mapping[str, Any] | None = None, network: str = OURS
+) -> StudentNetwork:
+    """A student of a registered network.
+
+    Args:
+        outputs: Names, "convention/class".
+        spec: See `Builder`.
+        network: A key of NETWORKS.
+
+    Raises:
+        ConfigError: the network is unknown, or the outputs are none or not distinct.
+    """
+    load_plugins()
+    if network not in NETWORKS:
+        raise ConfigError(
+            f"Student network {network!r} is unknown; there are {', '.join(NETWORKS)}.{failures()}"
+        )
+    if not outputs or len(set(outputs)) != len(outputs):
+        raise ConfigError(f"Student outputs {list(outputs)}; expected one or more distinct names.")
+    return NETWORKS[network](outputs, spec or {})
+
+
+class Student(StudentNetwork):
     """Grey film (B, 1, H, W) in [-1, 1] -> logits (B, outputs, H/4, W/4), one sigmoid an output.
 
     Args:
@@ -36,19 +97,27 @@ class Student(nn.Module):
         config: Shape of the body; `n_features` is the number of outputs.
     """
 
+    network = OURS
+
     def __init__(self, outputs: Sequence[str], config: AffinityConfig | None = None) -> None:
         super().__init__()
-        if not outputs or len(set(outputs)) != len(outputs):
-            raise ConfigError(
-                f"Student outputs {list(outputs)}; expected one or more distinct names."
-            )
         self.outputs = tuple(outputs)
         base = asdict(config or AffinityConfig(widths=WIDTHS))
         self.body = AffinityNet(AffinityConfig(**{**base, "n_features": len(outputs)}))
+        self.stride = self.body.stride
+
+    def spec(self) -> dict[str, Any]:
+        """See `StudentNetwork`."""
+        return asdict(self.body.config)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
         return self.body(x)
+
+
+@student_network(OURS)
+def _ours(outputs: Sequence[str], spec: Mapping[str, Any]) -> Student:
+    return Student(outputs, read_config(dict(spec)) if spec else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +135,12 @@ class StudentMaps:
         return np.asarray(torch.cat([torch.zeros_like(mine[:1]), mine]).softmax(0).numpy())
 
 
-def student_maps(model: Student, image: UInt8Array) -> StudentMaps:
+def student_maps(model: StudentNetwork, image: UInt8Array) -> StudentMaps:
     """What a student says of a picture (H, W) uint8."""
     return StudentMaps(model.outputs, student_logits(model, image[None])[0].numpy())
 
 
-def student_logits(model: Student, images: UInt8Array) -> Tensor:
+def student_logits(model: StudentNetwork, images: UInt8Array) -> Tensor:
     """Logits of every output at the films' own size.
 
     Args:
@@ -83,15 +152,15 @@ def student_logits(model: Student, images: UInt8Array) -> Tensor:
         (B, outputs, H, W) float32, on the CPU.
     """
     height, width = images.shape[1:]
-    stride = model.body.stride
+    stride = model.stride
     x = F.pad(to_input(images), (0, -width % stride, 0, -height % stride), mode="replicate")
     with torch.inference_mode():
         logits = model(x.to(next(model.parameters()).device)).float()
-        up = F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)
+        up = F.interpolate(logits, x.shape[-2:], mode="bilinear", align_corners=False)
     return up[:, :, :height, :width].cpu()
 
 
-def save_student(model: Student, folder: Path, info: dict[str, str] | None = None) -> None:
+def save_student(model: StudentNetwork, folder: Path, info: dict[str, str] | None = None) -> None:
     """Write `student.safetensors` (float16) and `student.json` into a folder.
 
     Raises:
@@ -101,7 +170,8 @@ def save_student(model: Student, folder: Path, info: dict[str, str] | None = Non
 
     about = {
         "outputs": list(model.outputs),
-        "config": asdict(model.body.config),
+        "network": model.network,
+        "config": model.spec(),
         "info": info or {},
     }
     tensors = {k: v.half() for k, v in model.state_dict().items()}
@@ -109,7 +179,7 @@ def save_student(model: Student, folder: Path, info: dict[str, str] | None = Non
     (folder / CONFIG_NAME).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
-def load_student(folder: Path) -> Student:
+def load_student(folder: Path) -> StudentNetwork:
     """Read what `save_student` wrote; evaluation mode, on the CPU, float32.
 
     Raises:
@@ -121,7 +191,7 @@ def load_student(folder: Path) -> Student:
         folder,
         CONFIG_NAME,
         WEIGHTS_NAME,
-        lambda spec: Student(spec["outputs"], read_config(spec["config"])),
+        lambda spec: build_student(spec["outputs"], spec["config"], spec.get("network", OURS)),
         kind="a student",
         advice="Train it again with `train student`.",
     )

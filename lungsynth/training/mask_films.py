@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from lungsynth.arrays import Float64Array, FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, DataError
-from lungsynth.films.data import Record, read_records
+from lungsynth.films.data import Record, open_source, read_records
 from lungsynth.films.film import pixels_sha256
 from lungsynth.films.framing import whole
 from lungsynth.masks.chain import apply_stages
@@ -266,7 +266,6 @@ def gather(
 
 def split_of(what: Annotated, split: str | None) -> str | None:
     """The split to read of an annotated source: None for a folder of hand-made masks without one."""
-    from lungsynth.films.data import open_source
 
     path = Path(what.source)
     rows = open_source(str(path))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, ShapeError
@@ -83,7 +84,6 @@ def place_score(prior: Prior, height: int, width: int) -> FloatArray:
 
 def darkness(image: UInt8Array) -> FloatArray:
     """(H, W) float32: how much darker than the body around it, in standard deviations; -2 outside."""
-    from scipy import ndimage
 
     side = max(image.shape)
     smooth = ndimage.gaussian_filter(image.astype(np.float32) / 255, side * 3 / 256)
@@ -116,7 +116,6 @@ def prior_score(image: UInt8Array, prior: Prior) -> FloatArray:
 
 def prior_mask(image: UInt8Array, prior: Prior) -> UInt8Array:
     """(H, W) uint8: 255 likely the class, 0 likely not, 127 near the border or a stray part."""
-    from scipy import ndimage
 
     score = prior_score(image, prior)
     labels, n = ndimage.label(score > 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,14 @@ from lungsynth.arrays import UInt8Array
 from lungsynth.errors import ConfigError, DataError, ShapeError
 from lungsynth.masks.affinity import AffinityConfig
 from lungsynth.masks.body import to_input
-from lungsynth.masks.student import STUDENT_FOLDER, WIDTHS, Student, save_student
+from lungsynth.masks.student import (
+    OURS,
+    STUDENT_FOLDER,
+    WIDTHS,
+    StudentNetwork,
+    build_student,
+    save_student,
+)
 from lungsynth.model.tensor_files import write_folder
 from lungsynth.training.common import LoopOptions, Run, torch_generator
 from lungsynth.training.segmenter import AugmentOptions, augment
@@ -36,7 +43,10 @@ class StudentOptions(LoopOptions):
     final_lr_ratio: float = 0.0
     weight_decay: float = 1e-2
     ema_decay: float = 0.99
-    widths: tuple[int, ...] = WIDTHS  # channels of the body at strides 4, 8, 16, 32
+    network: str = OURS  # a key of lungsynth.masks.student.NETWORKS
+    widths: tuple[int, ...] = (
+        WIDTHS  # where it is ours: channels of the body at strides 4, 8, 16, 32
+    )
 
 
 def to_targets(regions: Sequence[UInt8Array], *, stride: int = 4) -> UInt8Array:
@@ -96,7 +106,7 @@ def train_student(
     info: dict[str, str] | None = None,
     device: str = "cpu",
     quiet: bool = False,
-) -> Student | None:
+) -> StudentNetwork | None:
     """Train (or resume) a student; the EMA weights go to `out/student`.
 
     Args:
@@ -130,7 +140,8 @@ def train_student(
     p = drawn / drawn.sum()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        model = Student(outputs, AffinityConfig(widths=options.widths)).to(device)
+        spec = asdict(AffinityConfig(widths=options.widths)) if options.network == OURS else {}
+        model = build_student(outputs, spec, options.network).to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     run = Run(
         out, model, options, {"kind": "student", "n_films": len(images), "outputs": list(outputs)}
@@ -147,9 +158,10 @@ def train_student(
             torch_generator(options.seed, step),
             augmentation,
         )
-        return student_loss(
-            model(x.contiguous(memory_format=torch.channels_last)).float(), planes
-        ), {}
+        logits = model(x.contiguous(memory_format=torch.channels_last)).float()
+        if logits.shape[-2:] != planes.shape[-2:]:  # a network that answers at another stride
+            logits = F.interpolate(logits, planes.shape[-2:], mode="bilinear")
+        return student_loss(logits, planes), {}
 
     done = run.loop(loss_fn, quiet=quiet)
     run.ema.copy_to(model)

@@ -11,7 +11,13 @@ import torch
 
 from lungsynth.errors import CheckpointError, ConfigError, DataError, ShapeError
 from lungsynth.masks.affinity import AffinityConfig
-from lungsynth.masks.student import Student, load_student, save_student, student_logits
+from lungsynth.masks.student import (
+    Student,
+    build_student,
+    load_student,
+    save_student,
+    student_logits,
+)
 from lungsynth.training.student import SURE, StudentOptions, student_loss, to_targets, train_student
 
 SMALL = AffinityConfig(stem=8, widths=(8, 12))
@@ -107,4 +113,4 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="weights"):
         train_student(images, targets, ["a"], tmp_path, options, weights=np.zeros(2), quiet=True)
     with pytest.raises(ConfigError, match="distinct"):
-        Student(["a", "a"])
+        build_student(["a", "a"])

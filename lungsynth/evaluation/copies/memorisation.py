@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from scipy.stats import binomtest
 
 from lungsynth.arrays import BoolArray, Float64Array
 from lungsynth.errors import DataError
@@ -30,7 +31,6 @@ MIN_REAL, MIN_PLANTED = 20, 2 * len(KINDS)
 
 def proportion(count: int, n: int) -> Interval:
     """A share with its exact (Clopper-Pearson) 95 % interval."""
-    from scipy.stats import binomtest
 
     told = binomtest(count, n).proportion_ci(0.95, method="exact")
     return Interval(count / n, float(told.low), float(told.high))

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from lungsynth.arrays import BoolArray, Float64Array, IntArray, UInt8Array
 from lungsynth.errors import ConfigError
 from lungsynth.masks.body import Segmenter, SegmenterConfig, to_input
+from lungsynth.training.common import LoopOptions, learning_rate, torch_generator
 from lungsynth.training.segmenter import AugmentOptions, augment, descend, segmentation_loss
 
 MODELS = ("unet", "segformer")
@@ -197,7 +198,6 @@ def train(
     Raises:
         ConfigError: unknown augmentation.
     """
-    from lungsynth.training.common import LoopOptions, learning_rate, torch_generator
 
     if augmentation not in AUGMENTATIONS:
         raise ConfigError(

@@ -20,6 +20,8 @@ import numpy as np
 
 from lungsynth.arrays import Float64Array, UInt8Array
 from lungsynth.errors import CheckpointError, ConfigError
+from lungsynth.evaluation.fidelity import extractor_networks as networks
+from lungsynth.evaluation.fidelity.extractor_transformers import rad_dino, transformers_folder
 from lungsynth.evaluation.fidelity.radiomics import (
     Standard,
     definition,
@@ -166,8 +168,6 @@ def load_extractor(chosen: str | None = None) -> Extractor:
         CheckpointError: weights are missing, pickled, or do not fit.
         MissingDependencyError: a package that the extractor needs cannot be imported.
     """
-    from lungsynth.evaluation.fidelity import extractor_networks as networks
-    from lungsynth.evaluation.fidelity.extractor_transformers import rad_dino, transformers_folder
 
     if chosen is None or chosen == "lungsynth":
         return _own(DEFAULT_FOLDER)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+from scipy.ndimage import gaussian_laplace
+from skimage.feature import graycomatrix, graycoprops, local_binary_pattern
 from tqdm import tqdm
 
 from lungsynth.arrays import Float64Array, UInt8Array
@@ -102,7 +104,6 @@ def _first_order(image: UInt8Array) -> list[float]:
 
 
 def _bands(image: UInt8Array) -> list[float]:
-    from scipy.ndimage import gaussian_laplace
 
     out: list[float] = []
     for sigma in SIGMAS:
@@ -114,7 +115,6 @@ def _bands(image: UInt8Array) -> list[float]:
 
 
 def _texture(image: UInt8Array) -> list[float]:
-    from skimage.feature import graycomatrix, graycoprops, local_binary_pattern
 
     levels = 256 // BIN_WIDTH
     counts = graycomatrix(

@@ -11,9 +11,11 @@ from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
+from skimage.filters import threshold_otsu
 
 from lungsynth.arrays import IGNORE, BoolArray, Float64Array, FloatArray, UInt8Array
-from lungsynth.errors import ConfigError
+from lungsynth.errors import ConfigError, LungSynthError
 from lungsynth.evaluation.masks.figures import iou
 from lungsynth.evaluation.masks.reading import Batch, Rival
 from lungsynth.evaluation.masks.registry import RIVALS, RivalContext, rival
@@ -29,8 +31,9 @@ def parse_rivals(text: str) -> list[str]:
     Raises:
         ConfigError: unknown name.
     """
+    # deferred: both register their own, after those of this file; the table has that order
     import lungsynth.evaluation.masks.rivals_attention
-    import lungsynth.evaluation.masks.rivals_ovam  # noqa: F401  (both register their own)
+    import lungsynth.evaluation.masks.rivals_ovam  # noqa: F401
 
     if text in ("all", "none"):
         return list(RIVALS) if text == "all" else []
@@ -51,8 +54,6 @@ def make_rivals(
     Raises:
         LungSynthError: a required rival cannot be made.
     """
-    from lungsynth.errors import LungSynthError
-
     made, skipped = {}, {}
     for name in names:
         title, factory = RIVALS[name]
@@ -120,8 +121,6 @@ def body_of(smooth: Float64Array, exposed: BoolArray) -> BoolArray:
     Returns:
         (P, P), without a margin of 3 % of the side at its edge; empty where nothing is bright.
     """
-    from scipy import ndimage
-    from skimage.filters import threshold_otsu
 
     size, eight = max(1, round(0.06 * len(smooth))), np.ones((3, 3), dtype=bool)
     bright = np.pad((smooth > threshold_otsu(smooth[exposed])) & exposed, size)
@@ -148,8 +147,6 @@ def otsu_dark(image: UInt8Array, *, n_parts: int = 2) -> BoolArray:
     Returns:
         (P, P); empty on a flat film.
     """
-    from scipy import ndimage
-    from skimage.filters import threshold_otsu
 
     frame = np.zeros(image.shape, dtype=bool)
     frame[0] = frame[-1] = frame[:, 0] = frame[:, -1] = True

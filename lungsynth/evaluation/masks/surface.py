@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from lungsynth.arrays import BoolArray
 from lungsynth.errors import ShapeError
@@ -25,7 +26,6 @@ class SurfaceDistance:
 
 def surface(mask: BoolArray) -> BoolArray:
     """(H, W) bool -> (H, W) bool, the mask's pixels that have a 4-neighbour outside it."""
-    from scipy import ndimage
 
     return np.asarray(mask & ~ndimage.binary_erosion(mask), dtype=bool)
 
@@ -54,7 +54,6 @@ def surface_distance(
         HD95 as in Metrics Reloaded (Maier-Hein, Reinke et al. 2024) and MONAI: the maximum of the
         two directed percentiles, not the percentile of both pooled.
     """
-    from scipy import ndimage
 
     if (
         mask.shape != truth.shape

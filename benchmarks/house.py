@@ -1,0 +1,135 @@
+"""How the house stands: `python -m benchmarks house` prints every figure of docs/ARCHITECTURE.md.
+
+Counted from the source by the standard library; times are of this machine, the best of three.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("lungsynth", "publish", "space")
+MAX_LINES, MAX_PARAMETERS = 60, 8
+
+
+def files(*folders: str) -> list[Path]:
+    """Python files below folders of the repository."""
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def functions(path: Path) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """(`package/module.py:name`, node) of every function of a file."""
+    where = path.relative_to(ROOT).as_posix()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield f"{where}:{node.name}", node
+
+
+def long_functions() -> set[str]:
+    """Functions of more than `MAX_LINES` lines, without decorators, signature and docstring.
+
+    A signature is one parameter a line and a docstring says what each is: neither is long code.
+    """
+    found = set()
+    for path in files(*PACKAGES):
+        for name, node in functions(path):
+            first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
+            if (node.end_lineno or 0) - first.lineno + 1 > MAX_LINES:
+                found.add(name)
+    return found
+
+
+def wide_functions() -> set[str]:
+    """Functions of more than `MAX_PARAMETERS` parameters, `self` aside."""
+    found = set()
+    for path in files(*PACKAGES):
+        for name, node in functions(path):
+            given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            if len([one for one in given if one.arg not in ("self", "cls")]) > MAX_PARAMETERS:
+                found.add(name)
+    return found
+
+
+def imports_in_functions() -> list[tuple[str, bool]]:
+    """(`package/module.py:line`, has a comment that says why) of imports inside functions."""
+    found = {}
+    for path in files(*PACKAGES):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for _, function in functions(path):
+            for node in ast.walk(function):
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    near = lines[max(node.lineno - 2, 0) : (node.end_lineno or node.lineno)]
+                    where = f"{path.relative_to(ROOT).as_posix()}:{node.lineno}"
+                    found[where] = any("# " in line for line in near)
+    return sorted(found.items())
+
+
+def largest_folder() -> tuple[int, str]:
+    """(modules, folder) of the fullest folder, `__init__.py` aside."""
+    sizes: dict[Path, int] = {}
+    for path in files(*PACKAGES):
+        if path.name != "__init__.py":
+            sizes[path.parent] = sizes.get(path.parent, 0) + 1
+    folder = max(sizes, key=sizes.__getitem__)
+    return sizes[folder], folder.relative_to(ROOT).as_posix()
+
+
+def lines_of(*folders: str) -> int:
+    """Lines of all Python files below folders."""
+    return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files(*folders))
+
+
+def occurrences(pattern: str, *folders: str) -> int:
+    """Matches of a regular expression in all Python files below folders."""
+    look = re.compile(pattern)
+    return sum(len(look.findall(path.read_text(encoding="utf-8"))) for path in files(*folders))
+
+
+def seconds(*arguments: str) -> float:
+    """Wall time of this Python with arguments, the best of three."""
+    best = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True)
+        if done.returncode:
+            raise RuntimeError(done.stderr.decode()[-2000:])
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def main() -> None:
+    """Print a table."""
+    inside = imports_in_functions()
+    rows: list[tuple[str, object]] = [
+        ("product lines", lines_of(*PACKAGES)),
+        ("test lines", lines_of("tests")),
+        ("most modules in a folder", "{} ({})".format(*largest_folder())),
+        (
+            "imports inside functions; without a reason beside them",
+            f"{len(inside)}; {sum(not why for _, why in inside)}",
+        ),
+        (f"functions over {MAX_LINES} lines", len(long_functions())),
+        (f"functions over {MAX_PARAMETERS} parameters", len(wide_functions())),
+        ("`pipe.unet`", occurrences(r"\bpipe(?:line)?\.unet\b", *PACKAGES)),
+        ("`fmt: skip`", occurrences(r"#\s*fmt:\s*skip", *PACKAGES, "tests", "benchmarks")),
+        ("`import torch`, s", f"{seconds('-c', 'import torch'):.2f}"),
+        ("`import lungsynth.pipeline`, s", f"{seconds('-c', 'import lungsynth.pipeline'):.2f}"),
+        ("`lungsynth sample --help`, s", f"{seconds('-m', 'lungsynth', 'sample', '--help'):.2f}"),
+        (
+            "`lungsynth train vae --help`, s",
+            f"{seconds('-m', 'lungsynth', 'train', 'vae', '--help'):.2f}",
+        ),
+        ("`publish build --help`, s", f"{seconds('-m', 'publish', 'build', '--help'):.2f}"),
+    ]
+    for name, value in rows:
+        print(f"{name:<58} {value}")
+
+
+if __name__ == "__main__":
+    main()
