@@ -224,7 +224,7 @@ def throughput(
     Same steps, guidance, batch and number format; each with all cores, in its own way: the build by
     processes of one thread, the pipeline by torch's threads. The pipeline is timed before and after
     the build. Of the build, a small one is subtracted, which costs its start and its end: what is
-    left is the rate of a long one. The rate with start and end is told, too.
+    left is the rate of a long one. The rate with start and end is printed, too.
     """
     from publish.build.pool import usable_cores
 

@@ -72,7 +72,7 @@ async def load(
         visitors: How many; visitor k asks for seed k.
         steps: Denoising steps.
         gap: Seconds between two visitors.
-        again: Whoever is refused tries again until served.
+        again: A visitor who is refused tries again until served.
     """
     found, seen, answers = Load(visitors), [], []
     inside = 0

@@ -21,7 +21,7 @@ OKABE_ITO = (
     (204, 121, 167),
     (0, 114, 178),
 )
-"""Colours of class 1, 2, … (Okabe & Ito: told apart by colour-blind readers): see `class_colour`."""
+"""Colours of class 1, 2, … (Okabe & Ito: colour-blind readers can tell them apart): see `class_colour`."""
 
 WORD_COLOURS = OKABE_ITO[4:6]
 """Colours of words that name no class, when one or two are looked at; no lung or heart has them."""

@@ -3,7 +3,7 @@
     ?prompt=PA+view%2C+tuberculosis&seed=11&steps=20&guidance=1.5&classes=nlm&crf.theta_beta=40
 
 Keys are those of `Permalink`; parameters of the mask go by their names in `lungsynth.masks.refine`,
-and what is not named has the program's default. Whoever has the same weights gets the same pixels.
+and what is not named has the program's default. The same weights give the same pixels.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def to_query(link: Permalink) -> str:
 
 
 def read_query(query: str | Mapping[str, str]) -> Permalink | None:
-    """What a query asks for; None when it names no prompt. Keys of others are passed over.
+    """What a query asks for; None when it names no prompt. Other keys are ignored.
 
     Args:
         query: With or without the question mark, or its values by name.

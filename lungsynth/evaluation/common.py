@@ -257,7 +257,7 @@ def need(images: ImageSet, least: int, what: str) -> None:
 
 
 def command_line() -> str | None:
-    """The command that is running, as it can be told to others; None where there is none.
+    """The command that is running, in a form that others can run; None where there is none.
 
     Only options that were given, and not where the result goes, the device, or whether it is quiet.
     Of a file or folder only the last name is kept.

@@ -1,4 +1,4 @@
-"""Memorisation and nearest training films, told."""
+"""Text of memorisation and of nearest training films."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def memorisation_draw(axes: Any, r: Report) -> None:
 
 
 def memorisation_command(r: Report) -> list[str]:
-    """What the file tells of its command."""
+    """What the file says about its command."""
     data = [word for source in r.get("sources", ["FILMS.parquet"]) for word in ("--data", source)]
     return [
         "evaluate",

@@ -1,4 +1,4 @@
-"""Results of evaluations as files: found below a folder, told one by one, kept small for a repository."""
+"""Results of evaluations as files: found below a folder, written out, kept small."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Result:
 
     @property
     def command(self) -> str:
-        """The command that made it, as far as the file tells."""
+        """The command that made it, as far as the file says."""
         told = self.report.get("command")
         return (
             told
@@ -92,7 +92,7 @@ def read_result(path: Path, kind: str, name: str) -> Result:
     """One file.
 
     Raises:
-        UnfitError: it cannot be read, or lacks what this version tells of such a result.
+        UnfitError: it cannot be read, or lacks what this version reports of such a result.
     """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
@@ -149,7 +149,7 @@ def read_results(folder: Path) -> dict[str, Result]:
 
 
 def small(value: Any) -> Any:
-    """A result without what is told film by film.
+    """A result without its values film by film.
 
     Lists under `NAMES` and lists of more than `LONGEST` entries become their length; numbers keep
     `DIGITS` significant digits. What the report shows stays the same.

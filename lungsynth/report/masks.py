@@ -1,4 +1,4 @@
-"""Mask accuracy on real films, told: one set as a table of figures, several sets side by side."""
+"""Text of mask accuracy on real films: one set as a table of figures, several sets side by side."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def masks_draw(axes: Any, r: Report) -> None:
 
 
 def masks_command(r: Report) -> list[str]:
-    """What the file tells of its command."""
+    """What the file says about its command."""
     convention = r["convention"][0].partition(":")[0] if r["convention"] else ""
     return [
         "evaluate",

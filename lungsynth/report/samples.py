@@ -1,4 +1,4 @@
-"""Fidelity, obedience and sides, told."""
+"""Text of fidelity, obedience and sides."""
 
 from __future__ import annotations
 
@@ -237,5 +237,5 @@ def sides_targets(r: Report) -> list[Target]:
 
 
 def sides_command(r: Report) -> list[str]:
-    """What the file tells of its command."""
+    """What the file says about its command."""
     return ["evaluate", "sides", "--pairs", str(r["n_pairs"]), "--seed", str(r["seed"])]

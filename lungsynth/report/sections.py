@@ -1,4 +1,4 @@
-"""How each evaluation's JSON is told: title, command, n and seeds, Markdown, plot, headline figures."""
+"""How each evaluation's JSON is written as text: title, command, n and seeds, plot, headline figures."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ DRAWN = ["--data", "FILMS.parquet", "--synthetic", "DRAWN"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """How the JSON of one evaluation is told."""
+    """How the JSON of one evaluation is written out."""
 
     title: Callable[[Report], str]
     command: Callable[[Report], list[str]]  # after `python -m`; only for files that do not hold it
@@ -328,7 +328,7 @@ KINDS: dict[str, Kind] = {
         text=_refine_text,
     ),
 }
-"""Name of an evaluation, which its file's name is or begins with -> how it is told, in page order."""
+"""Name of an evaluation, which its file's name is or begins with -> how it is written out; page order."""
 
 
 def kind_of(stem: str) -> str | None:

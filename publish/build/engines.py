@@ -163,7 +163,7 @@ def draw_by_engine(
         the_plan: Of the dataset.
         job: Of it.
         finished: Name -> shard that is there.
-        on_shard: Told of each finished shard, one at a time.
+        on_shard: Called with each finished shard, one at a time.
 
     Raises:
         LungSynthError: what a worker met; finished shards stay, and the same command goes on.

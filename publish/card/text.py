@@ -47,7 +47,7 @@ print(preview[0]["overlay"].size)
 {split_rows}
 
 Rows whose prompts differ in case and signs only share a `prompt_group` and a split. Every split is
-synthetic, so none of them tells how a method does on real films.
+synthetic, so none of them shows how a method does on real films.
 
 ## Masks
 

@@ -23,7 +23,7 @@ from publish.check.rows import row_problems
 from publish.data.manifest import Manifest, read_manifest
 
 MAX_SHOWN = 20
-"""Problems of one check that are told; the rest is counted."""
+"""Problems of one check that are printed; the rest are counted."""
 
 Problems = Iterator[str]
 

@@ -124,7 +124,7 @@ class Manifest:
 
 @contextmanager
 def understood(path: Path) -> Iterator[None]:
-    """Reading a manifest: what goes wrong within is told as a `ConfigError`."""
+    """Reading a manifest: an error inside becomes a `ConfigError`."""
     try:
         yield
     except FileNotFoundError as error:

@@ -58,7 +58,7 @@ class CardSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything `publish build` can be told. Paths are relative to the YAML file."""
+    """Every setting of `publish build`. Paths are relative to the YAML file."""
 
     n: int = _ranged(0, 1, 10**12)  # rows drawn; those that fail the filter are not published
     seed: int = _ranged(0, 0, 2**53 - 1)  # decides every prompt and every picture

@@ -103,11 +103,11 @@ def push(
         payload: What it shall hold.
         plan: See `make_plan`.
         message: Of the commit.
-        progress: Kept up to date, for whoever has to explain a failure.
+        progress: Kept up to date, to explain a failure.
         contents: Read every file back; see `publish.hub.verify.verify`.
         sdk: Of a Space that is created.
         hardware: Of a Space that is created.
-        say: Told what is done.
+        say: Called with a line about each step.
 
     Raises:
         AccessError, BranchMovedError, UnreachableError, VerificationError, TagExistsError: see
@@ -193,7 +193,7 @@ def _commit(
                 hub.forget_uploads()
             before, (head, tree) = tree, _look_again(hub)
             if not compare(payload, tree).touched:
-                return head  # it happened, though we were not told
+                return head  # it happened, though the answer was lost
             _refuse_foreign_changes(hub, changes, before, tree)
             _pause(hub, attempt, error)
 

@@ -233,7 +233,7 @@ class HubReader:
 def _fine_grained_writes(token: Mapping[str, Any], name: str) -> bool:
     scoped = (token.get("fineGrained") or {}).get("scoped")
     if scoped is None:
-        return True  # not told; the Hub will say
+        return True  # unknown; the Hub will answer
     names = (name, name.split("/")[0])
     return any(
         (scope.get("entity") or {}).get("name") in names and "repo.write" in scope["permissions"]

@@ -105,7 +105,7 @@ class Retry:
     deadline: Deadline
     attempts: int = 8
     max_wait: float = 30.0
-    on_wait: Callable[[str], None] = lambda _: None  # told before each wait
+    on_wait: Callable[[str], None] = lambda _: None  # called before each wait
 
     def pause(self, what: str, attempt: int, error: Exception) -> None:
         """Wait after failure number `attempt` (from 1).

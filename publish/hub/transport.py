@@ -136,7 +136,7 @@ def strict_clients(deadline: Deadline, *, connect_s: float, read_s: float) -> It
 def library_settings(**values: Any) -> Iterator[None]:
     """Constants of huggingface_hub with other values, inside the block.
 
-    The library reads its environment once, when imported, and has no other way to be told.
+    The library reads its environment once, when imported, and has no other setting for it.
     """
     before = {name: getattr(constants, name) for name in values}
     try:

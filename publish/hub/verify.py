@@ -33,8 +33,8 @@ def verify(
         payload: What it should hold.
         sha: The commit.
         contents: Download every file and load every split; False compares names, sizes and hashes
-            as the Hub tells them.
-        say: Told what is done.
+            as the Hub gives them.
+        say: Called with a line about each step.
 
     Returns:
         What was compared; JSON.

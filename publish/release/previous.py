@@ -98,7 +98,7 @@ def fetch_last(hub: HubReader, local: Path, into: Path, say: Callable[[str], Non
         hub: The repository, connected.
         local: A dataset folder whose shards may be the same.
         into: A folder for it.
-        say: Told what is done.
+        say: Called with a line about each step.
 
     Raises:
         HubError: the Hub cannot be asked.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from lungsynth.errors import LungSynthError
 
 MAX_VISITORS = 4096
-"""Remembered at once; whoever came longest ago is forgotten first."""
+"""Remembered at once; the oldest visitor is forgotten first."""
 
 
 class TooManyError(LungSynthError):
@@ -40,7 +40,7 @@ class WaitingRoom:
     Args:
         n: Altogether; the one being drawn is not counted.
         each: For one visitor, so that a program cannot take every place. A hall of people behind one
-            address counts as one, hence not less.
+            address counts as one, so this is generous.
     """
 
     n: int = 24

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LOW_GAMMA, HIGH_GAMMA = 0.2, 0.8
 MAX_GAMMAS = 13
 PAGE_GAMMAS = 7
-"""Levels the page lets "cross" try unless told: about half the program's, for a quick slider."""
+"""Levels the page lets "cross" try by default: about half the program's, for a quick slider."""
 
 RANGES = {
     "beta": (0.5, 32.0, 0.5),

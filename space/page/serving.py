@@ -40,7 +40,7 @@ class FrontPage:
 
     Args:
         app: What renders it.
-        n: Addresses remembered; whoever sends made-up ones only displaces others.
+        n: Addresses remembered; made-up ones only push out others.
     """
 
     def __init__(self, app: Any, n: int = 16) -> None:
@@ -127,7 +127,7 @@ def plain_refusals(demo: gr.Blocks) -> gr.Blocks:
 
 
 def bounded(demo: gr.Blocks, room: WaitingRoom | None = None) -> gr.Blocks:
-    """Bound how many drawings wait; whoever comes too many is told so with HTTP 429.
+    """Bound how many drawings wait; one too many gets HTTP 429.
 
     Gradio's own bound counts events of every kind, so that with 24 drawings waiting nobody could even
     open the page, nor see the rest of a picture already drawn.

@@ -44,7 +44,7 @@ def settings_of(asked: Permalink) -> str:
     """What a link says beside prompt, seed, steps and guidance: the `settings` of the endpoint."""
     bare = replace(asked, weights="", row="")
     told = to_query(bare).split("&")[4:]
-    # the endpoint's own choice depends on its processor, so it is told
+    # the endpoint's own choice depends on its processor, so it is written down
     return "&".join(told if "precision=" in "&".join(told) else ["precision=fp32", *told])
 
 

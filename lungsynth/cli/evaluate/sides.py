@@ -71,7 +71,7 @@ from lungsynth.cli.options import asked
 def sides_command(**options: Any) -> None:
     """Is the side obeyed? Pairs of prompts equal but for left and right, drawn with one seed.
 
-    Told are the share of pairs that differ at all, and the share whose asked lung changes: 50 % is
+    Prints the share of pairs that differ at all, and the share whose asked lung changes: 50 % is
     chance. Opacities planted on the same pictures show what the measure can see.
 
     \b

@@ -1,4 +1,4 @@
-"""What downstream models reached, told: intervals over films and seeds, comparisons, tables, plot."""
+"""Results of downstream models as text: intervals over films and seeds, comparisons, tables, plot."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from lungsynth.evaluation.similarity import ms_ssim
 from lungsynth.evaluation.words.labels import UNKNOWN, asked_labels, film_labels
 
 MIN_IMAGES = 16  # of each set
-N_SHIFTS = 12  # features told by name
+N_SHIFTS = 12  # features listed by name
 
 
 def manifold_measures(

@@ -178,7 +178,7 @@ class Standard:
             )
         self.mean = features.mean(0)
         std = features.std(0)
-        # a feature that never changes tells nothing: it stays at 0 unless a picture leaves the value
+        # a feature that never changes says nothing: it stays at 0 unless a picture leaves the value
         self.std = np.where(std > 1e-9, std, 1.0)
 
     def __call__(self, features: Float64Array) -> Float64Array:

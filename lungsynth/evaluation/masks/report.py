@@ -1,4 +1,4 @@
-"""What was measured of masks, told: intervals, table, JSON, CSV, plot and sheet."""
+"""Measured masks as text and pictures: intervals, table, JSON, CSV, plot and sheet."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def evaluate_obedience(
         minus real in percentage points; a task that only one side can answer has no difference.
 
     Raises:
-        DataError: too few pictures, or no sample tells what was asked.
+        DataError: too few pictures, or no sample records what was asked.
     """
     need(synthetic, MIN_IMAGES, "synthetic")
     need(test, MIN_IMAGES, "real test")
