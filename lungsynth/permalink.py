@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
 
 from lungsynth.errors import ConfigError, DataError
+from lungsynth.model.options import LINK_GUIDANCE, LINK_STEPS, SCHEDULERS, SampleOptions
 
 if TYPE_CHECKING:
     from lungsynth.masks.refine import RefineConfig
@@ -25,9 +26,7 @@ MAX_PROMPT = 2000  # characters read
 MAX_SEED = 2**53 - 1
 """The largest number a browser keeps exactly."""
 
-MAX_STEPS = 100
-MAX_GUIDANCE = 20.0
-"""What the page draws, and hence what a link may ask for."""
+MAX_STEPS, MAX_GUIDANCE = LINK_STEPS, LINK_GUIDANCE
 
 SIZE = re.compile(r"\d{1,5}(x\d{1,5})?")
 """Of a picture, as `Permalink.size` has it."""
@@ -42,8 +41,8 @@ class Permalink:
 
     prompt: str
     seed: int = 0
-    steps: int = 20
-    guidance: float = 1.5
+    steps: int = SampleOptions.steps
+    guidance: float = SampleOptions.guidance
     size: str = ""  # pixels: "320", or width x height "320x256"; "" = the checkpoint's side
     scheduler: str = ""  # a key of lungsynth.model.sampling.SCHEDULERS; "" = the checkpoint's
     precision: str = "fp32"  # see lungsynth.model.precision; not named in a query = fp32
@@ -196,7 +195,6 @@ def of_row(row: Mapping[str, Any]) -> Permalink:
         DataError: there is no prompt or seed, or `refine` is not JSON of parameters.
     """
     from lungsynth.masks.refine import RefineConfig, check_config
-    from lungsynth.model.sampling import SCHEDULERS
 
     if not row.get("prompt") or row.get("seed") is None:
         raise DataError(f"The row has {', '.join(row) or 'nothing'}; expected `prompt` and `seed`.")

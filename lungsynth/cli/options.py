@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from lungsynth.model.options import MAX_GUIDANCE, MAX_STEPS, SCHEDULERS, SampleOptions
+
 PRECISION_NAMES = ("auto", "fp32", "bf16")
 """As `lungsynth.model.precision` has them, which imports torch and is left out of --help."""
 
@@ -38,6 +40,38 @@ def with_options(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
         return command
 
     return wrap
+
+
+def sampling_options(guidance_help: str | None = None) -> Callable[[F], F]:
+    """`--steps` and `--guidance` of a command that draws; defaults and limits are the program's."""
+    return with_options(
+        [
+            click.option(
+                "--steps",
+                type=click.IntRange(min=1, max=MAX_STEPS),
+                default=SampleOptions.steps,
+                show_default=True,
+            ),
+            click.option(
+                "--guidance",
+                type=click.FloatRange(min=1.0, max=MAX_GUIDANCE),
+                default=SampleOptions.guidance,
+                show_default=True,
+                help=guidance_help,
+            ),
+        ]
+    )
+
+
+def scheduler_option(*, with_names: bool = False) -> Callable[[F], F]:
+    """`--scheduler` of a command that draws."""
+    *names, last = SCHEDULERS
+    return click.option(
+        "--scheduler",
+        default=SampleOptions.scheduler,
+        show_default=True,
+        help=f"{SampleOptions.scheduler}, {', '.join(names)} or {last}." if with_names else None,
+    )
 
 
 def precision_option(

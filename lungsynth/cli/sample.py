@@ -7,7 +7,13 @@ from typing import Any
 
 import click
 
-from lungsynth.cli.options import RefinementOption, asked, precision_option
+from lungsynth.cli.options import (
+    RefinementOption,
+    asked,
+    precision_option,
+    sampling_options,
+    scheduler_option,
+)
 
 
 @click.command("sample")
@@ -36,22 +42,10 @@ from lungsynth.cli.options import RefinementOption, asked, precision_option
     show_default=True,
     help="Pictures a prompt.",
 )
-@click.option("--steps", type=click.IntRange(min=1, max=1000), default=20, show_default=True)
-@click.option(
-    "--guidance",
-    type=click.FloatRange(min=1.0, max=50.0),
-    default=1.5,
-    show_default=True,
-    help="How strictly the prompt is followed; 1 = off.",
-)
+@sampling_options("How strictly the prompt is followed; 1 = off.")
 @click.option("--height", type=int, default=None, help="Pixels.  [default: the checkpoint's]")
 @click.option("--width", type=int, default=None, help="Pixels.  [default: the checkpoint's]")
-@click.option(
-    "--scheduler",
-    default="default",
-    show_default=True,
-    help="default, ddim, dpm, euler, pndm or lcm.",
-)
+@scheduler_option(with_names=True)
 @precision_option()
 @click.option(
     "--word",

@@ -21,29 +21,9 @@ from lungsynth.model.backbone import (
     side_pixels,
     side_step,
 )
+from lungsynth.model.options import SCHEDULERS as SCHEDULERS
+from lungsynth.model.options import SampleOptions as SampleOptions  # the address on published cards
 from lungsynth.model.precision import rounded_network
-
-SCHEDULERS = {
-    "ddim": "DDIMScheduler",
-    "dpm": "DPMSolverMultistepScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "pndm": "PNDMScheduler",
-    "lcm": "LCMScheduler",
-}
-"""Short names of diffusers schedulers; "default" keeps the checkpoint's."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleOptions:
-    """How pictures are drawn."""
-
-    steps: int = 20  # denoising steps
-    guidance: float = 1.5  # classifier-free guidance scale; 1 = off
-    height: int | None = None  # pixels; None = the checkpoint's side
-    width: int | None = None  # pixels; None = the checkpoint's side
-    scheduler: str = "default"  # a key of SCHEDULERS, or "default"
-    precision: str = "auto"  # of the denoising network; see lungsynth.model.precision
-    keep_steps: bool = False  # keep the attention of every step
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.masks.refine import RefineConfig
+from lungsynth.model.options import MAX_GUIDANCE, MAX_STEPS, SampleOptions
 
 T = TypeVar("T")
 
@@ -64,8 +65,10 @@ class Settings:
     seed: int = _ranged(0, 0, 2**53 - 1)  # decides every prompt and every picture
     shard_rows: int = _ranged(256, 1, 10**7)  # rows drawn for a Parquet file
     model: str | None = None  # shipped name or folder; None for the shipped default
-    steps: int = _ranged(20, 1, 1000)  # denoising steps
-    guidance: float = _ranged(1.5, 1, 50)  # classifier-free guidance scale; 1 = off
+    steps: int = _ranged(SampleOptions.steps, 1, MAX_STEPS)  # denoising steps
+    guidance: float = _ranged(
+        SampleOptions.guidance, 1, MAX_GUIDANCE
+    )  # classifier-free guidance scale; 1 = off
     scheduler: str = "default"  # a key of lungsynth.model.sampling.SCHEDULERS
     precision: str = "auto"  # of the denoising network; see lungsynth.model.precision
     prompts: str | tuple[str, ...] | None = None  # a file, or the prompts; None for the grammar

@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from lungsynth.cli.options import RefinementOption, asked, precision_option, with_options
+from lungsynth.cli.options import (
+    RefinementOption,
+    asked,
+    precision_option,
+    sampling_options,
+    scheduler_option,
+    with_options,
+)
 
 TRUTH_OPTIONS = [
     click.option("--image-column", default="image", show_default=True, metavar="NAME"),
@@ -238,11 +245,8 @@ def judge_command(**options: Any) -> None:
 )
 @click.option("--n", type=click.IntRange(min=1), default=1000, show_default=True)
 @click.option("--model", default=None, metavar="NAME|DIR|HUB_ID")
-@click.option("--steps", type=click.IntRange(min=1, max=1000), default=20, show_default=True)
-@click.option(
-    "--guidance", type=click.FloatRange(min=1.0, max=50.0), default=1.5, show_default=True
-)
-@click.option("--scheduler", default="default", show_default=True)
+@sampling_options()
+@scheduler_option()
 @precision_option()
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)

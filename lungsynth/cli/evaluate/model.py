@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lungsynth.cli.options import asked
+from lungsynth.cli.options import asked, sampling_options
 
 
 @click.command("reconstruction")
@@ -52,10 +52,7 @@ def reconstruction_command(**options: Any) -> None:
 @click.option("--seeds", type=click.IntRange(min=1, max=32), default=8, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The first.")
 @click.option("--prompt", "prompts", multiple=True, metavar="TEXT", help="[default: eight]")
-@click.option("--steps", type=click.IntRange(min=1, max=1000), default=20, show_default=True)
-@click.option(
-    "--guidance", type=click.FloatRange(min=1.0, max=50.0), default=1.5, show_default=True
-)
+@sampling_options()
 @click.option("--masks", is_flag=True, help="With the refined masks drawn in.")
 def sheet_command(**options: Any) -> None:
     """A contact sheet: a row a prompt, a column a seed. Nothing is picked."""

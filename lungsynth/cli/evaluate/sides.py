@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lungsynth.cli.options import asked
+from lungsynth.cli.options import asked, sampling_options, scheduler_option
 
 
 @click.command("sides")
@@ -48,11 +48,8 @@ from lungsynth.cli.options import asked
     metavar="TEXT",
     help="What --prompt is compared with.",
 )
-@click.option("--steps", type=click.IntRange(min=1, max=1000), default=20, show_default=True)
-@click.option(
-    "--guidance", type=click.FloatRange(min=1.0, max=50.0), default=1.5, show_default=True
-)
-@click.option("--scheduler", default="default", show_default=True)
+@sampling_options()
+@scheduler_option()
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
