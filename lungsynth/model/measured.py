@@ -82,7 +82,8 @@ def read_measured(folder: Path) -> Measured:
         words = {
             str(word).lower(): WordTruth(
                 bool(one.get("grounded", False)),
-                *(None if one.get(key) is None else float(one[key]) for key in ("auc", "ratio")),
+                _number(one.get("auc")),
+                _number(one.get("ratio")),
                 int(one.get("n") or 0),
                 str(one.get("on", "")),
             )
@@ -91,3 +92,7 @@ def read_measured(folder: Path) -> Measured:
         return Measured(words, dict(told.get("obeys", {})))
     except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: not a file of measured words ({error}).") from error
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
