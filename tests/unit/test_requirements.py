@@ -14,6 +14,7 @@ OPTIONAL = {
     "ray",
     "loguru",
     "spaces",
+    "starlette",
     "torchvision",
     "torchxrayvision",
     "fastapi",
