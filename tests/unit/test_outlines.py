@@ -35,7 +35,7 @@ def test_an_outline_has_both_lungs_on_their_sides_and_a_heart_between(row: dict[
         ("left lung", "heart"),
         ("right lung", "heart"),
     ]:
-        assert (alone[first] & alone[second]).sum() <= 0.002 * alone[second].sum()
+        assert (alone[first] & alone[second]).sum() <= 0.005 * alone[second].sum()  # a seam
     for mask in alone.values():
         assert 0.03 < mask.mean() < 0.25
 
