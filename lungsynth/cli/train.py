@@ -125,6 +125,20 @@ def train_vae_command(**options: Any) -> None:
     help="Side of the pictures.  [default: the checkpoint's]",
 )
 @click.option(
+    "--boxes",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    default=None,
+    metavar="PARQUET",
+    help="Boxes of findings: id, finding, box, width, height, split. Captions then name their place.",
+)
+@click.option(
+    "--regions-from",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=None,
+    metavar="DIR",
+    help="Folder of the student that says where lungs and heart are, for the grounding loss.",
+)
+@click.option(
     "--sample-prompt",
     "sample_prompts",
     multiple=True,

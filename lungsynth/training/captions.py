@@ -104,6 +104,10 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "tuberculosis": ("tuberculosis", "pulmonary tuberculosis", "TB"),
 }
 
+P_ANATOMY, P_FINDINGS, P_VIEW, P_PATIENT = 0.55, 0.98, 0.75, 0.95
+"""How often a caption names the anatomy of a whole chest, the findings, the view, the patient. What
+is left out is learnt as "anything"; leaving findings out often costs them their meaning."""
+
 
 def describe_patient(fields: Mapping[str, str], rng: np.random.Generator) -> str:
     """Age and sex in one of many wordings; "" when neither is known."""
@@ -160,6 +164,8 @@ def describe_findings(fields: Mapping[str, str], text: str, rng: np.random.Gener
     """The findings in one of many wordings; "" when nothing is known of them."""
     label = fields.get("label", "").strip().lower()
     raw = fields.get("findings", "").strip().lower()
+    if fields.get("place") and rng.random() < 0.6:
+        return describe_place(fields["place"], raw or label, rng)
     if fields.get("source_set") == "shenzhen" and label == "tuberculosis":
         told = text.split(". ", 1)[1].strip(" .") if ". " in text else "tuberculosis"
         told = told[:1].lower() + told[1:]
@@ -184,11 +190,31 @@ def describe_findings(fields: Mapping[str, str], text: str, rng: np.random.Gener
     return ", ".join(parts[:-1]) + f" and {parts[-1]}"
 
 
+def describe_place(place: str, findings: str, rng: np.random.Generator) -> str:
+    """A finding whose reader drew its box, with side and zone: "opacity in the right lower zone"."""
+    nouns = ["opacity", "lung opacity", "opacity"]
+    nouns += [n for n in ("pneumonia", "consolidation", "infiltration") if n in findings]
+    noun = str(rng.choice(nouns))
+    if place == "bilateral":
+        return str(
+            rng.choice([f"bilateral {noun}", f"{noun} in both lungs", f"{noun} on both sides"])
+        )
+    side, zone = place.split()
+    if rng.random() < 0.25:
+        return str(
+            rng.choice([f"{side} {noun}", f"{noun} in the {side} lung", f"{side}-sided {noun}"])
+        )
+    where = str(rng.choice(["zone", "zone", "field", "lung"]))
+    return str(
+        rng.choice([f"{noun} in the {side} {zone} {where}", f"{side} {zone} {where} {noun}"])
+    )
+
+
 def describe_framing(framing: str, rng: np.random.Generator) -> str:
     """Anatomy words that are true of a framing. Close-ups are always named, whole chests at times."""
     if framing != WHOLE:
         return str(rng.choice(CLOSE_UP_ANATOMY[framing]))
-    return str(rng.choice(WHOLE_ANATOMY)) if rng.random() < 0.45 else ""
+    return str(rng.choice(WHOLE_ANATOMY)) if rng.random() < P_ANATOMY else ""
 
 
 def caption(text: str, fields: Mapping[str, str], framing: str, rng: np.random.Generator) -> str:
@@ -204,9 +230,9 @@ def caption(text: str, fields: Mapping[str, str], framing: str, rng: np.random.G
     anatomy = describe_framing(framing, rng)
     if text and (not known or rng.random() < 0.12):
         return f"{text.rstrip(' .')}. {anatomy}." if anatomy else text
-    patient = describe_patient(fields, rng) if rng.random() < 0.9 else ""
-    findings = describe_findings(fields, text, rng) if rng.random() < 0.9 else ""
-    view = fields.get("view", "").upper() if rng.random() < 0.65 else ""
+    patient = describe_patient(fields, rng) if rng.random() < P_PATIENT else ""
+    findings = describe_findings(fields, text, rng) if rng.random() < P_FINDINGS else ""
+    view = fields.get("view", "").upper() if rng.random() < P_VIEW else ""
     noun = str(rng.choice(NOUNS))
     frontal = str(rng.choice(["Frontal ", "frontal ", "", ""]))
     style = rng.random()

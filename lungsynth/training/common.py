@@ -21,6 +21,7 @@ from tqdm import tqdm
 from lungsynth.errors import CheckpointError, ConfigError, OutputError
 from lungsynth.model.precision import AUTO, resolve_precision
 from lungsynth.model.tensor_files import load_tensors, save_tensors
+from lungsynth.training.muon import Muon, is_matrix
 
 STATE_NAME = "state.safetensors"
 OPTIONS_NAME = "options.json"
@@ -45,12 +46,17 @@ class LoopOptions:
     sample_every: int = 0  # steps between pictures; 0 = none
     max_minutes: float = 0.0  # stop (resumable) after so long; 0 = no limit
     precision: str = "auto"  # auto, fp32 or bf16 autocast; see lungsynth.model.precision
+    optimizer: str = "adamw"  # "adamw", or "muon" for the matrices and AdamW for the rest
+    decay: str = "cosine"  # of the learning rate; "constant" for a run that another one ends
+    matrix_lr_ratio: float = 1.0  # learning rate of Muon's matrices over `lr`
 
 
 def learning_rate(step: int, options: LoopOptions) -> float:
     """Linear warm-up, then cosine to `lr * final_lr_ratio`."""
     if step < options.warmup_steps:
         return options.lr * (step + 1) / options.warmup_steps
+    if options.decay == "constant":
+        return options.lr
     span = max(1, options.steps - options.warmup_steps)
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, (step - options.warmup_steps) / span)))
     return options.lr * (options.final_lr_ratio + (1 - options.final_lr_ratio) * cosine)
@@ -94,15 +100,29 @@ class Run:
         device = next(iter(self.params.values())).device
         options = replace(options, precision=resolve_precision(options.precision, device))
         self.out, self.model, self.options = out, model, options
+        if options.optimizer not in ("adamw", "muon"):
+            raise ConfigError(f"optimizer {options.optimizer!r} is unknown; there are adamw, muon.")
         groups: dict[float, list[nn.Parameter]] = {}
+        matrices: dict[float, list[nn.Parameter]] = {}
         for name, parameter in self.params.items():
-            groups.setdefault(lr_ratio(name), []).append(parameter)
+            muon = options.optimizer == "muon" and is_matrix(name, parameter)
+            ratio = lr_ratio(name) * (options.matrix_lr_ratio if muon else 1.0)
+            (matrices if muon else groups).setdefault(ratio, []).append(parameter)
         self.optimizer = torch.optim.AdamW(
             [{"params": group, "ratio": ratio} for ratio, group in groups.items()],
             lr=options.lr,
             weight_decay=options.weight_decay,
             betas=(0.9, 0.99),
         )
+        self.optimizers: list[torch.optim.Optimizer] = [self.optimizer]
+        if matrices:
+            self.optimizers.append(
+                Muon(
+                    [{"params": group, "ratio": ratio} for ratio, group in matrices.items()],
+                    lr=options.lr,
+                    weight_decay=options.weight_decay,
+                )
+            )
         self.ema = Ema(model, options.ema_decay)
         self.step = 0
         self.description = json.loads(json.dumps({**asdict(options), **extra}, default=str))
@@ -164,8 +184,9 @@ class Run:
         for name, value in self.ema.shadow.items():
             tensors[f"ema.{name}"] = value
         for name, parameter in self.params.items():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"adam.{key}.{name}"] = torch.as_tensor(value)
+            for optimizer in self.optimizers:
+                for key, value in optimizer.state.get(parameter, {}).items():
+                    tensors[f"adam.{key}.{name}"] = torch.as_tensor(value)
         save_tensors(tensors, self.out / STATE_NAME, {"step": str(self.step)})
 
     def load(self, path: Path) -> None:
@@ -186,6 +207,11 @@ class Run:
             ) from error
         for name, parameter in self.params.items():
             keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"adam.{k}.{name}" in tensors]
+            buffer = tensors.get(f"adam.momentum_buffer.{name}")
+            if buffer is not None:
+                self.optimizers[-1].state[parameter] = {
+                    "momentum_buffer": buffer.to(parameter.device)
+                }
             if keys:
                 self.optimizer.state[parameter] = {
                     k: tensors[f"adam.{k}.{name}"].to("cpu" if k == "step" else parameter.device)
@@ -218,8 +244,9 @@ class Run:
             while self.step < options.steps:
                 self.model.train()
                 rate = learning_rate(self.step, options)
-                for group in self.optimizer.param_groups:
-                    group["lr"] = rate * group["ratio"]
+                for optimizer in self.optimizers:
+                    for group in optimizer.param_groups:
+                        group["lr"] = rate * group["ratio"]
                 with torch.autocast(
                     device.type, torch.bfloat16, enabled=options.precision == "bf16"
                 ):
@@ -229,7 +256,8 @@ class Run:
                     list(self.params.values()), options.grad_clip or float("inf")
                 )
                 if torch.isfinite(norm):
-                    self.optimizer.step()
+                    for optimizer in self.optimizers:
+                        optimizer.step()
                 else:
                     numbers["skipped"] = 1.0
                 self.optimizer.zero_grad(set_to_none=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,15 @@ from lungsynth.model.tensor_files import load_tensors, save_tensors, write_folde
 from lungsynth.model.vocabulary import Vocabulary, count_words, train_tokenizer
 from lungsynth.training.captions import caption
 from lungsynth.training.common import LoopOptions, Run, torch_generator
+from lungsynth.training.facts import (
+    LatentJudge,
+    fact_labels,
+    fact_loss,
+    stated,
+    train_latent_judge,
+)
 from lungsynth.training.frames import Frames
+from lungsynth.training.grounding import AttentionTap, find_phrases, grounding_loss, tap_attention
 from lungsynth.training.vae import to_unit
 
 
@@ -41,6 +50,14 @@ class DiffusionOptions(LoopOptions):
     n_vocabulary: int = 60_000  # captions the tokenizer is trained on
     train_text_encoder: bool = True  # False when fine-tuning an existing checkpoint
     max_shard_size: str = "64MB"  # of the fp16 weight files written at the end
+    pooled_text: bool = False  # pool the prompt into the time embedding too
+    text_lr_ratio: float = 1.0  # learning rate of the text encoder over `lr`
+    weight_floor: float = 0.02  # least loss weight of a step, where min-SNR gives less
+    balance: str = "age"  # "age" (children and adults alike) or "facts" (training.balance)
+    per_healthy: int | None = None  # framings of a film of a set that is all healthy
+    grounding: float = 0.0  # weight of `training.grounding`; needs regions
+    facts: float = 0.0  # weight of `training.facts`
+    judge_steps: int = 1200  # training steps of the judge of latents
     lora_rank: int = 0  # 0 = full fine-tuning; > 0 = LoRA adapters of this rank on the U-Net
 
 
@@ -115,6 +132,13 @@ def build_parts(vae: Any, frames: Frames, options: DiffusionOptions) -> Parts:
     return Parts(vae, text_encoder, tokenizer, unet, scheduler, count_words(captions))
 
 
+def learn_words(parts: Parts, frames: Frames, options: DiffusionOptions) -> None:
+    """Count the words of the captions that an existing checkpoint will be trained on."""
+    rng = np.random.default_rng((options.seed, 7))
+    chosen = rng.choice(len(frames.images), options.n_vocabulary, p=frames.weights)
+    parts.vocabulary = count_words(draw_captions(frames, chosen.tolist(), rng))
+
+
 def load_parts(init_from: str) -> Parts:
     """The components of an existing Stable Diffusion 1.x/2.x checkpoint, directory or Hub id."""
     from lungsynth.model.checkpoint import load_pipeline
@@ -175,7 +199,14 @@ class DiffusionLoss:
     """
 
     def __init__(
-        self, parts: Parts, frames: Frames, latents: Tensor, options: DiffusionOptions, device: str
+        self,
+        parts: Parts,
+        frames: Frames,
+        latents: Tensor,
+        options: DiffusionOptions,
+        device: str,
+        tap: AttentionTap | None = None,
+        judge: LatentJudge | None = None,
     ) -> None:
         from diffusers import DDPMScheduler
 
@@ -188,17 +219,21 @@ class DiffusionLoss:
                 f"prediction_type {self.kind!r} is not trained; use epsilon or v_prediction."
             )
         self.alphas = self.noise.alphas_cumprod.to(device)
+        self.tap = tap
+        self.judge = judge
+        self.labels = fact_labels(frames.fields)
 
-    def embed(self, captions: list[str]) -> Tensor:
-        """Captions -> hidden states (B, tokens, width)."""
+    def embed(self, captions: list[str]) -> tuple[Tensor, Any]:
+        """Captions -> hidden states (B, tokens, width), and the tokens with their offsets."""
         tokens = self.parts.tokenizer(
             captions,
             padding="max_length",
             truncation=True,
             return_tensors="pt",
+            return_offsets_mapping=True,
             max_length=self.parts.tokenizer.model_max_length,
         )
-        return self.parts.text_encoder(tokens.input_ids.to(self.device))[0]
+        return self.parts.text_encoder(tokens.input_ids.to(self.device))[0], tokens
 
     def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
         options = self.options
@@ -214,17 +249,91 @@ class DiffusionLoss:
         spread = torch.rand(len(x_0), generator=generator) + torch.arange(len(x_0))
         t = (spread * (self.noise.config.num_train_timesteps / len(x_0))).long().to(self.device)
         x_t = self.noise.add_noise(x_0, eps, t).contiguous(memory_format=torch.channels_last)
-        prediction = self.parts.unet(x_t, t, encoder_hidden_states=self.embed(captions)).sample
+        hidden, tokens = self.embed(captions)
+        if self.tap is not None:
+            self.tap.clear()
+            self.tap.wanted = options.grounding > 0
+        prediction = self.parts.unet(x_t, t, encoder_hidden_states=hidden).sample
         v = self.kind == "v_prediction"
         target = self.noise.get_velocity(x_0, eps, t) if v else eps
         per_image = F.mse_loss(prediction.float(), target, reduction="none").flatten(1).mean(1)
-        weight = torch.ones_like(per_image)
-        if options.min_snr > 0:
-            snr = self.alphas[t] / (1 - self.alphas[t]).clamp_min(1e-8)
-            weight = snr.clamp_max(options.min_snr) / (snr + 1 if v else snr.clamp_min(1e-8))
-            if v:
-                weight = weight.clamp_min(0.02)  # the last step has no signal but must be learnt
-        return (weight * per_image).mean(), {"mse": float(per_image.mean().detach())}
+        loss = (self.weight(t) * per_image).mean()
+        numbers = {"mse": float(per_image.mean().detach())}
+        if self.tap is not None and options.grounding > 0:
+            assert self.frames.regions is not None
+            regions = torch.from_numpy(self.frames.regions[chosen]).float() / 255
+            phrases = find_phrases(captions, tokens["offset_mapping"].tolist(), regions)
+            if phrases:
+                grounding = grounding_loss(self.tap, phrases)
+                loss = loss + options.grounding * grounding
+                numbers["grounding"] = float(grounding.detach())
+        if self.judge is not None and options.facts > 0:
+            labels = torch.from_numpy(stated(captions, self.labels[chosen])).to(self.device)
+            logits = self.judge(self.clean(x_t, prediction.float(), t))
+            facts = fact_loss(logits, labels, torch.ones(len(x_0), device=self.device))
+            loss = loss + options.facts * facts
+            numbers["facts"] = float(facts.detach())
+        return loss, numbers
+
+    def weight(self, t: Tensor) -> Tensor:
+        """(B,) loss weight of each step: min-SNR-γ, at least `weight_floor`."""
+        if self.options.min_snr <= 0:
+            return torch.ones(len(t), device=self.device)
+        snr = self.alphas[t] / (1 - self.alphas[t]).clamp_min(1e-8)
+        v = self.kind == "v_prediction"
+        weight = snr.clamp_max(self.options.min_snr) / (snr + 1 if v else snr.clamp_min(1e-8))
+        # the last step has no signal but must be learnt, and words act where there is little signal
+        return weight.clamp_min(self.options.weight_floor) if v else weight
+
+    def clean(self, x_t: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
+        """The estimate of x_0 that a prediction implies."""
+        alpha = self.alphas[t].sqrt()[:, None, None, None]
+        sigma = (1 - self.alphas[t]).sqrt()[:, None, None, None]
+        if self.kind == "v_prediction":
+            return alpha * x_t - sigma * prediction
+        return (x_t - sigma * prediction) / alpha.clamp_min(1e-3)
+
+
+def add_pooled_text(unet: Any) -> Any:
+    """The U-Net with a second path for the words: pooled, and added to the time embedding.
+
+    diffusers builds it from `addition_embed_type="text"`, and plain pipelines call it with what they
+    have. Its last layer starts small, so what the U-Net has learnt stays.
+    """
+    from diffusers import UNet2DConditionModel
+
+    if unet.config.addition_embed_type == "text":
+        return unet
+    wider: Any = UNet2DConditionModel.from_config(
+        unet.config, addition_embed_type="text", addition_embed_type_num_heads=8
+    )
+    missing, unexpected = wider.load_state_dict(unet.state_dict(), strict=False)
+    assert not unexpected and all(name.startswith("add_embedding.") for name in missing)
+    nn.init.constant_(wider.add_embedding.norm2.weight, 0.1)
+    return wider
+
+
+def find_judge(
+    latents: Tensor, frames: Frames, out: Path, options: DiffusionOptions, *, quiet: bool
+) -> LatentJudge:
+    """The judge of latents of a run: read from its folder, or trained and kept there."""
+    path = out / "judge.safetensors"
+    if path.is_file():
+        judge = LatentJudge(latents.shape[1])
+        judge.load_state_dict(load_tensors(path))
+        return judge.eval().requires_grad_(False)
+    judge, accuracy = train_latent_judge(
+        latents,
+        fact_labels(frames.fields),
+        frames.weights,
+        [f.get("patient", "") or f.get("id", "") for f in frames.fields],
+        steps=options.judge_steps,
+        seed=options.seed,
+        quiet=quiet,
+    )
+    save_tensors(judge.state_dict(), path, {k: f"{v:.3f}" for k, v in accuracy.items()})
+    (out / "judge.json").write_text(json.dumps(accuracy, indent=2) + "\n")
+    return judge
 
 
 def train_diffusion(
@@ -267,16 +376,29 @@ def train_diffusion(
         trained["text_encoder"] = parts.text_encoder
     parts.text_encoder.requires_grad_(options.train_text_encoder)
     model = nn.ModuleDict(trained)
-    if device == "cpu":  # the fused attention kernel's backward pass is the slower one on CPUs
-        from diffusers.models.attention_processor import AttnProcessor
-
-        parts.unet.set_attn_processor(AttnProcessor())
-    run = Run(out, model, options, {"kind": "diffusion", "n_frames": len(frames.images)})
-    loss = DiffusionLoss(parts, frames, latents, options, device)
+    if options.grounding > 0 and frames.regions is None:
+        raise ConfigError(
+            "A grounding loss needs regions: give --regions-from, a student's folder."
+        )
+    # the fused attention kernel's backward pass is the slower one on CPUs
+    tap = tap_attention(parts.unet) if device == "cpu" or options.grounding > 0 else None
+    judge = find_judge(latents, frames, out, options, quiet=quiet) if options.facts > 0 else None
+    ratio = {"text_encoder": options.text_lr_ratio}
+    run = Run(
+        out,
+        model,
+        options,
+        {"kind": "diffusion", "n_frames": len(frames.images)},
+        lambda name: ratio.get(name.split(".")[0], 1.0),
+    )
+    loss = DiffusionLoss(parts, frames, latents, options, device, tap, judge)
 
     def on_sample(step: int) -> dict[str, float]:
         from lungsynth.contact import contact_sheet
 
+        if tap is not None:
+            tap.clear()
+            tap.wanted = False
         if sample_prompts:
             pipe = assemble(parts)
             pipe.set_progress_bar_config(disable=True)
@@ -294,6 +416,8 @@ def train_diffusion(
         return {}
 
     done = run.loop(loss, on_sample=on_sample, quiet=quiet)
+    if tap is not None:
+        tap.clear()  # what it holds belongs to a graph, and a module with it cannot be copied
     run.ema.copy_to(model)
     save_pipeline(parts, out, options)
     return done

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import torch
+from safetensors import safe_open
 from tqdm import tqdm
 
 from lungsynth.arrays import UInt8Array
+from lungsynth.errors import CheckpointError
 from lungsynth.films.data import Record
 from lungsynth.films.framing import cut, draw_framing
+from lungsynth.model.tensor_files import load_tensors, save_tensors
 from lungsynth.training.captions import is_child
+from lungsynth.training.regions import region_grid
+
+Places = Callable[[Record], tuple[UInt8Array, str]]
+"""A film -> region planes (K, H, W), 255 inside, and the words for where its finding is ("" = unknown)."""
+
+ALL_HEALTHY = ("nih_rsna_normal",)
+"""Sets whose every film was read as normal: there are many, and they teach no finding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +36,7 @@ class Frames:
     texts: list[str]  # text of the film
     fields: list[Mapping[str, str]]  # metadata of the film
     weights: np.ndarray  # (N,) float64, sums to 1: how often a picture is drawn
+    regions: UInt8Array | None = None  # (N, planes, grid, grid); see `lungsynth.training.regions`
 
 
 def cut_frames(
@@ -33,6 +47,8 @@ def cut_frames(
     per_child: int = 1,
     per_adult: int = 3,
     p_whole: float = 0.7,
+    per_healthy: int | None = None,
+    places: Places | None = None,
     quiet: bool = False,
 ) -> Frames:
     """Cut several framings of every film; children and adults are then drawn equally often.
@@ -44,6 +60,8 @@ def cut_frames(
         per_child: Framings of a child's film.
         per_adult: Framings of an adult's film; these are fewer and larger.
         p_whole: Share of whole-chest framings.
+        per_healthy: Framings of an adult's film of a set that is all healthy; None = `per_adult`.
+        places: Where organs and findings are on a film; None = not needed.
         quiet: No progress bar.
     """
     rng = np.random.default_rng(seed)
@@ -52,19 +70,73 @@ def cut_frames(
     texts: list[str] = []
     fields: list[Mapping[str, str]] = []
     child: list[bool] = []
+    regions: list[UInt8Array] = []
     for record in tqdm(records, desc="framing", unit="film", disable=quiet, mininterval=2):
         young = is_child(record.fields)
-        for k in range(per_child if young else per_adult):
+        known: Mapping[str, str] = record.fields
+        if places is not None:
+            planes, place = places(record)
+            known = {**known, "place": place} if place else known
+        count = per_child if young else per_adult
+        if per_healthy is not None and record.fields.get("source_set") in ALL_HEALTHY:
+            count = per_healthy
+        for k in range(count):
             height, width = record.image.shape
             framing = draw_framing(height, width, rng, p_whole=1.0 if k == 0 else p_whole)
             images.append(cut(record.image, framing, pixels=pixels))
             names.append(framing.name)
             texts.append(record.text)
-            fields.append(record.fields)
+            fields.append(known)
+            if places is not None:
+                regions.append(region_grid(planes, framing))
             child.append(young)
     weights = np.ones(len(images))
     young_mask = np.array(child)
     if 0 < young_mask.sum() < len(images):
         weights[young_mask] = 0.5 / young_mask.sum()
         weights[~young_mask] = 0.5 / (~young_mask).sum()
-    return Frames(np.stack(images), names, texts, fields, weights / weights.sum())
+    return Frames(
+        np.stack(images),
+        names,
+        texts,
+        fields,
+        weights / weights.sum(),
+        np.stack(regions) if regions else None,
+    )
+
+
+def save_frames(frames: Frames, path: Path) -> None:
+    """Write frames to one file, so that a resumed run need not cut them again.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    tensors = {
+        "images": torch.from_numpy(frames.images),
+        "weights": torch.from_numpy(frames.weights),
+    }
+    if frames.regions is not None:
+        tensors["regions"] = torch.from_numpy(frames.regions)
+    words = {"framing": frames.framing, "texts": frames.texts, "fields": list(frames.fields)}
+    save_tensors(tensors, path, {"frames": json.dumps(words)})
+
+
+def load_frames(path: Path) -> Frames:
+    """Read what `save_frames` wrote.
+
+    Raises:
+        CheckpointError: the file is missing or broken.
+    """
+    tensors = load_tensors(path)
+    with safe_open(path, framework="pt") as handle:
+        words = json.loads((handle.metadata() or {}).get("frames", "{}"))
+    if "images" not in tensors or "fields" not in words:
+        raise CheckpointError(f"{path}: holds no frames. Remove it; the run will cut them again.")
+    return Frames(
+        tensors["images"].numpy(),
+        words["framing"],
+        words["texts"],
+        words["fields"],
+        tensors["weights"].numpy(),
+        tensors["regions"].numpy() if "regions" in tensors else None,
+    )

@@ -59,6 +59,27 @@ DIFFUSION_PRESETS: dict[str, DiffusionOptions] = {
         per_adult=24,
         sample_every=5000,
     ),
+    # words that act, from the weights of "cpu": constant rate for as long as there is time …
+    "words": DiffusionOptions(
+        steps=20_000,
+        batch_size=64,
+        lr=5e-4,
+        warmup_steps=100,
+        optimizer="muon",
+        decay="constant",
+        ema_decay=0.998,
+        per_adult=5,
+        per_child=1,
+        per_healthy=2,
+        pooled_text=True,
+        text_lr_ratio=0.5,
+        weight_floor=0.3,
+        balance="facts",
+        grounding=0.05,
+        facts=0.01,
+        caption_dropout=0.12,
+        train_text_encoder=True,
+    ),
     # an existing Stable Diffusion 1.x/2.x checkpoint
     "finetune": DiffusionOptions(
         steps=5000,

@@ -10,15 +10,18 @@ from typing import Any
 
 import click
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 
 from lungsynth.errors import CheckpointError, ConfigError
 from lungsynth.films.data import read_records
 from lungsynth.films.framing import whole
+from lungsynth.masks.student import load_student
 from lungsynth.model.autoencoder import PatchAutoencoderKL
-from lungsynth.training.diffusion import build_parts, load_parts, train_diffusion
-from lungsynth.training.frames import cut_frames
+from lungsynth.training.diffusion import build_parts, learn_words, load_parts, train_diffusion
+from lungsynth.training.frames import Places, cut_frames, load_frames, save_frames
 from lungsynth.training.presets import DIFFUSION_PRESETS, VAE_PRESETS
+from lungsynth.training.regions import find_places, read_boxes
 from lungsynth.training.vae import train_vae
 
 
@@ -131,24 +134,23 @@ class TrainDiffusionCommand:
     init_from: str | None
     pixels: int | None
     sample_prompts: tuple[str, ...]
+    boxes: Path | None
+    regions_from: Path | None
     train_text_encoder: bool | None
     shared: Mapping[str, Any]  # of options that several commands have
 
 
 def run_train_diffusion(command: TrainDiffusionCommand) -> None:
     """Train the text-to-image model, from scratch or from a Stable Diffusion checkpoint."""
-    train_text_encoder = command.train_text_encoder
     if (command.vae_folder is None) == (command.init_from is None):
         raise ConfigError(
             "Give exactly one of --vae (train from scratch) and --init-from (fine-tune)."
         )
-    if train_text_encoder is None:
-        train_text_encoder = command.init_from is None
     options = given(
         preset_of(
             DIFFUSION_PRESETS, command.preset, "cpu" if command.init_from is None else "finetune"
         ),
-        {**command.shared, "train_text_encoder": train_text_encoder},
+        {**command.shared, "train_text_encoder": command.train_text_encoder},
     )
     if command.dry_run:
         click.echo(json.dumps(asdict(options), indent=2))
@@ -175,16 +177,25 @@ def run_train_diffusion(command: TrainDiffusionCommand) -> None:
             split=command.split or None,
         )
     )
-    frames = cut_frames(
-        records,
-        pixels=side,
-        seed=options.seed,
-        per_child=options.per_child,
-        per_adult=options.per_adult,
-        quiet=command.quiet,
-    )
+    cached = command.out / "frames.safetensors"
+    if cached.is_file():
+        frames = load_frames(cached)
+    else:
+        frames = cut_frames(
+            records,
+            pixels=side,
+            seed=options.seed,
+            per_child=options.per_child,
+            per_adult=options.per_adult,
+            per_healthy=options.per_healthy,
+            places=places_of(command),
+            quiet=command.quiet,
+        )
+        save_frames(frames, cached)
     if parts is None:
         parts = build_parts(vae, frames, options)
+    elif options.train_text_encoder:
+        learn_words(parts, frames, options)
     done = train_diffusion(
         parts,
         frames,
@@ -196,6 +207,21 @@ def run_train_diffusion(command: TrainDiffusionCommand) -> None:
     )
     state = "complete" if done else "stopped, run the same command to resume"
     click.echo(f"{command.out}: {state}", err=True)
+
+
+def places_of(command: TrainDiffusionCommand) -> Places | None:
+    """Film -> regions and words for the place of its finding; None without a student.
+
+    Raises:
+        ConfigError: boxes without a student.
+    """
+    if command.regions_from is None:
+        if command.boxes is not None:
+            raise ConfigError("--boxes also needs --regions-from: a place is named by the lungs.")
+        return None
+    rows = pq.read_table(command.boxes).to_pylist() if command.boxes is not None else []
+    kept = [row for row in rows if not command.split or row.get("split") == command.split]
+    return find_places(load_student(command.regions_from), read_boxes(kept))
 
 
 def load_vae(folder: Path | None) -> Any:

@@ -1,0 +1,212 @@
+"""A small judge of latents, and the loss that asks a denoised latent to show what its caption says.
+
+The mean squared error hardly notices a sex or an opacity: they are small beside the pose of a chest.
+So a network learns, on clean latents, to tell the facts that captions state; frozen, it looks at the
+estimate of the clean latent at each training step, and its cross-entropy for the stated facts is
+added to the loss. It sees latents only, and is neither the judge nor the verifier of pictures.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from lungsynth.training.balance import group_of
+
+UNKNOWN = -1
+AGES = (18, 35, 50, 65)
+"""Upper borders, in years, of all age classes but the last."""
+
+FACTS: dict[str, tuple[str, ...]] = {
+    "sex": ("M", "F"),
+    "view": ("PA", "AP"),
+    "age": ("child", "18-34", "35-49", "50-64", "65+"),
+    "finding": ("healthy", "pneumonia", "tuberculosis", "covid"),
+    "child": ("normal", "bacterial", "viral"),
+}
+"""Facts and their classes; a label is an index, or `UNKNOWN`."""
+
+Labels = NDArray[np.int64]
+
+
+def fact_labels(fields: Sequence[Mapping[str, str]]) -> Labels:
+    """(N, len(FACTS)) labels of films; a child's sex, view and adult finding are unknown."""
+    rows = []
+    for film in fields:
+        group = group_of(film)
+        age = film.get("age", "").strip()
+        if group.startswith("child"):
+            rows.append((UNKNOWN, UNKNOWN, 0, UNKNOWN, FACTS["child"].index(group.split()[1])))
+            continue
+        years = sum(int(age) >= border for border in AGES) if age.isdigit() else UNKNOWN
+        finding = "pneumonia" if group == "boxed" else group
+        rows.append(
+            (
+                _index("sex", film.get("sex", "")),
+                _index("view", film.get("view", "")),
+                years,
+                FACTS["finding"].index(finding),
+                UNKNOWN,
+            )
+        )
+    return np.array(rows, dtype=np.int64).reshape(-1, len(FACTS))
+
+
+def _index(fact: str, value: str) -> int:
+    classes = FACTS[fact]
+    return classes.index(value.upper()) if value.upper() in classes else UNKNOWN
+
+
+STATED = (
+    re.compile(r"\b(?:fe)?male\b|\b(?:wo)?man\b|\bboy\b|\bgirl\b"),
+    re.compile(r"\b(?:ap|pa)\b"),
+    re.compile(r"\d|\bchild\b|toddler|p(?:a)?ediatric|young adult|middle-aged|elderly"),
+)
+"""Words that state sex, view and age; findings are all but always stated."""
+
+
+def stated(captions: Sequence[str], labels: Labels) -> Labels:
+    """Labels of a batch, `UNKNOWN` where the caption does not state the fact.
+
+    Args:
+        captions: B captions; an empty one states nothing.
+        labels: (B, len(FACTS)) truth.
+    """
+    out = labels.copy()
+    for row, text in zip(out, captions, strict=True):
+        if not text:
+            row[:] = UNKNOWN
+            continue
+        lower = text.lower()
+        for column, pattern in enumerate(STATED):
+            if not pattern.search(lower):
+                row[column] = UNKNOWN
+    return out
+
+
+class LatentJudge(nn.Module):
+    """Scaled latents (B, C, h, w) -> one row of logits a fact."""
+
+    def __init__(self, channels: int, widths: tuple[int, int, int] = (64, 128, 192)) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = channels
+        for index, width in enumerate(widths):
+            for stride in (1 if index == 0 else 2, 1):
+                layers += [
+                    nn.Conv2d(before, width, 3, stride, 1, bias=False),
+                    nn.GroupNorm(16, width),
+                    nn.SiLU(),
+                ]
+                before = width
+        self.body = nn.Sequential(*layers)
+        self.drop = nn.Dropout(0.3)
+        self.heads = nn.ModuleList(nn.Linear(before, len(c)) for c in FACTS.values())
+
+    def forward(self, latents: Tensor) -> list[Tensor]:
+        """See the class."""
+        pooled = self.drop(self.body(latents).mean((2, 3)))
+        return [head(pooled) for head in self.heads]
+
+
+def fact_loss(logits: Sequence[Tensor], labels: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean cross-entropy over the known facts; 0 where none is known.
+
+    Args:
+        logits: One (B, classes) a fact.
+        labels: (B, len(FACTS)) int64.
+        weight: (B,) of each example.
+    """
+    total = torch.zeros((), device=labels.device)
+    for column, scores in enumerate(logits):
+        known = (labels[:, column] != UNKNOWN).float() * weight
+        loss = F.cross_entropy(scores.float(), labels[:, column].clamp_min(0), reduction="none")
+        total = total + (loss * known).sum() / known.sum().clamp_min(1.0)
+    return total
+
+
+def blurred(latents: Tensor, generator: torch.Generator) -> Tensor:
+    """Latents as an unfinished denoiser leaves them: smoothed, faded and noisy by random shares."""
+    n = len(latents)
+
+    def draw(low: float, high: float) -> Tensor:
+        return torch.rand(n, 1, 1, 1, generator=generator) * (high - low) + low
+
+    soft = F.avg_pool2d(latents, 3, 1, 1, count_include_pad=False)
+    x = latents.lerp(soft, draw(0, 1)) * draw(0.6, 1.05)
+    return x + torch.randn(x.shape, generator=generator) * draw(0, 0.25) * latents.std()
+
+
+def train_latent_judge(
+    latents: Tensor,
+    labels: Labels,
+    weights: NDArray[np.float64],
+    groups: Sequence[str],
+    *,
+    steps: int = 1200,
+    batch: int = 128,
+    lr: float = 2e-3,
+    seed: int = 0,
+    quiet: bool = False,
+) -> tuple[LatentJudge, dict[str, float]]:
+    """Train on nine tenths of the patients.
+
+    Args:
+        latents: (N, C, h, w).
+        labels: (N, len(FACTS)).
+        weights: (N,) how often each is drawn.
+        groups: (N,) patients; a tenth of them is kept for the test.
+        steps: AdamW steps, cosine to 0.
+        batch: Latents a step.
+        lr: Peak learning rate.
+        seed: Of weights and draws.
+        quiet: No progress bar.
+
+    Returns:
+        The judge, frozen, and its accuracy on the kept patients by fact.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng((seed, 11))
+    names = sorted(set(groups))
+    kept = set(rng.permutation(names)[: len(names) // 10].tolist())
+    test = np.array([g in kept for g in groups])
+    chance = np.where(test, 0.0, weights)
+    chance /= chance.sum()
+    judge = LatentJudge(latents.shape[1])
+    optimizer = torch.optim.AdamW(judge.parameters(), lr=lr, weight_decay=0.05)
+    truth = torch.from_numpy(labels)
+    for step in tqdm(range(steps), desc="latent judge", disable=quiet, mininterval=2):
+        chosen = torch.from_numpy(rng.choice(len(latents), batch, p=chance))
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        x = blurred(latents[chosen].float(), generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = fact_loss(judge(x), truth[chosen], torch.ones(batch))
+        for group in optimizer.param_groups:
+            group["lr"] = lr * 0.5 * (1 + np.cos(np.pi * step / steps))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    judge.eval().requires_grad_(False)
+    return judge, _accuracy(judge, latents[torch.from_numpy(np.flatnonzero(test))], labels[test])
+
+
+def _accuracy(judge: LatentJudge, latents: Tensor, labels: Labels) -> dict[str, float]:
+    with torch.inference_mode():
+        parts = [[s.argmax(1) for s in judge(x.float())] for x in latents.split(256)]
+    found = {}
+    for column, (fact, classes) in enumerate(FACTS.items()):
+        judged = torch.cat([p[column] for p in parts]).numpy()
+        recalls = [
+            float((judged[rows] == k).mean())
+            for k in range(len(classes))
+            if (rows := labels[:, column] == k).any()
+        ]
+        found[fact] = float(np.mean(recalls)) if recalls else float("nan")
+    return found
