@@ -209,8 +209,9 @@ class Run:
             keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"adam.{k}.{name}" in tensors]
             buffer = tensors.get(f"adam.momentum_buffer.{name}")
             if buffer is not None:
+                # in the parameter's memory order: in another one its sums round otherwise
                 self.optimizers[-1].state[parameter] = {
-                    "momentum_buffer": buffer.to(parameter.device)
+                    "momentum_buffer": torch.empty_like(parameter.data).copy_(buffer)
                 }
             if keys:
                 self.optimizer.state[parameter] = {
@@ -260,7 +261,8 @@ class Run:
                         optimizer.step()
                 else:
                     numbers["skipped"] = 1.0
-                self.optimizer.zero_grad(set_to_none=True)
+                for optimizer in self.optimizers:
+                    optimizer.zero_grad(set_to_none=True)
                 self.ema.update(self.model, self.step)
                 self.step += 1
                 bar.update(1)

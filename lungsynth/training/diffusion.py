@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from lungsynth.errors import ConfigError
 from lungsynth.model.precision import AUTO, rounded
 from lungsynth.model.tensor_files import load_tensors, save_tensors, write_folder
 from lungsynth.model.vocabulary import Vocabulary, count_words, train_tokenizer
+from lungsynth.training.balance import balanced_weights
 from lungsynth.training.captions import caption
 from lungsynth.training.common import LoopOptions, Run, torch_generator
 from lungsynth.training.facts import (
     LatentJudge,
+    fact_excess,
     fact_labels,
-    fact_loss,
     stated,
     train_latent_judge,
 )
@@ -269,8 +270,10 @@ class DiffusionLoss:
                 numbers["grounding"] = float(grounding.detach())
         if self.judge is not None and options.facts > 0:
             labels = torch.from_numpy(stated(captions, self.labels[chosen])).to(self.device)
-            logits = self.judge(self.clean(x_t, prediction.float(), t))
-            facts = fact_loss(logits, labels, torch.ones(len(x_0), device=self.device))
+            guess = self.judge(self.clean(x_t, prediction.float(), t))
+            with torch.no_grad():
+                truth = self.judge(x_0)
+            facts = fact_excess(guess, truth, labels)
             loss = loss + options.facts * facts
             numbers["facts"] = float(facts.detach())
         return loss, numbers
@@ -360,6 +363,11 @@ def train_diffusion(
     Returns:
         True when the run is complete, False when it stopped at `max_minutes`.
     """
+    if options.balance == "facts":
+        frames = replace(frames, weights=balanced_weights(frames.fields))
+    if options.pooled_text:
+        torch.manual_seed(options.seed)
+        parts.unet = add_pooled_text(parts.unet)
     latents = encode_frames(
         parts.vae, frames, out / "latents.safetensors", device=device, quiet=quiet
     )

@@ -54,7 +54,8 @@ def lung_masks(student: Student, image: UInt8Array, convention: str = "nlm") -> 
         convention: Of the masks.
 
     Returns:
-        (3, H, W) uint8, 255 inside, softer at the border; 0 beyond the square that `lungsynth.films.framing.whole` shows.
+        (3, H, W) uint8, 255 inside, softer at the border; 0 beyond the square that
+        `lungsynth.films.framing.whole` shows.
     """
     height, width = image.shape
     # to the nearest grey level is near enough for a grid of 16 places
