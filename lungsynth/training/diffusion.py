@@ -15,23 +15,29 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from lungsynth.contact import contact_sheet
 from lungsynth.errors import ConfigError
 from lungsynth.model.precision import AUTO, rounded
 from lungsynth.model.tensor_files import load_tensors, save_tensors, write_folder
 from lungsynth.model.vocabulary import Vocabulary, count_words, train_tokenizer
-from lungsynth.training.balance import balanced_weights
 from lungsynth.training.captions import caption
 from lungsynth.training.common import LoopOptions, Run, torch_generator
-from lungsynth.training.facts import (
+from lungsynth.training.frames import Frames
+from lungsynth.training.vae import to_unit
+from lungsynth.training.words.balance import balanced_weights
+from lungsynth.training.words.facts import (
     LatentJudge,
     fact_excess,
     fact_labels,
     stated,
     train_latent_judge,
 )
-from lungsynth.training.frames import Frames
-from lungsynth.training.grounding import AttentionTap, find_phrases, grounding_loss, tap_attention
-from lungsynth.training.vae import to_unit
+from lungsynth.training.words.grounding import (
+    AttentionTap,
+    find_phrases,
+    grounding_loss,
+    tap_attention,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +60,10 @@ class DiffusionOptions(LoopOptions):
     pooled_text: bool = False  # pool the prompt into the time embedding too
     text_lr_ratio: float = 1.0  # learning rate of the text encoder over `lr`
     weight_floor: float = 0.02  # least loss weight of a step, where min-SNR gives less
-    balance: str = "age"  # "age" (children and adults alike) or "facts" (training.balance)
+    balance: str = "age"  # "age" (children and adults alike) or "facts" (training.words.balance)
     per_healthy: int | None = None  # framings of a film of a set that is all healthy
-    grounding: float = 0.0  # weight of `training.grounding`; needs regions
-    facts: float = 0.0  # weight of `training.facts`
+    grounding: float = 0.0  # weight of `training.words.grounding`; needs regions
+    facts: float = 0.0  # weight of `training.words.facts`
     judge_steps: int = 1200  # training steps of the judge of latents
     lora_rank: int = 0  # 0 = full fine-tuning; > 0 = LoRA adapters of this rank on the U-Net
 
@@ -303,7 +309,7 @@ def add_pooled_text(unet: Any) -> Any:
     diffusers builds it from `addition_embed_type="text"`, and plain pipelines call it with what they
     have. Its last layer starts small, so what the U-Net has learnt stays.
     """
-    from diffusers import UNet2DConditionModel
+    from diffusers import UNet2DConditionModel  # deferred: slow to import
 
     if unet.config.addition_embed_type == "text":
         return unet
@@ -339,6 +345,38 @@ def find_judge(
     return judge
 
 
+def trained_parts(parts: Parts, options: DiffusionOptions, device: str) -> nn.ModuleDict:
+    """Move the parts to the device, add what the options add, and return what is trained."""
+    if options.pooled_text:
+        torch.manual_seed(options.seed)
+        parts.unet = add_pooled_text(parts.unet)
+    parts.vae.requires_grad_(False)
+    parts.unet.to(device, memory_format=torch.channels_last)
+    parts.text_encoder.to(device)
+    if options.lora_rank:
+        torch.manual_seed(options.seed)
+        add_lora(parts.unet, options.lora_rank)
+    else:
+        parts.unet.requires_grad_(True)  # a loaded checkpoint comes frozen
+    trained: dict[str, nn.Module] = {"unet": parts.unet}
+    if options.train_text_encoder:
+        trained["text_encoder"] = parts.text_encoder
+    parts.text_encoder.requires_grad_(options.train_text_encoder)
+    return nn.ModuleDict(trained)
+
+
+def draw_samples(parts: Parts, prompts: Sequence[str], path: Path, device: str) -> None:
+    """A contact sheet of one picture a prompt, seeds 0, 1, 2 …"""
+    pipe = assemble(parts)
+    pipe.set_progress_bar_config(disable=True)
+    generators = [torch.Generator().manual_seed(i) for i in range(len(prompts))]
+    with rounded(device, AUTO):
+        pictures = pipe(
+            list(prompts), num_inference_steps=20, guidance_scale=1.5, generator=generators
+        ).images
+    contact_sheet(pictures, list(prompts), n_columns=4).save(path)
+
+
 def train_diffusion(
     parts: Parts,
     frames: Frames,
@@ -363,31 +401,16 @@ def train_diffusion(
     Returns:
         True when the run is complete, False when it stopped at `max_minutes`.
     """
-    if options.balance == "facts":
-        frames = replace(frames, weights=balanced_weights(frames.fields))
-    if options.pooled_text:
-        torch.manual_seed(options.seed)
-        parts.unet = add_pooled_text(parts.unet)
-    latents = encode_frames(
-        parts.vae, frames, out / "latents.safetensors", device=device, quiet=quiet
-    )
-    parts.vae.requires_grad_(False)
-    parts.unet.to(device, memory_format=torch.channels_last)
-    parts.text_encoder.to(device)
-    if options.lora_rank:
-        torch.manual_seed(options.seed)
-        add_lora(parts.unet, options.lora_rank)
-    else:
-        parts.unet.requires_grad_(True)  # a loaded checkpoint comes frozen
-    trained: dict[str, nn.Module] = {"unet": parts.unet}
-    if options.train_text_encoder:
-        trained["text_encoder"] = parts.text_encoder
-    parts.text_encoder.requires_grad_(options.train_text_encoder)
-    model = nn.ModuleDict(trained)
     if options.grounding > 0 and frames.regions is None:
         raise ConfigError(
             "A grounding loss needs regions: give --regions-from, a student's folder."
         )
+    if options.balance == "facts":
+        frames = replace(frames, weights=balanced_weights(frames.fields))
+    latents = encode_frames(
+        parts.vae, frames, out / "latents.safetensors", device=device, quiet=quiet
+    )
+    model = trained_parts(parts, options, device)
     # the fused attention kernel's backward pass is the slower one on CPUs
     tap = tap_attention(parts.unet) if device == "cpu" or options.grounding > 0 else None
     judge = find_judge(latents, frames, out, options, quiet=quiet) if options.facts > 0 else None
@@ -402,25 +425,11 @@ def train_diffusion(
     loss = DiffusionLoss(parts, frames, latents, options, device, tap, judge)
 
     def on_sample(step: int) -> dict[str, float]:
-        from lungsynth.contact import contact_sheet
-
         if tap is not None:
             tap.clear()
             tap.wanted = False
         if sample_prompts:
-            pipe = assemble(parts)
-            pipe.set_progress_bar_config(disable=True)
-            generators = [torch.Generator().manual_seed(i) for i in range(len(sample_prompts))]
-            with rounded(device, AUTO):
-                pictures = pipe(
-                    list(sample_prompts),
-                    num_inference_steps=20,
-                    guidance_scale=1.5,
-                    generator=generators,
-                ).images
-            contact_sheet(pictures, list(sample_prompts), n_columns=4).save(
-                out / f"sample_{step:07d}.png"
-            )
+            draw_samples(parts, sample_prompts, out / f"sample_{step:07d}.png", device)
         return {}
 
     done = run.loop(loss, on_sample=on_sample, quiet=quiet)

@@ -18,10 +18,13 @@ from lungsynth.films.data import Record
 from lungsynth.films.framing import cut, draw_framing
 from lungsynth.model.tensor_files import load_tensors, save_tensors
 from lungsynth.training.captions import is_child
-from lungsynth.training.regions import region_grid
+from lungsynth.training.words.regions import region_grid
 
 Places = Callable[[Record], tuple[UInt8Array, str]]
 """A film -> region planes (K, H, W), 255 inside, and the words for where its finding is ("" = unknown)."""
+
+P_WHOLE = 0.7
+"""Share of whole-chest framings, beside the first of each film, which always is one."""
 
 ALL_HEALTHY = ("nih_rsna_normal",)
 """Sets whose every film was read as normal: there are many, and they teach no finding."""
@@ -36,7 +39,9 @@ class Frames:
     texts: list[str]  # text of the film
     fields: list[Mapping[str, str]]  # metadata of the film
     weights: np.ndarray  # (N,) float64, sums to 1: how often a picture is drawn
-    regions: UInt8Array | None = None  # (N, planes, grid, grid); see `lungsynth.training.regions`
+    regions: UInt8Array | None = (
+        None  # (N, planes, grid, grid); see `lungsynth.training.words.regions`
+    )
 
 
 def cut_frames(
@@ -46,7 +51,6 @@ def cut_frames(
     seed: int = 0,
     per_child: int = 1,
     per_adult: int = 3,
-    p_whole: float = 0.7,
     per_healthy: int | None = None,
     places: Places | None = None,
     quiet: bool = False,
@@ -59,7 +63,6 @@ def cut_frames(
         seed: Picks the framings.
         per_child: Framings of a child's film.
         per_adult: Framings of an adult's film; these are fewer and larger.
-        p_whole: Share of whole-chest framings.
         per_healthy: Framings of an adult's film of a set that is all healthy; None = `per_adult`.
         places: Where organs and findings are on a film; None = not needed.
         quiet: No progress bar.
@@ -82,7 +85,7 @@ def cut_frames(
             count = per_healthy
         for k in range(count):
             height, width = record.image.shape
-            framing = draw_framing(height, width, rng, p_whole=1.0 if k == 0 else p_whole)
+            framing = draw_framing(height, width, rng, p_whole=1.0 if k == 0 else P_WHOLE)
             images.append(cut(record.image, framing, pixels=pixels))
             names.append(framing.name)
             texts.append(record.text)

@@ -69,7 +69,7 @@ LAYERS = {
         ("lungsynth.sampling", "lungsynth.refine", "lungsynth.crf"),  # old addresses
         ("lungsynth.pipeline", "lungsynth.maps"),
         ("lungsynth.output", "lungsynth.segment", "lungsynth.permalink", "lungsynth.doctor"),
-        ("lungsynth.training", "lungsynth.training.film_check"),
+        ("lungsynth.training", "lungsynth.training.film_check", "lungsynth.training.words"),
         ("lungsynth.evaluation",),
         ("lungsynth.evaluation.copies",),
         ("lungsynth.evaluation.words",),

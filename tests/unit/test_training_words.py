@@ -16,10 +16,14 @@ from lungsynth.errors import CheckpointError, ConfigError
 from lungsynth.films.data import Record
 from lungsynth.films.framing import CLOSE_UPS, Framing
 from lungsynth.masks.student import Student
-from lungsynth.training.balance import CHILDREN, balanced_weights, group_of
 from lungsynth.training.captions import describe_place
 from lungsynth.training.diffusion import add_pooled_text, build_parts, train_diffusion
-from lungsynth.training.facts import (
+from lungsynth.training.frames import cut_frames, load_frames, save_frames
+from lungsynth.training.muon import Muon, is_matrix, orthogonalise
+from lungsynth.training.presets import DIFFUSION_PRESETS, VAE_PRESETS
+from lungsynth.training.vae import build
+from lungsynth.training.words.balance import CHILDREN, balanced_weights, group_of
+from lungsynth.training.words.facts import (
     FACTS,
     UNKNOWN,
     fact_excess,
@@ -27,17 +31,14 @@ from lungsynth.training.facts import (
     stated,
     train_latent_judge,
 )
-from lungsynth.training.frames import cut_frames, load_frames, save_frames
-from lungsynth.training.grounding import (
+from lungsynth.training.words.grounding import (
     AttentionTap,
     Grounded,
     find_phrases,
     grounding_loss,
     tap_attention,
 )
-from lungsynth.training.muon import Muon, is_matrix, orthogonalise
-from lungsynth.training.presets import DIFFUSION_PRESETS, VAE_PRESETS
-from lungsynth.training.regions import (
+from lungsynth.training.words.regions import (
     GRID,
     PLANES,
     Box,
@@ -49,7 +50,6 @@ from lungsynth.training.regions import (
     read_boxes,
     region_grid,
 )
-from lungsynth.training.vae import build
 
 HEALTHY_MAN = {"sex": "M", "view": "PA", "age": "60", "findings": "no finding"}
 ILL_WOMAN = {"sex": "F", "view": "AP", "age": "30", "findings": "effusion|pneumonia"}
@@ -242,7 +242,6 @@ def test_latent_judge_learns_and_is_tested_on_other_patients() -> None:
         np.full(300, 1 / 300),
         [str(i) for i in range(300)],
         steps=60,
-        batch=32,
         quiet=True,
     )
     assert accuracy["sex"] > 0.9 and np.isnan(accuracy["view"])

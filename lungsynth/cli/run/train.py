@@ -18,11 +18,17 @@ from lungsynth.films.data import read_records
 from lungsynth.films.framing import whole
 from lungsynth.masks.student import load_student
 from lungsynth.model.autoencoder import PatchAutoencoderKL
-from lungsynth.training.diffusion import build_parts, learn_words, load_parts, train_diffusion
-from lungsynth.training.frames import Places, cut_frames, load_frames, save_frames
+from lungsynth.training.diffusion import (
+    DiffusionOptions,
+    build_parts,
+    learn_words,
+    load_parts,
+    train_diffusion,
+)
+from lungsynth.training.frames import Frames, Places, cut_frames, load_frames, save_frames
 from lungsynth.training.presets import DIFFUSION_PRESETS, VAE_PRESETS
-from lungsynth.training.regions import find_places, read_boxes
 from lungsynth.training.vae import train_vae
+from lungsynth.training.words.regions import find_places, read_boxes
 
 
 def given(options: Any, values: Mapping[str, Any]) -> Any:
@@ -167,31 +173,7 @@ def run_train_diffusion(command: TrainDiffusionCommand) -> None:
         raise ConfigError(
             f"--pixels {side} is not a multiple of the autoencoder's stride {stride}."
         )
-    records = (
-        record
-        for source in command.sources
-        for record in read_records(
-            source,
-            image_column=command.image_column,
-            text_column=command.text_column,
-            split=command.split or None,
-        )
-    )
-    cached = command.out / "frames.safetensors"
-    if cached.is_file():
-        frames = load_frames(cached)
-    else:
-        frames = cut_frames(
-            records,
-            pixels=side,
-            seed=options.seed,
-            per_child=options.per_child,
-            per_adult=options.per_adult,
-            per_healthy=options.per_healthy,
-            places=places_of(command),
-            quiet=command.quiet,
-        )
-        save_frames(frames, cached)
+    frames = frames_of(command, options, side)
     if parts is None:
         parts = build_parts(vae, frames, options)
     elif options.train_text_encoder:
@@ -207,6 +189,35 @@ def run_train_diffusion(command: TrainDiffusionCommand) -> None:
     )
     state = "complete" if done else "stopped, run the same command to resume"
     click.echo(f"{command.out}: {state}", err=True)
+
+
+def frames_of(command: TrainDiffusionCommand, options: DiffusionOptions, side: int) -> Frames:
+    """The run's frames: from its folder, or cut from the sources and kept there."""
+    cached = command.out / "frames.safetensors"
+    if cached.is_file():
+        return load_frames(cached)
+    records = (
+        record
+        for source in command.sources
+        for record in read_records(
+            source,
+            image_column=command.image_column,
+            text_column=command.text_column,
+            split=command.split or None,
+        )
+    )
+    frames = cut_frames(
+        records,
+        pixels=side,
+        seed=options.seed,
+        per_child=options.per_child,
+        per_adult=options.per_adult,
+        per_healthy=options.per_healthy,
+        places=places_of(command),
+        quiet=command.quiet,
+    )
+    save_frames(frames, cached)
+    return frames
 
 
 def places_of(command: TrainDiffusionCommand) -> Places | None:

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lungsynth.model.attention import is_cross_attention
-from lungsynth.training.regions import PLANES
+from lungsynth.training.words.regions import PLANES
 
 PHRASES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"\bleft lung\b", ("left lung",)),

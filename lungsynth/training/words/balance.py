@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lungsynth.arrays import Float64Array
 from lungsynth.training.captions import is_child
 
 CHILDREN = 0.28
@@ -49,7 +49,7 @@ def cell_of(fields: Mapping[str, str]) -> tuple[str, ...]:
     return fields.get("sex", ""), fields.get("view", ""), decade
 
 
-def balanced_weights(fields: Sequence[Mapping[str, str]]) -> NDArray[np.float64]:
+def balanced_weights(fields: Sequence[Mapping[str, str]]) -> Float64Array:
     """How often each picture is drawn.
 
     Groups get their shares (`CHILDREN`, `ADULT_SHARES`). Inside a group each cell of sex, view and age
@@ -73,5 +73,5 @@ def balanced_weights(fields: Sequence[Mapping[str, str]]) -> NDArray[np.float64]
     for group, share in shares.items():
         members = np.array([g == group for g in groups])
         weights[members] *= share / weights[members].sum()
-    result: NDArray[np.float64] = weights / weights.sum()
+    result: Float64Array = weights / weights.sum()
     return result

@@ -13,14 +13,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from lungsynth.training.balance import group_of
+from lungsynth.arrays import Float64Array, IntArray
+from lungsynth.training.words.balance import group_of
 
 UNKNOWN = -1
+BATCH, RATE = 128, 2e-3  # latents a step and peak learning rate of the judge's training
 AGES = (18, 35, 50, 65)
 """Upper borders, in years, of all age classes but the last."""
 
@@ -33,7 +34,7 @@ FACTS: dict[str, tuple[str, ...]] = {
 }
 """Facts and their classes; a label is an index, or `UNKNOWN`."""
 
-Labels = NDArray[np.int64]
+Labels = IntArray
 
 
 def fact_labels(fields: Sequence[Mapping[str, str]]) -> Labels:
@@ -169,12 +170,10 @@ def blurred(latents: Tensor, generator: torch.Generator) -> Tensor:
 def train_latent_judge(
     latents: Tensor,
     labels: Labels,
-    weights: NDArray[np.float64],
+    weights: Float64Array,
     groups: Sequence[str],
     *,
     steps: int = 1200,
-    batch: int = 128,
-    lr: float = 2e-3,
     seed: int = 0,
     quiet: bool = False,
 ) -> tuple[LatentJudge, dict[str, float]]:
@@ -185,9 +184,7 @@ def train_latent_judge(
         labels: (N, len(FACTS)).
         weights: (N,) how often each is drawn.
         groups: (N,) patients; a tenth of them is kept for the test.
-        steps: AdamW steps, cosine to 0.
-        batch: Latents a step.
-        lr: Peak learning rate.
+        steps: AdamW steps of `BATCH` latents; the learning rate falls from `RATE` to 0 as a cosine.
         seed: Of weights and draws.
         quiet: No progress bar.
 
@@ -202,16 +199,16 @@ def train_latent_judge(
     chance = np.where(test, 0.0, weights)
     chance /= chance.sum()
     judge = LatentJudge(latents.shape[1])
-    optimizer = torch.optim.AdamW(judge.parameters(), lr=lr, weight_decay=0.05)
+    optimizer = torch.optim.AdamW(judge.parameters(), lr=RATE, weight_decay=0.05)
     truth = torch.from_numpy(labels)
     for step in tqdm(range(steps), desc="latent judge", disable=quiet, mininterval=2):
-        chosen = torch.from_numpy(rng.choice(len(latents), batch, p=chance))
+        chosen = torch.from_numpy(rng.choice(len(latents), BATCH, p=chance))
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         x = blurred(latents[chosen].float(), generator)
         with torch.autocast("cpu", torch.bfloat16):
-            loss = fact_loss(judge(x), truth[chosen], torch.ones(batch))
+            loss = fact_loss(judge(x), truth[chosen], torch.ones(BATCH))
         for group in optimizer.param_groups:
-            group["lr"] = lr * 0.5 * (1 + np.cos(np.pi * step / steps))
+            group["lr"] = RATE * 0.5 * (1 + np.cos(np.pi * step / steps))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -12,14 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
+from lungsynth.arrays import BoolArray, UInt8Array
 from lungsynth.films.data import Record
 from lungsynth.films.framing import Framing, cut, whole
-from lungsynth.masks.student import Student, student_logits
-
-UInt8Array = NDArray[np.uint8]
+from lungsynth.masks.student import StudentNetwork, student_logits
 
 PLANES = ("left lung", "right lung", "heart", "finding")
 """Planes of a region map, in order."""
@@ -45,7 +43,7 @@ class Box:
     y1: float
 
 
-def lung_masks(student: Student, image: UInt8Array, convention: str = "nlm") -> UInt8Array:
+def lung_masks(student: StudentNetwork, image: UInt8Array, convention: str = "nlm") -> UInt8Array:
     """Left lung, right lung and heart of a film by the student.
 
     Args:
@@ -76,7 +74,7 @@ def lung_masks(student: Student, image: UInt8Array, convention: str = "nlm") -> 
     return out
 
 
-def between(right: NDArray[np.bool_], left: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def between(right: BoolArray, left: BoolArray) -> BoolArray:
     """The heart, roughly: what lies between the lungs in the lower 55 % of their common height.
 
     Args:
@@ -149,7 +147,7 @@ def read_boxes(rows: Sequence[Mapping[str, object]]) -> dict[str, list[Box]]:
 
 
 def find_places(
-    student: Student, boxes: Mapping[str, Sequence[Box]]
+    student: StudentNetwork, boxes: Mapping[str, Sequence[Box]]
 ) -> Callable[[Record], tuple[UInt8Array, str]]:
     """A film -> its planes (see `PLANES`), (4, H, W) uint8, and the words for where its finding is.
 

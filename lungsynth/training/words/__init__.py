@@ -1,0 +1,1 @@
+"""What makes words act: one file a trick, each switched on by an option of the run."""
