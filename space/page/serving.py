@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import logging
 import math
+import re
 import sys
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -17,7 +18,7 @@ from fastapi import HTTPException, Request
 
 from space.draw import limits
 from space.draw.limits import FullError, WaitingRoom
-from space.page import text
+from space.page import front, gallery, text
 
 log = logging.getLogger("lungsynth.space")
 
@@ -49,6 +50,9 @@ class FrontPage:
         self._lock = asyncio.Lock()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == f"/{gallery.CARD}":
+            await _send_card(send)
+            return
         key = self._key(scope)
         if key is None:
             await self.app(scope, receive, send)
@@ -84,7 +88,31 @@ class FrontPage:
             messages.append(message)
 
         await self.app(scope, receive, keep)
-        return messages
+        if messages[0].get("status") != 200 or len(messages) < 2:
+            return messages
+        start = dict(messages[0])
+        html = b"".join(one.get("body", b"") for one in messages[1:]).decode()
+        body = front.dressed(html, _origin(scope)).encode()
+        kept = [one for one in start["headers"] if one[0].lower() != b"content-length"]
+        start["headers"] = [*kept, (b"content-length", str(len(body)).encode())]
+        return [start, {"type": "http.response.body", "body": body}]
+
+
+def _origin(scope: Message) -> str:
+    """Where the page is opened, as the proxy or the browser says it."""
+    headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
+    scheme = headers.get("x-forwarded-proto", scope["scheme"]).split(",")[0].strip()
+    host = headers.get("x-forwarded-host", headers.get("host", "")).split(",")[0].strip()
+    fine = re.fullmatch(r"[\w.\-]+(:\d{1,5})?", host) and scheme in ("http", "https")
+    return f"{scheme}://{host}" if fine else ""
+
+
+async def _send_card(send: Send) -> None:
+    picture = front.card()
+    headers = [(b"content-type", b"image/jpeg"), (b"cache-control", b"public, max-age=3600")]
+    status = 404 if picture is None else 200
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": picture or b""})
 
 
 async def _send_all(messages: list[Message], send: Send) -> None:

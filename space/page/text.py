@@ -69,6 +69,12 @@ PROGRAM_INFO = (
     "What is shown, drawn by a program. Every endpoint: [API](?view=api) · "
     "[OpenAPI](gradio_api/openapi.json) · MCP at `gradio_api/mcp/`."
 )
+BATCH_INFO = (
+    "Paste prompts, or give a CSV file with the column `prompt` and perhaps `seed`; at most {most}. "
+    "Steps, guidance and the first seed are those under *Draw*, *Advanced*. Rows are drawn one after "
+    "the other, each in its turn; after a reload it goes on. Prompts and pictures of a batch are kept "
+    "here for an hour, for this browser alone."
+)
 COMPARE_INFO = "Pinned. Change one thing and draw: both, and the difference, are shown here."
 UPLOAD_NOTICE = (
     "**Only de-identified pictures, please.** A file is read in memory, deleted at once, and neither "

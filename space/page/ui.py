@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from space.draw import actions, upload
 from space.page import (
     api,
+    batches,
     controls,
     gallery,
     handlers,
@@ -20,6 +21,7 @@ from space.page import (
     panels,
     serving,
     text,
+    tools,
     viewer,
 )
 from space.page.controls import QUIET
@@ -42,6 +44,8 @@ def build_demo() -> gr.Blocks:
                 draw = _draw_tab()
             with gr.Tab("Your X-ray", id="film"):
                 film_tab(draw["convention"])
+            with gr.Tab("Batch", id="batch"):
+                many = batches.batch_tab(draw)
             with gr.Tab("Model", id="about") as about_tab:
                 card = gr.Markdown()
         line = gr.HTML(padding=False)
@@ -52,6 +56,7 @@ def build_demo() -> gr.Blocks:
         demo.load(None, None, None, js=ON_OPEN, api_visibility="private")
         demo.load(opening.report_words, draw["prompt"], draw["words"], **QUIET)
         demo.load(lists.history, draw["history"], draw["before"], **QUIET)
+        demo.load(batches.again, many["name"], many["shown"], **QUIET)
         address = gr.Textbox(visible="hidden", elem_id="ls-address")
         address.input(opening.reopened, address, [*fields, *draw["tuning"]], **QUIET)
         api.add_endpoints()
@@ -196,4 +201,6 @@ def launch(demo: gr.Blocks, **options: Any) -> Any:
         "state_session_capacity": SESSIONS,
         "mcp_server": importlib.util.find_spec("mcp") is not None,
     }
-    return demo.launch(**(ours | options))
+    launched = demo.launch(**(ours | options))
+    tools.plain_answers(demo)
+    return launched

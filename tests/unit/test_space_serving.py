@@ -14,7 +14,7 @@ import pytest
 from benchmarks.space_client import Answer
 from benchmarks.space_load import growth, overtakings
 from space.draw import limits
-from space.page import serving
+from space.page import front, serving
 
 
 def test_whoever_finds_the_room_full_is_told_when_to_come_again():
@@ -109,7 +109,7 @@ async def fetch(front: serving.FrontPage, **asked: str) -> str:
     async def send(message) -> None:
         if "headers" in message:
             message["headers"].append((b"content-encoding", b"br"))  # as what compresses it does
-            assert len(message["headers"]) == 2
+            assert len(message["headers"]) <= 3
         sent.append(message)
 
     await front(scope(**asked), None, send)
@@ -169,3 +169,43 @@ def test_overtakings_are_counted_where_the_order_of_coming_is_known():
 
 def test_growth_is_that_of_the_medians_after_warming_up():
     assert growth([100, 500, *[200] * 20, *[210] * 20], warm=20) == pytest.approx(0.05)
+
+
+HTML = """<html><head><meta property="og:title" content="Gradio" />
+<meta property="og:url" content="{url}" /><meta
+	property="og:description"
+	content="" /><meta name="twitter:creator" content="@Gradio" /></head>
+<body style="a"><p>app</p></body>"""
+
+
+def test_link_previews_show_this_page_and_a_picture_is_there_at_once():
+    page = front.dressed(HTML, "https://lab-page.hf.space")
+    assert "Gradio" not in page and "{url}" not in page and page.count("og:title") == 1
+    assert 'property="og:url" content="https://lab-page.hf.space/"' in page
+    assert 'property="og:image" content="https://lab-page.hf.space/card.jpg"' in page
+    body = page.split("<body")[1]
+    assert body.index("data:image/png;base64,") < body.index("<p>app</p>")
+    assert "Research only" in body and 'alt="Synthetic chest X-ray' in body
+    assert front.dressed("no page", "") == "no page"
+
+
+def test_the_picture_of_link_previews_is_served():
+    sent = []
+
+    async def send(message) -> None:
+        sent.append(message)
+
+    asyncio.run(serving.FrontPage(Page())(scope(path="/card.jpg"), None, send))
+    assert sent[0]["status"] == 200 and sent[1]["body"].startswith(b"\xff\xd8\xff")
+
+
+def test_an_origin_is_taken_from_the_proxy_and_never_made_up():
+    asked = scope("a.example:7860") | {"headers": [(b"host", b"a.example:7860")]}
+    assert serving._origin(asked) == "http://a.example:7860"
+    forwarded = [
+        (b"host", b"x"),
+        (b"x-forwarded-host", b"b.example"),
+        (b"x-forwarded-proto", b"https"),
+    ]
+    assert serving._origin(asked | {"headers": forwarded}) == "https://b.example"
+    assert serving._origin(asked | {"headers": [(b"host", b'"><b>')]}) == ""
