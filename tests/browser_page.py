@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import re
@@ -14,35 +15,54 @@ from PIL import Image
 SHOTS = os.environ.get("LUNGSYNTH_SHOTS")  # a folder for screenshots
 
 
+def ready(page: Any) -> None:
+    """Wait until the page has its model, and the first picture is there."""
+    page.get_by_text("Words the model knows:").wait_for()
+    page.wait_for_function(
+        "document.querySelector('#ls-viewer canvas').getAttribute('aria-label').length > 30"
+    )
+
+
 def drawn(page: Any, seed: int) -> None:
     """Wait until everything of a picture is shown."""
     page.get_by_text(re.compile(rf"Done: seeds? {seed}")).wait_for()
-    page.locator(".ls-strip img").nth(3).wait_for()
     page.wait_for_function(f"location.search.includes('seed={seed}')")
+    page.locator("#ls-zip:not([disabled])").first.wait_for()
+
+
+def said(page: Any) -> str:
+    """The alternative text of the large picture."""
+    return str(page.locator("#ls-viewer canvas").first.get_attribute("aria-label"))
+
+
+def stage(page: Any, name: str) -> None:
+    """Go to a stage of the viewer, and wait until it is drawn."""
+    page.locator("#ls-viewer .lv-stops button", has_text=name).click()
+    page.locator("#ls-viewer .lv-note", has_text=re.compile(name)).wait_for()
 
 
 def taken_away(page: Any) -> dict[str, bytes]:
     """Every file of the page's ZIP as it is now."""
-    page.wait_for_timeout(1500)
     with page.expect_download() as download:
-        page.get_by_role("link", name=re.compile("KB|MB")).first.click()
+        page.locator("#ls-zip").click()
     with zipfile.ZipFile(download.value.path()) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def x_ray(page: Any) -> bytes:
-    """The bytes of the X-ray as the browser has them."""
-    source = page.locator("img[alt^='Synthetic chest X-ray drawn']").first.get_attribute("src")
-    return page.request.get(source).body()
+def pixels(page: Any) -> bytes:
+    """The large picture as PNG, as the browser shows it."""
+    data = page.evaluate("document.querySelector('#ls-viewer canvas').toDataURL()")
+    return base64.b64decode(data.partition(",")[2])
 
 
-def shot(page: Any, name: str) -> None:
-    if SHOTS:
-        page.wait_for_timeout(2000)
-        for share in (0.25, 0.5, 0.75, 1, 0):  # pictures are fetched when they come into view
-            page.evaluate("s => window.scrollTo(0, s * document.body.scrollHeight)", share)
-            page.wait_for_timeout(400)
-        page.screenshot(path=str(Path(SHOTS) / name), full_page=True)
+def shot(page: Any, name: str, *, whole: bool = False, colours: int = 192) -> None:
+    """A small picture of what is seen."""
+    if not SHOTS:
+        return
+    page.wait_for_timeout(800)
+    with Image.open(io.BytesIO(page.screenshot(full_page=whole))) as picture:
+        small = picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+        small.save(Path(SHOTS) / name, optimize=True)
 
 
 def set_number(page: Any, label: str, value: str) -> None:
@@ -51,20 +71,12 @@ def set_number(page: Any, label: str, value: str) -> None:
     field.press("Tab")
 
 
+def advanced(page: Any) -> None:
+    """Open what is folded, unless it is open."""
+    if not page.get_by_label("number input for Steps", exact=True).first.is_visible():
+        page.get_by_role("button", name="Advanced").click()
+
+
 def steps(page: Any, value: int) -> None:
+    advanced(page)
     set_number(page, "number input for Steps", str(value))
-
-
-def small_shot(page: Any, name: str, *, top: str, colours: int = 192) -> None:
-    """A small picture of what is seen when `top` (a selector) is at the top of the window."""
-    if not SHOTS:
-        return
-    page.evaluate(
-        "s => { const at = document.querySelector(s).getBoundingClientRect().top + scrollY;"
-        " scrollTo({top: at - 95, behavior: 'instant'}); }",
-        top,
-    )
-    page.wait_for_timeout(1500)
-    with Image.open(io.BytesIO(page.screenshot())) as picture:
-        small = picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
-        small.save(Path(SHOTS) / name, optimize=True)

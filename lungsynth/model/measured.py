@@ -1,29 +1,31 @@
 """What was measured of a checkpoint's words: where their maps look, and what the picture obeys.
 
-`words.json` lies in the checkpoint's folder, written by `evaluate words`; every key may be missing::
+Two files in the checkpoint's folder; either, and every key of them, may be missing:
 
-    {"words": {"left lung": {"grounded": true, "auc": 0.97, "n": 120, "on": "real test films"}},
-     "obeys": {"side": false, "sex": true, "view": true, "findings": ["pneumonia"]}}
+- `words.json`, as `evaluate words` writes it: by group of films, boxes or samples, each word's map
+  beside its rivals;
+- `figures.json`: what pictures obey, `{"obeys": {"side": false, "sex": true, "view": true,
+  "findings": ["pneumonia"]}}`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lungsynth.errors import CheckpointError
 
-MEASURED_NAME = "words.json"
+WORDS_NAME, FIGURES_NAME = "words.json", "figures.json"
 
 
 @dataclass(frozen=True, slots=True)
 class WordTruth:
     """How far a word's map can be believed."""
 
-    grounded: bool  # its map shows a place better than its rivals do
+    grounded: bool  # its map shows the place better than every rival, beyond chance
     auc: float | None = None  # area under ROC of the map against the place, [0, 1]
     ratio: float | None = None  # attention in the place ÷ its share of the area, 1 = chance
     n: int = 0  # pictures it was measured on
@@ -72,27 +74,45 @@ def read_measured(folder: Path) -> Measured:
     """The figures of a checkpoint folder; empty where it has none.
 
     Raises:
-        CheckpointError: the file is there, and is not JSON of that shape.
+        CheckpointError: a file is there, and is not JSON of that shape.
     """
-    path = folder / MEASURED_NAME
+    words: dict[str, WordTruth] = {}
+    for group, one in _groups(_read(folder / WORDS_NAME)):
+        for word, told in one.items():
+            if told and word.lower() not in words:
+                words[word.lower()] = _truth(folder / WORDS_NAME, group, told)
+    obeys = _read(folder / FIGURES_NAME).get("obeys", {})
+    if not isinstance(obeys, dict):
+        raise CheckpointError(f"{folder / FIGURES_NAME}: `obeys` is {obeys!r}; expected an object.")
+    return Measured(words, obeys)
+
+
+def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        return Measured()
+        return {}
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-        words = {
-            str(word).lower(): WordTruth(
-                bool(one.get("grounded", False)),
-                _number(one.get("auc")),
-                _number(one.get("ratio")),
-                int(one.get("n") or 0),
-                str(one.get("on", "")),
-            )
-            for word, one in dict(told.get("words", {})).items()
-        }
-        return Measured(words, dict(told.get("obeys", {})))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: not a file of measured words ({error}).") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not JSON ({error}).") from error
+    if not isinstance(told, dict):
+        raise CheckpointError(f"{path}: {type(told).__name__}; expected an object.")
+    return told
 
 
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
+def _groups(told: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(which pictures, word -> its figures), real films first."""
+    yield from (("films with masks", one) for one in (told.get("films") or {}).values())
+    yield "films with boxes", told.get("boxes") or {}
+    yield "samples", (told.get("samples") or {}).get("words") or {}
+
+
+def _truth(path: Path, group: str, told: Mapping[str, Any]) -> WordTruth:
+    try:
+        above = [float(one["low"]) for one in told["above"].values()]
+        boxed = group == "films with boxes"
+        energy = told["map"]["energy"]
+        grounded = all(low > 0 for low in above) and (not boxed or float(energy["low"]) > 1)
+        auc, ratio = float(told["map"]["auc"]["value"]), float(energy["value"])
+        return WordTruth(grounded, auc, ratio if boxed else None, int(told["n"]), group)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: not a report of `evaluate words` ({error!r}).") from error

@@ -23,7 +23,7 @@ def test_the_sentence_of_the_full_queue_is_shown(browser, checkpoint, tmp_path):
         context.set_default_timeout(120_000)
         page = context.new_page()
         page.goto(address)
-        page.get_by_text("Words the model knows").wait_for()
+        page.get_by_text("Words the model knows:").wait_for()
         config = page.request.get(f"{address}config").json()
         draw = next(d["id"] for d in config["dependencies"] if d.get("api_name") == "draw")
 
@@ -34,7 +34,7 @@ def test_the_sentence_of_the_full_queue_is_shown(browser, checkpoint, tmp_path):
                 route.continue_()
 
         page.route("**/queue/join*", answer)
-        page.get_by_role("button", name="Draw", exact=True).click()
+        page.locator("#ls-draw").click()
         page.get_by_text(FULL).first.wait_for()
         page.get_by_text("Not drawn: the message says why.").first.wait_for()
         context.close()

@@ -1,120 +1,170 @@
-"""Five tasks of a new visitor, each from a blank browser in at most four actions, as docs/SPACE.md says."""
+"""Five tasks of a new visitor, by keyboard alone and by phone: draw, where a word looks, own film,
+compare, take home."""
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Any
 
+import numpy as np
 import pytest
-from browser_page import drawn, small_shot, taken_away, x_ray
+from browser_page import drawn, pixels, ready, said, shot, stage, steps, taken_away
+from PIL import Image
+from tiny import film, png
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
-MOST = 4  # actions
-STRIP = ".ls-strip"
+PHONE = {"width": 390, "height": 844, "is_mobile": True, "has_touch": True}
+MOST = 120  # presses of Tab to reach anything
 
 
-class Visitor:
-    """Acts on a page, and counts: a click or a text typed is one action, whatever it takes inside."""
-
-    def __init__(self, page: Any) -> None:
-        self.page, self.actions = page, 0
-        page.get_by_text("Words the model knows").wait_for()
-
-    def click(self, target: Any) -> None:
-        self.actions += 1
-        target.click()
-
-    def press(self, name: str) -> None:
-        self.click(self.page.get_by_role("button", name=name, exact=True))
-
-    def type(self, label: str, value: str) -> None:
-        self.actions += 1
-        field = self.page.get_by_label(label).first
-        field.fill(value)
-        field.press("Tab")
-
-    def done(self, n: int) -> None:
-        """It took the number of actions the documentation names."""
-        assert self.actions == n <= MOST
+def focus(page: Any, where: str) -> None:
+    """Go to an element by pressing Tab, as who has no mouse does."""
+    for _ in range(MOST):
+        page.keyboard.press("Tab")
+        if page.evaluate("s => document.activeElement.matches(s)", where):
+            return
+    raise AssertionError(f"{where} cannot be reached by Tab")
 
 
-def blank(open_page: Any, **options: Any) -> Visitor:
-    return Visitor(open_page(width=1200, height=900, **options))
+def start(page: Any) -> None:
+    ready(page)
+    page.locator("body").click(position={"x": 1, "y": 1})
 
 
-def test_1_make_a_childs_x_ray_with_pneumonia(open_page):
-    visitor = blank(open_page)
-    page = visitor.page
-    visitor.click(
-        page.get_by_role("button", name=re.compile("^Frontal AP chest X-ray of a young child"))
+def test_by_keyboard_draw_look_compare_and_take_home(open_page):
+    page = open_page("?prompt=chest%2C+both+lungs&seed=3&steps=4")
+    drawn(page, 3)
+    start(page)
+    # draw
+    focus(page, "#ls-prompt textarea")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("PA view, 60-year-old man, pneumonia in the right lung")
+    page.keyboard.press("Control+Enter")
+    page.get_by_text(re.compile(r"Step \\d+ of 4|Done: seed 3")).first.wait_for()
+    page.wait_for_function("location.search.includes('right')")
+    drawn(page, 3)
+    assert "right lung" in said(page)
+    # where a word looks: its button, then the slider
+    focus(page, "#ls-viewer .lv-scrub")
+    before = said(page)
+    for _ in range(12):
+        page.keyboard.press("ArrowLeft")
+    page.wait_for_function(
+        "b => document.querySelector('#ls-viewer canvas').getAttribute('aria-label') !== b",
+        arg=before,
     )
-    visitor.press("Draw")
+    assert "Noise" in said(page)
+    focus(page, "#ls-viewer .lv-words button")
+    page.keyboard.press("Enter")
+    page.wait_for_function(
+        "document.querySelector('#ls-viewer canvas').getAttribute('aria-label').includes('right lung')"
+    )
+    assert "Where the words look" in said(page)
+    legend = page.locator("#ls-viewer .lv-legend").inner_text()
+    assert ("no place" in legend) == ("shows no place" in said(page))
+    assert "not measured" in legend or "grounded" in legend
+    # compare: pin, change one thing, draw
+    focus(page, "#ls-pin")
+    page.keyboard.press("Enter")
+    page.get_by_text("Pinned. Change one thing").wait_for()
+    page.locator("#ls-prompt textarea").focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("PA view, 60-year-old man, no finding")
+    page.keyboard.press("Control+Enter")
+    page.get_by_text("grey values differ by").wait_for()
+    shot(page, "space-compare.png", whole=True)
+    # take home
+    focus(page, "#ls-zip, #ls-zip button, #ls-zip a")
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    assert download.value.suggested_filename.endswith(".zip")
+    # Back returns to the drawing before
+    page.go_back()
+    page.wait_for_function("location.search.includes('right')")
+    page.get_by_text("Done: seed 3").wait_for()
+
+
+def test_by_keyboard_a_film_of_ones_own(open_page):
+    page = open_page()
+    start(page)
+    page.get_by_role("tab", name="Draw").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.get_by_text("Only de-identified pictures").wait_for()
+    focus(page, "#ls-sample, #ls-sample button")
+    page.keyboard.press("Enter")
+    page.get_by_text("Done; what you sent has been deleted here.").wait_for()
+    focus(page, "#ls-film-viewer .lv-scrub")
+    page.keyboard.press("Home")
+    page.locator("#ls-film-viewer .lv-note", has_text="Your film").wait_for()
+
+
+def in_view(page: Any, where: str) -> float:
+    """Share of an element's height inside the window."""
+    return float(
+        page.evaluate(
+            """s => { const r = document.querySelector(s).getBoundingClientRect();
+            return Math.max(0, Math.min(r.bottom, innerHeight) - Math.max(r.top, 0)) / r.height; }""",
+            where,
+        )
+    )
+
+
+def test_by_phone_draw_look_compare_and_take_home(open_page):
+    page = open_page(**PHONE)
+    ready(page)
+    assert page.evaluate("document.documentElement.scrollHeight") <= 2200
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for name in ("Draw", "Your X-ray", "Batch", "Model"):
+        assert page.get_by_role("tab", name=name).is_visible()
+    shot(page, "space-390-open.png", whole=True)
+    steps(page, 6)
+    page.get_by_role("button", name="Advanced").tap()
+    page.evaluate("scrollTo(0, 0)")
+    page.locator("#ls-draw").tap()
+    page.locator("#ls-status progress").wait_for()
+    assert in_view(page, "#ls-status") > 0.9
     drawn(page, 0)
-    visitor.done(2)
-    alt = page.locator("img[alt^='Synthetic chest X-ray drawn']").first.get_attribute("alt")
-    assert "young child with bacterial pneumonia" in alt and "lung covers" in alt
-    small_shot(page, "space-task-1.png", top="#ls-status")
-
-
-def test_2_find_which_pixels_right_lung_looked_at(open_page):
-    visitor = blank(open_page)
-    page = visitor.page
-    visitor.type("Describe the X-ray", "PA view, 60-year-old man, pneumonia in the right lung")
-    visitor.press("Draw")
-    drawn(page, 0)
-    before = page.locator("img[alt^='Where']").get_attribute("src")
-    visitor.click(page.get_by_label("pneumonia", exact=True))
-    visitor.click(page.get_by_label("right lung", exact=True).last)
-    page.get_by_text("Where “right lung” acted in the X-ray.", exact=True).wait_for()
-    page.wait_for_function("b => document.querySelector(`img[alt^='Where']`).src !== b", arg=before)
-    visitor.done(4)
-    small_shot(page, "space-task-2.png", top="#ls-looking")
-
-
-def test_3_change_the_masks_smoothness(open_page):
-    visitor = blank(open_page)
-    page = visitor.page
-    visitor.press("Draw")
-    drawn(page, 0)
-    strip, picture = page.locator(STRIP).first.inner_html(), x_ray(page)
-    visitor.click(page.get_by_role("button", name=re.compile("^Change how the mask is made")))
-    visitor.type("number input for CRF smoothness θγ", "0.04")
-    page.wait_for_function("b => document.querySelector('.ls-strip').innerHTML !== b", arg=strip)
-    page.wait_for_function("location.search.includes('crf.theta_gamma=0.04')")
-    visitor.done(3)
-    assert x_ray(page) == picture
-    small_shot(page, "space-task-3.png", top=STRIP)
-
-
-def test_4_save_everything(open_page):
-    visitor = blank(open_page)
-    page = visitor.page
-    visitor.press("Draw")
-    drawn(page, 0)
-    visitor.actions += 1  # `taken_away` clicks the file
+    page.wait_for_timeout(500)
+    assert in_view(page, "#ls-viewer .lv-stage") > 0.99  # nobody scrolled
+    shot(page, "space-390-done.png")
+    page.locator("#ls-viewer .lv-words button", has_text="child").tap()
+    page.locator("#ls-viewer .lv-legend", has_text="child").wait_for()
+    stage(page, "Mask")
+    assert "Mask" in said(page)
+    shot(page, "space-390-mask.png")
+    page.locator("#ls-pin").tap()
+    page.get_by_text("Pinned. Change one thing").wait_for()
+    page.get_by_role("button", name="Surprise me").tap()
+    page.get_by_text("grey values differ by").wait_for()
     files = taken_away(page)
-    visitor.done(2)
-    assert {"image.png", "mask.png", "coarse.png", "overlay.png", "record.json"} <= set(files)
-    assert files["image.png"] == x_ray(page) and b'"seed": 0' in files["record.json"]
-    assert "map_pneumonia.png" in files
-    small_shot(page, "space-task-4.png", top="#ls-take")
+    assert {"image.png", "mask.png", "record.json"} <= set(files)
 
 
-def test_5_send_a_friend_the_link(open_page):
-    visitor = blank(open_page, permissions=["clipboard-read", "clipboard-write"])
-    page = visitor.page
-    visitor.press("Draw")
-    drawn(page, 0)
-    mine = taken_away(page)
-    box = page.locator("#ls-link")
-    visitor.click(box.get_by_role("button", name=re.compile("copy", re.I)))
-    visitor.done(2)
-    link = page.evaluate("navigator.clipboard.readText()")
-    assert link == box.locator("textarea").input_value()
-    friend = open_page("?" + link.split("?")[1], width=1200, height=900)
-    drawn(friend, 0)
-    theirs = taken_away(friend)
-    small_shot(friend, "space-task-5.png", top="#ls-status")
-    for name in ("image.png", "mask.png"):
-        assert theirs[name] == mine[name] and mine[name].startswith(b"\x89PNG")
+def test_by_phone_a_film_of_ones_own(open_page, tmp_path):
+    page = open_page(**PHONE)
+    ready(page)
+    page.get_by_role("tab", name="Your X-ray").tap()
+    for n in (1, 2):
+        (tmp_path / f"film {n}.png").write_bytes(png(film(n, height=300, width=280)[0]))
+    page.locator("#ls-film input[type=file]").set_input_files(sorted(tmp_path.glob("*.png")))
+    page.get_by_text("Done; what you sent has been deleted here.").wait_for()
+    page.locator("#ls-film-viewer .lv-thumbs button", has_text="film 2").tap()
+    page.locator("#ls-film-viewer .lv-note", has_text="Mask").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("link", name=re.compile("^Save masks")).tap()
+    assert download.value.suggested_filename == "lungsynth-films.zip"
+    shot(page, "space-390-film.png")
+
+
+def test_the_mask_on_screen_is_the_mask_of_the_file(open_page):
+    page = open_page("?prompt=chest%2C+both+lungs&seed=3&steps=6")
+    drawn(page, 3)
+    stage(page, "Mask")
+    page.wait_for_timeout(500)
+    mask = np.asarray(Image.open(io.BytesIO(taken_away(page)["mask.png"])))
+    shown = np.asarray(Image.open(io.BytesIO(pixels(page))).convert("RGB")).astype(int)
+    coloured = np.ptp(shown, axis=2) > 12
+    assert coloured[mask > 0].mean() > 0.95 and coloured[mask == 0].mean() < 0.02

@@ -3,37 +3,42 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from lungsynth.errors import CheckpointError
-from lungsynth.model.measured import MEASURED_NAME, Measured, read_measured
+from lungsynth.model.measured import FIGURES_NAME, WORDS_NAME, Measured, read_measured
 
 
-def written(folder: Path, value: object) -> Measured:
-    (folder / MEASURED_NAME).write_text(json.dumps(value))
-    return read_measured(folder)
+def figures(auc: float, above: float, *, energy: float = 1.0, n: int = 120) -> dict:
+    """A word as `evaluate words` reports it; intervals reach 0.1 to both sides."""
+
+    def around(value: float) -> dict:
+        return {"value": value, "low": value - 0.1, "high": value + 0.1}
+
+    rivals = {"centre": around(above), "mean map": around(above + 0.1)}
+    return {"n": n, "map": {"auc": around(auc), "energy": around(energy)}, "above": rivals}
 
 
 def test_what_was_measured_is_said_of_each_word(tmp_path):
-    known = written(
-        tmp_path,
-        {
-            "words": {
-                "Left Lung": {"grounded": True, "auc": 0.971, "n": 120, "on": "real test films"},
-                "opacity": {"grounded": True, "ratio": 2.34},
-                "woman": {"grounded": False, "auc": 0.5},
-            },
-            "obeys": {"side": True, "sex": False, "findings": ["pneumonia"]},
-        },
-    )
+    report = {
+        "films": {"nlm": {"Left Lung": figures(0.971, 0.3), "heart": None}},
+        "boxes": {"opacity": figures(0.7, 0.2, energy=2.34, n=40), "nodule": figures(0.6, 0.05)},
+        "samples": {"words": {"left lung": figures(0.5, 0.0), "woman": figures(0.5, -0.2)}},
+    }
+    (tmp_path / WORDS_NAME).write_text(json.dumps(report))
+    obeys = {"side": True, "sex": False, "findings": ["pneumonia"]}
+    (tmp_path / FIGURES_NAME).write_text(json.dumps({"obeys": obeys}))
+    known = read_measured(tmp_path)
     assert known.sentence("left lung") == (
-        "“left lung” is grounded: AUC 0.97 on 120 real test films."
+        "“left lung” is grounded: AUC 0.97 on 120 films with masks."
     )
-    assert known.sentence("opacity") == "“opacity” is grounded: 2.3 × chance."
-    assert known.sentence("woman") == "“woman” is not grounded: its map says little."
-    assert known.sentence("with") == "“with”: not measured."
+    assert known.sentence("opacity") == (
+        "“opacity” is grounded: AUC 0.70, 2.3 × chance on 40 films with boxes."
+    )
+    for word in ("woman", "nodule"):
+        assert known.sentence(word) == f"“{word}” is not grounded: its map says little."
+    assert known.sentence("heart") == "“heart”: not measured."
     assert known.offers("side") and not known.offers("sex") and known.offers("view")
     assert known.findings(("tuberculosis", "pneumonia")) == ("pneumonia",)
 
@@ -46,9 +51,15 @@ def test_without_figures_nothing_is_claimed_and_no_side_is_offered(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", '{"words": {"a": 1}}', '{"words": {"a": {"auc": "x"}}}']
+    ("name", "text"),
+    [
+        (WORDS_NAME, "{"),
+        (WORDS_NAME, "[]"),
+        (WORDS_NAME, '{"boxes": {"a": {"n": 1}}}'),
+        (FIGURES_NAME, '{"obeys": []}'),
+    ],
 )
-def test_a_file_that_is_none_is_refused(tmp_path, text):
-    (tmp_path / MEASURED_NAME).write_text(text)
-    with pytest.raises(CheckpointError, match="not a file of measured words"):
+def test_a_file_that_is_none_is_refused(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(CheckpointError, match=r"not JSON|expected an object|not a report"):
         read_measured(tmp_path)
