@@ -52,6 +52,7 @@ def batch_tab(part: dict[str, Any]) -> dict[str, Any]:
         [turn, name],
         shown,
         concurrency_id="model",
+        trigger_mode="multiple",
         show_progress="minimal",
         show_progress_on=[progress],
         api_visibility="private",

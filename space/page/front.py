@@ -12,7 +12,7 @@ from space.page import gallery, text
 _GRADIOS = re.compile(r'<meta\s+(?:property="og:|name="twitter:)[^>]*>\s*', re.DOTALL)
 
 FIRST = """<div id="ls-first" style="position:fixed;inset:0;z-index:99;overflow:hidden;padding:0 1rem;
-background:var(--bg);text-align:center"><p>{banner}</p><p><strong>{title}</strong>: {subtitle}</p>
+background:inherit;text-align:center"><p>{banner}</p><p><strong>{title}</strong>: {subtitle}</p>
 <img src="{image}" alt="{alt}" style="width:min(92vw,58vh);border-radius:6px"></div>
 <script>(() => {{
   const done = () => document.querySelector("#ls-viewer canvas") &&

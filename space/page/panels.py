@@ -25,11 +25,12 @@ REPORTS = limits.RateLimit(10, 3600)
 
 def chosen_study(studies: Sequence[study.Study], which: Any) -> study.Study | None:
     """The picture that is looked at; None before there is one."""
-    if not studies:
-        return None
-    return (
-        studies[int(which)] if isinstance(which, int) and 0 <= which < len(studies) else studies[0]
-    )
+    return studies[place_of(studies, which)] if studies else None
+
+
+def place_of(studies: Sequence[study.Study], which: Any) -> int:
+    """Which of the pictures is looked at."""
+    return int(which) if isinstance(which, int) and 0 <= which < len(studies) else 0
 
 
 def numbers(studies: list[study.Study], which: Any) -> tuple[Any, str]:
@@ -51,11 +52,18 @@ def remask(studies: list[study.Study], which: Any, *values: Any) -> tuple[Any, .
         study.make(one, tuning_of(values))
     except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
         raise shown(error, "Mask not changed") from None
-    at = studies.index(one)
     return (
-        viewer.shown_studies(studies, actions.measured(), which=at),
+        viewer.shown_studies(studies, actions.measured(), which=place_of(studies, which)),
         *numbers(studies, which),
     )
+
+
+def restore(studies: list[study.Study], which: Any) -> Any:
+    """The viewer as it was before a drawing that was stopped."""
+    one = chosen_study(studies, which)
+    if one is None:
+        return gallery.value()
+    return viewer.shown_studies(studies, actions.measured(), which=place_of(studies, which))
 
 
 def by_rule(studies: list[study.Study], which: Any, *values: Any) -> Any:
@@ -68,8 +76,9 @@ def by_rule(studies: list[study.Study], which: Any, *values: Any) -> Any:
         rules = study.by_rule(one, tuning_of(values), methods)
     except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
         raise shown(error, "Not compared") from None
-    at = studies.index(one)
-    return viewer.shown_studies(studies, actions.measured(), rules=rules, which=at)
+    return viewer.shown_studies(
+        studies, actions.measured(), rules=rules, which=place_of(studies, which)
+    )
 
 
 def choose(studies: list[study.Study], event: gr.EventData) -> tuple[Any, ...]:

@@ -42,7 +42,7 @@ SEE = """() => {
 
 ON_OPEN = """() => {
   const mac = /Mac|iPhone|iPad/.test(navigator.platform), press = () =>
-    document.getElementById("ls-draw").click();
+    document.getElementById("ls-draw").offsetParent && document.getElementById("ls-draw").click();
   if (mac) document.getElementById("ls-draw").textContent = "Draw (⌘+Enter)";
   document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); press(); }

@@ -36,7 +36,7 @@ EXAMPLES = (
 PROMPT_LABEL = "Describe the X-ray"
 PROMPT_HINT = "View, patient, finding. Nothing that could name a real patient."
 DRAW = "Draw (Ctrl+Enter)"
-READY = "Below: drawn beforehand by this program. Draw your own."
+READY = "What is shown was drawn beforehand by this program."
 EMPTY_WORDS = "Words the model knows, and words it has never seen, are listed here."
 SEED_INFO = "Same seed, same picture"
 STEPS_INFO = "More is slower"
@@ -247,7 +247,7 @@ def film_notes(readings: Sequence[Reading], archive: bytes) -> str:
         )
         height, width = one.mask.shape
         parts.append(
-            f"<h3>{escape(one.name)}</h3>{notes}{righted}"
+            f"<h2>{escape(one.name)}</h2>{notes}{righted}"
             f"{region_table(one.regions, coarse=False)}{ratio}"
             f"<p>{escape(summary(one.regions))} {width} × {height} pixels.</p>"
         )
@@ -316,6 +316,6 @@ def compared(pinned: Study, now: Study) -> str:
         changed.append("the mask’s settings")
     told = "; ".join(changed) or "nothing but the weights"
     return (
-        f"<h3>Compared</h3>{strip([(title, png_bytes(one)) for title, one in pictures])}"
+        f"<h2>Compared</h2>{strip([(title, png_bytes(one)) for title, one in pictures])}"
         f"<p>Changed: {escape(told)}.</p>{difference(pinned, now)}"
     )

@@ -130,8 +130,10 @@ def _wire(part: dict[str, Any]) -> None:
     back = part["back"].click(
         opening.reset, None, [*part["tuning"], linked, part["unseen"]], **QUIET
     )
-    take(tuned)
-    take(back.success(panels.remask, made_of, masks, concurrency_id="mask", **QUIET))
+    remade = back.success(panels.remask, made_of, masks, concurrency_id="mask", **QUIET)
+    for event in (tuned, remade):
+        compared = [part["pinned"], *at]
+        take(event).success(panels.compare, compared, part["compared"], **QUIET)
     pinned = [part["pinned"], part["pin"], part["compared"]]
     part["pin"].click(panels.pin, [part["pinned"], *at], pinned, **QUIET)
     part["hand_in"].click(
@@ -164,7 +166,8 @@ def _wire_drawing(part: dict[str, Any], take: Any) -> None:
     part["button"].click(None, None, None, js=ON_DRAW, api_visibility="private")
     stopped = gr.State(False)
     drawn.failure(not_drawn, stopped, [status, stopped], **QUIET)
-    part["cancel"].click(stopped_now, None, [status, stopped], cancels=[drawn], **QUIET)
+    cancelled = part["cancel"].click(stopped_now, None, [status, stopped], cancels=[drawn], **QUIET)
+    cancelled.success(panels.restore, [studies, which], part["viewer"], **QUIET)
     drawn.success(None, None, None, js=SEE, api_visibility="private")
     told = drawn.success(
         panels.numbers, [studies, which], [part["table"], part["summary"]], **QUIET

@@ -113,7 +113,7 @@ function build() {  // the parts that follow the item
   for (const name of ["words", "pair"]) $(name).hidden = one.words.length < (name === "pair" ? 2 : 1);
   $("bar").hidden = one.frames.length < 2;
   const items = props.value.items;
-  $("thumbs").hidden = items.length < 2 && !one.caption;
+  $("thumbs").hidden = items.length < 2;
   $("thumbs").innerHTML = items.map((i, n) => `<button type="button" data-n="${n}" aria-label="${plain(i.caption).replaceAll('"', "")}"><img src="${i.thumb || i.image}" alt=""><span>${plain(i.caption)}</span></button>`).join("");
   $("rules").hidden = !one.rules;
   $("rules-row").innerHTML = (one.rules || []).map((r) => `<figure><canvas role="img"></canvas><figcaption>${plain(r.name)}</figcaption></figure>`).join("");

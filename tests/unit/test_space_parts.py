@@ -165,7 +165,7 @@ def test_several_films_keep_their_names_and_are_compared_by_rule(tmp_path):
     with zipfile.ZipFile(io.BytesIO(upload.archive([first, second]))) as file:
         assert "x.png/mask.png" in file.namelist() and "x.png (2)/record.json" in file.namelist()
     notes = text.film_notes([first, second], b"")
-    assert "<h3>x.png</h3>" in notes and "<h3>x.png (2)</h3>" in notes
+    assert "<h2>x.png</h2>" in notes and "<h2>x.png (2)</h2>" in notes
 
 
 def test_of_a_dicom_file_only_pixels_are_taken(tmp_path, caplog):
