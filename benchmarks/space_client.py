@@ -7,6 +7,7 @@ run, as the page's script does.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import io
 import json
@@ -269,7 +270,12 @@ class Visitor:
 
     async def x_ray(self) -> NDArray[np.uint8]:
         """Pixels of the X-ray that the page shows this visitor."""
-        return _pixels(await self._fetch(self.shown("Synthetic X-ray")))
+        viewer = next(
+            one["id"]
+            for one in self.config["components"]
+            if one.get("props", {}).get("elem_id") == "ls-viewer"
+        )
+        return _pixels(base64.b64decode(self.values[viewer]["items"][0]["image"].partition(",")[2]))
 
     async def archive(self) -> tuple[dict[str, Any], NDArray[np.uint8]] | None:
         """Record and X-ray of the ZIP the page offers this visitor; None when it offers none."""

@@ -44,15 +44,19 @@ SLIDERS = {
 }
 """Method -> the slider that its mask depends on, and between which values it is moved."""
 TARGETS = {
+    "page: a picture is there": 1.0,
     "page: Draw can be clicked": 2.0,
-    "click: first picture": 1.5,
-    "click: final mask": 5.0,
+    "click: first picture": 0.5,
+    "click: final mask": 2.5,
     "slider": 0.5,
 }
 """p50 in seconds."""
-STRIP = "(document.querySelector('.ls-strip') || {innerHTML: ''}).innerHTML"
-FORMING = """() => [...document.querySelectorAll("img[alt^='The X-ray as it forms']")]
-    .some(one => one.complete && one.naturalWidth > 0)"""
+MASK = """(() => { const one = document.querySelector("#ls-viewer button[data-group=Mask] canvas");
+    return one ? one.toDataURL() : null; })()"""
+"""The mask as the browser shows it, small; null while there is none."""
+FORMING = """() => document.querySelector("#ls-viewer canvas").getAttribute("aria-label")
+    .includes("as it forms")"""
+FIRST = "#ls-first img, #ls-viewer canvas"
 
 
 def seconds(begin: Callable[[], Any], *ends: Callable[[], Any]) -> list[float]:
@@ -67,15 +71,20 @@ def seconds(begin: Callable[[], Any], *ends: Callable[[], Any]) -> list[float]:
 
 def load_times(browser: Any, address: str, n: int) -> dict[str, list[float]]:
     """Opening the page with an empty cache, `n` times: until Draw can be clicked; until it answers."""
-    times: dict[str, list[float]] = {"page: Draw can be clicked": [], "page: words marked": []}
+    times: dict[str, list[float]] = {
+        "page: a picture is there": [],
+        "page: Draw can be clicked": [],
+        "page: words marked": [],
+    }
     for _ in range(n):
         context = browser.new_context(viewport={"width": 1440, "height": 900})
         page = context.new_page()
         page.set_default_timeout(120_000)
         found = seconds(
             lambda page=page: page.goto(address, wait_until="commit"),
-            lambda page=page: page.get_by_role("button", name="Draw", exact=True).click(trial=True),
-            lambda page=page: page.get_by_text("Words the model knows").wait_for(),
+            lambda page=page: page.locator(FIRST).first.wait_for(),
+            lambda page=page: page.locator("#ls-draw").click(trial=True),
+            lambda page=page: page.get_by_text("Words the model knows:").wait_for(),
         )
         for name, value in zip(times, found, strict=True):
             times[name].append(value)
@@ -86,16 +95,19 @@ def load_times(browser: Any, address: str, n: int) -> dict[str, list[float]]:
 def draw_times(page: Any, n: int, steps: int) -> dict[str, list[float]]:
     """From the click on Draw to the first picture that can be seen, and to the final mask."""
     times: dict[str, list[float]] = {"click: first picture": [], "click: final mask": []}
+    page.get_by_role("button", name="Advanced").click()
     _set_number(page, "number input for Steps", steps)
     for k in range(n + 1):
         page.get_by_label("Describe the X-ray").fill(PROMPTS[k % len(PROMPTS)])
         _set_number(page, "Seed", k)
         page.wait_for_timeout(1500)  # the words are marked
-        before = page.evaluate(STRIP)
+        before = page.evaluate(MASK)
         found = seconds(
-            lambda: page.get_by_role("button", name="Draw", exact=True).click(),
+            lambda: page.locator("#ls-draw").click(),
             lambda: page.wait_for_function(FORMING),
-            lambda before=before: page.wait_for_function(f"b => {STRIP} !== b", arg=before),
+            lambda before=before: page.wait_for_function(
+                f"b => ![b, null].includes({MASK})", arg=before
+            ),
         )
         page.get_by_text(re.compile(rf"Done: seed {k}\b")).wait_for()
         page.wait_for_function(f"location.search.includes('seed={k}')")
@@ -109,28 +121,29 @@ def draw_times(page: Any, n: int, steps: int) -> dict[str, list[float]]:
 def slider_times(page: Any, n: int) -> dict[str, list[float]]:
     """From moving a slider to the new mask, for each method the checkpoint can do."""
     times = {}
-    page.get_by_role("button", name=re.compile("^Change how the mask is made")).click()
-    field = page.get_by_label("Method", exact=True).first
+    field = page.get_by_label("Method of the mask", exact=True).first
     field.click()
     methods = [one.inner_text().strip("✓ \n") for one in page.get_by_role("option").all()]
     field.press("Tab")
     for method in methods:
         name, low, high = SLIDERS[method]
         if field.input_value() != method:
-            before = page.evaluate(STRIP)
+            before = page.evaluate(MASK)
             field.click()
             # Gradio listens for the press; a click waits for the list to stand still, and it is gone then
             page.get_by_role("option", name=method, exact=True).dispatch_event("mousedown")
-            page.wait_for_function(f"b => {STRIP} !== b", arg=before)
+            page.wait_for_function(f"b => ![b, null].includes({MASK})", arg=before)
         times[f"slider: {method}"] = found = []
         for value in np.linspace(low, high, n + 1).round(2):
-            page.wait_for_timeout(1500)  # both fusions and the ZIP follow
-            before = page.evaluate(STRIP)
+            page.wait_for_timeout(1500)  # the ZIP follows
+            before = page.evaluate(MASK)
             control = page.get_by_label(f"number input for {name}", exact=True).first
             control.fill(f"{value:g}")
             found += seconds(
                 lambda control=control: control.press("Tab"),
-                lambda before=before: page.wait_for_function(f"b => {STRIP} !== b", arg=before),
+                lambda before=before: page.wait_for_function(
+                    f"b => ![b, null].includes({MASK})", arg=before
+                ),
             )
         del found[0]
     return times
@@ -179,7 +192,7 @@ def main(n: int, steps: int, checkpoint: str, path: Path | None) -> None:
         page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
         page.set_default_timeout(300_000)
         page.goto(address)
-        page.get_by_text("Words the model knows").wait_for()
+        page.get_by_text("Words the model knows:").wait_for()
         times |= draw_times(page, n, steps)
         times |= slider_times(page, few)
         browser.close()

@@ -43,7 +43,8 @@ SEE = """() => {
 ON_OPEN = """() => {
   const mac = /Mac|iPhone|iPad/.test(navigator.platform), press = () =>
     document.getElementById("ls-draw").offsetParent && document.getElementById("ls-draw").click();
-  if (mac) document.getElementById("ls-draw").textContent = "Draw (⌘+Enter)";
+  if (matchMedia("(pointer: coarse)").matches) document.getElementById("ls-draw").textContent = "Draw";
+  else if (mac) document.getElementById("ls-draw").textContent = "Draw (⌘+Enter)";
   document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); press(); }
   });

@@ -8,13 +8,14 @@ import platform
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks.space_client import Answer
 from benchmarks.space_load import growth, overtakings
 from space.draw import limits
-from space.page import front, serving
+from space.page import front, serving, tools
 
 
 def test_whoever_finds_the_room_full_is_told_when_to_come_again():
@@ -209,3 +210,20 @@ def test_an_origin_is_taken_from_the_proxy_and_never_made_up():
     ]
     assert serving._origin(asked | {"headers": forwarded}) == "https://b.example"
     assert serving._origin(asked | {"headers": [(b"host", b'"><b>')]}) == ""
+
+
+def test_tools_answer_with_pictures_and_json_whether_progress_is_asked_for_or_not():
+    def text_of(type: str, text: str) -> tuple[str, str]:
+        return (type, text)
+
+    server = SimpleNamespace(
+        types=SimpleNamespace(TextContent=text_of),
+        postprocess_output_data=lambda data, root: [("gradio's own", one) for one in data],
+    )
+    tools.plain_answers(SimpleNamespace(mcp_server_obj=server))
+    file = {"path": "/a.png", "meta": {}}
+    wanted = [("gradio's own", file), ("text", '{\n  "seed": 3\n}'), ("gradio's own", "said")]
+    assert server.postprocess_output_data([(file, {"seed": 3}, "said")], "") == wanted
+    assert server.postprocess_output_data([file, {"seed": 3}, "said"], "") == wanted
+    assert server.postprocess_output_data([["a"]], "") == [("text", '[\n  "a"\n]')]
+    tools.plain_answers(SimpleNamespace(mcp_server_obj=None))
