@@ -94,7 +94,7 @@ def segment(film: str | None, request: gr.Request | None = None) -> tuple[str, s
         mask (PNG of class numbers, the film's own size)
         ZIP (mask, overlay, record)
         summary in words
-        warnings (why the picture may be no frontal film)
+        warnings (what was put right, and why the picture may be no frontal film)
     """
     try:
         count(request)
@@ -105,7 +105,7 @@ def segment(film: str | None, request: gr.Request | None = None) -> tuple[str, s
             kept("mask.png", reading.files["mask.png"]),
             kept("lungsynth-film.zip", upload.archive([reading])),
             text.summary(reading.regions),
-            list(reading.warnings),
+            [*(f"put right: {one}" for one in reading.done), *reading.warnings],
         )
     except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
         raise shown(error, "Not segmented") from None
