@@ -15,6 +15,7 @@ import lungsynth
 from lungsynth import RESEARCH_NOTICE
 from lungsynth.errors import ConfigError, OutputError
 from lungsynth.model.checkpoint import NEAREST_FOLDER
+from lungsynth.model.film_check import DEFAULT_FOLDER
 from publish.hub.payload import front_matter
 
 ROOT = Path(lungsynth.__file__).parents[1]
@@ -166,6 +167,8 @@ def write_space(out: Path, hardware: Hardware, *, root: Path = ROOT, model: str 
     skip = re.compile(r"(^|/)(__pycache__/|\.)")
     files = [root / "app.py", root / "LICENSE", root / "packages.txt", *modules]
     folders = [root / "space", checkpoint]
+    film_check = checkpoint.parent / DEFAULT_FOLDER.name  # checks films before they are read
+    folders += [film_check] if film_check.is_dir() else []
     if (checkpoint / NEAREST_FOLDER).is_dir():  # its features are of the shipped encoder
         folders.append(root / "lungsynth" / "checkpoints" / "encoder")
     for folder in folders:

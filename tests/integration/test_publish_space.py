@@ -50,6 +50,10 @@ def test_a_dry_run_writes_exactly_the_space(publish, tmp_path, monkeypatch):
     assert {
         "app.py",
         "space/page/ui.py",
+        "space/page/viewer.js",
+        "space/page/page.css",
+        "space/precomputed/card.jpg",
+        "lungsynth/checkpoints/film_check/film_check.safetensors",
         "lungsynth/pipeline.py",
         "lungsynth/model/autoencoder.py",
         "lungsynth/checkpoints/mini/model_index.json",
