@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import secrets
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from lungsynth.errors import DataError
 from space.draw import upload
-from space.page import handlers, samples, text, viewer
+from space.page import gallery, handlers, text, viewer
 from space.page.controls import QUIET
 
 
@@ -39,7 +45,7 @@ def film_tab(convention: gr.Dropdown) -> None:
         **events,
     )
     tried = sample.click(
-        handlers.gpu(samples.read_sample), [convention], [film, status, picture, notes], **events
+        handlers.gpu(read_sample), [convention], [film, status, picture, notes], **events
     )
     for event in (read, tried):
         event.success(lambda: gr.update(visible=True), None, result, **QUIET)
@@ -59,3 +65,27 @@ def stopped_now() -> tuple[str, bool]:
 def not_drawn(stopped: bool) -> tuple[str, bool]:
     """A stopped drawing ends as a failed one does; it is told apart by who ended it."""
     return text.status(text.STOPPED if stopped else text.NOT_DRAWN), False
+
+
+def sample_file() -> Path:
+    """A picture of the gallery as a file of its own, which whoever reads it deletes.
+
+    Raises:
+        DataError: no gallery was built.
+    """
+    value = gallery.value()
+    if value is None:
+        raise DataError("No gallery was built: `python -m space.page.gallery` draws it.")
+    item = secrets.choice(value["items"])
+    with tempfile.NamedTemporaryFile(suffix=".png", prefix="sample-", delete=False) as file:
+        file.write(base64.b64decode(item["image"].partition(",")[2]))
+    return Path(file.name)
+
+
+def read_sample(convention: str, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+    """A sample film, read as a visitor's own is; see `handlers.read_films`."""
+    try:
+        path = sample_file()
+    except DataError as error:
+        raise handlers.shown(error, "Not read") from None
+    yield from handlers.read_films([str(path)], convention, request)

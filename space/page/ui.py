@@ -21,7 +21,6 @@ from space.page import (
     panels,
     serving,
     text,
-    tools,
     viewer,
 )
 from space.page.controls import QUIET
@@ -205,5 +204,5 @@ def launch(demo: gr.Blocks, **options: Any) -> Any:
         "mcp_server": importlib.util.find_spec("mcp") is not None,
     }
     launched = demo.launch(**(ours | options))
-    tools.plain_answers(demo)
+    api.plain_answers(demo)
     return launched

@@ -15,7 +15,7 @@ import pytest
 from benchmarks.space_client import Answer
 from benchmarks.space_load import growth, overtakings
 from space.draw import limits
-from space.page import front, serving, tools
+from space.page import api, front, serving
 
 
 def test_whoever_finds_the_room_full_is_told_when_to_come_again():
@@ -220,10 +220,10 @@ def test_tools_answer_with_pictures_and_json_whether_progress_is_asked_for_or_no
         types=SimpleNamespace(TextContent=text_of),
         postprocess_output_data=lambda data, root: [("gradio's own", one) for one in data],
     )
-    tools.plain_answers(SimpleNamespace(mcp_server_obj=server))
+    api.plain_answers(SimpleNamespace(mcp_server_obj=server))
     file = {"path": "/a.png", "meta": {}}
     wanted = [("gradio's own", file), ("text", '{\n  "seed": 3\n}'), ("gradio's own", "said")]
     assert server.postprocess_output_data([(file, {"seed": 3}, "said")], "") == wanted
     assert server.postprocess_output_data([file, {"seed": 3}, "said"], "") == wanted
     assert server.postprocess_output_data([["a"]], "") == [("text", '[\n  "a"\n]')]
-    tools.plain_answers(SimpleNamespace(mcp_server_obj=None))
+    api.plain_answers(SimpleNamespace(mcp_server_obj=None))
