@@ -215,6 +215,7 @@ def test_the_queue_is_bounded_and_the_model_is_one_at_a_time(address):
     drawing = [fn for fn in demo.fns.values() if fn.concurrency_id == "model"]
     assert {fn.name for fn in drawing} == {
         "draw",
+        "draw_next",
         "read_films",
         "read_sample",
         "generate",
