@@ -16,6 +16,7 @@ from lungsynth.arrays import UInt8Array
 from lungsynth.files import write_files
 from lungsynth.films.film import Film, pixels_sha256
 from lungsynth.images import colour_heat, heat_to_uint8, overlay, png_bytes, slug
+from lungsynth.masks.quality import overall_trust
 from lungsynth.pipeline import Result
 from lungsynth.segment import Segmented, settings_sha256, to_film
 
@@ -81,6 +82,8 @@ def segment_record(film: Film, result: Segmented) -> dict[str, Any]:
         "box": list(result.box),
         "scores": result.scores,
         "stages": result.stages,
+        "trust": overall_trust(result.scores),
+        "ratios": result.ratios,
         "film_check": result.righted.check.as_json(),
         "moved": asdict(result.righted.move),
         "put_right": list(result.righted.done),

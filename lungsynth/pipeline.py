@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,12 +20,19 @@ from lungsynth import RESEARCH_NOTICE, __version__
 from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, WordError
 from lungsynth.masks.affinity import AFFINITY_FOLDER, AffinityNet, affinity_fields, load_affinity
-from lungsynth.masks.chain import Aids, run
+from lungsynth.masks.chain import Aids, Judge, Masked, run
 from lungsynth.masks.classes import ClassSpec, RatioSpec, load_classes, load_ratios
+from lungsynth.masks.quality import overall_trust, ratio
 from lungsynth.masks.reading import read
 from lungsynth.masks.refine import RefineConfig, check_affinity, check_config
 from lungsynth.masks.registry import needs_affinity
-from lungsynth.masks.student import STUDENT_FOLDER, StudentNetwork, load_student, student_maps
+from lungsynth.masks.student import (
+    STUDENT_FOLDER,
+    StudentMaps,
+    StudentNetwork,
+    load_student,
+    student_maps,
+)
 from lungsynth.masks.tokens import parse_timesteps, token_logits
 from lungsynth.masks.walk import AffinityField
 from lungsynth.model.attention import Captured, word_map, word_maps
@@ -46,6 +54,33 @@ from lungsynth.model.sampling import (
     resolve_size,
 )
 from lungsynth.prompts import PromptReport, default_words, read_prompt, word_tokens
+from lungsynth.trust.score import (
+    TRUST_FOLDER,
+    Seen,
+    TrustModel,
+    film_scores,
+    load_trust,
+    timestep_agreement,
+)
+
+
+def _judge(
+    trust: TrustModel,
+    student: StudentMaps | None,
+    seen: Seen,
+    reading: FloatArray,
+    image: UInt8Array,
+    specs: Sequence[ClassSpec],
+    made: Masked,
+) -> dict[str, dict[str, float]]:
+    return trust.judge(reading, image, specs, made, student, seen)
+
+
+class Read(NamedTuple):
+    """Class id -> (B, H, W) logits of its token."""
+
+    mean: dict[int, Tensor]
+    each: list[dict[int, Tensor]]  # of every timestep and draw
 
 
 @dataclass(frozen=True)
@@ -62,6 +97,7 @@ class Result:
     coarse: UInt8Array  # (H, W) class ids, of `probability` alone
     mask: UInt8Array  # (H, W) class ids, after every stage of `lungsynth.masks.chain`
     record: dict[str, Any]  # every parameter, hash and score; JSON
+    seen: Seen = field(default_factory=Seen)  # what trust knew before the mask
 
 
 class Synthesizer:
@@ -121,6 +157,9 @@ class Synthesizer:
         self.student: StudentNetwork | None = None
         if (folder / STUDENT_FOLDER).is_dir():
             self.student = load_student(folder / STUDENT_FOLDER).to(device)
+        self.trust: TrustModel | None = None
+        if (folder / TRUST_FOLDER).is_dir():
+            self.trust = load_trust(folder / TRUST_FOLDER)
         # the films it was trained on, where it keeps their features
         self.nearest: NearestTrain | None = load_nearest(folder) if folder.is_dir() else None
 
@@ -138,19 +177,58 @@ class Synthesizer:
             return None
         return self.affinity_field(image)
 
-    def aids(self, image: UInt8Array, config: RefineConfig, methods: Iterable[str] = ()) -> Aids:
+    def aids(
+        self,
+        image: UInt8Array,
+        config: RefineConfig,
+        methods: Iterable[str] = (),
+        seen: Seen | None = None,
+    ) -> Aids:
         """What the stages of `lungsynth.masks.chain` need of this checkpoint for an image (H, W).
 
         Args:
             image: (H, W) grey.
             config: Its method and its student's weight decide what is computed.
             methods: Further refinements to be tried.
+            seen: What is known of the picture already; None judges no mask.
         """
-        wanted = self.student is not None and config.student_weight > 0
-        return Aids(
-            self.field_for(image, [config.method, *methods]),
-            student_maps(self.student, image) if self.student is not None and wanted else None,
-        )
+        affinities = self.field_for(image, [config.method, *methods])
+        trust = self.trust if seen is not None else None
+        asked = self.student is not None and (config.student_weight > 0 or trust is not None)
+        student = student_maps(self.student, image) if self.student is not None and asked else None
+        judge: Judge | None = None
+        if trust is not None and seen is not None:
+            judge = partial(_judge, trust, student, seen)
+        return Aids(affinities, student, judge)
+
+    def seen(
+        self,
+        each: Sequence[dict[int, Tensor]],
+        index: int,
+        image: UInt8Array,
+        *,
+        film: float | None = None,
+    ) -> Seen:
+        """What is known of a picture before its mask is made; nothing where no trust is kept.
+
+        Args:
+            each: See `read_tokens`.
+            index: Of the picture in the batch.
+            image: (H, W) grey.
+            film: Score of the film check, where the caller has it.
+        """
+        if self.trust is None:
+            return Seen()
+        score = film_scores([image])[0] if film is None else film
+        return Seen(timestep_agreement(self.classes, each, index), score)
+
+    def measured_ratios(self, mask: UInt8Array) -> dict[str, float | None]:
+        """The ratios its classes name, such as the cardiothoracic, of a mask (H, W) of class ids."""
+        ids = {spec.name: spec.id for spec in self.classes}
+        return {
+            one.name: ratio(mask, [ids[n] for n in one.of], [[ids[n]] for n in one.within])
+            for one in self.ratios
+        }
 
     def check(
         self, prompt: str, words: Sequence[str] | None = None
@@ -240,21 +318,31 @@ class Synthesizer:
                     drawn, index, report, found, seed, options, refine_config, logits
                 )
 
-    def _class_logits(
-        self, drawn: Drawn, seeds: Sequence[int], precision: str
-    ) -> dict[int, Tensor]:
-        """Class id -> (B, H, W) mean logits of its token, read from the finished pictures.
+    def _class_logits(self, drawn: Drawn, seeds: Sequence[int], precision: str) -> Read:
+        """Logits of the class tokens, read from the finished pictures.
 
         The clean latents are noised again to the token's timesteps, with noise of the picture's own
         seed, and passed once through the U-Net without a prompt: the same reading a real film gets.
         """
         reading = embed_prompts(self.pipe, [""]).expand(len(seeds), -1, -1)
-        return self.read_tokens(drawn.latents, reading, seeds, precision=precision)
+        each: list[dict[int, Tensor]] = []
+        mean = self.read_tokens(drawn.latents, reading, seeds, precision=precision, each=each)
+        return Read(mean, each)
 
     def read_tokens(
-        self, latents: Tensor, embeddings: Tensor, seeds: Sequence[int], *, precision: str = "fp32"
+        self,
+        latents: Tensor,
+        embeddings: Tensor,
+        seeds: Sequence[int],
+        *,
+        precision: str = "fp32",
+        each: list[dict[int, Tensor]] | None = None,
     ) -> dict[int, Tensor]:
-        """Class id -> (B, H, W) mean logits of its token for scaled latents (B, C, h, w)."""
+        """Class id -> (B, H, W) mean logits of its token for scaled latents (B, C, h, w).
+
+        `each`, where given, gets the logits of every timestep appended: how far readings agree says
+        how far they can be trusted.
+        """
         specs = [s for s in self.classes if s.token is not None]
         totals: dict[int, Tensor] = {}
         if not specs:
@@ -274,14 +362,18 @@ class Synthesizer:
                     queries = read_queries(
                         network(self.pipe), self._scheduler, latents, embeddings, t=t, noise=noise
                     )
+                here: dict[int, Tensor] = {}
                 for spec in specs:
                     assert spec.token is not None
                     scores = token_logits(
                         queries, self._keys, spec.token, height=height, width=width
                     )
+                    here[spec.id] = scores.cpu()
                     totals[spec.id] = totals.get(spec.id, torch.zeros(())) + scores.cpu() / len(
                         timesteps
                     )
+                if each is not None:
+                    each.append(here)
         return totals
 
     def _finish(
@@ -293,7 +385,7 @@ class Synthesizer:
         seed: int,
         options: SampleOptions,
         config: RefineConfig,
-        logits: dict[int, Tensor],
+        logits: Read,
     ) -> Result:
         image = drawn.images[index]
         height, width = image.shape
@@ -311,12 +403,13 @@ class Synthesizer:
         specs = self.class_specs(report)
         probability = read(
             specs,
-            logits,
+            logits.mean,
             index,
             lambda word: heat_of(word_tokens(report.text, word, self.pipe.tokenizer)),
             config,
         )
-        made = run(probability, image, specs, config, self.aids(image, config))
+        seen = self.seen(logits.each, index, image)
+        made = run(probability, image, specs, config, self.aids(image, config, seen=seen))
         for spec in specs:
             if spec.token is not None:
                 maps[f"class {spec.name}"] = probability[1 + specs.index(spec)]
@@ -337,9 +430,11 @@ class Synthesizer:
             "classes": {str(s.id): s.name for s in specs},
             "convention": specs[0].convention,
             "scores": made.scores,
+            "trust": overall_trust(made.scores),
+            "ratios": self.measured_ratios(made.mask),
             "stages": made.posterior.stages,
             "nn_train_distance": None
             if self.nearest is None
             else round(float(self.nearest.distances(image[None])[0]), 4),
         }
-        return Result(report, seed, image, maps, probability, made.coarse, made.mask, record)
+        return Result(report, seed, image, maps, probability, made.coarse, made.mask, record, seen)

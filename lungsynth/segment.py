@@ -26,13 +26,13 @@ from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, DataError, ShapeError
 from lungsynth.films.film import MIN_SIDE, Film
 from lungsynth.films.framing import WHOLE, Framing, cut
-from lungsynth.masks.chain import apply_stages, finish
+from lungsynth.masks.chain import finish, run
 from lungsynth.masks.reading import no_word, read
 from lungsynth.masks.refine import RefineConfig, check_affinity, check_config
 from lungsynth.masks.tokens import parse_timesteps
 from lungsynth.model.backbone import embed_prompts, encode_images, side_pixels
 from lungsynth.model.put_right import Righted, Righting, put_right
-from lungsynth.pipeline import Synthesizer
+from lungsynth.pipeline import Read, Synthesizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class Segmented:
     box: tuple[int, int, int, int]  # rows y0:y1 and columns x0:x1 of the square that show the film
     scores: dict[str, Any]  # of each class, by name
     stages: dict[str, Any]  # of each class, by name: see `lungsynth.masks.chain.Posterior`
+    ratios: dict[str, float | None]  # widths in proportion, such as the cardiothoracic
     settings: dict[str, Any]  # everything the mask depends on besides the film; JSON
     righted: Righted  # the film as it was read, what was undone, and the film check
 
@@ -215,14 +216,17 @@ def segment_films(
     pixels = side_pixels(pipe)
     squares = np.stack([to_square(image, pixels=pixels) for image in images])
     logits: dict[int, Any] = {}
+    each: list[dict[int, Any]] = []
     with synthesizer._lock:  # a capture swaps the attention of the whole model
         latents = encode_images(pipe, squares)
         embeddings = embed_prompts(pipe, [settings["prompt"]] * len(images))
         for n in range(n_noise):
-            read = synthesizer.read_tokens(latents, embeddings, [seed + n] * len(images))
-            logits = {key: logits.get(key, 0) + value / n_noise for key, value in read.items()}
+            seeds = [seed + n] * len(images)
+            found = synthesizer.read_tokens(latents, embeddings, seeds, each=each)
+            logits = {key: logits.get(key, 0) + value / n_noise for key, value in found.items()}
+    reading = Read(logits, each)
     return [
-        _finish(synthesizer, one, squares[index], logits, index, config, settings)
+        _finish(synthesizer, one, squares[index], reading, index, config, settings)
         for index, one in enumerate(righted)
     ]
 
@@ -241,21 +245,24 @@ def _finish(
     synthesizer: Synthesizer,
     righted: Righted,
     square: UInt8Array,
-    logits: dict[int, Any],
+    reading: Read,
     index: int,
     config: RefineConfig,
     settings: dict[str, Any],
 ) -> Segmented:
     specs, image = synthesizer.classes, righted.image
     height, width = image.shape
-    probability = read(specs, logits, index, no_word, config)
-    after = apply_stages(probability, square, specs, config, synthesizer.aids(square, config))
+    probability = read(specs, reading.mean, index, no_word, config)
+    seen = synthesizer.seen(reading.each, index, square, film=righted.check.score)
+    made = run(probability, square, specs, config, synthesizer.aids(square, config, seen=seen))
+    after = made.posterior
     mask, scores = finish(
         to_film(after.probability, height, width),
         to_film(after.evidence, height, width),
         specs,
         config,
     )
+    scores = {name: made.scores[name] | one for name, one in scores.items()}
     return Segmented(
         righted.move.back(mask),
         probability,
@@ -263,6 +270,7 @@ def _finish(
         square_box(height, width, pixels=square.shape[0]),
         scores,
         after.stages,
+        synthesizer.measured_ratios(mask),
         settings,
         righted,
     )

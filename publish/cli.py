@@ -11,6 +11,7 @@ from lungsynth.errors import LungSynthError
 from publish.commands.build import build_command
 from publish.commands.erratum import erratum_command
 from publish.commands.export import export_command
+from publish.commands.filter import filter_command
 from publish.commands.inspect import check_command, diff_command, replay_command
 from publish.commands.push import push_command
 from publish.commands.release import release_command
@@ -28,6 +29,7 @@ cli.add_command(build_command)
 cli.add_command(check_command)
 cli.add_command(replay_command)
 cli.add_command(diff_command)
+cli.add_command(filter_command)
 cli.add_command(erratum_command)
 cli.add_command(export_command)
 cli.add_command(push_command)

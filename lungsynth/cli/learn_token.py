@@ -77,6 +77,25 @@ from lungsynth.cli.options import asked
     "to classes-NAME.json.",
 )
 @click.option(
+    "--classes",
+    "set_name",
+    default="",
+    metavar="NAME",
+    help="Set of classes it is entered in, classes-NAME.json.  [default: that of the convention]",
+)
+@click.option(
+    "--like",
+    default="",
+    metavar="NAME",
+    help="A new set of --classes begins with the classes of this one.",
+)
+@click.option(
+    "--ratio",
+    default="",
+    metavar="NAME=CLASS/CLASS+CLASS",
+    help='Widths the record puts in proportion, as "cardiothoracic=heart/left lung+right lung".',
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     default=None,

@@ -16,15 +16,18 @@ from lungsynth.cli.evaluate.masks import draw_command, judge_command, masks_comm
 from lungsynth.cli.evaluate.memorisation import memorisation_command
 from lungsynth.cli.evaluate.model import reconstruction_command, sheet_command
 from lungsynth.cli.evaluate.sides import sides_command
+from lungsynth.cli.evaluate.trust import trust_command
 from lungsynth.cli.learn_token import learn_token_command
 from lungsynth.cli.report import report_command
 from lungsynth.cli.sample import sample, words_command
 from lungsynth.cli.segment import segment_command
 from lungsynth.cli.tools import doctor_command, pack_command
 from lungsynth.cli.train import train
+from lungsynth.cli.train_all import train_all_command
 from lungsynth.cli.train_encoder import train_encoder_command, train_nearest_command
 from lungsynth.cli.train_film_check import train_film_check_command
 from lungsynth.cli.train_masks import train_affinity_command, train_student_command
+from lungsynth.cli.train_trust import train_trust_command
 from lungsynth.errors import LungSynthError
 
 
@@ -45,6 +48,8 @@ train.add_command(train_encoder_command)
 train.add_command(train_nearest_command)
 train.add_command(train_student_command)
 train.add_command(train_affinity_command)
+train.add_command(train_trust_command)
+train.add_command(train_all_command)
 train.add_command(train_film_check_command)
 cli.add_command(train)
 evaluate.add_command(reconstruction_command)
@@ -57,6 +62,7 @@ evaluate.add_command(downstream_command)
 evaluate.add_command(sides_command)
 evaluate.add_command(film_check_command)
 evaluate.add_command(hearing_command)
+evaluate.add_command(trust_command)
 cli.add_command(evaluate)
 cli.add_command(report_command)
 

@@ -111,6 +111,12 @@ def train_student_command(**options: Any) -> None:
 )
 @click.option("--classes", default=None, metavar="NAME", help="Convention of the classes.")
 @click.option(
+    "--install-as",
+    default=None,
+    metavar="FOLDER",
+    help="Name that --install gives it.  [default: affinity, or affinity-NAME of a second set]",
+)
+@click.option(
     "--student-weight",
     type=click.FloatRange(0, 1),
     default=0.0,

@@ -53,6 +53,13 @@ class Aids:
 
     field: AffinityField | None = None  # for the walk
     student: StudentMaps | None = None
+    judge: Judge | None = None
+
+
+Judge = Callable[
+    [FloatArray, UInt8Array, Sequence[ClassSpec], "Masked"], dict[str, dict[str, float]]
+]
+"""(reading, image, classes, mask) -> class name -> scores that need a fitted model, such as trust."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +238,14 @@ def run(
     aids: Aids | None = None,
     refiner: Refiner | None = None,
 ) -> Masked:
-    """Every stage after the reading; see `apply_stages` and `finish`."""
+    """Every stage after the reading; see `apply_stages` and `finish`.
+
+    A class's score "trust" is the IoU predicted by `aids.judge`, None without one.
+    """
     posterior = apply_stages(probability, image, specs, config, aids, refiner)
     mask, scores = finish(posterior.probability, posterior.evidence, specs, config)
-    return Masked(label(probability, specs), mask, posterior, scores)
+    made = Masked(label(probability, specs), mask, posterior, scores)
+    judged = aids.judge(probability, image, specs, made) if aids and aids.judge else {}
+    for name, one in scores.items():
+        one |= judged.get(name, {"trust": None})
+    return made

@@ -17,7 +17,7 @@ class RefineConfig:
     threshold: str = "auto"
     label_confidence: float = 0.7  # probability given to a thresholded word map's own side
     student_weight: float = (
-        0.9  # share of the student, where the checkpoint has one; 0 = tokens alone
+        0.9  # share of the student, the last stage before the clean-up; 0 = attention alone
     )
     crf: CrfConfig = field(default_factory=CrfConfig)
     beta: float = 8.0  # β, exponent of the affinities in the walk

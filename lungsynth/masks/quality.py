@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsynth.arrays import BoolArray
+from lungsynth.arrays import BoolArray, UInt8Array
 
 
 def area_share(mask: BoolArray) -> float:
@@ -23,10 +26,19 @@ def stability(probability: NDArray[np.floating], *, offset: float = 0.15) -> flo
     return float((high & low).sum() / union) if union else 0.0
 
 
-def agreement(one: BoolArray, other: BoolArray) -> float:
-    """Dice of two masks of one class; 1 when both are empty."""
-    total = int(one.sum() + other.sum())
-    return float(2 * (one & other).sum() / total) if total else 1.0
+def overall_trust(scores: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """Trust of a mask, the predicted IoU in [0, 1]: the mean of its classes' trust.
+
+    Args:
+        scores: Class name -> its scores, as a record has them.
+
+    Returns:
+        None where a class has none: the checkpoint keeps no trust model.
+    """
+    found = [one.get("trust") for one in scores.values()]
+    if not found or any(one is None for one in found):
+        return None
+    return round(sum(float(one) for one in found if one is not None) / len(found), 5)
 
 
 def count_parts(mask: BoolArray, *, min_share: float = 0.005) -> int:
@@ -67,3 +79,39 @@ def split_sides(mask: BoolArray) -> tuple[BoolArray, BoolArray]:
         else:
             left |= part
     return left, right
+
+
+def widest(region: BoolArray, *, by_row: bool) -> int:
+    """Greatest horizontal extent of a region (H, W) in pixels, 0 where it is empty.
+
+    Args:
+        region: (H, W).
+        by_row: Within one row, as an inner chest is measured; else from its outermost left to its
+            outermost right point, wherever they lie, as a heart is.
+    """
+    if not region.any():
+        return 0
+    if not by_row:
+        columns = np.flatnonzero(region.any(0))
+        return int(columns[-1] - columns[0] + 1)
+    rows = region[region.any(1)]
+    first, last = rows.argmax(1), rows.shape[1] - rows[:, ::-1].argmax(1)
+    return int((last - first).max())
+
+
+def ratio(mask: UInt8Array, of: Sequence[int], within: Sequence[Sequence[int]]) -> float | None:
+    """Width of one organ ÷ that of what holds it, such as the cardiothoracic ratio.
+
+    Args:
+        mask: (H, W) class ids.
+        of: Ids of what is divided: its whole width.
+        within: Ids of the classes it lies within; only rows that hold them all are measured.
+
+    Returns:
+        None where one of them is empty, or no row holds them all.
+    """
+    heart = widest(np.isin(mask, of), by_row=False)
+    parts = [np.isin(mask, ids) for ids in within]
+    rows = np.all([part.any(1) for part in parts], 0)
+    chest = widest(np.any(parts, 0)[rows], by_row=True) if rows.any() else 0
+    return round(heart / chest, 4) if heart and chest else None

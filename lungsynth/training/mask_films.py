@@ -83,17 +83,23 @@ def read_annotated(
         rows = [rows[i] for i in chosen]
     images, regions = [], []
     for row in rows:
-        assert row.mask is not None
         images.append(whole(row.image, pixels=pixels))
-        one = []
-        for spec in specs:
-            info = spec.token.info if spec.token else {}
-            options = LearnOptions(
-                side=info.get("side", "both"), foreground=int(info.get("foreground", "255"))
-            )
-            one.append(whole(to_target(row.mask, options), pixels=pixels, nearest=True))
-        regions.append(one)
+        regions.append(regions_of(row, specs, pixels=pixels))
     return images, regions, rows
+
+
+def regions_of(row: Record, specs: Sequence[ClassSpec], *, pixels: int) -> list[UInt8Array]:
+    """Of each class, (P, P): 1 class, 0 not, 255 = not counted, as its token read the mask."""
+    if row.mask is None:
+        raise DataError(f"Film {row.fields.get('id', '')} has no mask.")
+    found = []
+    for spec in specs:
+        info = spec.token.info if spec.token else {}
+        options = LearnOptions(
+            side=info.get("side", "both"), foreground=int(info.get("foreground", "255"))
+        )
+        found.append(whole(to_target(row.mask, options), pixels=pixels, nearest=True))
+    return found
 
 
 def read_films(

@@ -18,7 +18,7 @@ from lungsynth.films.data import Record
 from lungsynth.films.framing import cut, draw_framing
 from lungsynth.images import slug
 from lungsynth.masks.body import to_input
-from lungsynth.masks.classes import classes_path, parse_classes
+from lungsynth.masks.classes import classes_path, load_classes, parse_classes, parse_ratios
 from lungsynth.masks.quality import split_sides
 from lungsynth.masks.tokens import ClassToken, learn_token
 from lungsynth.model.backbone import key_weights, network, noised_queries, side_pixels
@@ -180,29 +180,59 @@ def suggest_films(
     return chosen
 
 
+@dataclass(frozen=True)
+class Entry:
+    """Where a class is entered, beside its convention's own file."""
+
+    name: str = ""  # of the set: classes-NAME.json; "" = that of the convention
+    like: str = ""  # a set whose classes a new one begins with
+    ratio: dict[str, Any] | None = None  # see `lungsynth.masks.classes`
+
+
 def add_to_checkpoint(
-    token: ClassToken, checkpoint: Path, *, class_id: int, n_parts: int = 1, convention: str = ""
+    token: ClassToken,
+    checkpoint: Path,
+    *,
+    class_id: int,
+    n_parts: int = 1,
+    convention: str = "",
+    entry: Entry | None = None,
 ) -> Path:
     """Write a token into a checkpoint and enter its class in `classes.json`, replacing its id.
 
-    A convention goes to `classes-CONVENTION.json`, unless `classes.json` is of that convention.
+    A convention goes to `classes-CONVENTION.json`, unless `classes.json` is of that convention. A set
+    with a name of its own goes to `classes-NAME.json`, whatever its convention.
 
     Raises:
-        ConfigError: the resulting `classes.json` would not be valid.
+        ConfigError: the resulting `classes.json` would not be valid, or `like` is not there.
     """
+    entry = entry or Entry()
     path = classes_path(checkpoint)
     first = json.loads(path.read_text()) if path.is_file() else {"classes": []}
-    if convention and first["classes"] and first.get("convention") != convention:
+    if entry.name:
+        path = classes_path(checkpoint, entry.name)
+    elif convention and first["classes"] and first.get("convention") != convention:
         path = classes_path(checkpoint, convention)
-    spec = json.loads(path.read_text()) if path.is_file() else {"classes": []}
+    spec = json.loads(path.read_text()) if path.is_file() else _begun(checkpoint, entry.like)
     if convention:
-        spec = {"convention": convention, **spec}
+        spec = {**spec, "convention": convention}
     stem = f"{slug(token.name)}-{slug(convention)}" if convention else slug(token.name)
     file = f"tokens/{stem}.safetensors"
     token.save(checkpoint / file)
-    entry = {"id": class_id, "name": token.name, "token": file, "n_parts": n_parts}
+    new = {"id": class_id, "name": token.name, "token": file, "n_parts": n_parts}
     others = [c for c in spec["classes"] if c["id"] != class_id and c["name"] != token.name]
-    spec["classes"] = sorted([*others, entry], key=lambda c: int(c["id"]))
-    parse_classes(spec, checkpoint)
+    spec["classes"] = sorted([*others, new], key=lambda c: int(c["id"]))
+    if entry.ratio:
+        spec["ratios"] = {**spec.get("ratios", {}), **entry.ratio}
+    parse_ratios(spec, parse_classes(spec, checkpoint))
     path.write_text(json.dumps(spec, indent=2) + "\n")
     return checkpoint / file
+
+
+def _begun(checkpoint: Path, like: str) -> dict[str, Any]:
+    """A new set of classes: none, or those of another."""
+    if not like:
+        return {"classes": []}
+    load_classes(checkpoint, like)  # refuses a set that is not there
+    named, first = classes_path(checkpoint, like), classes_path(checkpoint)
+    return dict(json.loads((named if named.is_file() else first).read_text()))

@@ -144,6 +144,8 @@ def plan(settings: Settings) -> Plan:
         "precision": precision,
         "refine": asdict(settings.refine),
         "convention": convention,
+        # the set of classes, such as "nlm-heart", where it is not called like its convention
+        "class_set": settings.convention if settings.convention not in (None, convention) else "",
         "device": device,
         "prompts": {"grammar": GRAMMAR_VERSION}
         if prompts is None

@@ -78,7 +78,9 @@ def load(folder: Path, config: Mapping[str, Any], *, device: str | None = None) 
     from lungsynth.pipeline import Synthesizer
 
     return Synthesizer(
-        str(folder), device=device or str(config["device"]), classes=config["convention"] or None
+        str(folder),
+        device=device or str(config["device"]),
+        classes=config.get("class_set") or config["convention"] or None,
     )
 
 

@@ -27,7 +27,8 @@ def pairs_sheet(out: Path, shards: Sequence[Shard], positions: Sequence[int]) ->
     for one in pick_rows(out, shards, positions, ["id", "image", "mask", "trust"]):
         image, mask = decode(one["image"], one["id"]), decode(one["mask"], one["id"])
         shown += [Image.fromarray(image), Image.fromarray(overlay(image, mask))]
-        labels += [one["id"], f"trust {one['trust']:.3f}"]
+        trust = one["trust"]
+        labels += [one["id"], "trust unknown" if trust is None else f"trust {trust:.3f}"]
     return png_bytes(np.asarray(contact_sheet(shown, labels, n_columns=6, pixels=192)))
 
 
@@ -61,7 +62,7 @@ def distributions(summary: Summary) -> bytes:
     )
     axes[0].legend()
     axes[1].stairs(summary.trust, edges, fill=True, color=(0, 114 / 255, 178 / 255))
-    axes[1].set(title="trust", xlabel="lowest stability of a class", xlim=(0, 1))
+    axes[1].set(title="trust", xlabel="predicted IoU of the mask", xlim=(0, 1))
     for axis, column in zip(axes[2:n_axes], told, strict=True):
         counted = sorted(summary.asked[column].items())
         names = [_plain(value)[:24] for value, _ in counted]

@@ -78,12 +78,19 @@ def asked_table(summary: Summary) -> str:
     return "\n| asked for | rows |\n| --- | --- |\n" + "\n".join(lines) + "\n"
 
 
+def _own_areas(limits: Mapping[str, Any]) -> str:
+    told = [f"{name} {low:g} to {high:g}" for name, (low, high) in sorted(limits["areas"].items())]
+    return f" ({', '.join(told)})" if told else ""
+
+
 def filter_section(manifest: Manifest, summary: Summary) -> str:
     """What was kept out."""
     limits = manifest.config["filter"]
     told = (
-        f"a class's area {limits['min_area']:g} to {limits['max_area']:g} of the picture, trust at "
-        f"least {limits['min_trust']:g}, grey levels with a standard deviation of at least "
+        f"a class's area {limits['min_area']:g} to {limits['max_area']:g} of the picture"
+        f"{_own_areas(limits)}, trust (predicted IoU) at least {limits['min_trust']:g}, stability at "
+        f"least {limits['min_stability']:g}, plausibility of the shape at least "
+        f"{limits['min_plausibility']:g}, grey levels with a standard deviation of at least "
         f"{limits['min_contrast']:g}, as many parts as a class may have"
         f"{', sides not swapped' if limits['sides'] else ''}, left and right at most "
         f"{limits['max_ratio']:g} times as large as each other"

@@ -140,7 +140,8 @@ COLUMNS = (
     ("precision", "number format of the denoising network"),
     (
         "trust",
-        "lowest stability of any class, 0 to 1: IoU of the refined mask thresholded high and low",
+        "IoU with an expert's outline that the mask is likely to have, 0 to 1: fitted on real films; "
+        "the mean of its classes; empty where the checkpoint keeps no trust model",
     ),
     (
         "nn_train_distance",
@@ -148,7 +149,7 @@ COLUMNS = (
         "the checkpoint keeps none",
     ),
     ("qc_flags", "why the filter would keep the row out; empty when nothing speaks against it"),
-    ("scores", "JSON: class -> area, connected parts, stability"),
+    ("scores", "JSON: class -> area, connected parts, stability, trust, plausibility"),
     ("refine", "JSON: parameters of the mask's refinement"),
     ("model", "checkpoint"),
     ("model_hash", "of its weights"),

@@ -11,6 +11,7 @@ import numpy as np
 
 from lungsynth.arrays import IGNORE
 from lungsynth.errors import DataError
+from lungsynth.masks.quality import overall_trust
 from publish.data.manifest import Manifest, canonical_sha256, inside
 from publish.data.prompts import prompt_group
 from publish.data.rows import decode, iter_rows
@@ -156,18 +157,24 @@ def _picture_problems(
             yield from _sanity(where, name, share, scores[name], limits)
     if limits["apply"] and one["qc_flags"]:
         yield f"{where}: published although {', '.join(one['qc_flags'])}"
-    if abs(min(s["stability"] for s in scores.values()) - one["trust"]) > AREA_TOLERANCE:
-        yield f"{where}: trust is not the lowest stability of its scores"
+    wanted = overall_trust(scores)
+    if (wanted is None) != (one["trust"] is None) or abs(
+        (wanted or 0.0) - (one["trust"] or 0.0)
+    ) > AREA_TOLERANCE:
+        yield f"{where}: trust is not the mean trust of its classes"
 
 
 def _sanity(
     where: str, name: str, share: float, score: dict[str, Any], limits: dict[str, Any]
 ) -> Iterator[str]:
     """Limits of the filter, measured anew on the published mask."""
-    if not limits["min_area"] <= share <= limits["max_area"]:
+    low, high = limits["areas"].get(name, (limits["min_area"], limits["max_area"]))
+    if not low <= share <= high:
         yield f"{where}: {name} covers {share:.3f} of the picture, outside the filter's limits"
-    if score["stability"] < limits["min_trust"]:
-        yield f"{where}: {name} has stability {score['stability']}, below the filter's limit"
+    for kind in ("stability", "trust", "plausibility"):
+        value = score.get(kind)
+        if value is not None and value < limits[f"min_{kind}"]:
+            yield f"{where}: {name} has {kind} {value}, below the filter's limit"
 
 
 def _cells(one: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

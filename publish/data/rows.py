@@ -152,8 +152,10 @@ def summarise(out: Path, manifest: Manifest, *, n_least_sure: int = 12) -> Summa
             totals[name] += area
             summary.areas[name][_bin(area)] += 1
             summary.present[name] += area > 0
-        trust = float(one["trust"])
-        summary.trust[_bin(trust)] += 1
+        known = one["trust"] is not None
+        trust = float(one["trust"]) if known else 1.0
+        if known:
+            summary.trust[_bin(trust)] += 1
         summary.least_sure = sorted([*summary.least_sure, (trust, summary.n_rows)])[:n_least_sure]
         summary.n_rows += 1
     summary.mean_area = {n: totals[n] / max(1, summary.n_rows) for n in names}

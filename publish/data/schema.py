@@ -14,14 +14,15 @@ import numpy as np
 from lungsynth.arrays import IGNORE
 from lungsynth.errors import ConfigError, MaskError
 from lungsynth.images import heat_to_uint8, png_bytes
+from lungsynth.masks.quality import overall_trust
 from publish.data.prompts import RowPrompt, prompt_group
-from publish.data.screening import bounding_box, reasons_against, trust_of
+from publish.data.screening import bounding_box, reasons_against
 from publish.data.settings import FilterSettings
 
 if TYPE_CHECKING:
     from lungsynth.pipeline import Result
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised whenever a column is added, removed, or changes its meaning."""
 
 BACKGROUND = "background"
@@ -107,12 +108,14 @@ def features(
             "precision": text,
             **{column_name("area", n): Value("float32") for n in names},  # share, in [0, 1]
             **{column_name("box", n): List(Value("int32")) for n in names},  # x, y, width, height
-            "trust": Value("float32"),  # lowest stability of any class, in [0, 1]
+            "trust": Value(
+                "float32"
+            ),  # predicted IoU of the mask, in [0, 1]; null without a trust model
             "nn_train_distance": Value(
                 "float32"
             ),  # of encoder features to the nearest training film
             "qc_flags": List(text),  # why the filter would reject the row
-            "scores": text,  # JSON: class -> area, parts, stability
+            "scores": text,  # JSON: class -> area, parts, stability, trust, plausibility
             "refine": text,  # JSON: parameters of the refinement
             "model": text,
             "model_hash": text,
@@ -201,7 +204,7 @@ def row(
         "precision": options["precision"],
         **{column_name("area", n): float((mask == i).mean()) for i, n in names.items()},
         **{column_name("box", n): bounding_box(mask == i) for i, n in names.items()},
-        "trust": trust_of(scores),
+        "trust": overall_trust(scores),
         "nn_train_distance": result.record["nn_train_distance"],
         "qc_flags": flags,
         "scores": json.dumps(scores, sort_keys=True),

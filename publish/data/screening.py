@@ -11,11 +11,6 @@ from lungsynth.arrays import BoolArray, UInt8Array
 from publish.data.settings import FilterSettings
 
 
-def trust_of(scores: Mapping[str, Mapping[str, Any]]) -> float:
-    """Lowest stability of any class, in [0, 1]: a mask is as good as its worst part."""
-    return min((float(one["stability"]) for one in scores.values()), default=0.0)
-
-
 def bounding_box(region: BoolArray) -> list[int]:
     """[x, y, width, height] in pixels of a region (H, W), as COCO has it; [] when it is empty."""
     if not region.any():
@@ -37,7 +32,8 @@ def reasons_against(
     Args:
         image: (H, W) grey.
         mask: (H, W) class ids.
-        scores: Class name -> area, parts, stability, as a result's record has them.
+        scores: Class name -> area, parts, stability, trust and plausibility, as a result's record has
+            them; a checkpoint without a trust model gives no trust, and that limit then says nothing.
         classes: Mask value -> name.
         limits: What is good enough.
         n_parts: Class name -> connected parts it may have.
@@ -55,14 +51,19 @@ def reasons_against(
             continue
         shares[name] = share
         centres[name] = float(np.nonzero(region)[1].mean())
-        if share < limits.min_area:
+        low, high = area_limits(limits, name)
+        if share < low:
             found.append(f"small {name}")
-        if share > limits.max_area:
+        if share > high:
             found.append(f"large {name}")
         if int(scores[name]["parts"]) > n_parts[name]:
             found.append(f"{name} in pieces")
-        if float(scores[name]["stability"]) < limits.min_trust:
+        if float(scores[name]["stability"]) < limits.min_stability:
+            found.append(f"unsteady {name}")
+        if _below(scores[name].get("trust"), limits.min_trust):
             found.append(f"unsure {name}")
+        if _below(scores[name].get("plausibility"), limits.min_plausibility):
+            found.append(f"odd {name}")
     for organ in _paired(centres):
         left, right = f"left {organ}", f"right {organ}"
         if limits.sides and centres[left] <= centres[right]:
@@ -70,6 +71,15 @@ def reasons_against(
         if max(shares[left], shares[right]) > limits.max_ratio * min(shares[left], shares[right]):
             found.append(f"lopsided {organ}")
     return found
+
+
+def area_limits(limits: FilterSettings, name: str) -> tuple[float, float]:
+    """Least and largest share of a picture that a class may cover."""
+    return limits.areas.get(name, (limits.min_area, limits.max_area))
+
+
+def _below(value: Any, limit: float) -> bool:
+    return value is not None and float(value) < limit
 
 
 def _paired(present: Mapping[str, float]) -> list[str]:

@@ -27,9 +27,12 @@ class FilterSettings:
     """Which rows are good enough. A row that fails is logged with its reasons, not published."""
 
     apply: bool = True  # False keeps every row and writes the reasons into `qc_flags`
-    min_area: float = _ranged(0.02, 0, 1)  # share of the picture, of every class
+    min_area: float = _ranged(0.02, 0, 1)  # share of the picture, of a class that `areas` lacks
     max_area: float = _ranged(0.4, 0, 1)
-    min_trust: float = _ranged(0.9, 0, 1)  # lowest stability of any class
+    areas: dict[str, tuple[float, float]] = field(default_factory=dict)  # class -> its own limits
+    min_trust: float = _ranged(0.75, 0, 1)  # predicted IoU of every class
+    min_stability: float = _ranged(0.9, 0, 1)  # IoU of the mask thresholded high and low, likewise
+    min_plausibility: float = _ranged(0.01, 0, 1)  # share of training masks at least as unusual
     min_contrast: float = _ranged(10.0, 0, 128)  # standard deviation of the picture's grey levels
     min_pass: float = _ranged(0.5, 0, 1)  # share of rows that must pass, or `check` fails
     max_ratio: float = _ranged(3.0, 1, 1000)  # larger ÷ smaller area of "left X" and "right X"

@@ -114,7 +114,7 @@ def _conventions() -> tuple[tuple[str, str], ...]:
     folder = Path(resolve(model_name()))
     found = []
     for name in sorted(conventions(folder)) if folder.is_dir() else []:
-        title = load_classes(folder, name or None)[0].convention or name or "the checkpoint's own"
+        title = name or load_classes(folder)[0].convention or "the checkpoint's own"
         found.append((title, name))
     return tuple(found)
 

@@ -8,7 +8,7 @@ sliders move only one of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from lungsynth.images import class_colour, overlay
 from space.draw.tuning import Tuning
 
 if TYPE_CHECKING:
-    from lungsynth.masks.chain import Aids, Masked
+    from lungsynth.masks.chain import Aids, Judge, Masked
     from lungsynth.masks.classes import ClassSpec
     from lungsynth.masks.refine import RefineConfig
     from lungsynth.masks.student import StudentMaps
@@ -50,7 +50,7 @@ class Region:
     coarse_area: float  # the same before refinement
     n_parts: int  # connected parts
     stability: float  # [0, 1], 1 = a sure border
-    trust: float  # [0, 1], low = look at it
+    trust: float | None  # IoU it is likely to have, [0, 1]; None where the checkpoint cannot say
 
 
 @dataclass(slots=True)
@@ -75,6 +75,9 @@ class Study:
         default_factory=dict
     )  # PNG files of the maps; see `files_of`
     student: StudentMaps | None = None
+    judge: Judge | None = None  # gives a mask its trust
+    # mask -> widths in proportion, such as the cardiothoracic
+    ratios_of: Callable[[UInt8Array], dict[str, float | None]] | None = None
     # organ -> what its last mask was made of; see `lungsynth.masks.kept`
     cache: dict[str, dict[str, tuple[Any, Any]]] = field(default_factory=dict)
 
@@ -83,7 +86,7 @@ class Study:
         """What the stages of `lungsynth.masks.chain` need beside the attention."""
         from lungsynth.masks.chain import Aids
 
-        return Aids(self.field, self.student)
+        return Aids(self.field, self.student, self.judge)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ class Made:
     ignored: float  # share of the picture
     scores: dict[str, Any]
     used: dict[str, Any]  # class -> stages, see `lungsynth.masks.chain.Posterior`
+    ratios: dict[str, float | None]
 
 
 def make_study(
@@ -124,6 +128,7 @@ def make_study(
     from lungsynth.masks.refine import RefineConfig
 
     options = result.record["options"]
+    aids = model.aids(result.image, RefineConfig(method="none"), seen=result.seen)
     study = Study(
         result.prompt.text,
         result.seed,
@@ -138,7 +143,9 @@ def make_study(
         dict(result.maps),
         size,
         formation,
-        student=model.aids(result.image, RefineConfig(method="none")).student,
+        student=aids.student,
+        judge=aids.judge,
+        ratios_of=model.measured_ratios,
     )
     make(study, tuning)
     return study
@@ -168,6 +175,7 @@ def make(study: Study, tuning: Tuning) -> Made:
         float((mask == IGNORE).mean()),
         scores,
         done.posterior.stages,
+        study.ratios_of(mask) if study.ratios_of else {},
     )
     return study.made
 
@@ -207,7 +215,7 @@ def regions_of(
             0.0 if coarse is None else float((coarse == spec.id).mean()),
             int(scores[spec.name]["parts"]),
             float(scores[spec.name]["stability"]),
-            float(scores[spec.name].get("trust", scores[spec.name]["stability"])),
+            scores[spec.name].get("trust"),
         )
         for spec in specs
     )
@@ -246,8 +254,8 @@ def by_rule(study: Study, tuning: Tuning, methods: Sequence[str]) -> list[tuple[
 
 def _run(study: Study, config: RefineConfig) -> Masked:
     """`lungsynth.masks.chain.run`; results that the next mask may share are kept, organ by organ."""
-    from lungsynth.masks.chain import run
-    from lungsynth.masks.kept import keeping
+    from lungsynth.masks.chain import run  # torch
+    from lungsynth.masks.kept import keeping  # its package imports torch
     from lungsynth.masks.refine import refine
 
     def refiner(organ: str, p: FloatArray, own: RefineConfig) -> FloatArray:

@@ -6,8 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from lungsynth.arrays import UInt8Array
 from lungsynth.errors import DataError, LungSynthError
@@ -16,14 +15,17 @@ from space.draw.model import synthesizer, usable
 from space.draw.study import STAGES, Region, Stage, regions_of
 from space.draw.tuning import Tuning
 
+if TYPE_CHECKING:
+    from lungsynth.masks.classes import ClassSpec
+
 MAX_BYTES = 50_000_000
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom", ".dic")
 MAX_FILMS = 8
 """Films read at once."""
 COMPARED = ("none", "crf", "sequential", "cross")
 """Refinements shown side by side."""
-LUNG_SHARE = (0.06, 0.65)
-"""Share of a frontal film that both lungs together usually cover; beyond it a warning."""
+DOUBTED = 0.6
+"""Trust, the predicted IoU, below which a film's mask is warned about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ def segment(
 
 def _segment(path: Path, name: str, tuning: Tuning, convention: str, compare: bool) -> Reading:
     from lungsynth.films.film import read_film
+    from lungsynth.masks.reading import label  # torch
     from lungsynth.masks.refine import RefineConfig
     from lungsynth.output import film_warnings, segment_files
     from lungsynth.segment import segment_film, to_film
@@ -90,10 +93,9 @@ def _segment(path: Path, name: str, tuning: Tuning, convention: str, compare: bo
     film = replace(read, stem="film", warnings=told)
     model, config = synthesizer(convention), tuning.config(RefineConfig())
     result = segment_film(model, film, config=config)
-    ids = np.array([0, *(spec.id for spec in model.classes)], dtype=np.uint8)
     righted = result.righted
     maps = to_film(result.probability, *righted.image.shape)
-    coarse = righted.move.back(ids[maps.argmax(0)])
+    coarse = righted.move.back(label(maps, model.classes))
     rules = []
     for method in COMPARED if compare else ():
         if method == config.method or usable(method, model.affinity_field is not None):
@@ -109,9 +111,9 @@ def _segment(path: Path, name: str, tuning: Tuning, convention: str, compare: bo
         (("Threshold", STAGES["Threshold"], coarse), ("Mask", STAGES["Mask"], result.mask)),
         tuple(rules),
         regions,
-        (*film_warnings(film, result), *_doubts(regions)),
+        (*film_warnings(film, result), *_doubts(regions, model.classes)),
         righted.done,
-        record.get("cardiothoracic_ratio"),
+        record["ratios"].get("cardiothoracic"),
         files,
     )
 
@@ -135,15 +137,22 @@ def names_of(paths: Sequence[str | Path]) -> list[str]:
     return names
 
 
-def _doubts(regions: tuple[Region, ...]) -> list[str]:
+def _doubts(regions: tuple[Region, ...], specs: Sequence[ClassSpec]) -> list[str]:
     """Why the picture may be no frontal chest film, by what was found in it."""
     missing = [region.name for region in regions if region.area == 0]
     if missing:
         return [f"no {' and no '.join(missing)} was found, so this may be no frontal chest film"]
-    total = sum(region.area for region in regions)
-    if not LUNG_SHARE[0] <= total <= LUNG_SHARE[1]:
-        return [
-            f"the mask covers {total:.0%} of the picture, which is unusual for a frontal chest film"
-        ]
+    odd = [
+        f"{region.name} covers {region.area:.0%} of the picture, which is unusual"
+        for region, spec in zip(regions, specs, strict=True)
+        if not spec.area[0] <= region.area <= spec.area[1]
+    ]
+    wrong = [
+        f"the mask of the {region.name} is likely to be wrong (trust {region.trust:.2f})"
+        for region in regions
+        if region.trust is not None and region.trust < DOUBTED
+    ]
+    if odd or wrong:
+        return [*odd, *wrong]
     unsure = [region.name for region in regions if region.stability < 0.5]
     return [f"the border of the {' and the '.join(unsure)} is unsure"] if unsure else []

@@ -44,8 +44,9 @@ GUIDANCE_INFO = "How strictly the prompt is followed; 1 = off"
 PICTURES_INFO = "Each with the next seed"
 MASK_INFO = (
     "“Left” and “right” are the patient’s: the right lung is on the left of the picture. Stability "
-    "is 1 when the border stays where it is as the threshold moves; trust also counts how little "
-    "refinement had to change. Hatched grey is left undecided by the ignore band."
+    "is 1 when the border stays where it is as the threshold moves; trust is the overlap (IoU) with an "
+    "expert's outline that the mask is likely to have, fitted on real films. Hatched grey is left "
+    "undecided by the ignore band."
 )
 TUNING_INFO = "What follows makes the mask anew from the same X-ray; nothing is drawn again."
 TUNED = {
@@ -157,6 +158,10 @@ def status(message: str) -> str:
     return f'<div class="ls-progress" role="status">{escape(message)}</div>'
 
 
+def _trust(region: Region) -> str:
+    return "unknown" if region.trust is None else f"{region.trust:.2f}"
+
+
 def region_table(regions: Sequence[Region], *, coarse: bool = True) -> str:
     """Legend and numbers of the classes; HTML.
 
@@ -167,7 +172,7 @@ def region_table(regions: Sequence[Region], *, coarse: bool = True) -> str:
     rows = "".join(
         f'<tr><th scope="row"><span class="ls-swatch" style="background:rgb{r.colour}"></span>'
         f"{escape(r.name)}</th>{f'<td>{r.coarse_area:.1%}</td>' if coarse else ''}"
-        f"<td>{r.area:.1%}</td><td>{r.n_parts}</td><td>{r.stability:.2f}</td><td>{r.trust:.2f}</td></tr>"
+        f"<td>{r.area:.1%}</td><td>{r.n_parts}</td><td>{r.stability:.2f}</td><td>{_trust(r)}</td></tr>"
         for r in regions
     )
     heads = ["Class", *(["Coarse area"] if coarse else []), "Area", "Parts", "Stability", "Trust"]
@@ -185,7 +190,7 @@ def summary(regions: Sequence[Region], *, ignored: float = 0.0) -> str:
         return "No class was found in the picture; the mask is empty."
     told = [
         f"{r.name} covers {r.area:.0%} of the picture in {r.n_parts} "
-        f"{'part' if r.n_parts == 1 else 'parts'} (stability {r.stability:.2f}, trust {r.trust:.2f})"
+        f"{'part' if r.n_parts == 1 else 'parts'} (stability {r.stability:.2f}, trust {_trust(r)})"
         for r in found
     ]
     text = "; ".join(told) + "."

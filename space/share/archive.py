@@ -8,6 +8,7 @@ from typing import Any
 
 from lungsynth.files import pack
 from lungsynth.images import png_bytes, slug
+from lungsynth.masks.quality import overall_trust
 from lungsynth.permalink import Permalink, refine_texts
 from space.draw.study import Study, files_of, final_overlay
 
@@ -19,6 +20,8 @@ def record_of(study: Study) -> dict[str, Any]:
         "refine": asdict(study.made.config),
         "scores": study.made.scores,
         "stages": study.made.used,
+        "trust": overall_trust(study.made.scores),
+        "ratios": study.made.ratios,
     }
 
 

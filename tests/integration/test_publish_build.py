@@ -60,7 +60,7 @@ def test_datasets_loads_it_with_image_columns(dist, tmp_path, split):
         assert row["synthetic"] is True and row["steps"] == 1 and row["split"] == split
         assert row["scheduler"] == "DDIMScheduler" and row["tokens_hash"]
         scores = json.loads(row["scores"])
-        assert row["trust"] == pytest.approx(min(one["stability"] for one in scores.values()))
+        assert row["trust"] is None and all(one["trust"] is None for one in scores.values())
         assert json.loads(row["refine"])["method"] == "crf"
         assert row["model_hash"] and "/" not in row["model"]
 
@@ -317,7 +317,7 @@ def test_rows_that_fail_the_filter_are_logged_not_published(checkpoint, dist, tm
     )
     limit = float(np.median(areas.max(1)))
     file.write_text(
-        f"filter: {{min_area: 0, max_area: {limit}, min_trust: 0, min_contrast: 0, "
+        f"filter: {{min_area: 0, max_area: {limit}, min_trust: 0, min_stability: 0, min_contrast: 0, "
         "max_ratio: 1000, sides: false}\n"
     )
     ran = run_publish(*build_options(checkpoint, out, "--config", file, "--filter"))

@@ -194,14 +194,14 @@ def test_a_checkpoint_that_gives_nan_fails_film_by_film(
     """One film's maps are broken; the others of its batch are written."""
     from lungsynth import segment as module
 
-    refine = module.apply_stages
+    refine = module.run
 
     def broken(probability: Any, image: Any, *rest: Any) -> Any:
         if not image[:, 0].any():  # b.jpg: padded
             probability = probability * np.nan
         return refine(probability, image, *rest)
 
-    monkeypatch.setattr(module, "apply_stages", broken)
+    monkeypatch.setattr(module, "run", broken)
     ran = segment(films)
     assert ran.code == 1 and "3 done, 0 skipped, 1 failed" in ran.err, ran.err
     assert "b.jpg" in ran.err and "NaN" in ran.err

@@ -66,6 +66,7 @@ LAYERS = {
         ("lungsynth.model",),
         ("lungsynth.prompts",),
         ("lungsynth.masks",),
+        ("lungsynth.trust",),
         ("lungsynth.sampling", "lungsynth.refine", "lungsynth.crf"),  # old addresses
         ("lungsynth.pipeline", "lungsynth.maps"),
         ("lungsynth.output", "lungsynth.segment", "lungsynth.permalink", "lungsynth.doctor"),

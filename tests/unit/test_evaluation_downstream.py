@@ -25,7 +25,12 @@ from lungsynth.evaluation.downstream.models import (
     train,
 )
 from lungsynth.evaluation.downstream.report import ratio_interval, seed_films_interval, summarise
-from lungsynth.evaluation.downstream.run import named_sources, real_counts
+from lungsynth.evaluation.downstream.run import (
+    DownstreamOptions,
+    filtered,
+    named_sources,
+    real_counts,
+)
 from lungsynth.evaluation.masks.figures import TruthSpec, dice
 from lungsynth.films.framing import whole
 
@@ -212,6 +217,31 @@ def test_comparisons_are_paired() -> None:
     arm = figures["arms"][0]
     assert arm["n_films"] == 10 and arm["seeds"] == 2 and arm["hd95_percent"]["value"] == 2.0
     assert arm["dice"]["value"] == pytest.approx(0.4) and arm["dice"]["low"] < 0.37
+
+
+def test_the_trust_of_sampled_folders_is_read_and_filters(tmp_path: Path) -> None:
+    """What `sample` writes: a folder a picture, its trust in record.json; none is unknown."""
+    for i, trust in enumerate([0.9, 0.2, 0.6, 0.8]):
+        image, mask = film(i)
+        folder = tmp_path / f"p{i}"
+        folder.mkdir()
+        (folder / "image.png").write_bytes(png(image))
+        (folder / "mask.png").write_bytes(png((mask == 255).astype(np.uint8)))
+        (folder / "record.json").write_text(json.dumps({"trust": trust, "scores": {}}))
+    read = read_synthetic("set", [tmp_path], pixels=32, convention="v7")
+    assert dict(zip(read.ids, read.trust, strict=True)) == {
+        "p0": 0.9,
+        "p1": 0.2,
+        "p2": 0.6,
+        "p3": 0.8,
+    }
+    options = DownstreamOptions(synthetic=[], real=[], tests=[], out=tmp_path, keep=0.5)
+    kept = filtered(read, "trust", options, SMALL, "cpu")
+    assert sorted(kept.ids) == ["p0", "p3"]
+    (tmp_path / "p1" / "record.json").write_text(json.dumps({"trust": None, "scores": {}}))
+    read = read_synthetic("set", [tmp_path], pixels=32, convention="v7")
+    with pytest.raises(DataError, match=r"1 picture\(s\) have no trust"):
+        filtered(read, "trust", options, SMALL, "cpu")
 
 
 def test_a_published_folder_is_read_without_its_preview(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ from lungsynth.evaluation.masks.figures import (
     parse_class_ids,
     side_swapped,
 )
-from lungsynth.evaluation.masks.measure import measure, trust_of
+from lungsynth.evaluation.masks.measure import measure
 from lungsynth.evaluation.masks.reading import counted_classes, read_masked, usable_methods
 from lungsynth.evaluation.masks.report import (
     best_scored,
@@ -138,14 +138,6 @@ def test_a_spill_gives_back_what_it_was_given() -> None:
             spill[6]
 
 
-def test_trust_is_the_chain_s_own_or_stability() -> None:
-    scores = {"left": {"stability": 0.5, "area": 1.0}, "right": {"stability": 0.7}}
-    assert trust_of(scores, ["left", "right"]) == (pytest.approx(0.6), "stability")
-    assert trust_of({**scores, "trust": 0.9}, ["left"]) == (0.9, "trust")
-    assert trust_of({"left": {"stability": 0.1, "trust": 0.4}}, ["left"]) == (0.4, "trust")
-    assert np.isnan(trust_of({}, ["left"])[0])
-
-
 def test_patients_are_resampled_whole() -> None:
     fields = [
         {"patient": "a"},
@@ -213,7 +205,9 @@ class Oracle:
         self.affinity_field, self.passes = affinity, 0
         self._images: Any = None
 
-    def read_tokens(self, latents: Any, embeddings: Any, seeds: list[int]) -> dict[int, Any]:
+    def read_tokens(
+        self, latents: Any, embeddings: Any, seeds: list[int], *, each: list[Any]
+    ) -> dict[int, Any]:
         self.passes += 1
         dark = torch.from_numpy(self._images < 120)
         side = torch.arange(dark.shape[-1]) < dark.shape[-1] // 2
@@ -224,6 +218,10 @@ class Oracle:
 
     aids = Synthesizer.aids
     field_for = Synthesizer.field_for
+    seen = Synthesizer.seen
+    measured_ratios = Synthesizer.measured_ratios
+    trust = None
+    ratios: ClassVar[list[Any]] = []
     student = None
 
 

@@ -34,7 +34,7 @@ prompts: [one film, another film]
 splits: {train: 0.9, test: 0.1}
 classes: [left lung]
 refine: {method: crf, crf: {n_iters: 3}}
-filter: {min_trust: 0.5, sides: false}
+filter: {min_trust: 0.5, sides: false, areas: {heart: [0.01, 0.2]}}
 evaluation: [masks.json, /there/masks.json]
 card:
   title: Our films
@@ -48,7 +48,9 @@ card:
     assert settings.model == str(tmp_path / "model")
     assert settings.prompts == ("one film", "another film")
     assert settings.refine.crf.n_iters == 3 and settings.refine.method == "crf"
-    assert settings.filter == FilterSettings(min_trust=0.5, sides=False)
+    assert settings.filter == FilterSettings(
+        min_trust=0.5, sides=False, areas={"heart": (0.01, 0.2)}
+    )
     assert settings.evaluation == (str(tmp_path / "masks.json"), "/there/masks.json")
     assert settings.card.sources[0].licence == "cc-by-4.0" and settings.card.authors == (
         "Ann",

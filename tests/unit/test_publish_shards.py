@@ -36,8 +36,8 @@ SPEC = RowSpec(
     model="tiny",
 )
 SCORES = {
-    "left lung": {"area": 0.25, "parts": 1, "stability": 0.95},
-    "right lung": {"area": 0.25, "parts": 1, "stability": 0.9},
+    "left lung": {"area": 0.25, "parts": 1, "stability": 0.95, "trust": 0.9},
+    "right lung": {"area": 0.25, "parts": 1, "stability": 0.9, "trust": 0.8},
 }
 
 
@@ -82,7 +82,7 @@ def test_a_row_holds_areas_and_provenance():
     assert list(made) == list(features(CLASSES))
     assert made["area_left_lung"] == 0.25 and made["area_right_lung"] == 0.25
     assert made["sex"] is None and made["view"] == "AP" and made["synthetic"] is True
-    assert json.loads(made["scores"]) == SCORES and made["trust"] == 0.9
+    assert json.loads(made["scores"]) == SCORES and made["trust"] == 0.85
     assert json.loads(made["refine"]) == {"method": "crf"}
     assert made["box_left_lung"] == [0, 0, 15, 10] and made["box_right_lung"] == [0, 15, 30, 5]
     assert made["qc_flags"] == ["swapped lung"]  # the left lung lies left of the right one

@@ -101,18 +101,29 @@ def pair():
         ),
         (
             lambda i, m, s: s.update({"right lung": {"parts": 1, "stability": 0.1}}),
-            "unsure right lung",
+            "unsteady right lung",
         ),
+        (lambda i, m, s: s["right lung"].update(trust=0.7), "unsure right lung"),
+        (lambda i, m, s: s["right lung"].update(trust=0.8, plausibility=0.001), "odd right lung"),
+        (lambda i, m, s: s["right lung"].update(trust=0.8, plausibility=0.2), None),
+        (lambda i, m, s: s["right lung"].update(trust=None), None),
         (lambda i, m, s: m.__setitem__(slice(None), m[:, ::-1].copy()), "swapped lung"),
         (lambda i, m, s: m.__setitem__((slice(11, None), slice(0, 20)), 0), "lopsided lung"),
     ],
 )
 def test_each_fault_of_a_pair_has_its_reason(change, reason):
     image, mask = pair()
-    scores = dict(SCORES)
+    scores = {name: dict(one) for name, one in SCORES.items()}
     change(image, mask, scores)
     found = reasons_against(image, mask, scores, CLASSES, FilterSettings(), PARTS)
     assert (reason in found) if reason else found == []
+
+
+def test_a_class_may_have_limits_of_its_own():
+    image, mask = pair()
+    limits = FilterSettings(areas={"left lung": (0.0, 0.1)})
+    found = reasons_against(image, mask, SCORES, CLASSES, limits, PARTS)
+    assert found == ["large left lung"]
 
 
 def test_a_box_holds_all_of_a_region_and_no_more():

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lungsynth.masks.quality import area_share, count_parts, split_sides, stability
+from lungsynth.masks.quality import (
+    area_share,
+    count_parts,
+    overall_trust,
+    ratio,
+    split_sides,
+    stability,
+)
 
 
 def pair() -> np.ndarray:
@@ -60,3 +67,19 @@ def test_one_part_across_both_sides_is_cut_in_the_middle() -> None:
 def test_nothing_has_no_sides() -> None:
     left, right = split_sides(np.zeros((8, 9), bool))
     assert left.shape == right.shape == (8, 9) and not left.any() and not right.any()
+
+
+def test_the_cardiothoracic_ratio_is_the_whole_heart_over_the_widest_row_of_both_lungs() -> None:
+    mask = np.zeros((40, 100), np.uint8)
+    mask[10:30, 10:30], mask[10:30, 70:90] = 2, 1  # 80 wide between outer borders
+    mask[30:38, 0:100] = 2  # a row without the other lung does not count
+    mask[12:20, 40:55], mask[20:28, 50:70] = 3, 3  # 30 wide in all
+    assert ratio(mask, [3], [[1], [2]]) == pytest.approx(30 / 80)
+    assert ratio(np.where(mask == 3, 0, mask), [3], [[1], [2]]) is None
+    assert ratio(np.where(mask == 1, 0, mask), [3], [[1], [2]]) is None
+
+
+def test_the_trust_of_a_mask_is_the_mean_of_its_classes_or_unknown() -> None:
+    assert overall_trust({"a": {"trust": 0.9}, "b": {"trust": 0.5}}) == pytest.approx(0.7)
+    assert overall_trust({"a": {"trust": 0.9}, "b": {"trust": None}}) is None
+    assert overall_trust({"a": {"stability": 0.9}}) is None and overall_trust({}) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -12,10 +13,12 @@ import numpy as np
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.films.data import Record, read_records
 from lungsynth.films.framing import whole
+from lungsynth.masks.classes import NAME
 from lungsynth.model.backbone import side_pixels
 from lungsynth.model.checkpoint import load_pipeline
 from lungsynth.training.prior import load_priors, prior_mask
 from lungsynth.training.tokens import (
+    Entry,
     LearnOptions,
     add_to_checkpoint,
     learn_from_films,
@@ -41,11 +44,31 @@ class LearnTokenCommand:
     n_parts: int
     wanted: str | None
     convention: str
+    set_name: str
+    like: str
+    ratio: str
     out: Path | None
     prior_file: Path | None
     suggest: bool
     seed: int
     quiet: bool
+
+
+def parse_ratio(text: str) -> dict[str, Any]:
+    """`NAME=CLASS+CLASS/CLASS+CLASS` -> an entry of `ratios` in classes.json.
+
+    Raises:
+        ConfigError: not of that form.
+    """
+    name, equals, rest = text.partition("=")
+    of, slash, within = rest.partition("/")
+    lists = [[one.strip() for one in part.split("+") if one.strip()] for part in (of, within)]
+    if not name.strip() or not equals or not slash or not all(lists):
+        raise ConfigError(
+            f"--ratio {text!r}: expected NAME=CLASS/CLASS+CLASS, such as "
+            "'cardiothoracic=heart/left lung+right lung'."
+        )
+    return {name.strip(): {"of": lists[0], "within": lists[1]}}
 
 
 def run_learn_token(command: LearnTokenCommand) -> None:
@@ -57,10 +80,10 @@ def run_learn_token(command: LearnTokenCommand) -> None:
         command.name is None or (command.class_id is None and command.out is None)
     ):
         raise ConfigError("Give --class and --id (or --out), or --suggest to choose films first.")
-    if command.convention and not re.fullmatch(r"[A-Za-z0-9_]+", command.convention):
-        raise ConfigError(
-            f"--convention {command.convention!r}: expected letters, digits and _ only."
-        )
+    for option, name in (("--convention", command.convention), ("--classes", command.set_name)):
+        if name and not re.fullmatch(NAME, name):
+            raise ConfigError(f"{option} {name!r}: expected letters, digits, _ and - only.")
+    ratio = parse_ratio(command.ratio) if command.ratio else None
     pipe, _ = load_pipeline(str(command.checkpoint))
     if command.suggest:
         pixels = side_pixels(pipe)
@@ -139,6 +162,7 @@ def run_learn_token(command: LearnTokenCommand) -> None:
                     class_id=command.class_id,
                     n_parts=command.n_parts,
                     convention=command.convention,
+                    entry=Entry(command.set_name, command.like, ratio),
                 )
             )
         )

@@ -161,6 +161,7 @@ class TrainAffinityCommand:
     quiet: bool
     sources: tuple[str, ...]
     classes: str | None
+    install_as: str | None
     student_weight: float
     shared: Mapping[str, Any]  # of options that several commands have
 
@@ -232,7 +233,7 @@ def run_train_affinity(command: TrainAffinityCommand) -> None:
         command.out / AFFINITY_FOLDER,
         command.checkpoint,
         do_install=command.install,
-        name=f"{AFFINITY_FOLDER}-{command.classes}" if second else None,
+        name=command.install_as or (f"{AFFINITY_FOLDER}-{command.classes}" if second else None),
     )
 
 

@@ -234,10 +234,10 @@ def _one_source(
             )
         for folder in folders:
             try:
-                scores = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))["scores"]
-                trust[folder.relative_to(source).as_posix()] = float(scores["trust"])
+                told = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))["trust"]
+                trust[folder.relative_to(source).as_posix()] = float(told)
             except (OSError, ValueError, KeyError, TypeError):
-                continue  # drawn before masks had a trust
+                continue  # drawn by a checkpoint without a trust model
         yield from read_generated(source, image_column=image_column, mask_column=mask_column)
         return
     rows = open_source(str(source))

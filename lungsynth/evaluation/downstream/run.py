@@ -244,7 +244,8 @@ def filtered(
         if not np.isfinite(scores).all():
             raise DataError(
                 f"{pairs.name}: {int((~np.isfinite(scores)).sum())} picture(s) have no trust; the "
-                "filter needs a column `trust`, or record.json with scores. Leave --filters trust out."
+                "filter needs a column `trust`, or record.json with `trust`, of a checkpoint that "
+                "keeps a trust model. Leave --filters trust out."
             )
     else:
         path = options.out / f"noise-learning-{pairs.name}.json"

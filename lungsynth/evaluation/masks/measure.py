@@ -40,11 +40,12 @@ from lungsynth.films.framing import whole
 from lungsynth.masks.chain import Aids, Masked, apply_stages, run
 from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.coarse import THRESHOLDS, coarse_mask
+from lungsynth.masks.quality import overall_trust, ratio
 from lungsynth.masks.reading import label, no_word, read, split
 from lungsynth.masks.refine import RefineConfig
 from lungsynth.masks.registry import REFINEMENTS
 from lungsynth.model.backbone import embed_prompts, encode_images
-from lungsynth.pipeline import Synthesizer
+from lungsynth.pipeline import Read, Synthesizer
 
 RAW = "raw"
 BEST = "best threshold"
@@ -68,7 +69,8 @@ class Measured:
     levels: dict[tuple[str, str], float] = field(default_factory=dict)  # chosen global thresholds
     auroc: dict[tuple[str, str], list[float]] = field(default_factory=dict)  # (map, region)
     trust: dict[str, list[float]] = field(default_factory=dict)  # refinement stage
-    trust_kind: str = ""
+    # ratio of widths -> ours and the expert's of each film, NaN where one cannot be had
+    ratios: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     swapped: list[bool] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)  # what was left out, and why
     stages: list[str] = field(default_factory=list)  # in the order of the table
@@ -79,19 +81,6 @@ def stage_name(config: RefineConfig, *, student: bool = False) -> str:
     """How a refinement is called in tables."""
     parts = [config.method, *(["student"] if student else [])]
     return " + ".join([*parts, *(["clean-up"] if config.clean_up else [])])
-
-
-def trust_of(scores: Mapping[str, Any], names: Sequence[str]) -> tuple[float, str]:
-    """A mask's own score and what it is: "trust" where the chain gives one, else mean stability."""
-    if "trust" in scores:
-        return float(scores["trust"]), "trust"
-    for kind in ("trust", "stability"):
-        found = [
-            scores[n][kind] for n in names if isinstance(scores.get(n), dict) and kind in scores[n]
-        ]
-        if found:
-            return float(np.mean(found)), kind
-    return float("nan"), "none"
 
 
 def measure(
@@ -165,9 +154,12 @@ def measure(
             texts = [r.text or prompt for r in part]
             latents, embeddings = encode_images(pipe, images), embed_prompts(pipe, texts)
             logits: dict[int, Any] = {}
+            each: list[dict[int, Any]] = []
             for n in range(n_noise):
-                read = synthesizer.read_tokens(latents, embeddings, [seed + n] * len(part))
-                logits = {k: logits.get(k, 0) + v / n_noise for k, v in read.items()}
+                found = synthesizer.read_tokens(
+                    latents, embeddings, [seed + n] * len(part), each=each
+                )
+                logits = {k: logits.get(k, 0) + v / n_noise for k, v in found.items()}
             theirs = Batch(images, texts, latents, seed)
             drawn = {name: rival(theirs) for name, rival in (rivals or {}).items()}
             for index, record in enumerate(part):
@@ -177,7 +169,7 @@ def measure(
                     synthesizer,
                     record,
                     images[index],
-                    logits,
+                    Read(logits, each),
                     index,
                     rival_maps,
                     chosen,
@@ -221,7 +213,7 @@ def _measure_film(
     synthesizer: Synthesizer,
     record: Record,
     image: UInt8Array,
-    logits: dict[int, Any],
+    reading: Read,
     index: int,
     rival_maps: Mapping[str, NDArray[Any]],
     chosen: Sequence[ClassSpec],
@@ -246,7 +238,7 @@ def _measure_film(
             add(stage, region, np.isin(labels, ids[region]))
 
     def probability_at(threshold: str) -> FloatArray:
-        return read(specs, logits, index, no_word, replace(config, threshold=threshold))
+        return read(specs, reading.mean, index, no_word, replace(config, threshold=threshold))
 
     plain = probability_at("auto")
     maps: dict[tuple[str, str], FloatArray] = {}
@@ -262,7 +254,7 @@ def _measure_film(
             labels = np.zeros_like(image)
         add_labels(f"{RAW}: {name}", labels)
     probability = probability_at(config.threshold)
-    aids = synthesizer.aids(image, config, methods)
+    aids = synthesizer.aids(image, config, methods, synthesizer.seen(reading.each, index, image))
     if _has_student(synthesizer, config):
         alone = replace(config, method="none", student_weight=1.0, clean_up=False)
         main = run(probability, image, specs, alone, aids).mask
@@ -272,8 +264,8 @@ def _measure_film(
             probability, image, specs, replace(config, method=method), aids
         ).items():
             add_labels(stage, made.mask)
-            value, out.trust_kind = trust_of(made.scores, [s.name for s in chosen])
-            out.trust.setdefault(stage, []).append(value)
+            value = overall_trust({s.name: made.scores[s.name] for s in chosen})
+            out.trust.setdefault(stage, []).append(float("nan") if value is None else value)
             main = made.mask if stage == out.main else main
     for name, drawn in rival_maps.items():
         if drawn.dtype == bool:
@@ -294,6 +286,26 @@ def _measure_film(
     out.names.append(record.fields.get("id") or str(len(out.names)))
     out.fields.append(dict(record.fields))
     out.swapped.append(side_swapped(main, out.class_ids))
+    _measure_ratios(out, synthesizer, main, written)
+
+
+def _measure_ratios(
+    out: Measured, synthesizer: Synthesizer, mask: UInt8Array, written: UInt8Array
+) -> None:
+    """Add a film's ratios, ours and the expert's, of those whose classes the truth tells apart."""
+    values = {name: value for value, name in out.spec.classes.items()}
+    ours = synthesizer.measured_ratios(mask)
+    for one in synthesizer.ratios:
+        if not {*one.of, *one.within} <= set(values):
+            continue
+        theirs = ratio(written, [values[n] for n in one.of], [[values[n]] for n in one.within])
+        pair = (ours[one.name], theirs)
+        out.ratios.setdefault(one.name, []).append(
+            (
+                float("nan") if pair[0] is None else pair[0],
+                float("nan") if pair[1] is None else pair[1],
+            )
+        )
 
 
 def _name_stages(out: Measured, maps: Sequence[tuple[str, str]], rivals: Sequence[str]) -> None:

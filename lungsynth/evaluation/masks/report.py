@@ -99,6 +99,16 @@ def trust_report(trust: Float64Array, iou: Float64Array, times: Float64Array) ->
     return out
 
 
+def ratio_report(pairs: Float64Array, times: Float64Array) -> dict[str, Any]:
+    """Error of a ratio of widths: (N, 2) ours and the expert's, NaN where one cannot be had."""
+    gap = pairs[:, 0] - pairs[:, 1]
+    return {
+        "n": int(np.isfinite(gap).sum()),
+        "mean_absolute_error": mean_interval(np.abs(gap), times).report(),
+        "bias": mean_interval(gap, times).report(),
+    }
+
+
 def summarise(
     measured: Measured,
     *,
@@ -154,10 +164,14 @@ def summarise(
             if region == ALL
         },
         "swapped": int(sum(measured.swapped)),
-        "trust": {"score": measured.trust_kind}
+        "trust": {"score": "trust"}
         | {
             stage: trust_report(np.array(rows), values[stage, ALL][:, 0], times)
             for stage, rows in measured.trust.items()
+        },
+        "ratios": {
+            name: ratio_report(np.array(rows, dtype=np.float64), times)
+            for name, rows in measured.ratios.items()
         },
         "mean_iou": round(float(main_iou.mean()), 6),
         "skipped": measured.skipped,
@@ -206,6 +220,12 @@ def table(report: Mapping[str, Any]) -> str:
             f"area under ROC, {name}: {area['value']:.3f} [{area['low']:.3f}, {area['high']:.3f}]"
         )
     lines.append(f"left and right on swapped sides: {report['swapped']} of {report['n']}")
+    for name, about in report["ratios"].items():
+        error, bias = about["mean_absolute_error"], about["bias"]
+        lines.append(
+            f"{name} ratio, {about['n']} films: mean absolute error {error['value']:.3f} "
+            f"{_span(error)}, bias {bias['value']:+.3f}"
+        )
     for stage, about in report["trust"].items():
         if stage == "score" or "spearman" not in about:
             continue
@@ -297,7 +317,7 @@ def draw_plot(
         right.scatter(trust, iou, s=12, color="#0072b2", alpha=0.6)
         about = report["trust"][measured.main].get("spearman")
         rho = f", Spearman {about['value']:.2f}" if about else ""
-        right.set(xlabel=measured.trust_kind, ylabel="IoU", title=f"{measured.main}{rho}")
+        right.set(xlabel="trust: predicted IoU", ylabel="IoU", title=f"{measured.main}{rho}")
     else:
         right.set_axis_off()
     figure.savefig(path, dpi=120)
