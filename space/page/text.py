@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TITLE = "lungsynth"
 SUBTITLE = (
-    "Draws a synthetic chest X-ray from a sentence, shows where each word acted, and marks the "
+    "Draws a synthetic chest X-ray from a sentence, shows where each word looked, and marks the "
     "lungs."
 )
 BANNER = (

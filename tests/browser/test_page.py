@@ -8,7 +8,18 @@ import time
 
 import numpy as np
 import pytest
-from browser_page import advanced, drawn, pixels, ready, said, set_number, stage, steps, taken_away
+from browser_page import (
+    advanced,
+    drawn,
+    pixels,
+    ready,
+    said,
+    set_number,
+    shot,
+    stage,
+    steps,
+    taken_away,
+)
 from browser_server import serve
 from dicoms import PATIENT, write_dicom
 from PIL import Image
@@ -30,6 +41,7 @@ def test_a_finished_picture_is_there_on_opening_and_can_be_scrubbed(open_page):
     page.locator("img[alt^='Synthetic chest X-ray'], #ls-viewer canvas").first.wait_for()
     ready(page)
     assert said(page).startswith("Synthetic chest X-ray drawn from")
+    shot(page, "space-1440.png")
     seen = set()
     for name in ("Noise", "Drawing", "Reading", "Threshold", "Mask"):
         page.locator("#ls-viewer .lv-stops button", has_text=name).click()
