@@ -38,9 +38,9 @@ def numbers(studies: list[study.Study], which: Any) -> tuple[Any, str]:
     one = chosen_study(studies, which)
     if one is None or one.made is None:
         return gr.skip(), ""
-    return text.region_table(one.made.regions), text.summary(
-        one.made.regions, ignored=one.made.ignored
-    )
+    said = text.summary(one.made.regions, ignored=one.made.ignored)
+    ratio = text.ratio_said(one.made.ratios.get("cardiothoracic"))
+    return text.region_table(one.made.regions), f"{said} {ratio}".strip()
 
 
 def remask(studies: list[study.Study], which: Any, *values: Any) -> tuple[Any, ...]:

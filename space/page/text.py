@@ -239,21 +239,24 @@ def unseen(settings: Sequence[str], row: str) -> str:
     return f"<p>{' '.join(told)}</p>" if told else ""
 
 
+def ratio_said(ratio: float | None) -> str:
+    """The cardiothoracic ratio in a sentence; "" where there is no heart."""
+    if ratio is None:
+        return ""
+    return f"Cardiothoracic ratio: {ratio:.2f} (widest heart ÷ widest inner chest)."
+
+
 def film_notes(readings: Sequence[Reading], archive: bytes) -> str:
     """What was found in films, what was put right, and a download; HTML, nothing on disk."""
     parts = []
     for one in readings:
         notes = "".join(f'<p class="ls-problem">Warning: {escape(w)}.</p>' for w in one.warnings)
         righted = "".join(f"<p>Put right: {escape(w)}.</p>" for w in one.done)
-        ratio = (
-            f"<p>Cardiothoracic ratio: {one.ratio:.2f} (widest heart ÷ widest inner chest).</p>"
-            if one.ratio is not None
-            else ""
-        )
+        ratio = ratio_said(one.ratio)
         height, width = one.mask.shape
         parts.append(
             f"<h2>{escape(one.name)}</h2>{notes}{righted}"
-            f"{region_table(one.regions, coarse=False)}{ratio}"
+            f"{region_table(one.regions, coarse=False)}<p>{ratio}</p>"
             f"<p>{escape(summary(one.regions))} {width} × {height} pixels.</p>"
         )
     packed = base64.b64encode(archive).decode()
