@@ -60,12 +60,18 @@ def false_alarm(righted: Righted) -> bool:
 
 
 def measure_films(
-    films: Mapping[str, Sequence[UInt8Array]], *, folder: Path | None = None, quiet: bool = True
+    films: Mapping[str, Sequence[UInt8Array]],
+    *,
+    n_moved: int | None = None,
+    folder: Path | None = None,
+    quiet: bool = True,
 ) -> dict[str, Any]:
     """Count both kinds of error on films that lie as they should.
 
     Args:
         films: Set -> films, each (H, W) grey uint8.
+        n_moved: Films of each set that are shown turned and inverted too; None is all. Every film
+            is shown as it is and mirrored.
         folder: Network of `train film-check`; None is the shipped one.
         quiet: No progress bar.
 
@@ -78,12 +84,12 @@ def measure_films(
     with tqdm(total=n, unit="film", disable=quiet, desc="film check", mininterval=2) as bar:
         for name, some in films.items():
             counts = {way: Count() for way in ("as it is", *WAYS, "mirrored")}
-            for image in some:
+            for index, image in enumerate(some):
                 plain = put_right(image, folder=folder)
                 counts["as it is"].add(
                     caught=false_alarm(plain), right=plain.move.nothing, righted=plain
                 )
-                for way, move in WAYS.items():
+                for way, move in WAYS.items() if n_moved is None or index < n_moved else ():
                     righted = put_right(apply(move, image), folder=folder)
                     counts[way].add(
                         caught=righted.move == move or bool(righted.warnings),

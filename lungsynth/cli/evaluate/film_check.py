@@ -42,6 +42,13 @@ from lungsynth.cli.options import asked
     help="More pictures that are no chest films.",
 )
 @click.option(
+    "--n-moved",
+    type=click.IntRange(min=0),
+    default=None,
+    metavar="N",
+    help="Films of each --data that are shown turned and inverted too.  [default: all]",
+)
+@click.option(
     "--n-other",
     type=click.IntRange(min=1),
     default=100,

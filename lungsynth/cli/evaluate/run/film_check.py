@@ -32,6 +32,7 @@ class FilmCheckCommand:
     split: str
     limit: int | None
     folders: tuple[Path, ...]
+    n_moved: int | None
     n_other: int
     folder: Path | None
     out: Path
@@ -50,7 +51,7 @@ def run_film_check(command: FilmCheckCommand) -> None:
     held = split_pictures(packaged_pictures())[1]
     for one in command.folders:
         held |= folder_pictures(one)
-    sets = measure_films(films, folder=command.folder, quiet=command.quiet)
+    sets = measure_films(films, n_moved=command.n_moved, folder=command.folder, quiet=command.quiet)
     every = [image for some in films.values() for image in some]
     others = measure_others(
         other_pictures(held, every, n=command.n_other, seed=command.seed), folder=command.folder
