@@ -1,4 +1,4 @@
-"""`python -m benchmarks latency | capture | refine | compare | relabel | outlines`."""
+"""`python -m benchmarks latency | capture | refine | compare | relabel | outlines | samplers`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from benchmarks.compare import compare_command
 from benchmarks.outlines import outlines
 from benchmarks.refine import refine_command
 from benchmarks.relabel import relabel
+from benchmarks.samplers import samplers
 
 PROMPTS = (
     "Frontal chest X-ray of a 60-year-old man with pneumonia in the right lower lung",
@@ -142,6 +143,7 @@ main.add_command(refine_command)
 main.add_command(relabel)
 main.add_command(compare_command)
 main.add_command(outlines)
+main.add_command(samplers)
 
 if __name__ == "__main__":
     main()

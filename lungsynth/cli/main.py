@@ -8,6 +8,7 @@ import click
 
 from lungsynth import __version__
 from lungsynth.cli.annotate import annotate_command
+from lungsynth.cli.evaluate.changes import age_command, changes_command
 from lungsynth.cli.evaluate.downstream import downstream_command
 from lungsynth.cli.evaluate.film_check import film_check_command
 from lungsynth.cli.evaluate.group import evaluate
@@ -17,6 +18,7 @@ from lungsynth.cli.evaluate.memorisation import memorisation_command
 from lungsynth.cli.evaluate.model import reconstruction_command, sheet_command
 from lungsynth.cli.evaluate.sides import sides_command
 from lungsynth.cli.evaluate.trust import trust_command
+from lungsynth.cli.evaluate.words import words_maps_command
 from lungsynth.cli.learn_token import learn_token_command
 from lungsynth.cli.report import report_command
 from lungsynth.cli.sample import sample, words_command
@@ -63,6 +65,9 @@ evaluate.add_command(sides_command)
 evaluate.add_command(film_check_command)
 evaluate.add_command(hearing_command)
 evaluate.add_command(trust_command)
+evaluate.add_command(words_maps_command)
+evaluate.add_command(changes_command)
+evaluate.add_command(age_command)
 cli.add_command(evaluate)
 cli.add_command(report_command)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -106,3 +107,32 @@ def asked(kind: type[T], options: Mapping[str, Any]) -> T:
     rest = {name: value for name, value in options.items() if name not in names}
     own = {name: value for name, value in options.items() if name in names}
     return kind(**own, **({"shared": rest} if "shared" in names else rest))
+
+
+GUIDANCE_INTERVAL = click.option(
+    "--guidance-interval",
+    default=None,
+    metavar="LOW,HIGH",
+    help="Timesteps, 0 (clean) to 1000 (noise), between which guidance is on, such as 200,800.  "
+    "[default: everywhere]",
+)
+
+
+VERIFY_OPTIONS = [
+    click.option(
+        "--verify",
+        "n_redraws",
+        type=click.IntRange(min=0, max=100),
+        default=None,
+        metavar="N",
+        help="Draw again, at most N times, what --verifier rejects; the record tells every attempt.",
+    ),
+    click.option(
+        "--verifier",
+        "verifier_folder",
+        type=click.Path(path_type=Path),
+        default=None,
+        metavar="DIR",
+        help="Encoder of `train encoder --patients half-b` that judges pictures against their prompts.",
+    ),
+]

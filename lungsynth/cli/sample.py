@@ -8,11 +8,14 @@ from typing import Any
 import click
 
 from lungsynth.cli.options import (
+    GUIDANCE_INTERVAL,
+    VERIFY_OPTIONS,
     RefinementOption,
     asked,
     precision_option,
     sampling_options,
     scheduler_option,
+    with_options,
 )
 
 
@@ -91,6 +94,7 @@ from lungsynth.cli.options import (
     show_default=True,
     help="Pictures drawn together.",
 )
+@with_options([GUIDANCE_INTERVAL, *VERIFY_OPTIONS])
 @click.option("--threads", type=click.IntRange(min=1), default=None, help="CPU threads.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …")
 @click.option("--quiet", is_flag=True, help="No progress bar, no word report.")

@@ -46,11 +46,20 @@ DATA_OPTIONS = [
 
 @click.command("encoder")
 @with_options(DATA_OPTIONS + LOOP_OPTIONS)
+@click.option(
+    "--patients",
+    type=click.Choice(["all", "half-a", "half-b"]),
+    default="all",
+    show_default=True,
+    help="Train on half of the patients, by a hash of their names. The encoder is then also a "
+    "verifier, for --verifier; another should measure what it chose.",
+)
 def train_encoder_command(**options: Any) -> None:
     """Train the encoder that `evaluate` measures with, on real films.
 
     \b
     python -m lungsynth train encoder --data films.parquet --out runs/encoder --preset cpu
+    python -m lungsynth train encoder … --patients half-b --seed 1 --out runs/verifier
     """
     from lungsynth.cli.run import train_encoder as work  # deferred: a quick --help
 

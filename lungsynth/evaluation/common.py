@@ -215,7 +215,8 @@ def _entry(text: str, folder: Path, where: str) -> tuple[Path, dict[str, str]]:
     path = folder / str(record.get("file", "image.png"))
     if not path.is_file():
         raise DataError(f"{where}: its picture {path} does not exist.")
-    return path, _text_fields(record.get("fields", {}))
+    prompt = {"prompt": record["prompt"]} if isinstance(record.get("prompt"), str) else {}
+    return path, {**prompt, **_text_fields(record.get("fields", {}))}
 
 
 def _text_fields(values: Mapping[str, Any]) -> dict[str, str]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
+from lungsynth.arrays import UInt8Array
 from lungsynth.errors import OutputError
 from lungsynth.files import check_writable
 from lungsynth.images import png_bytes
 from lungsynth.model.sampling import SampleOptions, draw
 from lungsynth.pipeline import Synthesizer
+from lungsynth.verify.redraw import Rejection, redraw
 
 RECORDS_NAME = "records.jsonl"
 
@@ -83,6 +86,7 @@ def draw_set(
     seed: int = 0,
     batch: int = 8,
     quiet: bool = False,
+    rejection: Rejection | None = None,
 ) -> Iterator[Path]:
     """Draw `n` samples into `out`; pictures already there are kept, so the same command resumes.
 
@@ -94,6 +98,7 @@ def draw_set(
         seed: Sample k is drawn with seed `seed + k`.
         batch: Samples drawn together.
         quiet: No progress bar.
+        rejection: Draw again what a verifier rejects; None keeps every first drawing.
 
     Raises:
         OutputError: the folder cannot be written or the disk is full.
@@ -104,31 +109,60 @@ def draw_set(
     (out / RECORDS_NAME).write_text("".join(json.dumps(entry) + "\n" for entry in done))
     have = {entry["file"] for entry in done}
     missing = [k for k in range(n) if f"{k:05d}.png" not in have]
+
+    def pictures(own: Sequence[int], seeds: Sequence[int]) -> Sequence[UInt8Array]:
+        texts = [asked[missing[k]].prompt for k in own]
+        drawn: list[UInt8Array] = []
+        for start in range(0, len(texts), batch):
+            part = slice(start, start + batch)
+            drawn += [
+                *draw(synthesizer.pipe, texts[part], seeds[part], options, capture=False).images
+            ]
+        return drawn
+
+    kept = _drawn(
+        pictures, [seed + k for k in missing], [asked[k].fields for k in missing], rejection, batch
+    )
     with tqdm(total=n, initial=n - len(missing), unit="image", disable=quiet) as bar:
-        for start in range(0, len(missing), batch):
-            part = missing[start : start + batch]
-            drawn = draw(
-                synthesizer.pipe,
-                [asked[k].prompt for k in part],
-                [seed + k for k in part],
-                options,
-                capture=False,
-            )
-            try:
-                with (out / RECORDS_NAME).open("a") as records:
-                    for k, image in zip(part, drawn.images, strict=True):
-                        path = out / f"{k:05d}.png"
-                        path.write_bytes(png_bytes(image))
-                        entry = {
-                            "file": path.name,
-                            "prompt": asked[k].prompt,
-                            "seed": seed + k,
-                            "fields": asked[k].fields,
-                        }
-                        records.write(json.dumps(entry) + "\n")
-                        yield path
-            except OSError as error:
-                raise OutputError(
-                    f"{out}: cannot be written ({error}). Free space or choose --out."
-                ) from error
-            bar.update(len(part))
+        try:
+            with (out / RECORDS_NAME).open("a") as records:
+                for k, (image, told) in zip(missing, kept, strict=True):
+                    path = out / f"{k:05d}.png"
+                    path.write_bytes(png_bytes(image))
+                    entry = {"file": path.name, "prompt": asked[k].prompt, **told}
+                    records.write(json.dumps({**entry, "fields": asked[k].fields}) + "\n")
+                    records.flush()
+                    yield path
+                    bar.update()
+        except OSError as error:
+            raise OutputError(
+                f"{out}: cannot be written ({error}). Free space or choose --out."
+            ) from error
+
+
+def _drawn(
+    pictures: Callable[[Sequence[int], Sequence[int]], Sequence[UInt8Array]],
+    seeds: Sequence[int],
+    asked: Sequence[Mapping[str, str]],
+    rejection: Rejection | None,
+    batch: int,
+) -> Iterator[tuple[UInt8Array, dict[str, Any]]]:
+    """Each picture, with what its record says of how it was drawn."""
+    if rejection is None:
+        for start in range(0, len(seeds), batch):
+            part = range(start, min(start + batch, len(seeds)))
+            own = [seeds[k] for k in part]
+            for one, image in zip(own, pictures(part, own), strict=True):
+                yield image, {"seed": one}
+        return
+    for kept in redraw(
+        pictures,
+        lambda image: image,
+        seeds,
+        asked,
+        rejection.verifier,
+        rejection.n_redraws,
+        batch_size=batch,
+    ):
+        rejection.tally.add(kept)
+        yield kept.value, {"seed": kept.seed, "verify": kept.report(rejection.verifier)}

@@ -30,6 +30,8 @@ class SampleOptions:
 
     steps: int = 20  # denoising steps
     guidance: float = 1.5  # classifier-free guidance scale; 1 = off
+    # timesteps (low, high), both included, where guidance is on; None = everywhere
+    guidance_interval: tuple[float, float] | None = None
     height: int | None = None  # pixels; None = the checkpoint's side
     width: int | None = None  # pixels; None = the checkpoint's side
     scheduler: str = "default"  # a key of SCHEDULERS, or "default"

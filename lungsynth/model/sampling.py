@@ -36,6 +36,67 @@ class Drawn:
     captured: Captured | None  # attention, when it was asked for
 
 
+def check_interval(interval: tuple[float, float] | None) -> None:
+    """Make sure that a guidance interval is one.
+
+    Raises:
+        ConfigError: it is not of two timesteps in [0, 1000], the lower first.
+    """
+    if interval is None:
+        return
+    if len(interval) != 2 or not 0 <= interval[0] < interval[1] <= 1000:
+        raise ConfigError(
+            f"Guidance interval {tuple(interval)}: expected two timesteps from 0 (clean) to 1000 (noise), "
+            "the lower first, such as (200, 800)."
+        )
+
+
+class Guide:
+    """Switches classifier-free guidance on and off between the steps of a diffusers pipeline.
+
+    Outside its interval a step runs without the empty prompt, so it takes half the time
+    (Kynkäänniemi et al., NeurIPS 2024).
+
+    Args:
+        pipe: A Stable Diffusion pipeline.
+        embeddings: (B, tokens, width) of the prompts.
+        without: Likewise of the empty prompt.
+        scale: Of the guidance, where it is on.
+        interval: See `SampleOptions`.
+    """
+
+    def __init__(
+        self,
+        pipe: Any,
+        embeddings: Tensor,
+        without: Tensor,
+        scale: float,
+        interval: tuple[float, float],
+    ) -> None:
+        self.pipe, self.scale, self.interval = pipe, scale, interval
+        self.embeddings = embeddings
+        self.both = torch.cat([without, embeddings])
+
+    def on(self, timestep: float) -> bool:
+        """Whether a step at this timestep is guided."""
+        low, high = self.interval
+        return low <= timestep <= high
+
+    def first(self, steps: int) -> bool:
+        """Whether the first of so many steps is guided; sets the scheduler's timesteps."""
+        self.pipe.scheduler.set_timesteps(steps)
+        return self.on(float(self.pipe.scheduler.timesteps[0]))
+
+    def turn(self, index: int) -> dict[str, Any]:
+        """After step `index`: what the pipeline must change for the next."""
+        timesteps = self.pipe.scheduler.timesteps
+        if index + 1 >= len(timesteps):
+            return {}
+        guided = self.on(float(timesteps[index + 1]))
+        self.pipe._guidance_scale = self.scale if guided else 1.0
+        return {"prompt_embeds": self.both if guided else self.embeddings}
+
+
 def resolve_size(pipe: Any, options: SampleOptions) -> tuple[int, int]:
     """(height, width) in pixels.
 
@@ -115,6 +176,7 @@ def draw(
             f"{len(prompts)} prompts and {len(seeds)} seeds; expected as many, at least one."
         )
     height, width = resolve_size(pipe, options)
+    check_interval(options.guidance_interval)
     set_scheduler(pipe, options.scheduler)
     device = network(pipe).device
     rounding = rounded_network(network(pipe), options.precision)
@@ -125,19 +187,23 @@ def draw(
     embeddings = embed_prompts(pipe, prompts)
     guided = is_guided(pipe, options.guidance)
     without = embed_prompts(pipe, [""] * len(prompts)) if guided else None
+    guide, scale = None, options.guidance
+    if without is not None and options.guidance_interval is not None:
+        guide = Guide(pipe, embeddings, without, options.guidance, options.guidance_interval)
+        scale = options.guidance if guide.first(options.steps) else 1.0
 
     def callback(_: Any, index: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
         if on_step and not on_step(index + 1, options.steps, values["latents"]):
             raise InterruptedError("drawing was cancelled")
-        return values
+        return values | (guide.turn(index) if guide else {})
 
     def run() -> Any:
         return pipe(
             prompt_embeds=embeddings,
-            negative_prompt_embeds=without,
+            negative_prompt_embeds=without if scale > 1 else None,
             latents=noise,
             num_inference_steps=options.steps,
-            guidance_scale=options.guidance,
+            guidance_scale=scale,
             height=height,
             width=width,
             output_type="latent",
@@ -152,7 +218,7 @@ def draw(
                 network(pipe),
                 height=shape[1],
                 width=shape[2],
-                guided=guided,
+                guided=(lambda: bool(pipe.do_classifier_free_guidance)) if guide else guided,
                 keep_steps=options.keep_steps,
             )
             with window as captured, rounding:

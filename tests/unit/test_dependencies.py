@@ -70,6 +70,7 @@ LAYERS = {
         ("lungsynth.sampling", "lungsynth.refine", "lungsynth.crf"),  # old addresses
         ("lungsynth.pipeline", "lungsynth.maps"),
         ("lungsynth.output", "lungsynth.segment", "lungsynth.permalink", "lungsynth.doctor"),
+        ("lungsynth.verify",),
         ("lungsynth.training", "lungsynth.training.film_check", "lungsynth.training.words"),
         ("lungsynth.evaluation",),
         ("lungsynth.evaluation.copies",),

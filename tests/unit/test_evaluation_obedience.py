@@ -95,7 +95,7 @@ def test_reads_a_folder_a_picture_and_no_masks(tmp_path: Path) -> None:
         (tmp_path / name / "record.json").write_text(json.dumps({"prompt": name, "fields": ADULT}))
     samples = read_samples(tmp_path)
     assert samples.names == ["a/image.png", "b/image.png"]
-    assert samples.fields == [ADULT, ADULT]
+    assert samples.fields == [{"prompt": name, **ADULT} for name in "ab"]
 
 
 def test_reads_bare_pictures_and_draws_a_limit(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -123,3 +124,47 @@ def test_decoded_pictures_become_grey() -> None:
     decoded = torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0]).view(1, 1, 1, 5)
     assert to_grey(decoded).tolist() == [[[0, 0, 128, 255, 255]]]
     assert to_grey(decoded.expand(1, 3, 1, 5)).shape == (1, 1, 5)
+
+
+def batches_of(pipe: Any, options: SampleOptions) -> tuple[Any, list[int]]:
+    """What was drawn for one prompt, and how many pictures each call of the network was given."""
+    sizes: list[int] = []
+    hook = pipe.unet.register_forward_pre_hook(
+        lambda _, args, kwargs: sizes.append(len(args[0])), with_kwargs=True
+    )
+    try:
+        drawn = draw(pipe, ["both lungs"], [3], options)
+    finally:
+        hook.remove()
+    return drawn, sizes
+
+
+@pytest.mark.parametrize("scheduler", ["default", "dpm", "euler"])
+def test_guidance_is_on_inside_its_interval_alone(fresh: Any, scheduler: str) -> None:
+    plain = SampleOptions(steps=4, guidance=3.0, scheduler=scheduler, precision="fp32")
+    everywhere, _ = batches_of(fresh, plain)
+    whole, sizes = batches_of(fresh, replace(plain, guidance_interval=(0, 1000)))
+    assert sizes == [2, 2, 2, 2]
+    assert torch.equal(whole.latents, everywhere.latents)
+    middle, sizes = batches_of(fresh, replace(plain, guidance_interval=(400, 800)))
+    timesteps = [float(t) for t in fresh.scheduler.timesteps]
+    assert sizes == [2 if 400 <= t <= 800 else 1 for t in timesteps]
+    assert 1 < sum(sizes) - 4 + 1 < 5  # some are guided and some are not
+    assert not torch.equal(middle.latents, everywhere.latents)
+    assert middle.captured is not None
+    (grid, *_) = middle.captured.resolutions
+    assert torch.allclose(middle.captured.mean(grid).sum(-1), torch.ones(1, *grid), atol=1e-4)
+
+
+def test_an_interval_that_no_step_lies_in_is_no_guidance(fresh: Any) -> None:
+    options = SampleOptions(steps=4, guidance=3.0, guidance_interval=(0, 0.5), precision="fp32")
+    none, sizes = batches_of(fresh, options)
+    off, _ = batches_of(fresh, SampleOptions(steps=4, guidance=1.0, precision="fp32"))
+    assert sizes == [1, 1, 1, 1]
+    assert torch.equal(none.latents, off.latents)
+
+
+@pytest.mark.parametrize("interval", [(800, 200), (-1, 5), (5, 2000), (3, 3)])
+def test_a_guidance_interval_that_is_none_is_refused(fresh: Any, interval: Any) -> None:
+    with pytest.raises(ConfigError, match=r"Guidance interval .*expected two timesteps"):
+        draw(fresh, ["both lungs"], [0], SampleOptions(steps=2, guidance_interval=interval))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import click
 
-from lungsynth.cli.evaluate.words_options import CHECKPOINT_OPTIONS, FILM_OPTIONS, numbers
-from lungsynth.cli.options import with_options
+from lungsynth.cli.evaluate.words_options import CHECKPOINT_OPTIONS, FILM_OPTIONS
+from lungsynth.cli.options import asked, with_options
 
 
 @click.command("hearing")
@@ -43,22 +43,7 @@ from lungsynth.cli.options import with_options
     show_default=True,
     help="Passes at a time.",
 )
-def hearing_command(
-    sources: tuple[str, ...],
-    image_column: str,
-    split: str,
-    limit: int | None,
-    out: Path,
-    seed: int,
-    quiet: bool,
-    model: str | None,
-    precision: str,
-    threads: int | None,
-    per_fact: int | None,
-    timesteps: str,
-    n_seeds: int,
-    batch_size: int,
-) -> None:
+def hearing_command(**options: Any) -> None:
     """Does the network hear the prompt? Loss on real films, right caption against a wrong one.
 
     The wrong caption differs in one fact: sex, view, finding, age by 30 years, or side. The share of
@@ -68,29 +53,6 @@ def hearing_command(
     python -m lungsynth evaluate hearing --data nih.parquet --data kermany.parquet --out out/hearing
     python -m lungsynth evaluate hearing … --checkpoint runs/diffusion/pipeline --per-fact 60
     """
-    import torch
+    from lungsynth.cli.evaluate.run import words as work  # deferred: a quick --help
 
-    from lungsynth.evaluation.common import read_films, write_report
-    from lungsynth.evaluation.words.hearing import hearing, hearing_table
-    from lungsynth.model.checkpoint import load_pipeline, name_and_hash
-
-    if threads:
-        torch.set_num_threads(threads)
-    steps = numbers(timesteps, "--timesteps", low=0, high=999)
-    pipe, _ = load_pipeline(model)
-    films = read_films(
-        sources, split=split or None, image_column=image_column, limit=limit, seed=seed, quiet=quiet
-    )
-    report = hearing(
-        pipe,
-        films,
-        timesteps=steps,
-        n_seeds=n_seeds,
-        per_fact=per_fact,
-        seed=seed,
-        precision=precision,
-        batch=batch_size,
-        quiet=quiet,
-    )
-    write_report({**report, **name_and_hash(model), "split": split}, out / "hearing.json")
-    click.echo(hearing_table(report))
+    work.run_hearing(asked(work.HearingCommand, options))

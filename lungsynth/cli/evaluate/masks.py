@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from lungsynth.cli.options import (
+    GUIDANCE_INTERVAL,
+    VERIFY_OPTIONS,
     RefinementOption,
     asked,
     precision_option,
@@ -246,6 +248,7 @@ def judge_command(**options: Any) -> None:
 @click.option("--n", type=click.IntRange(min=1), default=1000, show_default=True)
 @click.option("--model", default=None, metavar="NAME|DIR|HUB_ID")
 @sampling_options()
+@with_options([GUIDANCE_INTERVAL, *VERIFY_OPTIONS])
 @scheduler_option()
 @precision_option()
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import click
 
-from lungsynth.cli.options import precision_option
+from lungsynth.cli.options import (
+    GUIDANCE_INTERVAL,
+    precision_option,
+    sampling_options,
+    scheduler_option,
+)
 
 FILM_OPTIONS = [
     click.option(
@@ -68,19 +73,4 @@ CHECKPOINT_OPTIONS = [
     click.option("--threads", type=click.IntRange(min=1), default=None, help="CPU threads."),
 ]
 
-
-def numbers(text: str, option: str, *, low: int, high: int) -> tuple[int, ...]:
-    """`400,600` -> (400, 600).
-
-    Raises:
-        ConfigError: not whole numbers between `low` and `high`.
-    """
-    from lungsynth.errors import ConfigError
-
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdigit() and low <= int(part) <= high for part in parts):
-        raise ConfigError(
-            f"{option} {text!r}: expected whole numbers from {low} to {high} with commas between, "
-            "such as 400,600."
-        )
-    return tuple(int(part) for part in parts)
+DRAWING_OPTIONS = [sampling_options(), scheduler_option(), GUIDANCE_INTERVAL]

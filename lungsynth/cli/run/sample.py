@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
 from tqdm import tqdm
 
+from lungsynth.cli.run.values import interval_of, rejection_of
 from lungsynth.files import check_writable
 from lungsynth.masks.refine import RefineConfig, with_values
 from lungsynth.model.checkpoint import load_pipeline
 from lungsynth.model.sampling import SampleOptions
 from lungsynth.output import write_result
-from lungsynth.pipeline import Synthesizer
+from lungsynth.pipeline import Result, Synthesizer
 from lungsynth.prompts import read_prompt
+from lungsynth.verify.asked import asked_fields
+from lungsynth.verify.redraw import Rejection, redraw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +45,9 @@ class SampleCommand:
     refine_values: tuple[str, ...]
     classes: str | None
     batch_size: int
+    guidance_interval: str | None
+    n_redraws: int | None
+    verifier_folder: Path | None
     threads: int | None
     device: str
     quiet: bool
@@ -50,6 +58,7 @@ def run_sample(command: SampleCommand) -> None:
     if command.threads:
         torch.set_num_threads(command.threads)
     check_writable(command.out, make=False)
+    rejection = rejection_of(command.n_redraws, command.verifier_folder)
     refine_config = with_values(RefineConfig(method=command.method), command.refine_values)
     synthesizer = Synthesizer(
         command.model, lora=command.lora, device=command.device, classes=command.classes
@@ -57,6 +66,7 @@ def run_sample(command: SampleCommand) -> None:
     options = SampleOptions(
         steps=command.steps,
         guidance=command.guidance,
+        guidance_interval=interval_of(command.guidance_interval),
         height=command.height,
         width=command.width,
         scheduler=command.scheduler,
@@ -74,20 +84,50 @@ def run_sample(command: SampleCommand) -> None:
                 click.echo(
                     f"beyond the model's token limit, not read: {report.dropped!r}", err=True
                 )
-    results = synthesizer.generate(
-        texts,
-        seeds,
-        options=options,
-        refine_config=refine_config,
-        words=command.words or None,
-        batch_size=command.batch_size,
-    )
-    for index, result in enumerate(
-        tqdm(results, total=len(texts), unit="image", disable=command.quiet)
-    ):
-        folder = command.out / f"{index // command.n:03d}-seed{result.seed}"
+    how: dict[str, Any] = {
+        "options": options,
+        "refine_config": refine_config,
+        "words": command.words or None,
+        "batch_size": command.batch_size,
+    }
+    if rejection is None:
+        results = synthesizer.generate(texts, seeds, **how)
+    else:
+        results = _verified(rejection, synthesizer, texts, seeds, how)
+    names = [f"{k // command.n:03d}-seed{seed}" for k, seed in enumerate(seeds)]
+    bar = tqdm(results, total=len(texts), unit="image", disable=command.quiet)
+    for name, result in zip(names, bar, strict=True):
+        folder = command.out / name
         write_result(result, folder)
         click.echo(str(folder))
+
+
+def _verified(
+    rejection: Rejection,
+    synthesizer: Synthesizer,
+    texts: list[str],
+    seeds: list[int],
+    how: dict[str, Any],
+) -> Iterator[Result]:
+    """Results that the verifier accepts, or the best there is; each rejection is a line on stderr."""
+    verifier = rejection.verifier
+    for kept in redraw(
+        lambda own, with_seeds: list(
+            synthesizer.generate([texts[k] for k in own], list(with_seeds), **how)
+        ),
+        lambda result: result.image,
+        seeds,
+        [asked_fields(text) for text in texts],
+        verifier,
+        rejection.n_redraws,
+        batch_size=int(how["batch_size"]),
+    ):
+        rejection.tally.add(kept)
+        for line in kept.lines():
+            click.echo(line, err=True)
+        record = {**kept.value.record, "verify": kept.report(verifier)}
+        yield replace(kept.value, record=record)
+    click.echo(f"verifier {verifier.name}: {rejection.tally.sentence()}", err=True)
 
 
 @dataclass(frozen=True, kw_only=True)

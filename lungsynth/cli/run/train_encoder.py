@@ -9,19 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lungsynth.cli.run.train import given, preset_of, resolve_device
 from lungsynth.errors import DataError
-from lungsynth.evaluation.common import read_films, write_report
+from lungsynth.evaluation.common import ImageSet, read_films, write_report
 from lungsynth.evaluation.words.encoder_training import (
     ENCODER_PRESETS,
+    held_out_accuracy,
     report_accuracy,
     train_encoder,
 )
 from lungsynth.model.checkpoint import NEAREST_FOLDER
 from lungsynth.model.encoder import DEFAULT_FOLDER, checksum, embed, load_encoder
 from lungsynth.model.nearest import save_nearest
+from lungsynth.verify.verifier import calibrate, half_of, save_rules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,7 @@ class TrainEncoderCommand:
     device: str
     quiet: bool
     dry_run: bool
+    patients: str
     shared: Mapping[str, Any]  # of options that several commands have
 
 
@@ -56,6 +61,8 @@ def run_train_encoder(command: TrainEncoderCommand) -> None:
         image_column=command.image_column,
         quiet=command.quiet,
     )
+    if command.patients != "all":
+        films = films.take(_of_half(films, command.patients))
     held = None
     if command.val_split:
         try:
@@ -67,6 +74,11 @@ def run_train_encoder(command: TrainEncoderCommand) -> None:
             )
         except DataError as error:
             click.echo(f"no accuracy while training: {error}", err=True)
+    if held is None and command.patients != "all":
+        raise DataError(
+            f"--patients {command.patients}: a verifier needs held-out films to know what it may judge; "
+            "name their split with --val-split."
+        )
     done = train_encoder(
         films,
         held,
@@ -75,6 +87,8 @@ def run_train_encoder(command: TrainEncoderCommand) -> None:
         device=resolve_device(command.device),
         quiet=command.quiet,
     )
+    if held is not None and command.patients != "all":
+        _make_verifier(command.out / "encoder", held, command.patients, options.seed)
     if command.test_split:
         films = read_films(
             command.sources,
@@ -87,10 +101,25 @@ def run_train_encoder(command: TrainEncoderCommand) -> None:
             load_encoder(folder), films, seed=options.seed, quiet=command.quiet
         )
         report |= {"encoder": checksum(folder), "split": command.test_split, "steps": options.steps}
+        report |= {"patients": command.patients, "seed": options.seed}
         write_report(report, command.out / "report.json")
         click.echo(table)
     state = "complete" if done else "stopped, run the same command to resume"
     click.echo(f"{command.out / 'encoder'}: {state}", err=True)
+
+
+def _of_half(films: ImageSet, half: str) -> NDArray[np.int64]:
+    """Indices of the films of half of the patients; a patient of two sources is in one half."""
+    names = [f.get("patient") or name for f, name in zip(films.fields, films.names, strict=True)]
+    return np.flatnonzero([half_of(name) == half for name in names])
+
+
+def _make_verifier(folder: Path, held: ImageSet, patients: str, seed: int) -> None:
+    encoder = load_encoder(folder)
+    accuracy = {
+        name.removeprefix("val "): value for name, value in held_out_accuracy(encoder, held).items()
+    }
+    save_rules(calibrate(encoder, held.images, accuracy, patients=patients, seed=seed), folder)
 
 
 @dataclass(frozen=True, kw_only=True)
