@@ -103,6 +103,62 @@ def seconds(*arguments: str) -> float:
     return best
 
 
+PASSES = {
+    "sample": (
+        "from lungsynth.cli.main import cli\n"
+        "call = lambda: cli(['sample', 'PA view, tuberculosis', '--steps', '2', '--quiet',"
+        " '--out', out], standalone_mode=False)\n"
+    ),
+    "page": (
+        "from space.draw import actions\n"
+        "from space.draw.tuning import Tuning\n"
+        "call = lambda: list(actions.draw('PA view, tuberculosis', 1, 2, 1.5))\n"
+    ),
+    "build": (
+        "from publish.cli import cli\n"
+        "call = lambda: cli(['build', '--n', '2', '--steps', '2', '--out', out + '/d'],"
+        " standalone_mode=False)\n"
+    ),
+}
+"""Name -> code that defines `call`, which draws one prompt (a build: two rows) into the folder `out`."""
+
+TRACER = """
+import sys, tempfile, threading
+out = tempfile.mkdtemp()
+{code}
+names, changes, last = set(), 0, None
+def look(frame, event, _):
+    global changes, last
+    if event != "call":
+        return
+    name = frame.f_globals.get("__name__", "")
+    if name.split(".")[0] in ("lungsynth", "publish", "space") and frame.f_code.co_name != "<module>":
+        names.add(name)
+        changes += name != last
+        last = name
+sys.setprofile(look); threading.setprofile(look)
+try:
+    call()
+finally:
+    sys.setprofile(None); threading.setprofile(None)
+    print("PASSED", len(names), changes, ",".join(sorted(names)), file=sys.stderr)
+"""
+
+
+def passed(name: str) -> tuple[int, int]:
+    """(modules of ours whose functions one prompt runs, changes of module on its way).
+
+    Args:
+        name: A key of PASSES.
+    """
+    code = TRACER.format(code=PASSES[name])
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    found = re.search(r"PASSED (\d+) (\d+)", done.stderr)
+    if found is None:
+        raise RuntimeError(done.stderr[-2000:])
+    return int(found[1]), int(found[2])
+
+
 def main() -> None:
     """Print a table."""
     inside = imports_in_functions()
@@ -127,6 +183,9 @@ def main() -> None:
         ),
         ("`publish build --help`, s", f"{seconds('-m', 'publish', 'build', '--help'):.2f}"),
     ]
+    for one in PASSES:
+        n, changes = passed(one)
+        rows.append((f"modules passed by a prompt, changes: {one}", f"{n}, {changes}"))
     for name, value in rows:
         print(f"{name:<58} {value}")
 

@@ -263,7 +263,6 @@ def command_line() -> str | None:
     Only options that were given, and not where the result goes, the device, or whether it is quiet.
     Of a file or folder only the last name is kept.
     """
-
     context = click.get_current_context(silent=True)
     if context is None:
         return None

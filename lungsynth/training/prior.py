@@ -84,7 +84,6 @@ def place_score(prior: Prior, height: int, width: int) -> FloatArray:
 
 def darkness(image: UInt8Array) -> FloatArray:
     """(H, W) float32: how much darker than the body around it, in standard deviations; -2 outside."""
-
     side = max(image.shape)
     smooth = ndimage.gaussian_filter(image.astype(np.float32) / 255, side * 3 / 256)
     body = smooth > max(0.08, float(np.percentile(smooth, 5)))
@@ -116,7 +115,6 @@ def prior_score(image: UInt8Array, prior: Prior) -> FloatArray:
 
 def prior_mask(image: UInt8Array, prior: Prior) -> UInt8Array:
     """(H, W) uint8: 255 likely the class, 0 likely not, 127 near the border or a stray part."""
-
     score = prior_score(image, prior)
     labels, n = ndimage.label(score > 0)
     out = np.where(score < -prior.margin, 0, UNSURE).astype(np.uint8)

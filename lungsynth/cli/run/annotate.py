@@ -52,7 +52,6 @@ def run_annotate(command: AnnotateCommand) -> None:
 def _page(
     files: tuple[str, ...], classes: Mapping[str, int], images: Path | None, out: Path
 ) -> None:
-
     if images is not None:
         raise ConfigError("--images goes with --import; name the films themselves.")
     if any(file.lower().endswith(".json") for file in files):
@@ -87,7 +86,6 @@ def _page(
 def _import(
     files: tuple[str, ...], classes: Mapping[str, int], images: Path | None, out: Path
 ) -> None:
-
     parquet = out.suffix == ".parquet"
     overlays = overlays_of(out)
     made = [overlays] if parquet else [overlays, out / "images", out / "masks"]
@@ -111,7 +109,6 @@ def _import(
 
 def _classes_of(model: str | None) -> dict[str, int]:
     """Name -> id of a checkpoint's `classes.json`, without loading its weights."""
-
     path = classes_path(Path(resolve(model)))
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["classes"]

@@ -38,7 +38,6 @@ def given(options: Any, values: Mapping[str, Any]) -> Any:
 
 
 def preset_of(presets: dict[str, Any], name: str | None, default: str) -> Any:
-
     chosen = name or default
     if chosen not in presets:
         raise ConfigError(f"--preset {chosen}: unknown; there are {', '.join(sorted(presets))}.")
@@ -47,7 +46,6 @@ def preset_of(presets: dict[str, Any], name: str | None, default: str) -> Any:
 
 def resolve_device(name: str) -> str:
     """`auto` -> cuda when there is one, else cpu."""
-
     if name != "auto":
         try:
             torch.empty(1, device=name)
@@ -241,7 +239,6 @@ def load_vae(folder: Path | None) -> Any:
     Raises:
         CheckpointError: the folder holds none.
     """
-
     try:
         return PatchAutoencoderKL.from_pretrained(folder, use_safetensors=True)
     except Exception as error:

@@ -7,7 +7,7 @@ copies planted on purpose. The threshold is set on one half of both and stated o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -31,7 +31,6 @@ MIN_REAL, MIN_PLANTED = 20, 2 * len(KINDS)
 
 def proportion(count: int, n: int) -> Interval:
     """A share with its exact (Clopper-Pearson) 95 % interval."""
-
     told = binomtest(count, n).proportion_ci(0.95, method="exact")
     return Interval(count / n, float(told.low), float(told.high))
 
@@ -81,6 +80,47 @@ def encoder_distances(
     return [nearest.kneighbors(embed(encoder, q.images).features)[0][:, 0] for q in queries]
 
 
+def _check_sizes(sets: Mapping[str, ImageSet], n_planted: int) -> None:
+    least = {"synthetic": 2, "train": MIN_PLANTED, "calibration": MIN_REAL, "test": MIN_REAL}
+    for name, part in sets.items():
+        need(part, least[name], name if name == "synthetic" else f"real {name}")
+    if n_planted < MIN_PLANTED:
+        raise DataError(
+            f"{n_planted} planted copies; need at least {MIN_PLANTED}, two of each kind."
+        )
+
+
+def _alarms(names: Sequence[str], over: BoolArray) -> dict[str, Any]:
+    """Real films taken for copies: share with its interval, count, and which."""
+    count = int(over.sum())
+    films = [names[int(i)] for i in np.flatnonzero(over)]
+    return {**proportion(count, len(over)).report(), "count": count, "n": len(over), "films": films}
+
+
+def _histogram(**parts: Any) -> dict[str, list[int]]:
+    """Copy scores of each part in 50 bins from 0 to 1."""
+    return {
+        name: np.histogram(part.score, bins=50, range=(0, 1))[0].tolist()
+        for name, part in parts.items()
+    }
+
+
+def _pictures(
+    names: Sequence[str],
+    films: Sequence[str],
+    distances: Mapping[str, tuple[Float64Array, Float64Array]],
+) -> list[dict[str, Any]]:
+    """Each synthetic picture with the training film most like it and its distance by each measure."""
+    return [
+        {
+            "picture": name,
+            "film": films[i],
+            **{m: {"distance": float(f"{ours[i]:.6g}")} for m, (ours, _) in distances.items()},
+        }
+        for i, name in enumerate(names)
+    ]
+
+
 def evaluate_memorisation(
     synthetic: ImageSet,
     train: ImageSet,
@@ -113,14 +153,8 @@ def evaluate_memorisation(
     Raises:
         DataError: a set is too small to set or state a threshold.
     """
-    need(synthetic, 2, "synthetic")
-    need(train, MIN_PLANTED, "real train")
-    need(calibration, MIN_REAL, "real calibration")
-    need(test, MIN_REAL, "real test")
-    if n_planted < MIN_PLANTED:
-        raise DataError(
-            f"{n_planted} planted copies; need at least {MIN_PLANTED}, two of each kind."
-        )
+    sets = {"synthetic": synthetic, "train": train, "calibration": calibration, "test": test}
+    _check_sizes(sets, n_planted)
     rng = np.random.default_rng(seed)
     films = rng.permutation(len(train))[:n_planted]
     copies, kinds = plant(train.images[films], seed=seed)
@@ -131,7 +165,6 @@ def evaluate_memorisation(
     hit = planted.index == films
     threshold, possible = choose_threshold(held.score, planted.score[half])
     caught = _caught(planted.score >= threshold, hit, kinds, ~half)
-    alarms = int((real.score >= threshold).sum())
     named = [synthetic.names[i] for i in np.flatnonzero(drawn.score >= threshold)]
     among = Finder(synthetic.images, quiet=quiet).search(synthetic.images, itself=True)
     twins = duplicates(among, synthetic.names, threshold)
@@ -147,24 +180,18 @@ def evaluate_memorisation(
         "calibrated": possible,
         "caught": caught,
         "false_alarms": {
-            **proportion(alarms, len(test)).report(),
-            "count": alarms,
-            "n": len(test),
+            **_alarms(test.names, real.score >= threshold),
             "calibration": round(float((held.score >= threshold).mean()), 6),
-            "films": [test.names[i] for i in np.flatnonzero(real.score >= threshold)],
         },
         "n": {
-            "synthetic": len(synthetic),
-            "train": len(train),
-            "calibration": len(calibration),
-            "test": len(test),
+            **{name: len(part) for name, part in sets.items()},
             "planted": len(films),
         },
         "copies": sorted(named),
         "duplicates": twins,
         "passed": not named
         and caught["value"] >= MIN_CAUGHT
-        and alarms / len(test) <= MAX_FALSE_ALARMS,
+        and float((real.score >= threshold).mean()) <= MAX_FALSE_ALARMS,
         "targets": {"caught": MIN_CAUGHT, "false_alarms": MAX_FALSE_ALARMS},
         "scores": {
             "synthetic": _points(drawn.score),
@@ -173,24 +200,16 @@ def evaluate_memorisation(
             "planted": _points(planted.score),
             "among_synthetic": _points(among.score),
         },
-        "histogram": {
-            name: np.histogram(part.score, bins=50, range=(0, 1))[0].tolist()
-            for name, part in (("synthetic", drawn), ("real_test", real), ("planted", planted))
-        },
+        "histogram": _histogram(synthetic=drawn, real_test=real, planted=planted),
         "measures": {
             name: _measure(ours, theirs, seed) for name, (ours, theirs) in distances.items()
         },
         "closer_than_test_0.1": sorted(
             synthetic.names[i] for i in np.flatnonzero(1 - drawn.score < limit)
         ),
-        "pictures": [
-            {
-                "picture": synthetic.names[i],
-                "film": train.names[int(drawn.index[i])],
-                **{m: {"distance": float(f"{ours[i]:.6g}")} for m, (ours, _) in distances.items()},
-            }
-            for i in range(len(synthetic))
-        ],
+        "pictures": _pictures(
+            synthetic.names, [train.names[int(i)] for i in drawn.index], distances
+        ),
         "seed": seed,
     }
     return report, closest_sheet(synthetic, train, 1 - drawn.score, drawn.index)

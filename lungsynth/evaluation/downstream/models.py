@@ -198,7 +198,6 @@ def train(
     Raises:
         ConfigError: unknown augmentation.
     """
-
     if augmentation not in AUGMENTATIONS:
         raise ConfigError(
             f"Augmentation {augmentation!r}; expected one of {', '.join(AUGMENTATIONS)}."

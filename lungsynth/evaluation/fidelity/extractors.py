@@ -168,7 +168,6 @@ def load_extractor(chosen: str | None = None) -> Extractor:
         CheckpointError: weights are missing, pickled, or do not fit.
         MissingDependencyError: a package that the extractor needs cannot be imported.
     """
-
     if chosen is None or chosen == "lungsynth":
         return _own(DEFAULT_FOLDER)
     if chosen == "radiomics":

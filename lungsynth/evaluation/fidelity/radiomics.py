@@ -104,7 +104,6 @@ def _first_order(image: UInt8Array) -> list[float]:
 
 
 def _bands(image: UInt8Array) -> list[float]:
-
     out: list[float] = []
     for sigma in SIGMAS:
         # times σ², so that bands of one pattern at any size are equally strong
@@ -115,7 +114,6 @@ def _bands(image: UInt8Array) -> list[float]:
 
 
 def _texture(image: UInt8Array) -> list[float]:
-
     levels = 256 // BIN_WIDTH
     counts = graycomatrix(
         image // BIN_WIDTH, [1], list(ANGLES), levels=levels, symmetric=True, normed=True

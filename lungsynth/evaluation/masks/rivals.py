@@ -121,7 +121,6 @@ def body_of(smooth: Float64Array, exposed: BoolArray) -> BoolArray:
     Returns:
         (P, P), without a margin of 3 % of the side at its edge; empty where nothing is bright.
     """
-
     size, eight = max(1, round(0.06 * len(smooth))), np.ones((3, 3), dtype=bool)
     bright = np.pad((smooth > threshold_otsu(smooth[exposed])) & exposed, size)
     closed = ndimage.binary_closing(bright, eight, iterations=size)[size:-size, size:-size]
@@ -147,7 +146,6 @@ def otsu_dark(image: UInt8Array, *, n_parts: int = 2) -> BoolArray:
     Returns:
         (P, P); empty on a flat film.
     """
-
     frame = np.zeros(image.shape, dtype=bool)
     frame[0] = frame[-1] = frame[:, 0] = frame[:, -1] = True
     black = ndimage.binary_propagation(frame & (image <= 8), mask=image <= 8)

@@ -26,7 +26,6 @@ class SurfaceDistance:
 
 def surface(mask: BoolArray) -> BoolArray:
     """(H, W) bool -> (H, W) bool, the mask's pixels that have a 4-neighbour outside it."""
-
     return np.asarray(mask & ~ndimage.binary_erosion(mask), dtype=bool)
 
 
@@ -54,7 +53,6 @@ def surface_distance(
         HD95 as in Metrics Reloaded (Maier-Hein, Reinke et al. 2024) and MONAI: the maximum of the
         two directed percentiles, not the percentile of both pooled.
     """
-
     if (
         mask.shape != truth.shape
         or mask.ndim != 2

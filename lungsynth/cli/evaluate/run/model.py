@@ -10,7 +10,9 @@ import click
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
+from lungsynth.arrays import UInt8Array
 from lungsynth.cli.run.train import load_vae
 from lungsynth.contact import contact_sheet
 from lungsynth.errors import DataError
@@ -49,48 +51,55 @@ class ReconstructionCommand:
     out: Path | None
 
 
+def _squares(
+    command: ReconstructionCommand, pixels: int, split: str, *, limit: int | None, grown: bool
+) -> UInt8Array:
+    """(N, P, P) films of a split, adults alone where `grown`.
+
+    Raises:
+        DataError: there is none.
+    """
+    rows = [
+        whole(record.image, pixels=pixels)
+        for source in command.sources
+        for record in read_records(
+            source,
+            image_column=command.image_column,
+            text_column=None,
+            split=split,
+            limit=limit,
+        )
+        if not (grown and is_child(record.fields))
+    ]
+    if not rows:
+        raise DataError(
+            f"{', '.join(command.sources)}: no film in split {split!r}; --all counts children too."
+        )
+    return np.stack(rows)
+
+
+def _reconstructed(vae: Any, x: Tensor) -> Tensor:
+    """(N, 1, P, P) encoded and decoded, colour channels averaged."""
+    channels = int(vae.config.in_channels)
+    parts = []
+    with torch.inference_mode():
+        for part in x.split(8):
+            latents = vae.encode(part.expand(-1, channels, -1, -1)).latent_dist.mode()
+            parts.append(vae.decode(latents, return_dict=False)[0].mean(1, keepdim=True))
+    return torch.cat(parts)
+
+
 def run_reconstruction(command: ReconstructionCommand) -> None:
     """PSNR of the autoencoder on real test films, beside PCA of the same compression."""
     vae = (
         load_vae(command.vae_folder) if command.vae_folder else load_pipeline(command.model)[0].vae
     )
     pixels, stride = int(vae.config.sample_size), 2 ** (len(vae.config.block_out_channels) - 1)
-
-    def films(split: str, limit: int | None, grown: bool = command.adults) -> list[Any]:
-        rows = []
-        for source in command.sources:
-            for record in read_records(
-                source,
-                image_column=command.image_column,
-                text_column=None,
-                split=split,
-                limit=limit,
-            ):
-                if not (grown and is_child(record.fields)):
-                    rows.append(whole(record.image, pixels=pixels))
-        if not rows:
-            raise DataError(
-                f"{', '.join(command.sources)}: no film in split {split!r}; --all counts children too."
-            )
-        return rows
-
-    test, train = (
-        np.stack(films("test", None)),
-        np.stack(films("train", 800, command.adults and command.rival_on == "same")),
-    )
+    test = _squares(command, pixels, "test", limit=None, grown=command.adults)
+    same = command.adults and command.rival_on == "same"
+    train = _squares(command, pixels, "train", limit=800, grown=same)
     x = to_unit(test)
-    channels = int(vae.config.in_channels)
-    with torch.inference_mode():
-        back = torch.cat(
-            [
-                vae.decode(
-                    vae.encode(part.expand(-1, channels, -1, -1)).latent_dist.mode(),
-                    return_dict=False,
-                )[0].mean(1, keepdim=True)
-                for part in x.split(8)
-            ]
-        )
-    ours = psnr(x, back)
+    ours = psnr(x, _reconstructed(vae, x))
     rival = linear_rival(train, test, int(vae.config.latent_channels), stride)
     gain = ours - rival
     rng = np.random.default_rng(0)
