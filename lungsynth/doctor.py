@@ -84,7 +84,7 @@ def examine(model: str | None = None) -> tuple[dict[str, Any], list[str]]:
         problems.append("Less than 1 GiB is free on this disk.")
     if not versions["torch"]:
         return facts, problems
-    import torch
+    import torch  # deferred: slow to import
 
     facts["threads"] = torch.get_num_threads()
     facts["cuda"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -100,8 +100,8 @@ def examine(model: str | None = None) -> tuple[dict[str, Any], list[str]]:
 
 def _examine_checkpoint(model: str | None, problems: list[str]) -> dict[str, Any]:
     from lungsynth.errors import LungSynthError
-    from lungsynth.masks.classes import load_classes
-    from lungsynth.model.backbone import network, side_pixels
+    from lungsynth.masks.classes import load_classes  # deferred: imports torch
+    from lungsynth.model.backbone import network, side_pixels  # deferred: imports torch
     from lungsynth.model.checkpoint import load_pipeline, resolve, weights_hash
 
     where = resolve(model)

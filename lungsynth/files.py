@@ -64,8 +64,8 @@ def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     Raises:
         OutputError: the disk is full or the place cannot be written; what was there before stays.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow as pa  # deferred: slow to import
+    import pyarrow.parquet as pq  # deferred: slow to import
 
     temporary = path.with_name(path.name + ".tmp")
     try:

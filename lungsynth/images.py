@@ -96,7 +96,7 @@ def overlay(image: UInt8Array, mask: UInt8Array, *, opacity: float = 0.3) -> UIn
     Returns:
         (H, W, 3) RGB.
     """
-    from scipy import ndimage
+    from scipy import ndimage  # deferred: slow to import
 
     out = np.repeat(image[..., None], 3, 2).astype(float)
     for class_id in sorted(set(np.unique(mask).tolist()) - {0}):

@@ -87,7 +87,7 @@ def rasterise(
         DataError: a label in no class, fewer than three points, a point that is not finite or
             outside the image, or a polygon that covers no pixel.
     """
-    from skimage.draw import polygon
+    from skimage.draw import polygon  # deferred: slow to import
 
     ids = {**RESERVED, **classes}
     mask = np.zeros((height, width), dtype=np.uint8)

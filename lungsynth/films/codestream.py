@@ -116,7 +116,7 @@ def infer_syntax(data: Any) -> str:
 
 def frame_stream(data: Any) -> Stream:
     """Headers of the first frame of a data set with compressed PixelData."""
-    from pydicom.encaps import generate_frames
+    from pydicom.encaps import generate_frames  # deferred: only DICOM needs it
 
     try:
         frame = next(iter(generate_frames(data.PixelData, number_of_frames=1)))

@@ -94,7 +94,7 @@ def read_dicom(path: Path, *, max_pixels: int) -> DicomPixels:
         MissingDependencyError: its compression needs a decoder that is not installed.
     """
     try:
-        import pydicom
+        import pydicom  # deferred: only DICOM needs it
     except ImportError as error:
         raise MissingDependencyError('DICOM needs pydicom: pip install "pydicom>=3,<4".') from error
 
@@ -119,8 +119,8 @@ def read_dicom(path: Path, *, max_pixels: int) -> DicomPixels:
 
 def _name_syntax(data: Any) -> list[str]:
     """Give a data set without a transfer syntax the one its values are written in."""
-    from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import UID
+    from pydicom.dataset import FileMetaDataset  # deferred: only DICOM needs it
+    from pydicom.uid import UID  # deferred: only DICOM needs it
 
     meta = getattr(data, "file_meta", None)
     named = getattr(meta, "TransferSyntaxUID", None)

@@ -48,7 +48,7 @@ def decode(data: Any, path: Path) -> tuple[NDArray[Any], list[str]]:
 
 def _why_undecodable(data: Any, path: Path) -> DataError | MissingDependencyError:
     """Missing decoder, a kind that no decoder reads, or damage: which, and what helps."""
-    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder  # deferred: only DICOM needs it
 
     syntax = data.file_meta.TransferSyntaxUID
     name = str(syntax.name)

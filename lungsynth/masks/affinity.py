@@ -25,6 +25,7 @@ from lungsynth.arrays import IGNORE, UInt8Array
 from lungsynth.errors import ConfigError, ShapeError
 from lungsynth.masks.body import Block, to_input
 from lungsynth.masks.walk import AffinityField, Offsets, half_disc
+from lungsynth.model.tensor_files import load_network, save_tensors
 
 AFFINITY_FOLDER = "affinity"
 CONFIG_NAME, WEIGHTS_NAME = "affinity.json", "affinity.safetensors"
@@ -200,7 +201,6 @@ def save_affinity(model: AffinityNet, folder: Path, info: dict[str, str] | None 
     Raises:
         OutputError: it cannot be written.
     """
-    from lungsynth.model.tensor_files import save_tensors
 
     about: dict[str, Any] = {**asdict(model.config), "info": info or {}}
     if model.classes is not None:
@@ -216,7 +216,6 @@ def load_affinity(folder: Path) -> AffinityNet:
     Raises:
         CheckpointError: a file is missing, broken, or does not fit the other.
     """
-    from lungsynth.model.tensor_files import load_network
 
     def build(spec: dict[str, Any]) -> AffinityNet:
         spec.pop("info", None)

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, ShapeError
+from lungsynth.model.tensor_files import load_network, save_tensors
 
 CONFIG_NAME, WEIGHTS_NAME = "segmenter.json", "segmenter.safetensors"
 
@@ -117,7 +118,6 @@ def save_segmenter(model: Segmenter, folder: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    from lungsynth.model.tensor_files import save_tensors
 
     about = json.dumps(asdict(model.config))
     save_tensors(model.state_dict(), folder / WEIGHTS_NAME, {"segmenter": about})
@@ -130,7 +130,6 @@ def load_segmenter(folder: Path) -> Segmenter:
     Raises:
         CheckpointError: a file is missing, broken, or does not fit the other.
     """
-    from lungsynth.model.tensor_files import load_network
 
     return load_network(
         folder,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -31,7 +32,7 @@ def check_map(heat: NDArray[np.floating]) -> FloatArray:
 
 def otsu(heat: NDArray[np.floating]) -> float:
     """Otsu's threshold (scikit-image)."""
-    from skimage.filters import threshold_otsu
+    from skimage.filters import threshold_otsu  # deferred: slow to import
 
     return float(threshold_otsu(check_map(heat)))
 
@@ -49,10 +50,9 @@ def gmm(heat: NDArray[np.floating]) -> float:
     likelier all the way between the means, the end of that way it does not hold is returned, so
     the threshold is always between the means.
     """
-    import warnings
 
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
+    from sklearn.exceptions import ConvergenceWarning  # deferred: slow to import
+    from sklearn.mixture import GaussianMixture  # deferred: slow to import
 
     values = check_map(heat).ravel().astype(np.float64)
     low, span = float(values.min()), float(np.ptp(values))

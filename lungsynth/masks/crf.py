@@ -112,8 +112,8 @@ class DenseCrf:
         if config.n_iters == 0 or (config.w_appearance == 0 and config.w_smoothness == 0):
             return  # the posterior is the unary
         try:
-            from pydensecrf import densecrf
-            from pydensecrf.utils import create_pairwise_bilateral
+            from pydensecrf import densecrf  # optional: only this needs it
+            from pydensecrf.utils import create_pairwise_bilateral  # optional: only this needs it
         except ImportError as error:
             raise MissingDependencyError(
                 "DenseCRF needs pydensecrf: pip install pydensecrf2==1.1 (imported as pydensecrf)."

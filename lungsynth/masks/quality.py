@@ -43,7 +43,7 @@ def overall_trust(scores: Mapping[str, Mapping[str, Any]]) -> float | None:
 
 def count_parts(mask: BoolArray, *, min_share: float = 0.005) -> int:
     """Connected parts of at least `min_share` of the image."""
-    from scipy import ndimage
+    from scipy import ndimage  # deferred: slow to import
 
     labels, n = ndimage.label(mask, structure=np.ones((3, 3)))
     if n == 0:
@@ -57,7 +57,7 @@ def split_sides(mask: BoolArray) -> tuple[BoolArray, BoolArray]:
     Parts are given whole to the side their centre of mass lies on; a single part that crosses is
     cut at its own centre column.
     """
-    from scipy import ndimage
+    from scipy import ndimage  # deferred: slow to import
 
     labels, n = ndimage.label(mask, structure=np.ones((3, 3)))
     left, right = np.zeros_like(mask), np.zeros_like(mask)

@@ -301,7 +301,7 @@ def clean(
     Raises:
         ShapeError: `weight` is of another size.
     """
-    from scipy import ndimage
+    from scipy import ndimage  # deferred: slow to import
 
     if weight is not None and weight.shape != mask.shape:
         raise ShapeError(f"`weight` is {weight.shape}, `mask` is {mask.shape}; expected one size.")

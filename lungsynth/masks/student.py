@@ -24,6 +24,7 @@ from lungsynth.errors import ConfigError
 from lungsynth.masks.affinity import AffinityConfig, AffinityNet, read_config
 from lungsynth.masks.body import to_input
 from lungsynth.masks.registry import failures, load_plugins
+from lungsynth.model.tensor_files import load_network, save_tensors
 
 STUDENT_FOLDER = "student"
 CONFIG_NAME, WEIGHTS_NAME = "student.json", "student.safetensors"
@@ -166,7 +167,6 @@ def save_student(model: StudentNetwork, folder: Path, info: dict[str, str] | Non
     Raises:
         OutputError: it cannot be written.
     """
-    from lungsynth.model.tensor_files import save_tensors
 
     about = {
         "outputs": list(model.outputs),
@@ -185,7 +185,6 @@ def load_student(folder: Path) -> StudentNetwork:
     Raises:
         CheckpointError: a file is missing, broken, or does not fit the other.
     """
-    from lungsynth.model.tensor_files import load_network
 
     return load_network(
         folder,

@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional as F
 
 from lungsynth.errors import CheckpointError, ShapeError
 from lungsynth.model.backbone import key_weights
+from lungsynth.model.tensor_files import load_tensors, save_tensors
 
 
 @dataclass
@@ -39,7 +41,6 @@ class ClassToken:
 
     def save(self, path: Path) -> None:
         """Write a safetensors file."""
-        from lungsynth.model.tensor_files import save_tensors
 
         tensors = {"bias": self.bias}
         tensors |= {f"vectors.{k}": v for k, v in self.vectors.items()}
@@ -53,9 +54,6 @@ class ClassToken:
         Raises:
             CheckpointError: missing, or not a class token.
         """
-        from safetensors import safe_open
-
-        from lungsynth.model.tensor_files import load_tensors
 
         tensors = load_tensors(path)
         with safe_open(path, framework="pt") as handle:

@@ -137,7 +137,7 @@ def transition(field: AffinityField, *, beta: float = 8.0) -> Any:
     By diagonals, since a product with them runs along memory: several times as fast as by rows (CSR). In
     float64, since the rounding of 256 steps of float32 is seen in the sums of classes (4e-5).
     """
-    from scipy.sparse import dia_array
+    from scipy.sparse import dia_array  # deferred: slow to import
 
     _check_walk(beta, 0, 0.0)
     h, w = field.height, field.width

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lungsynth.errors import ConfigError, ShapeError
+from lungsynth.model.tensor_files import load_network, save_tensors
 
 CONFIG_NAME, WEIGHTS_NAME = "film_check.json", "film_check.safetensors"
 KINDS = ("frontal chest", "lateral chest", "something else")
@@ -123,7 +124,6 @@ def save_film_check(model: FilmCheckNet, folder: Path, info: dict[str, object]) 
     Raises:
         OutputError: it cannot be written.
     """
-    from lungsynth.model.tensor_files import save_tensors
 
     about = {"config": asdict(model.config), "info": info}
     tensors = {k: v.half() for k, v in model.state_dict().items()}
@@ -137,7 +137,6 @@ def load_film_check(folder: Path) -> FilmCheckNet:
     Raises:
         CheckpointError: a file is missing, broken, or does not fit the other.
     """
-    from lungsynth.model.tensor_files import load_network
 
     def build(spec: dict[str, object]) -> FilmCheckNet:
         config = dict(spec["config"])  # type: ignore[call-overload]

@@ -17,6 +17,7 @@ from lungsynth.arrays import Float64Array, FloatArray, UInt8Array
 from lungsynth.errors import CheckpointError, ShapeError
 from lungsynth.model.checkpoint import NEAREST_FOLDER
 from lungsynth.model.encoder import DEFAULT_FOLDER, Encoder, checksum, embed, load_encoder
+from lungsynth.model.tensor_files import save_tensors
 
 FILE_NAME = "features.safetensors"
 FORMAT = "lungsynth-nearest-1"
@@ -57,7 +58,6 @@ def save_nearest(checkpoint: Path, features: Float64Array, *, encoder: str, sour
     Raises:
         OutputError: the folder cannot be written.
     """
-    from lungsynth.model.tensor_files import save_tensors
 
     half = torch.from_numpy(np.asarray(features, dtype=np.float16))
     about = {"format": FORMAT, "encoder": encoder, "sources": sources}

@@ -117,7 +117,7 @@ def train_tokenizer(captions: Sequence[str], *, max_length: int, vocab_size: int
         A `transformers.CLIPTokenizer` whose padding is its end-of-text token.
     """
     from tokenizers import Tokenizer, models, trainers
-    from transformers import CLIPTokenizer
+    from transformers import CLIPTokenizer  # deferred: slow to import
 
     reference = CLIPTokenizer()._tokenizer
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>"))

@@ -42,14 +42,14 @@ def draw_result(result: Result) -> bytes | None:
     """The plot of a result as PNG; None where its kind has none."""
     buffer = io.BytesIO()
     if result.kind is KINDS["downstream"]:
-        from lungsynth.evaluation.downstream.report import draw_plot
+        from lungsynth.evaluation.downstream.report import draw_plot  # deferred: imports torch
 
         draw_plot(result.report, buffer)
         return buffer.getvalue()
     if result.kind.draw is None:
         return None
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # deferred: slow to import
+    from matplotlib.figure import Figure  # deferred: slow to import
 
     n_bars = len(result.report.get("stages", ())) or 2 * len(result.report.get("tasks", ()))
     figure = Figure(figsize=(8, max(3.2, 0.26 * n_bars + 1)), layout="constrained")

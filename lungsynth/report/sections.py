@@ -72,7 +72,7 @@ NEEDED_DICE = 0.95
 
 
 def _downstream_text(r: Report) -> str:
-    from lungsynth.evaluation.downstream.report import markdown
+    from lungsynth.evaluation.downstream.report import markdown  # deferred: imports torch
 
     return markdown(r)
 
@@ -93,7 +93,7 @@ def _duration(seconds: float) -> str:
 
 
 def _downstream_targets(r: Report) -> list[Target]:
-    from lungsynth.evaluation.downstream.report import arm_title
+    from lungsynth.evaluation.downstream.report import arm_title  # deferred: imports torch
 
     several, out = len(r["synthetic"]) > 1, []
     for a in r["arms"]:

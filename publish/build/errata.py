@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,8 @@ def withdraw(out: Path, rows: Mapping[str, str]) -> Manifest:
         ConfigError: a row is not in it, or was withdrawn before.
         OutputError: the folder cannot be written.
     """
-    from dataclasses import replace
 
-    from publish.build.finish import finish
+    from publish.build.finish import finish  # deferred: cards import torch
 
     manifest = read_manifest(out)
     with locked(out):
@@ -75,7 +75,7 @@ def _places(
     out: Path, shards: tuple[Shard, ...], only: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """Row id -> shard, of all rows or of some."""
-    import pyarrow.parquet as pq
+    import pyarrow.parquet as pq  # deferred: slow to import
 
     if only is not None and not only:
         return {}
@@ -89,8 +89,8 @@ def _places(
 
 def _rewrite(out: Path, shard: Shard, withdrawn: Mapping[str, str]) -> Shard:
     """A shard without some rows."""
-    import pyarrow.parquet as pq
-    from datasets import Features
+    import pyarrow.parquet as pq  # deferred: slow to import
+    from datasets import Features  # deferred: slow to import
 
     path = inside(out, shard.name)
     told: dict[str, Any] = shard_metadata(path)

@@ -56,7 +56,7 @@ def run_slurm(step: DrawRank, n_left: int, workers: int | None, options: Mapping
     Raises:
         WorkerError: sbatch does not take the script.
     """
-    from datatrove.executor import SlurmPipelineExecutor
+    from datatrove.executor import SlurmPipelineExecutor  # optional: only this needs it
 
     name, programs = job_name(step.folder.path), shlex.quote(str(Path(sys.executable).parent))
     options = dict(options)
@@ -97,8 +97,8 @@ def run_ray(step: DrawRank, n_left: int, workers: int | None, options: Mapping[s
         WorkerError: there is no cluster.
         ConfigError: no node has room for a worker.
     """
-    import ray
-    from datatrove.executor import RayPipelineExecutor
+    import ray  # optional: only this needs it
+    from datatrove.executor import RayPipelineExecutor  # optional: only this needs it
 
     options = {"cpus_per_task": 1, "mem_per_cpu_gb": 2.0, "gpus_per_task": 0, **options}
     address = options.pop("address", os.environ.get("RAY_ADDRESS", "auto"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -66,7 +67,7 @@ def visible_gpus() -> list[str]:
     told = os.environ.get("CUDA_VISIBLE_DEVICES")
     if told is not None:
         return [name.strip() for name in told.split(",") if name.strip()]
-    import torch
+    import torch  # deferred: slow to import
 
     return [str(k) for k in range(torch.cuda.device_count())]
 
@@ -128,7 +129,6 @@ _call: Any = None  # of this worker process
 
 def _start(call: Any, seats: Any, halt: Any) -> None:
     """Prepare a worker process."""
-    import signal
 
     global _call
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that leads ends this one

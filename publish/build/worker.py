@@ -52,7 +52,7 @@ def make_job(the_plan: Plan, out: Path, withdrawn: Mapping[str, str]) -> Job:
 @contextmanager
 def fixed_threads() -> Iterator[None]:
     """Compute with `THREADS` threads, so that the same row gives the same pixels."""
-    import torch
+    import torch  # deferred: slow to import
     from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
@@ -75,7 +75,7 @@ def load(folder: Path, config: Mapping[str, Any], *, device: str | None = None) 
     Raises:
         CheckpointError, ConfigError: it cannot be loaded, or not onto the device.
     """
-    from lungsynth.pipeline import Synthesizer
+    from lungsynth.pipeline import Synthesizer  # deferred: imports torch
 
     return Synthesizer(
         str(folder),
@@ -92,9 +92,9 @@ def check_all_prompts(the_plan: Plan) -> None:
     """
     if the_plan.prompts is None:
         return
-    from transformers import CLIPTokenizer
+    from transformers import CLIPTokenizer  # deferred: slow to import
 
-    from lungsynth.model.checkpoint import quiet_libraries
+    from lungsynth.model.checkpoint import quiet_libraries  # deferred: imports torch
     from lungsynth.model.vocabulary import Vocabulary
     from lungsynth.prompts import read_prompt
 
@@ -205,7 +205,7 @@ def _rows(
     job: Job, order: Order, synthesizer: Synthesizer, told: Footer, on_row: Callable[[], Any]
 ) -> Iterator[dict[str, Any]]:
     """The rows of a shard, drawn one batch at a time; those that fail go into its footer."""
-    from lungsynth.model.sampling import SampleOptions
+    from lungsynth.model.sampling import SampleOptions  # deferred: imports torch
 
     the_plan, config = job.plan, job.plan.config
     asked = [the_plan.prompt(i) for i in order.indices]

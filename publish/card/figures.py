@@ -39,8 +39,8 @@ def examples(out: Path, shards: Sequence[Shard], n_rows: int) -> bytes:
 
 def distributions(summary: Summary) -> bytes:
     """PNG with histograms of class areas and trust, and bars of what prompts ask for."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # deferred: slow to import
+    from matplotlib.figure import Figure  # deferred: slow to import
 
     from lungsynth.images import class_colour
 
@@ -98,7 +98,7 @@ def preview_rows(out: Path, shards: Sequence[Shard], n_rows: int) -> list[dict[s
 
 def preview_features() -> Any:
     """Columns of the preview."""
-    from datasets import Features, Image, Value
+    from datasets import Features, Image, Value  # deferred: slow to import
 
     text = Value("string")
     return Features(

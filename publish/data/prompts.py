@@ -178,10 +178,10 @@ def check_prompts(lines: Sequence[str], where: str) -> list[str]:
 
 def _column(path: Path, column: str) -> list[str]:
     """A text column of a table; nulls are left out."""
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.json
-    import pyarrow.parquet
+    import pyarrow as pa  # deferred: slow to import
+    import pyarrow.csv  # deferred: slow to import
+    import pyarrow.json  # deferred: slow to import
+    import pyarrow.parquet  # deferred: slow to import
 
     try:
         if path.suffix == ".csv":

@@ -74,7 +74,7 @@ def features(
     Raises:
         ConfigError: two classes would share an area column.
     """
-    from datasets import Features, Image, List, Value
+    from datasets import Features, Image, List, Value  # deferred: slow to import
 
     columns = [area_column(name) for name in classes.values()]
     if len(set(columns)) != len(columns):

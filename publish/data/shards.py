@@ -140,8 +140,8 @@ def shard_metadata(path: Path) -> dict[str, Any]:
     Raises:
         OutputError: the file is not one of its shards.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow as pa  # deferred: slow to import
+    import pyarrow.parquet as pq  # deferred: slow to import
 
     try:
         told = pq.read_metadata(path).metadata or {}
@@ -187,8 +187,8 @@ def write_shard(
     Raises:
         OutputError: it cannot be written; nothing of it stays.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow as pa  # deferred: slow to import
+    import pyarrow.parquet as pq  # deferred: slow to import
 
     path = out / name
     schema = features.arrow_schema
@@ -231,7 +231,7 @@ def write_shard(
 
 def _leaves(path: str, kind: Any) -> list[str]:
     """Parquet leaf columns of an Arrow column: "image" -> "image.bytes", "image.path"."""
-    import pyarrow as pa
+    import pyarrow as pa  # deferred: slow to import
 
     if pa.types.is_struct(kind):
         return [leaf for child in kind for leaf in _leaves(f"{path}.{child.name}", child.type)]

@@ -63,7 +63,7 @@ def iter_cases(dist: Path, manifest: Manifest) -> Iterator[Case]:
 
 def description(manifest: Manifest) -> str:
     """A sentence on the set for the file that describes it: what it is, and by whose rule masks are."""
-    from lungsynth.masks.classes import CONVENTIONS
+    from lungsynth.masks.classes import CONVENTIONS  # deferred: imports torch
 
     told = "Synthetic chest X-rays. Research only. Not for diagnosis."
     name = str(manifest.config["convention"])

@@ -142,7 +142,7 @@ def _check_columns(config: str, files: list[LocalFile], announced: Any, readme: 
     Raises:
         ConfigError: a file, or the card, has others.
     """
-    import pyarrow.parquet as pq
+    import pyarrow.parquet as pq  # deferred: slow to import
 
     first = pq.read_schema(files[0].path)
     for file in files[1:]:
@@ -154,7 +154,7 @@ def _check_columns(config: str, files: list[LocalFile], announced: Any, readme: 
             )
     if announced is None:
         return
-    from datasets import Features
+    from datasets import Features  # deferred: slow to import
 
     try:
         told = Features._from_yaml_list(announced)
@@ -187,7 +187,7 @@ def _difference(first: Any, other: Any) -> str:
 
 
 def _count(config: str, split: str, files: list[LocalFile]) -> SplitRows:
-    import pyarrow.parquet as pq
+    import pyarrow.parquet as pq  # deferred: slow to import
 
     digest, n_rows, has_ids = hashlib.sha256(), 0, True
     for file in files:

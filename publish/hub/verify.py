@@ -87,7 +87,7 @@ def _read_back(hub: Hub, payload: Payload, sha: str, say: Callable[[str], None])
 @contextmanager
 def _quiet_datasets() -> Iterator[None]:
     """Without its progress bars, one a split; they come back afterwards."""
-    import datasets
+    import datasets  # deferred: slow to import
 
     was_on = datasets.utils.is_progress_bar_enabled()
     datasets.disable_progress_bars()
@@ -125,7 +125,7 @@ def _load(hub: Hub, wanted: SplitRows, sha: str, cache: Path, streaming: bool) -
     Raises:
         VerificationError: it does not load, or holds other rows.
     """
-    from huggingface_hub import HfFileSystem
+    from huggingface_hub import HfFileSystem  # deferred: slow to import
 
     what = f"{wanted.config}/{wanted.split} at {sha[:8]}, {'streaming' if streaming else 'plain'}"
     failures = 0
@@ -156,7 +156,7 @@ def _read_rows(
     name: str, wanted: SplitRows, sha: str, cache: Path, streaming: bool
 ) -> tuple[int, str | None]:
     """Number of rows, and the hash over their names; the first row is decoded."""
-    import datasets
+    import datasets  # deferred: slow to import
 
     rows = datasets.load_dataset(
         name,

@@ -205,7 +205,7 @@ def draw(
         LungSynthError: the prompt or a number cannot be used, or there is no checkpoint.
     """
     from lungsynth.masks.refine import RefineConfig, check_affinity
-    from lungsynth.model.sampling import SampleOptions
+    from lungsynth.model.sampling import SampleOptions  # deferred: imports torch
     from space.draw.watch import Watcher
 
     seed, steps, guidance, n = check_numbers(seed, steps, guidance, n)
@@ -263,7 +263,7 @@ def check_size(model: Synthesizer, size: str, n: int = 1) -> str:
         ConfigError: it is no size.
         ShapeError: the checkpoint cannot draw it, or it is more than the page keeps for a visitor.
     """
-    from lungsynth.model.sampling import SampleOptions, resolve_size
+    from lungsynth.model.sampling import SampleOptions, resolve_size  # deferred: imports torch
 
     if size and not SIZE.fullmatch(str(size)):
         raise ConfigError(f"`size` is {str(size)[:40]!r}; expected pixels, as 256 or 320x256.")

@@ -97,7 +97,7 @@ def lay_over(
 
 def enlarged(maps: FloatArray, grid: tuple[int, int]) -> FloatArray:
     """(n, h, w) maps -> (n, H, W), bilinear."""
-    import torch
+    import torch  # deferred: slow to import
 
     tensor = torch.from_numpy(np.ascontiguousarray(maps, dtype=np.float32))[None]
     large = torch.nn.functional.interpolate(tensor, grid, mode="bilinear", align_corners=False)

@@ -52,7 +52,7 @@ def synthesizer(convention: str = "") -> Synthesizer:
     """
     name = model_name()
     with _lock:
-        from lungsynth.pipeline import Synthesizer
+        from lungsynth.pipeline import Synthesizer  # deferred: imports torch
 
         key = (name or "", convention)
         if key not in _loaded:
@@ -65,7 +65,7 @@ def synthesizer(convention: str = "") -> Synthesizer:
 def public_name(name: str | None) -> str:
     """A checkpoint's name without a path of this machine."""
     if name is None:
-        from lungsynth.model.checkpoint import DEFAULT
+        from lungsynth.model.checkpoint import DEFAULT  # deferred: imports torch
 
         return DEFAULT
     path = Path(name)
@@ -98,7 +98,7 @@ def usable(method: str, has_field: bool) -> bool:
 
 def measured() -> Measured:
     """The figures that travel with the checkpoint; none where it has none or cannot be read."""
-    from lungsynth.model.checkpoint import resolve
+    from lungsynth.model.checkpoint import resolve  # deferred: imports torch
 
     try:
         return read_measured(Path(resolve(model_name())))
@@ -108,8 +108,8 @@ def measured() -> Measured:
 
 def _conventions() -> tuple[tuple[str, str], ...]:
     """Title and name of the mask conventions there are, the checkpoint's own first as ""."""
-    from lungsynth.masks.classes import conventions, load_classes
-    from lungsynth.model.checkpoint import resolve
+    from lungsynth.masks.classes import conventions, load_classes  # deferred: imports torch
+    from lungsynth.model.checkpoint import resolve  # deferred: imports torch
 
     folder = Path(resolve(model_name()))
     found = []
@@ -121,7 +121,7 @@ def _conventions() -> tuple[tuple[str, str], ...]:
 
 def _sides(model: Synthesizer) -> tuple[int, tuple[int, ...]]:
     """The side it was trained at, and those it can draw from half to `MAX_SIDES` times of it."""
-    from lungsynth.model.backbone import side_pixels, side_step
+    from lungsynth.model.backbone import side_pixels, side_step  # deferred: imports torch
 
     side, step = side_pixels(model.pipe), side_step(model.pipe)
     return side, tuple(n for n in range(step, MAX_SIDES * side + 1, step) if 2 * n >= side)
@@ -139,7 +139,7 @@ def convention_of(name: str) -> str:
 
 def model_card() -> str:
     """The checkpoint's card, Markdown without its front matter; "" when there is none."""
-    from lungsynth.model.checkpoint import resolve
+    from lungsynth.model.checkpoint import resolve  # deferred: imports torch
 
     try:
         card = Path(resolve(model_name())) / "README.md"

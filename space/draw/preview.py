@@ -42,7 +42,7 @@ class Previewer:
             step: 1 … steps.
             latents: (1, C, h, w) after this step.
         """
-        from lungsynth.model.sampling import to_grey
+        from lungsynth.model.sampling import to_grey  # deferred: imports torch
 
         before, self.before = self.before, latents
         if step not in self.wanted:

@@ -90,7 +90,7 @@ class Tuning:
 
 def used(method: str) -> set[str]:
     """The controls a refinement listens to; moving another would change the link and not the mask."""
-    from lungsynth.masks.chain import CRF, STAGES, WALK
+    from lungsynth.masks.chain import CRF, STAGES, WALK  # deferred: imports torch
 
     names, stages = {"ignore_band"}, STAGES.get(method, (WALK, CRF))
     if WALK in stages:

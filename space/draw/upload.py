@@ -81,8 +81,8 @@ def _segment(path: Path, name: str, tuning: Tuning, convention: str, compare: bo
     from lungsynth.films.film import read_film
     from lungsynth.masks.reading import label  # torch
     from lungsynth.masks.refine import RefineConfig
-    from lungsynth.output import film_warnings, segment_files
-    from lungsynth.segment import segment_film, to_film
+    from lungsynth.output import film_warnings, segment_files  # deferred: imports torch
+    from lungsynth.segment import segment_film, to_film  # deferred: imports torch
 
     if path.is_file() and path.stat().st_size > MAX_BYTES:
         raise DataError(

@@ -147,7 +147,7 @@ def _place() -> tuple[Path | None, Any]:
 
 def _begin(repo: str, folder: Path) -> Any:
     try:
-        from huggingface_hub import CommitScheduler, get_token
+        from huggingface_hub import CommitScheduler, get_token  # deferred: slow to import
     except ImportError as error:
         raise ConfigError(f"{REPO_VARIABLE} is set; pip install huggingface_hub.") from error
     token = os.environ.get("HF_TOKEN") or get_token()

@@ -74,7 +74,7 @@ def encoder_distances(
     encoder: Encoder, train: ImageSet, queries: Sequence[ImageSet]
 ) -> list[Float64Array]:
     """Distance of features to the nearest training film: one (N,) a set of queries."""
-    from sklearn.neighbors import NearestNeighbors
+    from sklearn.neighbors import NearestNeighbors  # deferred: slow to import
 
     nearest = NearestNeighbors(n_neighbors=1).fit(embed(encoder, train.images).features)
     return [nearest.kneighbors(embed(encoder, q.images).features)[0][:, 0] for q in queries]

@@ -321,7 +321,7 @@ def run_downstream(options: DownstreamOptions) -> str:
     Raises:
         LungSynthError: options, films or masks do not fit; before anything long.
     """
-    import torch
+    import torch  # deferred: slow to import
 
     preset = preset_of(options)
     make_cells(options, [1], 1, [""])  # refuses unknown names before anything is read

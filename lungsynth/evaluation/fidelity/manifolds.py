@@ -26,7 +26,7 @@ class Distances:
     @classmethod
     def of(cls, real: Float64Array, drawn: Float64Array) -> Distances:
         """From features (N, D) and (M, D)."""
-        from sklearn.metrics.pairwise import euclidean_distances
+        from sklearn.metrics.pairwise import euclidean_distances  # deferred: slow to import
 
         middle = real.mean(0)  # far from 0, differences of squares lose digits
         x, y = real - middle, drawn - middle

@@ -33,7 +33,7 @@ def dice(mask: BoolArray, truth: BoolArray, valid: BoolArray) -> float:
 
 def auroc(heat: FloatArray, truth: BoolArray, valid: BoolArray) -> float:
     """Area under the ROC curve of a map's pixels where `valid`; NaN when the truth has one side only."""
-    from sklearn.metrics import roc_auc_score
+    from sklearn.metrics import roc_auc_score  # deferred: slow to import
 
     marks = truth[valid]
     return (

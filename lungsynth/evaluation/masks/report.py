@@ -53,7 +53,7 @@ def mean_interval(values: Float64Array, times: Float64Array) -> Interval:
 
 def ranks_correlate(x: Float64Array, y: Float64Array) -> float:
     """Spearman's rank correlation; NaN when one side is constant."""
-    from scipy.stats import rankdata
+    from scipy.stats import rankdata  # deferred: slow to import
 
     a, b = rankdata(x), rankdata(y)
     a, b = a - a.mean(), b - b.mean()
@@ -297,8 +297,8 @@ def draw_plot(
     report: Mapping[str, Any], measured: Measured, path: Path, *, title: str = ""
 ) -> None:
     """IoU of every stage with its interval, beside trust against IoU of the main stage."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # deferred: slow to import
+    from matplotlib.figure import Figure  # deferred: slow to import
 
     names = list(report["stages"])[::-1]
     entries = [report["stages"][n]["regions"][ALL]["iou"] for n in names]

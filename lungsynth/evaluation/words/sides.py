@@ -95,7 +95,7 @@ def plant_opacity(picture: UInt8Array, lungs: UInt8Array, side: str, levels: flo
         side: "left" or "right", the patient's.
         levels: Grey levels added where it is strongest.
     """
-    from scipy.ndimage import gaussian_filter
+    from scipy.ndimage import gaussian_filter  # deferred: slow to import
 
     region = lungs == LUNG_IDS[side]
     rows = np.flatnonzero(region.any(1))

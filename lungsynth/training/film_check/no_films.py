@@ -144,7 +144,7 @@ def writing(rng: np.random.Generator) -> UInt8Array:
 
 
 def _soft(image: UInt8Array, rng: np.random.Generator) -> UInt8Array:
-    from scipy import ndimage
+    from scipy import ndimage  # deferred: slow to import
 
     out = ndimage.gaussian_filter(image.astype(float), rng.uniform(0, 3))
     return (out + rng.normal(size=out.shape) * rng.uniform(0, 12)).clip(0, 255).astype(np.uint8)
@@ -212,8 +212,8 @@ def folder_pictures(folder: Path, *, prefix: str = "") -> dict[str, UInt8Array]:
 
 def _dicom_pictures() -> dict[str, UInt8Array]:
     """pydicom's own test files that hold a picture it can decode: slices, ultrasound, test cards."""
-    import pydicom
-    from pydicom.data import get_testdata_files
+    import pydicom  # deferred: only DICOM needs it
+    from pydicom.data import get_testdata_files  # deferred: only DICOM needs it
 
     found = {}
     with warnings.catch_warnings():

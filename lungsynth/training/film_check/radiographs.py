@@ -31,7 +31,7 @@ def read_volume(path: Path) -> NDArray[np.float32]:
         import nibabel
     except ImportError as error:
         raise MissingDependencyError("NIfTI volumes need nibabel: pip install nibabel.") from error
-    from scipy import ndimage
+    from scipy import ndimage  # deferred: slow to import
 
     try:
         image: Any = nibabel.as_closest_canonical(nibabel.load(path))
@@ -52,7 +52,7 @@ def radiograph(volume: NDArray[np.float32], degrees: float, rng: np.random.Gener
         degrees: Turn about the long axis; 0 is frontal, 90 lateral.
         rng: Source of randomness.
     """
-    from scipy import ndimage
+    from scipy import ndimage  # deferred: slow to import
 
     height = volume.shape[2]
     keep = round(height * rng.uniform(0.75, 1.0))
