@@ -106,14 +106,15 @@ def test_everything_that_hangs_on_the_weights(run_cli: Cli, made: Path) -> None:
             *("segment", made / "x.png", "--model", checkpoint, "--classes", name, "--out", out)
         )
         assert ran.code == 0, ran.err
-        mask = np.asarray(Image.open(out / "x" / "mask.png"))
-        records[name] = (json.loads((out / "x" / "record.json").read_text()), mask)
+        [told] = ran.out.split()  # the film's folder
+        mask = np.asarray(Image.open(Path(told) / "mask.png"))
+        records[name] = (json.loads((Path(told) / "record.json").read_text()), mask)
     (plain, lungs), (more, all_three) = records["nlm"], records["nlm-heart"]
     for value in (1, 2):  # adding an organ changes no other's mask
         np.testing.assert_array_equal(all_three == value, lungs == value)
-    told = more["stages"]
-    assert "student" in told["left lung"]["used"]
-    assert told["heart"]["left_out"] == {"student": "it has not learnt nlm/heart"}
+    stages = more["stages"]
+    assert "student" in stages["left lung"]["used"]
+    assert stages["heart"]["left_out"] == {"student": "it has not learnt nlm/heart"}
     assert plain["ratios"] == {} and set(more["ratios"]) == {"cardiothoracic"}
     for record in (plain, more):
         assert 0 <= record["trust"] <= 1

@@ -86,7 +86,8 @@ def bootstrap(function: Any, *arrays: NDArray[np.float64], seed: int = 0, n: int
         picked = [a[rng.integers(0, len(a), len(a))] for a in arrays]
         draws.append(function(*picked))
     finite = np.array([d for d in draws if np.isfinite(d)])
-    return Interval.of(function(*arrays), finite)
+    value = float(function(*arrays))
+    return Interval.of(value, finite) if len(finite) else Interval(value, value, value)
 
 
 def calibration(trust: NDArray[np.float64], iou: NDArray[np.float64]) -> list[dict[str, float]]:
@@ -126,18 +127,23 @@ def trust_figures(
     bad = np.array([t for _, kind, t, _ in rows if kind != FILM], np.float64)
     if len(good) and len(bad):
         out["auc"] = bootstrap(area_under_roc, good, bad, seed=seed).report()
-        out["broken"] = {
-            kind: {
-                "n": sum(k == kind for _, k, _, _ in rows),
-                "mean_trust": round(float(np.mean([t for _, k, t, _ in rows if k == kind])), 4),
-                "mean_iou": round(float(np.mean([i for _, k, _, i in rows if k == kind])), 4),
-                "auc": round(
-                    area_under_roc(good, np.array([t for _, k, t, _ in rows if k == kind])), 4
-                ),
-            }
-            for kind in kinds
-        }
+    out["broken"] = {
+        kind: _broken_figures(good, [(t, i) for _, k, t, i in rows if k == kind]) for kind in kinds
+    }
     return out
+
+
+def _broken_figures(
+    good: NDArray[np.float64], pairs: Sequence[tuple[float, float]]
+) -> dict[str, Any]:
+    """Of one kind of broken input: (trust, IoU) of each, against the trust of good masks."""
+    trust, iou = np.array(pairs, np.float64).T
+    return {
+        "n": len(pairs),
+        "mean_trust": round(float(trust.mean()), 4),
+        "mean_iou": round(float(iou.mean()), 4),
+        "auc": round(area_under_roc(good, trust), 4) if len(good) else None,
+    }
 
 
 def run_trust(options: TrustOptions) -> str:
@@ -213,7 +219,7 @@ def trust_table(report: dict[str, Any]) -> str:
     for kind, one in report["all"].get("broken", {}).items():
         lines.append(
             f"{kind}: n {one['n']}, trust {one['mean_trust']:.3f}, IoU {one['mean_iou']:.3f}, "
-            f"AUC against good masks {one['auc']:.3f}"
+            f"AUC against good masks {'unknown' if one['auc'] is None else format(one['auc'], '.3f')}"
         )
     return "\n".join(lines)
 
