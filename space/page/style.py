@@ -48,11 +48,7 @@ ON_OPEN = """() => {
   document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); press(); }
   });
-  window.addEventListener("popstate", () => {
-    const box = document.querySelector("#ls-address textarea, #ls-address input");
-    box.value = window.location.search || "?";
-    box.dispatchEvent(new Event("input", {bubbles: true}));
-  });
+  window.addEventListener("popstate", () => document.getElementById("ls-reopen").click());
   const mend = () => document.querySelectorAll("#ls-film button[aria-label]")
     .forEach((one) => one.classList.contains("upload-container") && one.removeAttribute("aria-label"));
   new MutationObserver(mend).observe(document.body, {childList: true, subtree: true});

@@ -56,8 +56,15 @@ def build_demo() -> gr.Blocks:
         demo.load(opening.report_words, draw["prompt"], draw["words"], **QUIET)
         demo.load(lists.history, draw["history"], draw["before"], **QUIET)
         demo.load(batches.again, many["name"], many["shown"], **QUIET)
-        address = gr.Textbox(visible="hidden", elem_id="ls-address")
-        address.input(opening.reopened, address, [*fields, *draw["tuning"]], **QUIET)
+        # pressed by the script when Back or Forward was; the address is given it by `js`
+        again = gr.Button("Open the address", elem_id="ls-reopen", elem_classes="ls-hide")
+        again.click(
+            opening.reopened,
+            gr.Textbox(visible=False),
+            [*fields, *draw["tuning"]],
+            js="() => [window.location.search || '?']",
+            **QUIET,
+        )
         api.add_endpoints()
     return serving.guarded(demo.queue(max_size=serving.MAX_EVENTS))
 
