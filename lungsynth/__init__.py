@@ -10,14 +10,21 @@ RESEARCH_NOTICE = "Synthetic image. Research only. Not for diagnosis."
 
 
 def __getattr__(name: str) -> Any:
-    """Import the autoencoder when first asked for.
+    """Import the autoencoder when first asked for, and make it known to diffusers.
 
     diffusers takes a checkpoint's custom component only from a module the caller has imported, and
-    asks that module for the class and for `ModelMixin`. So `import lungsynth` is all a
-    `StableDiffusionPipeline.from_pretrained` needs, and importing lungsynth stays free of torch.
+    asks that module for the class and for `ModelMixin`. So `import lungsynth` is all that
+    `StableDiffusionPipeline.from_pretrained` needs for a folder, and importing lungsynth stays free of
+    torch. From the Hub it fetches only what it knows the library of: that takes
+    `from lungsynth import PatchAutoencoderKL`.
     """
     if name in ("PatchAutoencoderKL", "ModelMixin"):
+        from diffusers.pipelines.pipeline_loading_utils import LOADABLE_CLASSES
+
         from lungsynth.model import autoencoder
 
+        LOADABLE_CLASSES.setdefault(
+            "lungsynth", {"ModelMixin": ["save_pretrained", "from_pretrained"]}
+        )
         return getattr(autoencoder, name)
     raise AttributeError(f"module 'lungsynth' has no attribute {name!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from lungsynth.errors import CheckpointError
 from lungsynth.model.backbone import network
-from lungsynth.model.layout import check_layout, read_layout
+from lungsynth.model.layout import Layout, check_layout, read_layout
 from lungsynth.model.vocabulary import Vocabulary
 
 NEAREST_FOLDER = "nearest"
@@ -19,6 +20,12 @@ NEAREST_FOLDER = "nearest"
 
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 DEFAULT = "mini"
+CLASS_NAME = "PatchAutoencoderKL"
+"""Of our autoencoder; a repository that names it is given our class, and its own code is not run."""
+
+CARRIED_MODULE = "patch_autoencoder"
+"""File in vae/ that brings the class, for those who have diffusers alone; see `publish.hub.plain`."""
+
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
@@ -31,8 +38,11 @@ def resolve(model: str | None) -> str:
     return name
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> Layout:
     """Refuse a folder that is not a complete Stable Diffusion 1.x/2.x pipeline in safetensors.
+
+    Returns:
+        What it is.
 
     Raises:
         CheckpointError: `model_index.json` or weights are missing, weights are pickled, or the
@@ -43,7 +53,8 @@ def check_folder(folder: Path) -> None:
             f"{folder}: no model_index.json, so this is not a diffusers pipeline folder. "
             "Give the folder that holds model_index.json, unet/, vae/, text_encoder/, tokenizer/."
         )
-    check_layout(str(folder), read_layout(str(folder)))
+    layout = read_layout(str(folder))
+    check_layout(str(folder), layout)
     for part in ("unet", "vae", "text_encoder"):
         files = sorted((folder / part).glob("*")) if (folder / part).is_dir() else []
         if any(path.suffix == ".safetensors" for path in files):
@@ -65,6 +76,7 @@ def check_folder(folder: Path) -> None:
         raise CheckpointError(
             f"{folder / 'tokenizer'}: neither {' nor '.join(names)}. The download is incomplete."
         )
+    return layout
 
 
 @contextmanager
@@ -107,7 +119,7 @@ def load_pipeline(
     with quiet_libraries():
         from diffusers import DiffusionPipeline, StableDiffusionPipeline
 
-    import lungsynth  # noqa: F401 - lets diffusers find PatchAutoencoderKL
+    from lungsynth import PatchAutoencoderKL  # makes it known to diffusers
 
     where = resolve(model)
     folder = Path(where)
@@ -115,17 +127,17 @@ def load_pipeline(
         raise CheckpointError(
             f"{where}: a file; expected a folder in diffusers layout or a Hub id."
         )
-    if folder.is_dir():
-        check_folder(folder)
-    elif where.startswith((".", "/", "~")) or where.count("/") != 1:
+    if not folder.is_dir() and (where.startswith((".", "/", "~")) or where.count("/") != 1):
         raise CheckpointError(
             f"{where}: no such folder, and not a Hub id (ORGANISATION/NAME). "
             f"Shipped checkpoints: {', '.join(shipped_names()) or 'none'}."
         )
-    else:
-        check_layout(where, read_layout(where))
+    layout = check_folder(folder) if folder.is_dir() else read_layout(where)
+    check_layout(where, layout)
     try:
         with quiet_libraries():
+            # a class that comes as code is not run: the repository's weights go into our class
+            carried = list(layout.index["vae"]) == [CARRIED_MODULE, CLASS_NAME]
             pipe: Any = StableDiffusionPipeline.from_pretrained(
                 where,
                 dtype=torch.float32,
@@ -133,7 +145,16 @@ def load_pipeline(
                 feature_extractor=None,
                 requires_safety_checker=False,
                 use_safetensors=True,
+                **({"vae": None} if carried else {}),
             )
+            if carried:
+                with warnings.catch_warnings():  # diffusers asks the Hub in a way of yesterday
+                    warnings.simplefilter("ignore")
+                    vae = PatchAutoencoderKL.from_pretrained(
+                        where, subfolder="vae", use_safetensors=True
+                    ).float()
+                parts = {**pipe.components, "vae": vae}
+                pipe = StableDiffusionPipeline(**parts, requires_safety_checker=False)
             if lora is not None:
                 if Path(lora).exists() and Path(lora).suffix in PICKLED:
                     raise CheckpointError(f"{lora}: pickled LoRA weights are never loaded.")

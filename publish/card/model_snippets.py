@@ -30,20 +30,20 @@ class ModelFacts:
     training: str = ""  # the command, or a sentence
     evaluation: tuple[Path, ...] = ()  # JSON of `lungsynth evaluate`
     prompts: tuple[str, ...] = PROMPTS
+    plain: bool = False  # the repository brings the class of its autoencoder
 
 
 def snippet(checkpoint: Checkpoint, facts: ModelFacts) -> str:
     """Python that loads the repository with diffusers and draws one picture."""
     lines = ["import torch"]
     where = json.dumps(facts.base if checkpoint.is_lora else facts.repo)
-    if (
-        checkpoint.needs_lungsynth
-    ):  # diffusers takes a class from an imported module for a folder only
-        lines += ["import lungsynth  # makes the class of the autoencoder known"]
-        lines += ["from huggingface_hub import snapshot_download"]
-        where = f"snapshot_download({where})"
-    lines += ["from diffusers import StableDiffusionPipeline", ""]
-    lines += [f"pipe = StableDiffusionPipeline.from_pretrained({where}, dtype=torch.float32)"]
+    lines += ["from diffusers import StableDiffusionPipeline"]
+    options = "dtype=torch.float32"
+    if facts.plain:  # without lungsynth: the class comes with the repository
+        options += ", trust_remote_code=True"
+    elif checkpoint.needs_lungsynth:
+        lines += ["from lungsynth import PatchAutoencoderKL  # makes the class known to diffusers"]
+    lines += ["", f"pipe = StableDiffusionPipeline.from_pretrained({where}, {options})"]
     if checkpoint.is_lora:
         lines += [
             f"pipe.load_lora_weights({json.dumps(facts.repo)}, weight_name={json.dumps(LORA_NAME)})"
@@ -84,9 +84,12 @@ def use_section(checkpoint: Checkpoint, facts: ModelFacts) -> str:
     alone = f"```python\n{snippet(checkpoint, facts)}\n```"
     if not checkpoint.classes or checkpoint.is_lora:
         return alone
+    code = "vae/patch_autoencoder.py"
+    told = f" It runs [{code}]({code}), which is lungsynth's." if facts.plain else ""
     return (
         f"Pictures with masks, by lungsynth {__version__}:\n\n"
-        f"```python\n{mask_snippet(checkpoint, facts)}\n```\n\nPictures alone, by diffusers:\n\n{alone}"
+        f"```python\n{mask_snippet(checkpoint, facts)}\n```\n\n"
+        f"Pictures alone, by diffusers:{told}\n\n{alone}"
     )
 
 

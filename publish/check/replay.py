@@ -82,16 +82,18 @@ def replay(
         CheckpointError: the checkpoint is not there.
     """
     from lungsynth.model.checkpoint import resolve, weights_hash
+    from lungsynth.model.former import other_weights, where_weights_are
     from publish.build.plan import checkpoint_folder, settings_sha256
 
     manifest = read_manifest(dist)
     found = [find_row(dist, manifest, one) for one in row_ids]
     config = manifest.config
     folder = checkpoint_folder(resolve(model or str(config["model"])))
-    if weights_hash(str(folder)) != config["model_hash"]:
+    wrong = other_weights(str(config["model_hash"]), weights_hash(str(folder)), folder.name)
+    if wrong:
         raise ConfigError(
-            f"--model {folder.name}: weights {weights_hash(str(folder))}, the dataset was drawn with "
-            f"{config['model_hash']}. Give the folder of that checkpoint."
+            f"--model {folder.name} did not draw this dataset. {wrong} "
+            f"{where_weights_are(str(config['model_hash']))}"
         )
     notes = []
     if settings_sha256(folder) != config["model_settings_sha256"]:

@@ -58,6 +58,13 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Write the repository here, too.",
 )
+@click.option(
+    "--plain-diffusers",
+    "plain",
+    is_flag=True,
+    help="Bring the class of the autoencoder, for readers without lungsynth: they give "
+    "trust_remote_code=True.",
+)
 @hub_options
 def weights_command(
     checkpoint: Path,
@@ -72,6 +79,7 @@ def weights_command(
     prompts: tuple[str, ...],
     sample_steps: int,
     out: Path | None,
+    plain: bool,
     repo: str,
     tag: str | None,
     yes: bool,
@@ -96,6 +104,7 @@ def weights_command(
     """
     from publish.card.model_snippets import PROMPTS, ModelFacts, fill_own_card
     from publish.hub.payload import write_out
+    from publish.hub.plain import write_plain
     from publish.hub.push_plan import check_tag
     from publish.hub.repository import check_repo_name
     from publish.hub.weights import check_own_card, payload_of, read_checkpoint
@@ -113,9 +122,12 @@ def weights_command(
         training=training,
         evaluation=evaluation,
         prompts=prompts or PROMPTS,
+        plain=plain,
     )
     with ExitStack() as stack:
         generated = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="publish-card-")))
+        if plain:
+            write_plain(found, generated)
         if found.own_card is not None:
             for warning in check_own_card(found):
                 click.echo(f"note: {warning}", err=True)
@@ -168,6 +180,7 @@ def _given(facts: ModelFacts, samples: int) -> list[str]:
         words += ["--evaluation", str(path)]
     for prompt in facts.prompts if facts.prompts != PROMPTS else ():
         words += ["--prompt", prompt]
+    words += ["--plain-diffusers"] if facts.plain else []
     return [*words, "--samples", str(samples)]
 
 

@@ -16,6 +16,7 @@ from lungsynth import RESEARCH_NOTICE
 from lungsynth.errors import ConfigError, OutputError
 from lungsynth.model.checkpoint import NEAREST_FOLDER
 from lungsynth.model.film_check import DEFAULT_FOLDER
+from lungsynth.model.former import FORMER_NAME
 from publish.hub.payload import front_matter
 
 ROOT = Path(lungsynth.__file__).parents[1]
@@ -166,6 +167,7 @@ def write_space(out: Path, hardware: Hardware, *, root: Path = ROOT, model: str 
     modules, names = needed_modules(root)
     skip = re.compile(r"(^|/)(__pycache__/|\.)")
     files = [root / "app.py", root / "LICENSE", root / "packages.txt", *modules]
+    files += (root / "lungsynth" / "checkpoints").glob(FORMER_NAME)  # for links made before
     folders = [root / "space", checkpoint]
     film_check = checkpoint.parent / DEFAULT_FOLDER.name  # checks films before they are read
     folders += [film_check] if film_check.is_dir() else []

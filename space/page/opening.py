@@ -11,6 +11,7 @@ import gradio as gr
 
 from lungsynth.errors import ConfigError, LungSynthError
 from lungsynth.masks.refine import RefineConfig
+from lungsynth.model.former import other_weights
 from lungsynth.permalink import Permalink
 from space.draw import actions, compose, tuning
 from space.draw.model import convention_of
@@ -75,13 +76,10 @@ def _opened(query: dict[str, str]) -> tuple[Any, ...]:
         asked = _checked(links.read_link(query), state)
     except LungSynthError as error:
         gr.Warning(str(error), title="Link not used", duration=None)
-    if asked is not None and asked.weights and state.weights:
-        if not state.weights.startswith(asked.weights):
-            gr.Warning(
-                "The link was made with other weights; the picture will differ.",
-                title="Other weights",
-                duration=None,
-            )
+    wrong = other_weights(asked.weights, state.weights, state.name) if asked is not None else ""
+    if wrong:
+        told = "The link was made with other weights; the picture will differ."
+        gr.Warning(f"{told} {wrong}", title="Other weights", duration=None)
     names = list(state.conventions) or [("the checkpoint's own", "")]
     convention = asked.classes if asked and not state.problem else names[0][1]
     fields = (asked.prompt, asked.seed, asked.steps, asked.guidance) if asked else (gr.skip(),) * 4

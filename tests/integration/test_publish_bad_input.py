@@ -410,7 +410,7 @@ CASES: dict[str, Case] = {
         lambda p: ["replay", p.dist, "--row", "s9-1", "--model", p.checkpoint],
     ),
     "replay: another checkpoint": Case(
-        1, ("the dataset was drawn with", "Give the folder of that checkpoint"), other_checkpoint
+        1, ("did not draw this dataset", "Give the folder of that checkpoint"), other_checkpoint
     ),
     "erratum: no such row": Case(
         1,

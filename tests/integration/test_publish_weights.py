@@ -162,7 +162,10 @@ def test_our_own_autoencoder_is_imported_by_the_snippet(
     ran = publish(*args, "--samples", 1, "--yes")
     assert ran.code == 0, ran.err
     card = hub.repo("model", NAME).files()["README.md"].decode()
-    assert "import lungsynth" in card and "1 = left lung, 2 = right lung" in card
+    assert (
+        "from lungsynth import PatchAutoencoderKL" in card
+        and "1 = left lung, 2 = right lung" in card
+    )
     assert "tokens/left-lung.safetensors" in hub.repo("model", NAME).files()
     assert run_snippet(card, tmp_path, monkeypatch).size == (64, 64)
     assert set(np.unique(np.asarray(Image.open(tmp_path / "mask.png")))) <= {0, 1, 2}

@@ -77,7 +77,9 @@ def test_a_link_sets_every_control(told):
     assert convention["value"] == "" and linked.row == "s0-0000001"
     assert "row <code>s0-0000001</code>" in unseen and "min_part=0.1" in unseen
     assert begin.startswith("http")
-    assert told == ["The link was made with other weights; the picture will differ."]
+    (warned,) = told
+    assert warned.startswith("The link was made with other weights; the picture will differ.")
+    assert "It was drawn with weights 00;" in warned
     controls = more[len(COMPOSED) :]
     values = [*(one["value"] for one in controls), linked]
     assert tuning.tuning_of(values).config(RefineConfig()) == linked.config()
