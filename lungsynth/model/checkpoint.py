@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +201,58 @@ def name_and_hash(model: str | None) -> dict[str, str]:
     if not folder.is_dir():
         return {"model": str(model), "model_hash": ""}
     return {"model": folder.resolve().name, "model_hash": weights_hash(str(folder))}
+
+
+FORMER_NAME = "former.json"
+"""Beside the checkpoints: weights that were shipped, each with a commit that holds them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """Weights that were shipped."""
+
+    name: str  # of the checkpoint, such as mini
+    weights: str  # see `lungsynth.model.checkpoint.weights_hash`
+    commit: str  # of this repository, that holds them
+    shipped: str  # date, YYYY-MM-DD
+
+
+def former_weights() -> list[Former]:
+    """Weights that were shipped, oldest first; [] where the list is not installed."""
+    path = CHECKPOINTS / FORMER_NAME
+    if not path.is_file():
+        return []
+    return [Former(**one) for one in json.loads(path.read_text(encoding="utf-8"))["weights"]]
+
+
+def other_weights(asked: str, have: str, name: str) -> str:
+    """What to say where a picture was drawn with other weights; "" where they are the same.
+
+    Args:
+        asked: Hash of the weights that drew it, or its beginning; "" = not recorded.
+        have: Hash of the weights there are; "" = unknown.
+        name: Of the checkpoint there is.
+    """
+    if not asked or not have or have.startswith(asked):
+        return ""
+    told = f"It was drawn with weights {asked}; {name} has {have}, which draw another picture."
+    found = _find(asked)
+    if found is None:
+        return told
+    return f"{told} They are those {found.name} was shipped with on {found.shipped}."
+
+
+def where_weights_are(asked: str) -> str:
+    """How to come by the weights of a hash, for the command line: a sentence."""
+    found = _find(asked)
+    if found is None:
+        return "They were not shipped with lungsynth. Give the folder of that checkpoint."
+    place = f"lungsynth-{found.commit}"
+    return (
+        f"To have them: git worktree add ../{place} {found.commit}, in a checkout of lungsynth. Give "
+        f"the folder of that checkpoint, ../{place}/lungsynth/checkpoints/{found.name}."
+    )
+
+
+def _find(asked: str) -> Former | None:
+    return next((one for one in former_weights() if one.weights.startswith(asked)), None)

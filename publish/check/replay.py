@@ -81,8 +81,7 @@ def replay(
         ConfigError: a row is not there, or the checkpoint is another one.
         CheckpointError: the checkpoint is not there.
     """
-    from lungsynth.model.checkpoint import resolve, weights_hash
-    from lungsynth.model.former import other_weights, where_weights_are
+    from lungsynth.model.checkpoint import other_weights, resolve, weights_hash, where_weights_are
     from publish.build.plan import checkpoint_folder, settings_sha256
 
     manifest = read_manifest(dist)

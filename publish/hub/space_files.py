@@ -14,9 +14,8 @@ from typing import Any
 import lungsynth
 from lungsynth import RESEARCH_NOTICE
 from lungsynth.errors import ConfigError, OutputError
-from lungsynth.model.checkpoint import NEAREST_FOLDER
+from lungsynth.model.checkpoint import FORMER_NAME, NEAREST_FOLDER
 from lungsynth.model.film_check import DEFAULT_FOLDER
-from lungsynth.model.former import FORMER_NAME
 from publish.hub.payload import front_matter
 
 ROOT = Path(lungsynth.__file__).parents[1]

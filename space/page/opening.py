@@ -11,7 +11,6 @@ import gradio as gr
 
 from lungsynth.errors import ConfigError, LungSynthError
 from lungsynth.masks.refine import RefineConfig
-from lungsynth.model.former import other_weights
 from lungsynth.permalink import Permalink
 from space.draw import actions, compose, tuning
 from space.draw.model import convention_of
@@ -70,6 +69,8 @@ def reopened(query: str) -> tuple[Any, ...]:
 
 
 def _opened(query: dict[str, str]) -> tuple[Any, ...]:
+    from lungsynth.model.checkpoint import other_weights  # deferred: it imports torch
+
     state = actions.model_state()
     asked = None
     try:

@@ -9,9 +9,15 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from lungsynth.model import former as module
-from lungsynth.model.checkpoint import NEAREST_FOLDER, resolve, weights_hash
-from lungsynth.model.former import former_weights, other_weights, where_weights_are
+from lungsynth.model import checkpoint as module
+from lungsynth.model.checkpoint import (
+    NEAREST_FOLDER,
+    former_weights,
+    other_weights,
+    resolve,
+    weights_hash,
+    where_weights_are,
+)
 
 ROOT = Path(__file__).parents[2]
 
