@@ -43,8 +43,7 @@ from lungsynth.cli.options import asked
 @click.option("--only", default="", metavar="NAME,NAME", help="These steps alone.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--force", is_flag=True, help="Do every step, also unchanged ones.")
-@click.pass_context
-def train_all_command(context: click.Context, **options: Any) -> None:
+def train_all_command(**options: Any) -> None:
     """Make everything that hangs on a checkpoint's weights: tokens, student, walk, trust.
 
     Steps whose command, sources and parts of the checkpoint are unchanged are skipped, so the same
@@ -56,7 +55,7 @@ def train_all_command(context: click.Context, **options: Any) -> None:
     """
     from lungsynth.cli.run import train_all as work  # deferred: a quick --help
 
-    root = context.find_root().command
+    root = click.get_current_context().find_root().command
     work.run_train_all(
         asked(work.TrainAllCommand, options),
         lambda arguments: root.main(args=arguments, prog_name="lungsynth", standalone_mode=False),

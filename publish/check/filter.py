@@ -96,8 +96,9 @@ def labelled_rows(dist: Path, labels: Sequence[Label]) -> tuple[dict[str, Row], 
     found = {}
     for _, one in iter_rows(dist, manifest.shards, ["id", "image", "mask", "scores"]):
         if one["id"] in wanted:
-            pair = (decode(one[name], f"{one['id']}, {name}") for name in ("image", "mask"))
-            found[one["id"]] = Row(*pair, json.loads(one["scores"]))
+            image = decode(one["image"], f"{one['id']}, image")
+            mask = decode(one["mask"], f"{one['id']}, mask")
+            found[one["id"]] = Row(image, mask, json.loads(one["scores"]))
     missing = sorted(wanted - set(found))
     if missing:
         raise DataError(
