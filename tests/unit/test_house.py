@@ -25,7 +25,7 @@ WIDE = {
     "lungsynth/evaluation/fidelity/measure.py:evaluate_fidelity",
     "lungsynth/evaluation/masks/measure.py:_measure_film",
     "lungsynth/evaluation/masks/measure.py:measure",
-    "lungsynth/cli/evaluate/hearing.py:hearing_command",
+    "lungsynth/evaluation/words/map_reading.py:film_maps",
     "lungsynth/evaluation/words/hearing.py:caption_losses",
     "lungsynth/evaluation/words/hearing.py:hearing",
     "lungsynth/model/autoencoder.py:__init__",
