@@ -31,8 +31,8 @@ DISTRIBUTIONS = {
 }
 """Import name -> name on the package index, where they differ."""
 
-ALWAYS = ("transformers", "accelerate", "safetensors", "huggingface-hub")
-"""Needed by diffusers and imported by it alone."""
+ALWAYS = ("transformers", "accelerate", "safetensors", "huggingface-hub", "python-gdcm")
+"""Needed by diffusers, the last by pydicom for compressed films, and imported by them alone."""
 
 IGNORED = ("gradio", "spaces", "torch", "lungsynth", "space", "app")
 """Gradio comes by `sdk_version`, torch by the hardware."""

@@ -233,3 +233,19 @@ def test_quiet_prints_folders_alone(segment: Cli, films: Path, tmp_path: Path) -
     record = json.loads((tmp_path / "out" / "a.png" / "record.json").read_text())
     assert record["refine"]["method"] == "none" and record["n_noise"] == 2
     assert record["prompt"] == "both lungs"
+
+
+def test_every_odd_film_is_in_the_index(segment: Cli, tmp_path: Path) -> None:
+    from odd_films import LEFT_OUT, READ, write_odd_films
+
+    expected = write_odd_films(tmp_path / "odd", film(0)[0])
+    ran = segment(tmp_path / "odd", "--refine", "none")
+    assert ran.code == 1 and "Traceback" not in ran.err
+    rows = index(tmp_path / "out")
+    assert len(expected) >= 60 and rows.keys() == {name for name, _, _ in expected}
+    for name, fate, words in expected:
+        row = rows[name]
+        told = "; ".join([row["reason"], *row["warnings"]])
+        assert row["status"] == {READ: "done", LEFT_OUT: "left out"}.get(fate, "failed"), row
+        assert words in told and str(tmp_path) not in told, row
+        assert (tmp_path / "out" / name / "mask.png").is_file() == (fate == READ), name
