@@ -30,7 +30,7 @@ def batch_tab(part: dict[str, Any]) -> dict[str, Any]:
     )  # a change of it draws the next row: each waits for its turn as a visitor does
     gr.Markdown(text.BATCH_INFO.format(most=batch.MAX_ROWS))
     prompts = gr.Textbox(label="Prompts, one a line", lines=6, elem_id="ls-batch")
-    table = gr.File(label="or a CSV file", file_types=[".csv"], height=110)
+    table = gr.File(label="or a CSV file", file_types=[".csv"], height=140)
     with gr.Row(elem_classes="ls-buttons"):
         start = gr.Button("Draw all", variant="primary", elem_id="ls-batch-start")
         stop = gr.Button("Stop")

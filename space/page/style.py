@@ -49,8 +49,8 @@ ON_OPEN = """() => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); press(); }
   });
   window.addEventListener("popstate", () => document.getElementById("ls-reopen").click());
-  const mend = () => document.querySelectorAll("#ls-film button[aria-label]")
-    .forEach((one) => one.classList.contains("upload-container") && one.removeAttribute("aria-label"));
+  const mend = () => document.querySelectorAll("button.upload-container[aria-label]")
+    .forEach((one) => one.removeAttribute("aria-label"));
   new MutationObserver(mend).observe(document.body, {childList: true, subtree: true});
   mend();
   return [];
