@@ -47,6 +47,7 @@ from lungsynth.training.film_check.train import (
     FilmCheckOptions,
     bordered,
     exposed,
+    film_check_loss,
     letters,
     moved,
     train_film_check,
@@ -142,6 +143,12 @@ def test_changed_pictures_stay_pictures() -> None:
     x = bordered(x, rng, letters(5, rng))
     assert x.shape == (6, 1, 96, 96)
     assert float(x.min()) >= 0 and float(x.max()) <= 1 and float(x.std()) > 0.05
+
+
+def test_a_batch_without_a_film_has_a_loss() -> None:
+    kind, none = torch.full((3,), OTHER), torch.zeros(3, dtype=torch.long)
+    loss, parts = film_check_loss(torch.randn(3, 9), kind, none, none, none)
+    assert torch.isfinite(loss) and parts["turn"] == parts["mirrored"] == 0
 
 
 def test_training_learns_resumes_and_is_read_back(tmp_path: Path) -> None:

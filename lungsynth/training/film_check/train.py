@@ -154,11 +154,16 @@ def film_check_loss(
     kinds, turns, negative, mirror = split_logits(logits)
     chest = kind != OTHER
     frontal = (kind == FRONTAL) & (turn == 0) & (inverted == 0)
+    yes_or_no = F.binary_cross_entropy_with_logits
+    n_chest, n_frontal = (
+        which.sum().clamp_min(1) for which in (chest, frontal)
+    )  # a batch may have none
     parts = {
         "kind": F.cross_entropy(kinds, kind),
-        "turn": F.cross_entropy(turns[chest], turn[chest]),
-        "inverted": F.binary_cross_entropy_with_logits(negative[chest], inverted[chest].float()),
-        "mirrored": F.binary_cross_entropy_with_logits(mirror[frontal], mirrored[frontal].float()),
+        "turn": F.cross_entropy(turns[chest], turn[chest], reduction="sum") / n_chest,
+        "inverted": yes_or_no(negative[chest], inverted[chest].float(), reduction="sum") / n_chest,
+        "mirrored": yes_or_no(mirror[frontal], mirrored[frontal].float(), reduction="sum")
+        / n_frontal,
     }
     total = sum(parts.values(), torch.zeros(()))
     return total, {name: float(part.detach()) for name, part in parts.items()}
