@@ -71,6 +71,8 @@ def write_parquet(path: Path, n: int = 16) -> Path:
                 "patient": f"p{i}",
                 "split": "test" if i % 4 == 3 else "val" if i == 4 else "train",
                 "source_set": "tiny",
+                "image_licence": "CC0 (drawn by a test)",
+                "mask_licence": "CC BY 4.0 (drawn by a test)",
                 "note": "",
                 "mask_convention": "v7",
             }
@@ -92,6 +94,7 @@ def tiny_frames(n: int = 12, pixels: int = 64) -> Any:
 
 def tiny_checkpoint(folder: Path, *, tokens: bool = False) -> Path:
     """A lungsynth checkpoint with random weights, 64 px, saved in `folder`."""
+    from lungsynth.about.sources import Source, write_sources
     from lungsynth.training.diffusion import build_parts, save_pipeline
     from lungsynth.training.presets import DIFFUSION_PRESETS, VAE_PRESETS
     from lungsynth.training.vae import build
@@ -101,6 +104,7 @@ def tiny_checkpoint(folder: Path, *, tokens: bool = False) -> Path:
     parts = build_parts(vae, frames, DIFFUSION_PRESETS["tiny"])
     save_pipeline(parts, folder, DIFFUSION_PRESETS["tiny"])
     checkpoint = folder / "pipeline"
+    write_sources(checkpoint, [Source("tiny", "cc0-1.0", "CC0 (drawn by a test)", n=12)])
     if tokens:
         add_tokens(checkpoint)
     return checkpoint

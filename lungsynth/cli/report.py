@@ -34,6 +34,14 @@ from lungsynth.cli.options import asked
     metavar="FILE.md",
     help="No page: fill this file's blocks from the kept results in DIR; other text stays.",
 )
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    metavar="DIR",
+    help="No page: write obedience, masks and copies of the kept results in DIR into figures.json of this "
+    "checkpoint, for the cards of all it draws.",
+)
 def report_command(**options: Any) -> None:
     """One page of every figure below a folder, each with its plot, command, n, seeds and intervals.
 
@@ -45,6 +53,7 @@ def report_command(**options: Any) -> None:
     python -m lungsynth report runs/eval
     python -m lungsynth report runs/masks --keep docs/results
     python -m lungsynth report docs/results --into docs/RESULTS.md
+    python -m lungsynth report docs/results --checkpoint lungsynth/checkpoints/mini
 
     A block of --into stands between <!-- figures: masks-shenzhen --> and <!-- end figures -->, each
     on its own line. After "figures:" come names of kept results; several of masks are set side by

@@ -29,6 +29,8 @@ FIELDS = (
     "split",
     "source_set",
     "note",
+    "image_licence",
+    "mask_licence",
     "mask_convention",
 )
 """Optional metadata columns, read as text when a source has them."""

@@ -63,6 +63,7 @@ LAYERS = {
         ("lungsynth.errors", "lungsynth.arrays"),
         ("lungsynth.images", "lungsynth.contact", "lungsynth.files"),
         ("lungsynth.films",),
+        ("lungsynth.about",),
         ("lungsynth.model",),
         ("lungsynth.prompts",),
         ("lungsynth.masks",),

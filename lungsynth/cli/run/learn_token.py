@@ -10,6 +10,7 @@ from typing import Any
 import click
 import numpy as np
 
+from lungsynth.about.sources import collect_sources, write_sources
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.films.data import Record, read_records
 from lungsynth.films.framing import whole
@@ -154,6 +155,8 @@ def run_learn_token(command: LearnTokenCommand) -> None:
         token.save(command.out)
         click.echo(str(command.out))
     if command.class_id is not None and command.out is None:
+        if command.prior_file is None:
+            write_sources(command.checkpoint, collect_sources(films, used_for="masks"))
         click.echo(
             str(
                 add_to_checkpoint(

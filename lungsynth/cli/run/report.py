@@ -10,6 +10,7 @@ import click
 
 from lungsynth.report.blocks import write_into
 from lungsynth.report.files import keep
+from lungsynth.report.kept import keep_with_checkpoint
 from lungsynth.report.page import write_page
 
 
@@ -21,18 +22,25 @@ class ReportCommand:
     out: Path | None
     kept: Path | None
     into: Path | None
+    checkpoint: Path | None
 
 
 def run_report(command: ReportCommand) -> None:
     """One page of every figure below a folder, each with its plot, command, n, seeds and intervals."""
-    if sum(option is not None for option in (command.out, command.kept, command.into)) > 1:
-        raise click.UsageError("Give one of --out, --keep and --into.")
+    ways = (command.out, command.kept, command.into, command.checkpoint)
+    if sum(option is not None for option in ways) > 1:
+        raise click.UsageError("Give one of --out, --keep, --into and --checkpoint.")
     begun = time.perf_counter()
     if command.kept is not None:
         written = keep(command.folder, command.kept)
         n = len(written)
         for path in written:
             click.echo(str(path))
+    elif command.checkpoint is not None:
+        figures = keep_with_checkpoint(command.folder, command.checkpoint)
+        n = len(figures)
+        for one in figures:
+            click.echo(f"{one.kind}: {one.name}: {one.text()}")
     elif command.into is not None:
         changed, pictures, unused = write_into(command.into, command.folder)
         n = len(list(command.folder.glob("*.json")))

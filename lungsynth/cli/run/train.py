@@ -13,11 +13,19 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from lungsynth.about.sources import (
+    UNKNOWN,
+    Source,
+    read_sources,
+    sources_of_data,
+    write_sources,
+)
 from lungsynth.errors import CheckpointError, ConfigError
 from lungsynth.films.data import read_records
 from lungsynth.films.framing import whole
 from lungsynth.masks.student import load_student
 from lungsynth.model.autoencoder import PatchAutoencoderKL
+from lungsynth.model.checkpoint import resolve
 from lungsynth.training.diffusion import (
     DiffusionOptions,
     build_parts,
@@ -185,6 +193,7 @@ def run_train_diffusion(command: TrainDiffusionCommand) -> None:
         quiet=command.quiet,
         sample_prompts=command.sample_prompts,
     )
+    write_training_sources(command)
     state = "complete" if done else "stopped, run the same command to resume"
     click.echo(f"{command.out}: {state}", err=True)
 
@@ -231,6 +240,26 @@ def places_of(command: TrainDiffusionCommand) -> Places | None:
     rows = pq.read_table(command.boxes).to_pylist() if command.boxes is not None else []
     kept = [row for row in rows if not command.split or row.get("split") == command.split]
     return find_places(load_student(command.regions_from), read_boxes(kept))
+
+
+def write_training_sources(command: TrainDiffusionCommand) -> None:
+    """Say in what was written what it was trained on, and what its base was."""
+    written = [f for f in (command.out / "pipeline", command.out / "lora") if f.is_dir()]
+    if not written:
+        return
+    split = command.split or None
+    found: list[Source] = []
+    if command.init_from is not None:
+        found += read_sources(Path(resolve(command.init_from)))
+        found = found or [Source(Path(command.init_from).name, UNKNOWN, "", "base weights")]
+    for source in command.sources:
+        found += sources_of_data(source, split=split)
+    if command.boxes is not None:
+        found += sources_of_data(str(command.boxes), used_for="boxes", split=split)
+    if command.regions_from is not None:
+        found += read_sources(command.regions_from.parent)
+    for folder in written:
+        write_sources(folder, found)
 
 
 def load_vae(folder: Path | None) -> Any:

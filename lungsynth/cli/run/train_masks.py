@@ -13,6 +13,7 @@ import click
 import numpy as np
 import torch
 
+from lungsynth.about.sources import sources_of_data, write_sources
 from lungsynth.cli.run.train import given, resolve_device
 from lungsynth.errors import ConfigError
 from lungsynth.masks.affinity import AFFINITY_FOLDER
@@ -143,6 +144,17 @@ def run_train_student(command: TrainStudentCommand) -> None:
         command.checkpoint,
         do_install=command.install,
     )
+    if model is not None and command.install:
+        _write_mask_sources(command, parsed, films["annotated_ids"])
+
+
+def _write_mask_sources(
+    command: TrainStudentCommand, annotated: list[Annotated], ids: list[str]
+) -> None:
+    """Say in the checkpoint whose masks taught its student."""
+    for one in annotated:
+        found = sources_of_data(one.source, used_for="masks", split=command.split or None, ids=ids)
+        write_sources(command.checkpoint, found)
 
 
 @dataclass(frozen=True, kw_only=True)
