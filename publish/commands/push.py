@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from publish.commands.sending import hub_options, resume_words, send
+from publish.commands.sending import hub_options, send
 
 
 @click.command("push")
@@ -20,7 +20,6 @@ def push_command(
     dry_run: bool,
     public: bool,
     message: str | None,
-    deadline: float,
     verify: str,
     as_json: bool,
 ) -> None:
@@ -54,9 +53,7 @@ def push_command(
         yes=yes,
         dry_run=dry_run,
         public=public,
-        deadline=deadline,
         message=message or f"{f'Release {tag}' if tag else 'Publish'}: {n_rows:,} synthetic rows",
         verify=verify,
         as_json=as_json,
-        resume=resume_words("push", dist, repo, tag, public=public),
     )

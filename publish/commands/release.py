@@ -12,7 +12,9 @@ import click
 
 from publish.commands.build import build_options, engine_of, settings_of, worker_options
 from publish.commands.inspect import not_fit, print_checks
-from publish.commands.sending import hub_options, send
+from publish.commands.sending import current_deadline, hub_options, send
+from publish.hub.limit import ends_by
+from publish.hub.retry import Retry
 
 NOT_FIT = 8
 """Exit code when a check failed; 3 means "no access" to commands that push."""
@@ -50,7 +52,6 @@ def release_command(
     dry_run: bool,
     public: bool,
     message: str | None,
-    deadline: float,
     verify: str,
     as_json: bool,
     **options: Any,
@@ -73,7 +74,6 @@ def release_command(
     from publish.hub.dataset_files import read_dataset
     from publish.hub.push import check_tag
     from publish.hub.repository import Hub, check_repo_name, redact
-    from publish.hub.retry import Deadline, Retry, SystemClock
     from publish.release.previous import fetch_last
     from publish.release.release import prepare
 
@@ -87,21 +87,22 @@ def release_command(
     the_plan = plan(settings_of(config_file, options))
     with tempfile.TemporaryDirectory(prefix="publish-") as room:
         if previous is None and not dry_run:
-            hub = Hub(repo, "dataset", Retry(Deadline(SystemClock(), deadline * 60), on_wait=say))
+            hub = Hub(repo, "dataset", Retry(current_deadline(), on_wait=say))
             last, cache = Path(room, "last"), Path(room, "cache")
             last.mkdir()
-            with hub.connected(cache):
+            with hub.connected(cache), ends_by(current_deadline(), lambda: "Nothing was sent."):
                 hub.check_account()
                 previous = fetch_last(hub, out, last, say)
-        prepared = prepare(
-            the_plan,
-            out,
-            previous,
-            load=load,
-            quiet=quiet or as_json,
-            workers=workers,
-            engine=engine,
-        )
+        with current_deadline().paused():
+            prepared = prepare(
+                the_plan,
+                out,
+                previous,
+                load=load,
+                quiet=quiet or as_json,
+                workers=workers,
+                engine=engine,
+            )
     computed = f"v{prepared.version}"
     if not prepared.is_fit:
         if as_json:
@@ -131,8 +132,6 @@ def release_command(
         dry_run=dry_run,
         public=public,
         message=message or f"Release {computed}: {n_rows:,} synthetic rows",
-        deadline=deadline,
         verify=verify,
         as_json=as_json,
-        resume=sys.argv[1:],
     )

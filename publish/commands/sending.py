@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 import sys
@@ -11,10 +12,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from lungsynth.cli.options import with_options
 from lungsynth.errors import LungSynthError
+from publish.hub.limit import ends_by
 from publish.hub.payload import Payload
+from publish.hub.retry import Deadline, Retry, SystemClock
+
+DEADLINE = "publish.deadline"
+"""Key of a command's deadline in click's context."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,7 +57,7 @@ def hub_options(command: F) -> F:
             default=240,
             show_default=True,
             metavar="MINUTES",
-            help="When to give up.",
+            help="When to give up on the Hub, whatever it does; drawing does not count.",
         ),
         click.option(
             "--verify",
@@ -61,9 +68,24 @@ def hub_options(command: F) -> F:
         ),
         click.option("--json", "as_json", is_flag=True, help="Machine-readable."),
     )
-    command = with_options(options)(command)
-    command.__doc__ = (command.__doc__ or "") + EXIT_CODES
-    return command
+
+    @functools.wraps(command)
+    def timed(*args: Any, **values: Any) -> Any:
+        begin_deadline(values.pop("deadline"))
+        return command(*args, **values)
+
+    timed.__doc__ = (command.__doc__ or "") + EXIT_CODES
+    return with_options(options)(timed)  # type: ignore[return-value]
+
+
+def begin_deadline(minutes: float) -> None:
+    """Start the one deadline of a command that sends."""
+    click.get_current_context().meta[DEADLINE] = Deadline(SystemClock(), minutes * 60)
+
+
+def current_deadline() -> Deadline:
+    """The deadline of the command that runs."""
+    return click.get_current_context().meta[DEADLINE]
 
 
 def send(
@@ -75,10 +97,8 @@ def send(
     dry_run: bool,
     public: bool,
     message: str,
-    deadline: float,
     verify: str,
     as_json: bool,
-    resume: list[str],
     sdk: str | None = None,
     hardware: str | None = None,
 ) -> None:
@@ -92,10 +112,8 @@ def send(
         dry_run: Ask the Hub nothing.
         public: Make a repository public.
         message: Of the commit.
-        deadline: Minutes.
         verify: "full" or "tree".
         as_json: Print JSON.
-        resume: Words of the command that goes on, after `python -m publish`.
         sdk: Of a Space that is made.
         hardware: Of a Space that is made.
     """
@@ -103,46 +121,51 @@ def send(
     from publish.hub.push import Progress, explain, push
     from publish.hub.push_plan import check_tag, make_plan, offline_plan
     from publish.hub.repository import Hub
-    from publish.hub.retry import Deadline, Retry, SystemClock
 
     check_tag(tag)
     say = _teller(quiet=as_json)
-    retry = Retry(Deadline(SystemClock(), deadline * 60), on_wait=lambda text: say(redact(text)))
+    deadline = current_deadline()
+    retry = Retry(deadline, on_wait=lambda text: say(redact(text)))
     hub = Hub(repo, payload.kind, retry, quiet=as_json or not sys.stderr.isatty())
     if dry_run:
         plan = offline_plan(payload, repo, hub.url, tag, public=public)
         _print(as_json, {"status": "dry run", "plan": plan.to_json()}, plan.to_text())
         return
     progress = Progress()
-    again = shlex.join(["python", "-m", "publish", *resume])
+    again = shlex.join(["python", "-m", "publish", *resume_words(click.get_current_context())])
+
+    def last_words() -> str:
+        return f"{progress.describe()}. To go on: {again}"
+
     with tempfile.TemporaryDirectory(prefix="publish-") as cache, hub.connected(Path(cache)):
         try:
-            plan = make_plan(hub, payload, tag, public=public)
-            if not yes:
-                done = "nothing to do" if plan.is_done else "planned"
-                _print(as_json, {"status": done, "plan": plan.to_json()}, plan.to_text())
-                click.echo(
-                    "Nothing to do." if plan.is_done else "Nothing was changed; --yes does it.",
-                    err=True,
+            with ends_by(deadline, last_words):
+                plan = make_plan(hub, payload, tag, public=public)
+                if not yes:
+                    done = "nothing to do" if plan.is_done else "planned"
+                    _print(as_json, {"status": done, "plan": plan.to_json()}, plan.to_text())
+                    click.echo(
+                        "Nothing to do." if plan.is_done else "Nothing was changed; --yes does it.",
+                        err=True,
+                    )
+                    return
+                if not as_json:
+                    click.echo(plan.to_text())
+                outcome = push(
+                    hub,
+                    payload,
+                    plan,
+                    message=message,
+                    progress=progress,
+                    contents=verify == "full",
+                    sdk=sdk,
+                    hardware=hardware,
+                    say=say,
                 )
-                return
-            if not as_json:
-                click.echo(plan.to_text())
-            outcome = push(
-                hub,
-                payload,
-                plan,
-                message=message,
-                progress=progress,
-                contents=verify == "full",
-                sdk=sdk,
-                hardware=hardware,
-                say=say,
-            )
         except LungSynthError as error:
             raise explain(error, progress, again) from error
         except KeyboardInterrupt:
-            click.echo(f"Interrupted. {progress.describe()}. To go on: {again}", err=True)
+            click.echo(f"Interrupted. {last_words()}", err=True)
             sys.exit(130)
     named = f" as {outcome.tag}" if outcome.tag else ""
     text = f"{outcome.status}: {hub.url} at {outcome.commit}{named}"
@@ -157,11 +180,27 @@ def _teller(*, quiet: bool) -> Callable[[str], None]:
     return (lambda text: None) if quiet else (lambda text: click.echo(text, err=True))
 
 
-def resume_words(
-    command: str, folder: Path, repo: str, tag: str | None, **flags: bool
-) -> list[str]:
-    """Words that start the same command again."""
-    words = [command, str(folder), "--repo", repo]
-    if tag:
-        words += ["--tag", tag]
-    return words + [f"--{name}" for name, on in flags.items() if on] + ["--yes"]
+def resume_words(context: click.Context) -> list[str]:
+    """Words that start a command again as it was given, and do it, after `python -m publish`.
+
+    Args:
+        context: Of the command that runs; every option that was really given is taken from it.
+    """
+    words = [str(context.info_name)]
+    for one in context.command.params:
+        name = str(one.name)
+        if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE or name == "yes":
+            continue
+        value = context.params[name]
+        if isinstance(one, click.Argument):
+            words.append(str(value))
+        elif isinstance(one, click.Option) and one.is_flag:
+            words.append(_longest(one.opts if value else one.secondary_opts))
+        else:
+            for each in value if one.multiple else (value,):
+                words += [_longest(one.opts), str(each)]
+    return [*words, "--yes"]
+
+
+def _longest(names: list[str]) -> str:
+    return max(names, key=len)

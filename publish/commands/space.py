@@ -36,7 +36,6 @@ def space_command(
     dry_run: bool,
     public: bool,
     message: str | None,
-    deadline: float,
     verify: str,
     as_json: bool,
 ) -> None:
@@ -60,9 +59,6 @@ def space_command(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="publish-space-"))
         )
         write_space(folder, HARDWARE[hardware])
-        words = ["space", "--repo", repo, "--hardware", hardware]
-        words += ["--tag", tag] if tag else []
-        words += ["--public"] if public else []
         send(
             read_folder(folder, "space"),
             repo=repo,
@@ -70,11 +66,9 @@ def space_command(
             yes=yes,
             dry_run=dry_run,
             public=public,
-            deadline=deadline,
             message=message or f"The page, for {hardware}",
             verify=verify,
             as_json=as_json,
-            resume=[*words, "--yes"],
             sdk="gradio",
             hardware=HARDWARE[hardware].flavour,
         )

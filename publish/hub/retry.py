@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -73,6 +74,15 @@ class Deadline:
     def remaining(self) -> float:
         """Seconds that are left; never below 0."""
         return max(0.0, self._start + self.seconds - self.clock.now())
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time within the block does not count: drawing, for instance, waits for nobody."""
+        begun = self.clock.now()
+        try:
+            yield
+        finally:
+            self._start += self.clock.now() - begun
 
     def check(self) -> None:
         """Raise DeadlinePassed when nothing is left."""

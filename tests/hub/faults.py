@@ -57,6 +57,7 @@ class Schedule:
     faults: list[Fault] = field(default_factory=list)
     is_down: bool = False  # answer nobody
     down_after: int | None = None  # requests until it goes down
+    down_kind: str = "cut"  # how: "cut" hangs up, "hang" takes the request and never answers
     seen: Counter[str] = field(default_factory=Counter)
     happened: list[Fault] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -68,7 +69,7 @@ class Schedule:
             self.seen[route] += 1
             total = sum(self.seen.values())
             if self.is_down or (self.down_after is not None and total > self.down_after):
-                return Fault(route, nth, "cut")
+                return Fault(route, nth, self.down_kind)
             for fault in self.faults:
                 if (fault.route, fault.nth) == (route, nth):
                     self.happened.append(fault)

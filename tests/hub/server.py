@@ -32,6 +32,7 @@ class Hub:
     xet_store: Path | None = None  # folder of Xet chunks; None = a server without Xet
     xet_hashes: dict[str, str] = field(default_factory=dict)  # SHA-256 -> name among the chunks
     in_flight: int = 0  # requests being answered
+    closing: threading.Event = field(default_factory=threading.Event)
     idle: threading.Condition = field(default_factory=threading.Condition)
 
     def repo(self, kind: str, name: str) -> Repo:
@@ -100,6 +101,10 @@ class Handler(BaseHTTPRequestHandler):
             self._hang_up()
             return
         request.body = self.rfile.read(length) if length else self._chunked()
+        if kind == "hang":
+            self.hub.closing.wait(600)
+            self._hang_up()
+            return
         if fault and kind == "slow":
             threading.Event().wait(fault.seconds)
         if fault and kind in (
@@ -209,6 +214,7 @@ def serve() -> Iterator[Hub]:
     try:
         yield hub
     finally:
+        hub.closing.set()
         server.shutdown()
         server.server_close()
         thread.join()

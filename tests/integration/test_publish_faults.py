@@ -24,6 +24,7 @@ from hub.client import pointed_at
 from hub.faults import Fault, Schedule, random_schedule
 from hub.server import WRITER, serve
 from hub.server import Hub as Server
+from publishing import run_publish
 
 from lungsynth.errors import (
     AccessError,
@@ -357,3 +358,46 @@ def test_the_check_of_main_would_see_a_half_update(server, releases, tmp_path, m
     monkeypatch.setattr(Real, "commit", in_two)
     with pytest.raises(AssertionError):
         play(server, releases, tmp_path / "cache", 0)
+
+
+LIMIT_S = 6.0  # the shortest --deadline there is
+GRACE_S = 5.0
+
+
+def push_to_a_dying_hub(
+    server: Server, releases: tuple[Payload, Payload], cache: Path, requests: int, kind: str
+) -> None:
+    """The Hub dies after some requests: the command ends soon after its deadline, main is whole."""
+    old, new = releases
+    server.repos.clear()
+    server.schedule = Schedule()
+    run(old, "v1.0.0", cache, SkippingClock())
+    server.schedule = Schedule(down_after=requests, down_kind=kind)
+    begun = time.monotonic()
+    minutes = str(LIMIT_S / 60)
+    ran = run_publish("push", new.folder, "--repo", NAME, "--yes", "--deadline", minutes)
+    took = time.monotonic() - begun
+    assert took < LIMIT_S + GRACE_S, (requests, kind, took)
+    if sum(server.schedule.seen.values()) <= requests:
+        assert ran.code == 0, ran.err  # it needed fewer
+        return
+    assert ran.code == UnreachableError.exit_code, (requests, ran)
+    assert f"--deadline {minutes}" in ran.err and ran.err.count("To go on: ") == 1
+    files = server.repo("dataset", NAME).files()
+    files.pop(".gitattributes", None)
+    assert files in (contents(old), contents(new)), requests
+    assert server.repo("dataset", NAME).tags.keys() == {"v1.0.0"}
+
+
+@pytest.mark.parametrize(("requests", "kind"), [(1, "hang"), (12, "hang"), (17, "cut")])
+def test_a_hub_that_dies_ends_the_command_at_its_deadline(
+    server, releases, tmp_path, requests, kind
+):
+    push_to_a_dying_hub(server, releases, tmp_path / "cache", requests, kind)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["hang", "cut"])
+def test_a_hub_that_dies_at_any_of_its_first_forty_requests(server, releases, tmp_path, kind):
+    for requests in range(40):
+        push_to_a_dying_hub(server, releases, tmp_path / "cache", requests, kind)
