@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-NAMES = ("nnunet", "monai", "coco", "webdataset", "dicom-seg")
+NAMES = ("nnunet", "monai", "coco", "coco-panoptic", "webdataset", "dicom-seg")
 
 
 @click.command("export")

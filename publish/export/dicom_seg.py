@@ -24,6 +24,9 @@ CODES = {
 }
 """Class name -> SNOMED CT code; other classes get a private one."""
 
+ORIENTATION = ["L", "F"]
+"""Rows run to the patient's left, columns to the feet: a frontal film's right lung is on the left."""
+
 DATE, TIME = "20000101", "000000"
 """Of every object: an export knows no clock, and a synthetic picture has no date."""
 
@@ -88,13 +91,15 @@ def make_image(one: Case) -> Any:
     )
     image.DerivationDescription += f"model {one.row['model_hash']}, seed {one.row['seed']}."
     image.ImageComments = str(one.row["prompt"])[:10240]
-    image.PatientName, image.PatientID = "SYNTHETIC", one.name
+    image.PatientName, image.PatientID = "SYNTHETIC^FILM", one.name
     image.PatientBirthDate = image.PatientSex = ""
     image.StudyDate = image.ContentDate = DATE
     image.StudyTime = image.ContentTime = TIME
     image.StudyID, image.SeriesNumber, image.InstanceNumber = "1", 1, 1
     image.AccessionNumber = image.ReferringPhysicianName = ""
     image.Modality, image.ConversionType = "OT", "WSD"
+    image.BodyPartExamined = "CHEST"  # not one of a pair, so no Laterality
+    image.PatientOrientation = ORIENTATION
     image.Manufacturer, image.SoftwareVersions = "lungsynth", __version__
     image.BurnedInAnnotation = "NO"
     image.Rows, image.Columns = one.image.shape
@@ -146,6 +151,7 @@ def make_seg(one: Case, image: Any, present: dict[int, str]) -> Any:
             omit_empty_frames=False,
         )
     seg.SyntheticData = "YES"
+    seg.PatientOrientation = ORIENTATION
     seg.ContentDate, seg.ContentTime = DATE, TIME
     for name in ("InstanceCreationDate", "SeriesDate"):
         if name in seg:

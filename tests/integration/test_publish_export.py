@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+import subprocess
 import tarfile
 import warnings
 from pathlib import Path
@@ -283,3 +285,71 @@ def test_a_dry_run_writes_nothing(dist, tmp_path):
     ran = run_publish("export", dist, "--format", "coco", "--out", tmp_path / "out", "--dry-run")
     assert ran.code == 0 and "12 rows of train, test as coco" in ran.out
     assert not (tmp_path / "out").exists()
+
+
+def test_coco_panoptic(source, cases, tmp_path):
+    """As panopticapi reads it: id = R + 256 G + 65536 B, segments_info tells the category of each."""
+    out = written(source, tmp_path, "coco-panoptic")
+    seen = 0
+    for path in sorted((out / "annotations").glob("*.json")):
+        told = json.loads(path.read_text())
+        categories = {one["id"]: one for one in told["categories"]}
+        [background] = [k for k, one in categories.items() if not one["isthing"]]
+        entries = {one["id"]: one for one in told["images"]}
+        for one in told["annotations"]:
+            case = cases[Path(one["file_name"]).stem]
+            assert entries[one["image_id"]]["file_name"] == one["file_name"]
+            with Image.open(path.with_suffix("") / one["file_name"]) as opened:
+                assert opened.mode == "RGB"
+                r, g, b = np.asarray(opened).astype(int).transpose(2, 0, 1)
+            ids = r + 256 * g + 65536 * b
+            back = np.full(case.mask.shape, 255, np.uint8)  # void
+            assert {*np.unique(ids)} - {0} == {s["id"] for s in one["segments_info"]}
+            for segment in one["segments_info"]:
+                region = ids == segment["id"]
+                assert region.sum() == segment["area"] and segment["bbox"][2] > 0
+                category = segment["category_id"]
+                back[region] = 0 if category == background else category
+            assert np.array_equal(back, case.mask)
+            seen += 1
+    assert seen == len(cases)
+
+
+def test_xrayvision_gets_its_shape(source, cases, tmp_path):
+    from datasets import load_dataset
+
+    from publish.export.xrayvision import XRayVisionRows
+
+    rows = load_dataset(str(source), split="train", cache_dir=str(tmp_path))
+    films = XRayVisionRows(rows, json.loads((source / "id2label.json").read_text()))
+    assert len(films) == len(rows) == len(films.csv) and "num_samples" in films.string()
+    assert films.labels.shape == (len(rows), len(films.pathologies))
+    assert "normal" not in films.pathologies and "image" not in films.csv.column_names
+    for k in range(len(films)):
+        one, case = films[k], cases[rows[k]["id"]]
+        assert one["img"].shape == (1, *case.image.shape) and one["img"].dtype == np.float32
+        assert np.array_equal(np.rint((one["img"][0] / 1024 + 1) / 2 * 255), case.image)
+        told = dict(zip(films.pathologies, one["lab"], strict=True))
+        assert all(value == float(name == rows[k]["finding"]) for name, value in told.items())
+        for value, name in films.semantic_classes.items():
+            mask = one["semantic_masks"][name][0]
+            assert np.array_equal(mask == 1, case.mask == value)
+            assert np.array_equal(np.isnan(mask), case.mask == 255)
+    with pytest.raises(ConfigError, match="no column 'finding'"):
+        XRayVisionRows(rows.remove_columns("finding"), {})
+
+
+UNKNOWN_TO_DCIODVFY = "(0x0008,0x001c)"
+"""Synthetic Data, which is younger than the dictionary of Debian's dicom3tools."""
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs Debian's dicom3tools")
+def test_dicom_is_what_the_standard_asks_for(source, tmp_path):
+    out = written(source, tmp_path, "dicom-seg")
+    files = sorted(out.rglob("*.dcm"))
+    assert len(files) >= 12
+    for path in files:
+        done = subprocess.run(["dciodvfy", path], capture_output=True, text=True, timeout=60)
+        errors = [k for k in done.stderr.splitlines() if k.startswith("Error")]
+        assert [k for k in errors if UNKNOWN_TO_DCIODVFY not in k] == [], path
+        assert len(errors) <= 1 and ("SCImage" in done.stderr or "Segmentation" in done.stderr)

@@ -300,3 +300,14 @@ def test_a_footer_can_be_told_at_the_end(tmp_path):
     for name in ("text", "missing"):
         with pytest.raises(OutputError, match="not a shard"):
             shard_metadata(tmp_path / name)
+
+
+def test_what_a_viewer_filters_by_has_a_page_index(tmp_path):
+    """Readers that filter (the Hub's viewer, duckdb) skip pages by the least and most of each."""
+    rows = [make_row(result(i), f"s0-{i:07d}") for i in range(3)]
+    group = pq.read_metadata(tmp_path / write(tmp_path, rows).name).row_group(0)
+    columns = {group.column(k).path_in_schema: group.column(k) for k in range(group.num_columns)}
+    for name in ("id", "trust", "view", "age_group", "sex", "finding", "seed", "area_left_lung"):
+        found = columns[name]
+        assert found.has_offset_index and found.has_column_index and found.is_stats_set, name
+    assert columns["image.bytes"].compression == "UNCOMPRESSED"
