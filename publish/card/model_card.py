@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lungsynth import RESEARCH_NOTICE, __version__
+from lungsynth.about.figures import read_figures
+from lungsynth.about.sources import read_sources
 from lungsynth.errors import ConfigError
 from lungsynth.model.checkpoint import NEAREST_FOLDER
+from publish.card.checkpoint import measured_section, sources_table
 from publish.card.markup import markdown_text
 from publish.card.model_snippets import ModelFacts, use_section
+from publish.card.own_card import hub_values
 from publish.data.licences import MEDICAL_RESTRICTION, OPENRAIL
 from publish.hub.weights import Checkpoint
 
@@ -131,6 +134,7 @@ def make_model_card(
 
     licence = licence_chain(facts, is_lora=checkpoint.is_lora)
     reports = {path.name: read_report(path) for path in facts.evaluation}
+    kept, sources = read_figures(checkpoint.folder), read_sources(checkpoint.folder)
     values = _front_matter(checkpoint, facts, licence, reports, samples)
     head = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
     parts = [
@@ -139,7 +143,9 @@ def make_model_card(
         "<Gallery />" if samples else "",
         f"## Use\n\n{use_section(checkpoint, facts)}",
         _training(facts),
-        _evaluation(reports, facts),
+        f"## Sources\n\n{sources_table(sources).strip()}" if sources else "",
+        f"## What was measured\n\n{measured_section(kept, checkpoint.hash)}",
+        _evaluation(reports, facts) if reports else "",
         _licence(facts, licence),
         "## Out of scope\n\nAny diagnosis, treatment or interpretation of a person's film; pictures "
         "passed off as real; identifying anybody.",
@@ -165,27 +171,21 @@ def _front_matter(
     if facts.base:
         values["base_model"] = facts.base
         values["base_model_relation"] = relation(is_lora=checkpoint.is_lora)
-    on_hub = [name for name, _ in facts.data if re.fullmatch(r"[\w.-]+/[\w.-]+", name)]
-    if on_hub:
-        values["datasets"] = on_hub
-    if samples:
-        values["widget"] = [{"text": prompt, "output": {"url": path}} for prompt, path in samples]
+    figures_kept, sources = read_figures(checkpoint.folder), read_sources(checkpoint.folder)
+    values |= hub_values(facts, figures_kept, sources, samples)
     if reports:
-        values["model-index"] = [
+        index = values.setdefault(
+            "model-index", [{"name": facts.repo.split("/")[1], "results": []}]
+        )
+        index[0]["results"] += [
             {
-                "name": facts.repo.split("/")[1],
-                "results": [
-                    {
-                        "task": {"type": "text-to-image"},
-                        "dataset": {"name": name, "type": "evaluation"},
-                        "metrics": [
-                            {"type": key, "value": value}
-                            for key, value, _ in figures(report)[:MAX_FIGURES]
-                        ],
-                    }
-                    for name, report in reports.items()
+                "task": {"type": "text-to-image"},
+                "dataset": {"name": name, "type": "evaluation"},
+                "metrics": [
+                    {"type": key, "value": value} for key, value, _ in figures(report)[:MAX_FIGURES]
                 ],
             }
+            for name, report in reports.items()
         ]
     return values
 
@@ -236,8 +236,6 @@ def _training(facts: ModelFacts) -> str:
 
 
 def _evaluation(reports: Mapping[str, Any], facts: ModelFacts) -> str:
-    if not reports:
-        return "## Evaluation\n\nNone is given."
     text = "## Evaluation\n"
     for path in facts.evaluation:
         report = reports[path.name]

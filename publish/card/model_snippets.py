@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +30,7 @@ class ModelFacts:
     evaluation: tuple[Path, ...] = ()  # JSON of `lungsynth evaluate`
     prompts: tuple[str, ...] = PROMPTS
     plain: bool = False  # the repository brings the class of its autoencoder
+    home: str = ""  # address of the repository the checkpoint's own card links into
 
 
 def snippet(checkpoint: Checkpoint, facts: ModelFacts) -> str:
@@ -91,15 +91,3 @@ def use_section(checkpoint: Checkpoint, facts: ModelFacts) -> str:
         f"```python\n{mask_snippet(checkpoint, facts)}\n```\n\n"
         f"Pictures alone, by diffusers:{told}\n\n{alone}"
     )
-
-
-MADE_USE = re.compile(r"(<!-- made:use -->\n).*?(<!-- /made:use -->)", re.DOTALL)
-"""Where a checkpoint's own card wants its snippets, written anew for the repository it goes to."""
-
-
-def fill_own_card(checkpoint: Checkpoint, facts: ModelFacts) -> str:
-    """The checkpoint's own card; what stands between its `made:use` markers loads the repository."""
-    assert checkpoint.own_card is not None
-    text = checkpoint.own_card.read_text(encoding="utf-8")
-    made = use_section(checkpoint, facts)
-    return MADE_USE.sub(lambda found: f"{found[1]}\n{made}\n\n{found[2]}", text)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lungsynth.errors import ConfigError
-from publish.commands.sending import hub_options, resume_words, send
+from publish.commands.sending import current_deadline, hub_options, send
 
 if TYPE_CHECKING:
     from publish.card.model_snippets import ModelFacts
@@ -52,6 +52,12 @@ if TYPE_CHECKING:
 )
 @click.option("--sample-steps", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option(
+    "--home",
+    default="",
+    metavar="URL",
+    help="Where the checkpoint's own card links to, such as https://host/lab/code/blob/main.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     default=None,
@@ -78,6 +84,7 @@ def weights_command(
     samples: int,
     prompts: tuple[str, ...],
     sample_steps: int,
+    home: str,
     out: Path | None,
     plain: bool,
     repo: str,
@@ -86,7 +93,6 @@ def weights_command(
     dry_run: bool,
     public: bool,
     message: str | None,
-    deadline: float,
     verify: str,
     as_json: bool,
 ) -> None:
@@ -99,10 +105,12 @@ def weights_command(
         --evaluation fidelity.json --tag v1.0.0 --yes
 
     A README.md in the checkpoint is its card; what stands between its lines `<!-- made:use -->` and
-    `<!-- /made:use -->` is replaced by code that loads this repository. Without one, a card is
-    written from these options, with pictures drawn by the checkpoint itself.
+    `<!-- /made:use -->` is replaced by code that loads this repository. Sources and measured figures,
+    which the checkpoint keeps, and pictures it draws are added. Without one, a card is written from
+    these options.
     """
-    from publish.card.model_snippets import PROMPTS, ModelFacts, fill_own_card
+    from publish.card.model_snippets import PROMPTS, ModelFacts
+    from publish.card.own_card import fill_own_card
     from publish.hub.payload import write_out
     from publish.hub.plain import write_plain
     from publish.hub.push_plan import check_tag
@@ -123,6 +131,7 @@ def weights_command(
         evaluation=evaluation,
         prompts=prompts or PROMPTS,
         plain=plain,
+        home=home,
     )
     with ExitStack() as stack:
         generated = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="publish-card-")))
@@ -130,14 +139,18 @@ def weights_command(
             write_plain(found, generated)
         if found.own_card is not None:
             for warning in check_own_card(found):
-                click.echo(f"note: {warning}", err=True)
-            (generated / "README.md").write_text(fill_own_card(found, facts), encoding="utf-8")
-        else:
-            _write_card(found, facts, generated, samples, sample_steps)
+                click.echo(f"note: {warning}; it is published as words, or below --home", err=True)
+        with current_deadline().paused():
+            if found.own_card is not None:
+                fill_own_card(found, facts)  # before anything is drawn
+                shown = _draw_samples(found, facts, generated, samples, sample_steps)
+                card = fill_own_card(found, facts, shown)
+                (generated / "README.md").write_text(card, encoding="utf-8")
+            else:
+                _write_card(found, facts, generated, samples, sample_steps)
         payload = payload_of(found, generated)
         if out is not None:
             write_out(payload, out)
-        words = resume_words("weights", checkpoint, repo, tag, public=public)
         send(
             payload,
             repo=repo,
@@ -145,11 +158,9 @@ def weights_command(
             yes=yes,
             dry_run=dry_run,
             public=public,
-            deadline=deadline,
             message=message or (f"Release {tag}" if tag else "Publish weights"),
             verify=verify,
             as_json=as_json,
-            resume=words[:-1] + _given(facts, samples) + words[-1:],
         )
 
 
@@ -160,37 +171,10 @@ def _pair(text: str) -> tuple[str, str]:
     return name, licence
 
 
-def _given(facts: ModelFacts, samples: int) -> list[str]:
-    """The options that made the card, for the command that goes on."""
-    from publish.card.model_snippets import PROMPTS
-
-    single = {
-        "--licence": facts.licence,
-        "--base": facts.base,
-        "--base-licence": facts.base_licence,
-        "--steps": facts.steps,
-        "--training": facts.training or None,
-    }
-    words = [
-        word for key, value in single.items() if value is not None for word in (key, str(value))
-    ]
-    for name, licence in facts.data:
-        words += ["--data", f"{name}={licence}"]
-    for path in facts.evaluation:
-        words += ["--evaluation", str(path)]
-    for prompt in facts.prompts if facts.prompts != PROMPTS else ():
-        words += ["--prompt", prompt]
-    words += ["--plain-diffusers"] if facts.plain else []
-    return [*words, "--samples", str(samples)]
-
-
 def _write_card(
     checkpoint: Checkpoint, facts: ModelFacts, out: Path, samples: int, steps: int
 ) -> None:
     """Draw the gallery and write card and evaluation into a folder."""
-    from lungsynth.images import png_bytes
-    from lungsynth.model.sampling import SampleOptions, draw
-    from lungsynth.pipeline import Synthesizer
     from publish.card.model_card import licence_chain, make_model_card, read_report
 
     licence_chain(facts, is_lora=checkpoint.is_lora)  # before anything is drawn
@@ -198,19 +182,32 @@ def _write_card(
         read_report(path)
         (out / "evaluation").mkdir(exist_ok=True)
         shutil.copyfile(path, out / "evaluation" / path.name)
-    shown = []
-    if samples:
-        synthesizer = (
-            Synthesizer(facts.base, lora=str(checkpoint.folder))
-            if checkpoint.is_lora
-            else Synthesizer(str(checkpoint.folder))
-        )
-        (out / "samples").mkdir()
-        for seed in range(samples):
-            prompt = facts.prompts[seed % len(facts.prompts)]
-            [image] = draw(
-                synthesizer.pipe, [prompt], [seed], SampleOptions(steps=steps), capture=False
-            ).images
-            (out / "samples" / f"{seed}.png").write_bytes(png_bytes(image))
-            shown.append((prompt, f"samples/{seed}.png"))
+    shown = _draw_samples(checkpoint, facts, out, samples, steps)
     (out / "README.md").write_text(make_model_card(checkpoint, facts, shown), encoding="utf-8")
+
+
+def _draw_samples(
+    checkpoint: Checkpoint, facts: ModelFacts, out: Path, samples: int, steps: int
+) -> list[tuple[str, str]]:
+    """Draw the gallery into a folder: (prompt, path in the repository) of each picture."""
+    from lungsynth.images import png_bytes
+    from lungsynth.model.sampling import SampleOptions, draw
+    from lungsynth.pipeline import Synthesizer
+
+    if not samples:
+        return []
+    synthesizer = (
+        Synthesizer(facts.base, lora=str(checkpoint.folder))
+        if checkpoint.is_lora
+        else Synthesizer(str(checkpoint.folder))
+    )
+    (out / "samples").mkdir()
+    shown = []
+    for seed in range(samples):
+        prompt = facts.prompts[seed % len(facts.prompts)]
+        [image] = draw(
+            synthesizer.pipe, [prompt], [seed], SampleOptions(steps=steps), capture=False
+        ).images
+        (out / "samples" / f"{seed}.png").write_bytes(png_bytes(image))
+        shown.append((prompt, f"samples/{seed}.png"))
+    return shown
