@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+UNMEASURED = [
+    word for name in ("memorisation", "obedience", "masks") for word in ("--unmeasured", name)
+]
+"""Of random weights nothing is measured."""
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -57,6 +62,7 @@ def build_options(checkpoint: Path, out: Path, *extra: object) -> list[str]:
             "--quiet",
             "--device",
             "cpu",
+            *UNMEASURED,
             "--out",
             out,
             *extra,

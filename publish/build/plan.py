@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from lungsynth import __version__
+from lungsynth.about.figures import FIGURES_NAME
+from lungsynth.about.sources import SOURCES_NAME
 from lungsynth.arrays import IntArray
 from lungsynth.errors import CheckpointError, ConfigError
 from publish.data.manifest import canonical_sha256
@@ -29,6 +31,9 @@ from publish.data.settings import Settings
 from publish.data.shards import shard_name
 
 SHARE_TOLERANCE = 1e-6
+
+ABOUT = (SOURCES_NAME, FIGURES_NAME, "words.json")
+"""Files of a checkpoint that say what it was made from and how good it is."""
 
 PARTS = ("tokens", "affinity", "student")
 """Folders of a checkpoint whose weights make masks; each has a column with its hash."""
@@ -291,9 +296,14 @@ def scheduler_name(folder: Path, sampler: str = "default") -> str:
 
 
 def settings_sha256(folder: Path) -> str:
-    """SHA-256 over a checkpoint's JSON files by name and content: tokenizer, schedule, classes."""
+    """SHA-256 over a checkpoint's JSON files by name and content: tokenizer, schedule, classes.
+
+    What only tells about the checkpoint (`ABOUT`) is left out: no pixel depends on it.
+    """
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.json")):
+        if path.parent == folder and path.name in ABOUT:
+            continue
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
         digest.update(path.read_bytes() + b"\0")
     return digest.hexdigest()

@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from lungsynth.about.figures import read_figures
+from lungsynth.about.sources import read_sources
 from lungsynth.errors import OutputError
 from lungsynth.files import check_writable
 from publish.build.engines import Engine, adopt, check_engine, draw_by_engine
@@ -29,6 +31,7 @@ from publish.build.worker import (
 )
 from publish.build.worker import load as _load
 from publish.data.errata import read_errata
+from publish.data.licences import all_sources, licence_of
 from publish.data.manifest import (
     FIRST_VERSION,
     MANIFEST_NAME,
@@ -36,6 +39,7 @@ from publish.data.manifest import (
     environment,
     read_finished,
     read_manifest,
+    today,
 )
 from publish.data.schema import id2label
 from publish.data.shards import Shard, locked, remove_partials
@@ -78,6 +82,9 @@ def build(
         check_engine(engine, the_plan, out)
     names = the_plan.names
     reports = collect_reports(the_plan.settings, str(the_plan.config["model_hash"]))
+    sources = tuple(read_sources(the_plan.folder))
+    measured = tuple(read_figures(the_plan.folder))
+    licence_of(all_sources(sources, the_plan.settings.card), the_plan.settings.card.licence)
     read_human(out)
     check_writable(out)
     with locked(out):
@@ -86,7 +93,9 @@ def build(
         if engine is not None:
             adopt(engine, the_plan, out, finished)
         finished = reconcile(out, finished, withdrawn)
-        version = read_manifest(out).version if (out / MANIFEST_NAME).exists() else FIRST_VERSION
+        before = read_manifest(out) if (out / MANIFEST_NAME).exists() else None
+        version = before.version if before else FIRST_VERSION
+        date = the_plan.settings.card.date or (before.date if before else "") or today()
         versions, card = environment() | {"threads": str(THREADS)}, asdict(the_plan.settings.card)
 
         def manifest() -> Manifest:
@@ -100,6 +109,9 @@ def build(
                 version,
                 card,
                 withdrawn,
+                sources=sources,
+                measured=measured,
+                date=date,
             )
 
         manifest().write(out)  # from now on the folder is this dataset's

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lungsynth import RESEARCH_NOTICE
-from publish.data.licences import licence_of
+from publish.data.licences import all_sources, licence_of
 from publish.data.manifest import Manifest
 from publish.data.schema import column_name
 from publish.data.settings import CardSettings, from_mapping
@@ -105,7 +105,8 @@ def make(manifest: Manifest, out: Path) -> dict[str, Any]:
         out: The dataset folder, for the columns.
     """
     card = from_mapping(CardSettings, manifest.card, "card")
-    licence = licence_of(card.sources)
+    sources = all_sources(manifest.sources, card)
+    licence = licence_of(sources, card.licence)
     model = (
         f"lungsynth checkpoint {manifest.config['model']} (weights {manifest.config['model_hash']})"
     )
@@ -116,7 +117,7 @@ def make(manifest: Manifest, out: Path) -> dict[str, Any]:
         "name": card.title,
         "description": f"{manifest.n_rows} synthetic frontal chest X-rays with masks. {RESEARCH_NOTICE}",
         "version": manifest.version,
-        **({"datePublished": card.date} if card.date else {}),
+        **({"datePublished": manifest.date} if manifest.date else {}),
         "license": LICENCE_URLS.get(licence.identifier, licence.reason),
         "url": f"https://huggingface.co/datasets/{card.repo}"
         if card.repo
@@ -132,12 +133,15 @@ def make(manifest: Manifest, out: Path) -> dict[str, Any]:
         **RAI,
         "prov:wasDerivedFrom": [
             {
-                "@id": one.url or f"urn:source:{k}",
+                "@id": f"urn:source:{k}",
                 "@type": "prov:Entity",
                 "sc:name": one.name,
+                "sc:description": f"{one.title or one.name}; used for {one.used_for}",
                 "sc:license": one.licence,
+                "sc:creditText": one.terms,
+                **({"sc:url": one.url} if one.url else {}),
             }
-            for k, one in enumerate(card.sources)
+            for k, one in enumerate(sources)
         ],
         "prov:wasGeneratedBy": {
             "@type": "prov:Activity",

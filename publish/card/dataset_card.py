@@ -9,8 +9,16 @@ from typing import Any
 
 from lungsynth import RESEARCH_NOTICE
 from lungsynth.errors import ConfigError
+from publish.card.checkpoint import (
+    by_eye,
+    figures_for,
+    measured_section,
+    replay_section,
+    sources_table,
+    unmeasured_note,
+)
 from publish.card.evaluation import further_sections
-from publish.card.markup import bibtex_text, markdown_text, plain_text
+from publish.card.markup import bibtex_text, contact_link, markdown_text, plain_text
 from publish.card.sections import (
     asked_table,
     class_table,
@@ -19,12 +27,11 @@ from publish.card.sections import (
     filter_section,
     masks_note,
     memorisation_section,
-    sources_table,
     withdrawn_section,
 )
 from publish.card.text import HUMAN, TEXT
 from publish.data.changelog import CHANGELOG_NAME
-from publish.data.licences import Licence, licence_of
+from publish.data.licences import Licence, all_sources, licence_of
 from publish.data.manifest import Manifest, canonical_sha256
 from publish.data.rows import Summary
 from publish.data.schema import column_name
@@ -53,7 +60,8 @@ def make_card(
     """
     config = manifest.config
     card = from_mapping(CardSettings, manifest.card, "card")
-    licence = licence_of(card.sources)
+    sources = all_sources(manifest.sources, card)
+    licence = licence_of(sources, card.licence)
     names = [name for value, name in manifest.classes.items() if value != "0"]
     human = read_human(out)
     changes = (out / CHANGELOG_NAME).read_text(encoding="utf-8")
@@ -74,7 +82,7 @@ def make_card(
         class_rows=class_table(manifest, summary),
         masks_note=masks_note(manifest),
         columns=columns_table(manifest),
-        asked=asked_table(summary),
+        **_claims(manifest, card, summary, reports),
         filter=filter_section(manifest, summary),
         config_sha=canonical_sha256(config)[:16],
         evaluation=evaluation_section(reports),
@@ -82,11 +90,11 @@ def make_card(
         memorisation=memorisation_section(reports),
         withdrawn=withdrawn_section(manifest),
         licence=_licence(licence, card),
-        sources=sources_table(card),
-        contact=f"Report a picture, or ask for one to be taken down: {markdown_text(card.contact)}"
+        sources=sources_table(sources),
+        contact=f"Report a picture, or ask for one to be taken down: {contact_link(card.contact)}"
         if card.contact
         else "No contact is stated.",
-        bibtex=_bibtex(card, manifest.version),
+        bibtex=_bibtex(card, manifest),
         changelog="\n".join(changes.splitlines()[1:]).replace("\n## ", "\n### ").strip(),
         prompts="the prompts of a file"
         if "sha256" in config["prompts"]
@@ -106,6 +114,23 @@ def make_card(
         **{name: _human(name, human) for name in HUMAN},
     )
     return f"---\n{front_matter(manifest, out, card, licence)}---\n{text}"
+
+
+def _claims(
+    manifest: Manifest,
+    card: CardSettings,
+    summary: Summary,
+    reports: Mapping[str, dict[str, Any]],
+) -> dict[str, str]:
+    """What the card says of the checkpoint, of what was seen, and of what can be drawn again."""
+    figures = figures_for(manifest, reports)
+    return {
+        "asked": asked_table(summary, figures),
+        "unmeasured": unmeasured_note(card),
+        "measured": measured_section(figures, str(manifest.config["model_hash"])),
+        "by_eye": by_eye(card.by_eye),
+        "replay": replay_section(manifest),
+    }
 
 
 def read_human(out: Path) -> dict[str, str]:
@@ -232,12 +257,13 @@ def _licence(licence: Licence, card: CardSettings) -> str:
     return f"Data: {told}. {markdown_text(licence.reason, limit=600)}"
 
 
-def _bibtex(card: CardSettings, version: str) -> str:
+def _bibtex(card: CardSettings, manifest: Manifest) -> str:
     lines = [f"  title = {{{bibtex_text(card.title)}}},"]
     if card.authors:
         lines.append(f"  author = {{{' and '.join(map(bibtex_text, card.authors))}}},")
-    if card.date:
-        lines.append(f"  year = {{{bibtex_text(card.date)[:4]}}},")
+    lines.append(f"  year = {{{manifest.date[:4] or 'n.d.'}}},")
     if card.repo:
         lines.append(f"  url = {{https://huggingface.co/datasets/{bibtex_text(card.repo)}}},")
-    return "\n".join(["@misc{lungsynth_dataset,", *lines, f"  version = {{{version}}}", "}"])
+    return "\n".join(
+        ["@misc{lungsynth_dataset,", *lines, f"  version = {{{manifest.version}}}", "}"]
+    )

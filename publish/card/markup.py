@@ -25,3 +25,11 @@ def markdown_text(text: str, *, limit: int = 300) -> str:
 def bibtex_text(text: str) -> str:
     """Text of a BibTeX field and of a code block: no brace, backslash or fence."""
     return re.sub(r"[{}\\`%]", "", plain_text(text))
+
+
+def contact_link(text: str) -> str:
+    """An address of the web or of e-mail as a link that shows it unchanged; other text as it is."""
+    plain = plain_text(text)
+    if re.fullmatch(r"https?://[^\s<>\"]+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+", plain):
+        return f"<{plain}>"
+    return markdown_text(text)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lungsynth.about.figures import Figure
+from publish.card.checkpoint import obeyed
 from publish.card.evaluation import masks_lines
 from publish.card.markup import markdown_text
 from publish.card.text import CLASS_COLUMNS, COLUMNS
 from publish.data.manifest import Manifest
 from publish.data.rows import ASKED, Summary
 from publish.data.schema import column_name
-from publish.data.settings import CardSettings
 
 
 def columns_table(manifest: Manifest) -> str:
@@ -65,17 +66,23 @@ def masks_note(manifest: Manifest) -> str:
     return told
 
 
-def asked_table(summary: Summary) -> str:
-    """How often each value was asked for; "" when no prompt says."""
+def asked_table(summary: Summary, figures: Sequence[Figure]) -> str:
+    """How often each value was asked for, and how well that is obeyed; "" when no prompt says.
+
+    Args:
+        summary: Of the rows.
+        figures: What was measured of the checkpoint.
+    """
     lines = []
     for column in ASKED:
         counted = sorted(summary.asked[column].items())
         told = ", ".join(f"{markdown_text(value)} {n:,}" for value, n in counted)
         if told:
-            lines.append(f"| `{column}` | {told} |")
+            lines.append(f"| `{column}` | {told} | {markdown_text(obeyed(column, figures))} |")
     if not lines:
         return ""
-    return "\n| asked for | rows |\n| --- | --- |\n" + "\n".join(lines) + "\n"
+    head = "\n| asked for | rows | how well that is obeyed |\n| --- | --- | --- |\n"
+    return head + "\n".join(lines) + "\n"
 
 
 def _own_areas(limits: Mapping[str, Any]) -> str:
@@ -95,18 +102,25 @@ def filter_section(manifest: Manifest, summary: Summary) -> str:
         f"{', sides not swapped' if limits['sides'] else ''}, left and right at most "
         f"{limits['max_ratio']:g} times as large as each other"
     )
-    if not limits["apply"]:
-        return f"Nothing was filtered out. `qc_flags` says which rows miss the limits ({told})."
-    share = summary.n_rejected / max(1, manifest.n_drawn)
+    drawn = max(1, manifest.n_drawn)
+    if limits["apply"]:
+        missed, reasons, where = (
+            summary.n_rejected,
+            summary.reasons,
+            "are listed in `rejected.jsonl`",
+        )
+    else:
+        missed, reasons = summary.n_flagged, summary.flags
+        where = "are published all the same: nothing was filtered out, see `qc_flags`"
     lines = [
-        f"Of {manifest.n_drawn:,} rows drawn, {summary.n_rejected:,} ({100 * share:.1f} %) missed the "
-        f"limits ({told}) and are listed with their reasons in `rejected.jsonl`."
+        f"Of {manifest.n_drawn:,} rows drawn, {missed:,} ({100 * missed / drawn:.1f} %) missed the "
+        f"limits ({told}) and {where}."
     ]
-    if summary.reasons:
-        lines += ["", "| reason | rows |", "| --- | --- |"]
+    if reasons:
+        lines += ["", "| reason | rows | share of those drawn |", "| --- | --- | --- |"]
         lines += [
-            f"| {markdown_text(why)} | {n:,} |"
-            for why, n in sorted(summary.reasons.items(), key=lambda item: (-item[1], item[0]))
+            f"| {markdown_text(why)} | {n:,} | {100 * n / drawn:.1f} % |"
+            for why, n in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
         ]
     return "\n".join(lines)
 
@@ -118,7 +132,10 @@ def evaluation_section(reports: Mapping[str, dict[str, Any]]) -> str:
         if "stages" in report:
             lines += masks_lines(name, report)
     if not lines:
-        lines = ["", "Not measured on real films for this release."]
+        lines = [
+            "",
+            "Not measured anew for this release; what is known of the checkpoint is below.",
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -126,7 +143,7 @@ def memorisation_section(reports: Mapping[str, dict[str, Any]]) -> str:
     """How near the pictures are to training films, from the result in the folder."""
     report = reports.get("evaluation/memorisation.json")
     if report is None:
-        return "Not measured for this release: a picture may repeat a training film."
+        return "**Not measured for this release**: a picture may repeat a training film."
     n = report["n"]
     lines = gate_lines(report) if "copies" in report else []
     lines += [
@@ -161,17 +178,6 @@ def gate_lines(report: Mapping[str, Any]) -> list[str]:
         f"{len(report['duplicates'])}.",
         "",
     ]
-
-
-def sources_table(card: CardSettings) -> str:
-    """What the model was trained on."""
-    if not card.sources:
-        return "What the model was trained on is named in its own card; their terms apply.\n"
-    lines = ["", "| source | licence |", "| --- | --- |"]
-    for one in card.sources:
-        link = f" ({markdown_text(one.url)})" if one.url else ""
-        lines.append(f"| {markdown_text(one.name)}{link} | {markdown_text(one.licence)} |")
-    return "\n".join([*lines, ""])
 
 
 def withdrawn_section(manifest: Manifest) -> str:

@@ -10,7 +10,7 @@ TEXT = """
 
 > **{notice}**
 > Pictures and masks are machine-made. No radiologist has read them. Not for clinical use.
-
+{unmeasured}
 {n_rows:,} synthetic frontal chest X-rays ({sides} pixels, grey), each drawn from a text prompt,
 with a mask of {classes} read from the model's cross-attention and refined.
 
@@ -74,9 +74,11 @@ What a prompt asks for is not a diagnosis of the picture: nobody has checked tha
 Drawn from {prompts} with seed {seed}: {steps} steps of {scheduler}, guidance {guidance:g}, with the
 checkpoint `{model}` (weights `{model_hash}`) and lungsynth {code_version}. Every parameter, the
 libraries, and the SHA-256 of each file are in `manifest.json` (configuration `{config_sha}`).
-`python -m publish replay DIR --row ID` draws a row again and compares its pixels.
+{replay}
 
 {filter}
+
+{by_eye}
 
 ## How good the masks are
 {evaluation}
@@ -84,7 +86,11 @@ The least sure masks that were published (lowest `trust`):
 
 ![The least sure masks](figures/least_sure.png)
 
-{further}## Memorisation
+{further}## What is known of the checkpoint
+
+{measured}
+
+## Memorisation
 
 {memorisation}
 

@@ -16,11 +16,18 @@ from publish.check.files import (
     croissant_problems,
     file_problems,
     load_problems,
-    memorisation_problems,
     text_problems,
+)
+from publish.check.measured import (
+    masks_problems,
+    memorisation_problems,
+    not_measured,
+    obedience_problems,
+    source_problems,
 )
 from publish.check.rows import row_problems
 from publish.data.manifest import Manifest, read_manifest
+from publish.data.settings import MEASURED
 
 MAX_SHOWN = 20
 """Problems of one check that are printed; the rest are counted."""
@@ -34,19 +41,39 @@ class Checked:
 
     name: str
     problems: tuple[str, ...]  # [] = passed; at most MAX_SHOWN and a line that counts the rest
+    missing: str = ""  # what was not measured; "" where everything was
+    is_allowed: bool = False  # whether the maintainer, and so the card, says that it was not
+
+    @property
+    def verdict(self) -> str:
+        """ok, FAILED, or NOT MEASURED."""
+        return "FAILED" if self.problems else "NOT MEASURED" if self.missing else "ok"
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether nothing speaks against publishing: passed, or knowingly not measured."""
+        return not self.problems and (not self.missing or self.is_allowed)
 
     def to_json(self) -> dict[str, Any]:
         """For `--json`."""
-        return {"name": self.name, "ok": not self.problems, "problems": list(self.problems)}
+        return {
+            "name": self.name,
+            "ok": self.is_fit,
+            "verdict": self.verdict.lower(),
+            "problems": [*self.problems, *([self.missing] if self.missing else [])],
+        }
 
 
 CHECKS: dict[str, Callable[[Path, Manifest], Problems]] = {
     "files and hashes": file_problems,
     "rows": row_problems,
     "card": card_problems,
+    "sources": source_problems,
     "croissant": croissant_problems,
     "private text": text_problems,
     "memorisation": memorisation_problems,
+    "obedience": obedience_problems,
+    "masks": masks_problems,
     "load_dataset": load_problems,
 }
 """In the order they run; a broken file fails the first and is not read by the others."""
@@ -89,4 +116,5 @@ def _run(
         shown.append(str(error))
     if n > MAX_SHOWN:
         shown.append(f"… and {n - MAX_SHOWN} more")
-    return Checked(name, tuple(shown))
+    missing = not_measured(name, dist, manifest) if name in MEASURED else ""
+    return Checked(name, tuple(shown), missing, name in manifest.card.get("unmeasured", ()))

@@ -8,9 +8,8 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from publish.build.finish import CARD_NAME, FIGURES, MEMORISATION_NAME, PREVIEW_NAME
+from publish.build.finish import CARD_NAME, FIGURES, PREVIEW_NAME
 from publish.card import croissant
 from publish.data.manifest import MANIFEST_NAME, Manifest, inside
 from publish.data.rows import iter_rows, rejected_rows
@@ -196,28 +195,6 @@ def _personal(text: str, where: str) -> Iterator[str]:
     for what, pattern in PERSONAL.items():
         if pattern.search(text):
             yield f"{where}: holds {what}; a prompt must not describe a real patient"
-
-
-def memorisation_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
-    """Copies of training films, or, without a threshold for them, what lies nearer than real films; a gate.
-
-    A listed picture must be looked at, and be withdrawn (`publish erratum`) or measured anew.
-    """
-    path = dist / MEMORISATION_NAME
-    if not path.is_file():
-        return
-    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    calibrated = (
-        "copies" in report
-    )  # `evaluate memorisation` says what a copy is; `neighbours` only hints
-    for picture in report["copies" if calibrated else "closer_than_test_0.1"]:
-        if Path(picture).stem not in manifest.withdrawn and picture not in manifest.withdrawn:
-            yield (
-                f"{MEMORISATION_NAME}: {picture} is a copy of a training film. Withdraw the row"
-                if calibrated
-                else f"{MEMORISATION_NAME}: {picture} lies nearer to a training film than 99.9 % of real "
-                "films. Look at it, and withdraw the row if it is a copy"
-            )
 
 
 def load_problems(dist: Path, manifest: Manifest) -> Iterator[str]:

@@ -12,7 +12,13 @@ import numpy as np
 from lungsynth import __version__
 from lungsynth.errors import ConfigError
 from publish.build.worker import fixed_threads, load
-from publish.data.manifest import Manifest, inside, read_manifest
+from publish.data.manifest import (
+    PROCESSOR,
+    Manifest,
+    environment,
+    inside,
+    read_manifest,
+)
 from publish.data.rows import decode, iter_rows
 from publish.data.schema import RowSpec, column_name, row
 from publish.data.shards import Shard, shard_metadata
@@ -99,11 +105,22 @@ def replay(
         notes.append("the checkpoint's JSON files differ from those of the build")
     if __version__ != config["code_version"]:
         notes.append(f"lungsynth {__version__}, the build had {config['code_version']}")
+    notes += _machine_notes(manifest)
     if device not in (None, config["device"]):
         notes.append(f"device {device}, the build had {config['device']}")
     synthesizer = load(folder, config, device=device)
     with fixed_threads():
         return [_replay_one(dist, manifest, synthesizer, s, one, tuple(notes)) for s, one in found]
+
+
+def _machine_notes(manifest: Manifest) -> list[str]:
+    """How this machine differs from the one that drew: another processor or library rounds otherwise."""
+    here = environment()
+    return [
+        f"{name} {here.get(name, 'unknown')}, the build had {then}"
+        for name, then in manifest.environment.items()
+        if name in ("torch", "diffusers", "numpy", PROCESSOR) and here.get(name) != then
+    ]
 
 
 def _replay_one(

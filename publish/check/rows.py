@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from lungsynth.arrays import IGNORE
+from lungsynth.arrays import IGNORE, UInt8Array
 from lungsynth.errors import DataError
-from lungsynth.masks.quality import overall_trust
+from lungsynth.masks.quality import count_parts, overall_trust
 from publish.data.manifest import Manifest, canonical_sha256, inside
 from publish.data.prompts import prompt_group
 from publish.data.rows import decode, iter_rows
 from publish.data.schema import column_name, features, pixel_sha256
-from publish.data.screening import bounding_box
+from publish.data.screening import bounding_box, reasons_against
 from publish.data.settings import FilterSettings, from_mapping
 from publish.data.shards import MAX_ROW_GROUP_BYTES, shard_metadata
 
@@ -155,13 +155,42 @@ def _picture_problems(
                 yield f"{where}: {column} {soft.shape}, image {image.shape}"
         if limits["apply"]:
             yield from _sanity(where, name, share, scores[name], limits)
-    if limits["apply"] and one["qc_flags"]:
-        yield f"{where}: published although {', '.join(one['qc_flags'])}"
+    if limits["apply"]:
+        yield from _filter_problems(one, image, mask, manifest, where)
     wanted = overall_trust(scores)
     if (wanted is None) != (one["trust"] is None) or abs(
         (wanted or 0.0) - (one["trust"] or 0.0)
     ) > AREA_TOLERANCE:
         yield f"{where}: trust is not the mean trust of its classes"
+
+
+def _filter_problems(
+    one: dict[str, Any],
+    image: UInt8Array,
+    mask: UInt8Array,
+    manifest: Manifest,
+    where: str,
+) -> Iterator[str]:
+    """The filter again on what is published: a row that says of itself that it passed is not believed."""
+    if one["qc_flags"]:
+        yield f"{where}: published although {', '.join(one['qc_flags'])}"
+    classes = {int(value): name for value, name in manifest.classes.items() if value != "0"}
+    scores = json.loads(one["scores"])
+    is_whole = not manifest.config["refine"]["ignore_band"]  # 255 cuts parts in two
+    for value, name in classes.items() if is_whole else ():
+        parts = count_parts(mask == value)
+        if parts != int(scores[name]["parts"]):
+            yield f"{where}: {name} has {parts} parts, the row says {scores[name]['parts']}"
+    found = reasons_against(
+        image,
+        mask,
+        scores,
+        classes,
+        from_mapping(FilterSettings, manifest.config["filter"], "manifest.json, filter"),
+        {name: int(scores[name]["parts"]) for name in classes.values()},
+    )
+    if found:
+        yield f"{where}: published, but the filter finds: {', '.join(found)}"
 
 
 def _sanity(

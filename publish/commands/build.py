@@ -145,7 +145,13 @@ def build_options(command: Any) -> Any:
             click.option(
                 "--memorisation",
                 metavar="FILE",
-                help="neighbours.json of `lungsynth evaluate neighbours`, for card and check.",
+                help="JSON of `lungsynth evaluate memorisation` or `neighbours`, for card and check.",
+            ),
+            click.option(
+                "--unmeasured",
+                multiple=True,
+                type=click.Choice(["memorisation", "obedience", "masks"]),
+                help="Release although this was not measured; the card then says so. Repeatable.",
             ),
             click.option(
                 "--batch-size",
@@ -166,7 +172,8 @@ def settings_of(config_file: Path | None, options: dict[str, Any]) -> Any:
     given["splits"] = _splits(given.pop("splits"))
     if given["classes"] is not None:
         given["classes"] = tuple(name.strip() for name in given["classes"].split(","))
-    given["evaluation"] = given["evaluation"] or None
+    for name in ("evaluation", "unmeasured"):
+        given[name] = given[name] or None
     return read_settings(config_file, given)
 
 

@@ -22,8 +22,9 @@ DIST = click.argument("dist", type=click.Path(path_type=Path, file_okay=False, e
 def print_checks(done: Sequence[Checked]) -> None:
     """One line a check, and one below it for each problem."""
     for one in done:
-        click.echo(f"{'FAILED' if one.problems else 'ok':>6}  {one.name}")
-        for problem in one.problems:
+        told = " (released so knowingly; the card says it)" if one.missing and one.is_fit else ""
+        click.echo(f"{one.verdict:>6}  {one.name}{told}")
+        for problem in (*one.problems, *([one.missing] if one.missing and not told else [])):
             click.echo(f"        {problem}")
 
 
@@ -51,15 +52,17 @@ def check_command(dist: Path, load: bool, as_json: bool) -> None:
     python -m publish check dist/
     python -m publish check dist/ --json | jq .ok
 
-    Hashes and counts, schema, masks, splits, duplicates, areas, card, Croissant, private text,
-    memorisation (a gate), and load_dataset of every config and split.
+    Hashes and counts, schema, masks, splits, duplicates, areas, card, sources and licence, Croissant,
+    private text, memorisation (a gate), obedience, masks, and load_dataset of every config and split.
+
+    What was not measured is NOT MEASURED, never ok; the build is told so knowingly by --unmeasured.
 
     Exit codes: 0 fit to publish; 1 it could not be checked; 2 wrong usage; 3 not fit to publish.
     """
     from publish.check.checks import check
 
     done = check(dist, load=load)
-    ok = not any(one.problems for one in done)
+    ok = all(one.is_fit for one in done)
     if as_json:
         told = {"ok": ok, "checks": [one.to_json() for one in done]}
         click.echo(json.dumps(told, indent=2, ensure_ascii=False))

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from lungsynth.about.figures import Figure, figures_of, to_json
+from lungsynth.about.sources import Source, sources_of
 from lungsynth.errors import ConfigError, OutputError
 from publish.data.schema import SCHEMA_VERSION
 from publish.data.shards import Shard, file_sha256, write_atomic
 
 MANIFEST_NAME = "manifest.json"
 FIRST_VERSION = "1.0.0"
+
+PROCESSOR = "processor"
+"""Key of `environment` for the kind of processor."""
 
 
 def canonical_sha256(value: Mapping[str, Any]) -> str:
@@ -30,12 +39,29 @@ def json_bytes(value: Any) -> bytes:
 
 
 def environment() -> dict[str, str]:
-    """Versions of Python and of the libraries that decide the bytes of a row."""
-    import platform
-    from importlib.metadata import version
-
+    """Versions of Python and of the libraries, and the kind of processor: they decide a row's bytes."""
     names = ("torch", "diffusers", "transformers", "numpy", "pillow", "pyarrow", "datasets")
-    return {"python": platform.python_version()} | {name: version(name) for name in names}
+    versions = {"python": platform.python_version()} | {name: version(name) for name in names}
+    return versions | {PROCESSOR: processor()}
+
+
+def processor() -> str:
+    """The instructions sums are made with here, such as "x86_64 AVX512"; another kind rounds otherwise.
+
+    `ATEN_CPU_CAPABILITY` and `ONEDNN_MAX_CPU_ISA`, which lower a machine, are told.
+    """
+    import torch  # deferred: slow, and a manifest is read without it
+
+    told = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
+    return f"{told}, oneDNN up to {limit}" if limit else told
+
+
+def today() -> str:
+    """The date in UTC, YYYY-MM-DD; that of SOURCE_DATE_EPOCH where it is set."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    moment = datetime.fromtimestamp(int(epoch), UTC) if epoch.isdigit() else datetime.now(UTC)
+    return moment.date().isoformat()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +86,9 @@ class Manifest:
     card: dict[str, Any] = field(default_factory=dict)  # what the maintainer says; not the rows
     withdrawn: dict[str, str] = field(default_factory=dict)  # row -> why it was taken out
     files: tuple[File, ...] = ()  # everything else but the manifest; () until the build has ended
+    sources: tuple[Source, ...] = ()  # what the checkpoint was made from, as it says itself
+    measured: tuple[Figure, ...] = ()  # of the checkpoint, as kept with it
+    date: str = ""  # of the version, YYYY-MM-DD
 
     @property
     def n_rows(self) -> int:
@@ -94,6 +123,7 @@ class Manifest:
         return {
             "schema_version": SCHEMA_VERSION,
             "version": self.version,
+            "date": self.date,
             "is_complete": self.is_complete,
             "synthetic": True,
             "n_rows": self.n_rows,
@@ -106,6 +136,8 @@ class Manifest:
             "classes": self.classes,
             "card": self.card,
             "withdrawn": self.withdrawn,
+            "sources": [asdict(one) for one in self.sources],
+            "measured": to_json(self.measured),
             "config_sha256": canonical_sha256(self.config),
             "config": self.config,
             "environment": self.environment,
@@ -165,6 +197,9 @@ def read_manifest(out: Path) -> Manifest:
             dict(told["card"]),
             dict(told["withdrawn"]),
             files,
+            tuple(sources_of(told.get("sources", ()))),
+            tuple(figures_of(told.get("measured", ()))),
+            str(told.get("date", "")),
         )
 
 

@@ -128,6 +128,8 @@ class Summary:
     least_sure: list[tuple[float, int]] = field(default_factory=list)  # (trust, row), ascending
     reasons: Counter[str] = field(default_factory=Counter)  # why rows were kept out -> rows
     n_rejected: int = 0
+    flags: Counter[str] = field(default_factory=Counter)  # the same of published rows -> rows
+    n_flagged: int = 0
 
 
 def summarise(out: Path, manifest: Manifest, *, n_least_sure: int = 12) -> Summary:
@@ -140,7 +142,7 @@ def summarise(out: Path, manifest: Manifest, *, n_least_sure: int = 12) -> Summa
     """
     summary = Summary()
     names = [name for value, name in manifest.classes.items() if value != "0"]
-    wanted = [*ASKED, "trust", *map(area_column, names)]
+    wanted = [*ASKED, "trust", "qc_flags", *map(area_column, names)]
     totals = dict.fromkeys(names, 0.0)
     summary.areas = {name: np.zeros(N_BINS, np.int64) for name in names}
     for _, one in iter_rows(out, manifest.shards, wanted):
@@ -152,6 +154,8 @@ def summarise(out: Path, manifest: Manifest, *, n_least_sure: int = 12) -> Summa
             totals[name] += area
             summary.areas[name][_bin(area)] += 1
             summary.present[name] += area > 0
+        summary.flags.update(one["qc_flags"])
+        summary.n_flagged += bool(one["qc_flags"])
         known = one["trust"] is not None
         trust = float(one["trust"]) if known else 1.0
         if known:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -41,11 +42,24 @@ class FilterSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceSettings:
-    """A data set or model the checkpoint was made from; the licence is computed from these."""
+    """A data set or model a release is made from, besides those its checkpoint states itself."""
 
     name: str
     licence: str  # a Hub licence identifier, such as cc-by-4.0, or "unknown"
     url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookSettings:
+    """What people saw who looked at published pairs."""
+
+    n: int = _ranged(dataclasses.MISSING, 1, 10**9)  # pairs looked at, drawn by chance
+    bad: int = _ranged(dataclasses.MISSING, 0, 10**9)  # of them with a wrong mask or picture
+    by: str = ""  # who looked, and what counted as bad
+
+
+MEASURED = ("memorisation", "obedience", "masks")
+"""What a release must have measured, or say that it was not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +70,11 @@ class CardSettings:
     repo: str = ""  # ORGANISATION/NAME on the Hub, for the snippets
     authors: tuple[str, ...] = ()
     contact: str = ""  # where a picture can be reported, such as an e-mail address or a URL
-    date: str = ""  # of publication, YYYY-MM-DD; a build knows no clock
-    sources: tuple[SourceSettings, ...] = ()
+    date: str = ""  # of publication, YYYY-MM-DD; "" for the day the version is made
+    sources: tuple[SourceSettings, ...] = ()  # besides those of the checkpoint
+    licence: str = ""  # where terms of a source leave it to a person: cc0-1.0, cc-by-4.0 …
+    by_eye: LookSettings | None = None
+    unmeasured: tuple[str, ...] = ()  # of MEASURED, what is released without having been measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +127,7 @@ def read_settings(path: Path | None, overrides: Mapping[str, Any] | None = None)
         values = _absolute(values, path.parent)
     where = str(path) if path is not None else "settings"
     switch, band = given.pop("apply_filter", None), given.pop("ignore_band", None)
+    unmeasured = given.pop("unmeasured", None)
     settings = from_mapping(Settings, {**values, **given}, where)
     if switch is not None:
         settings = dataclasses.replace(
@@ -118,6 +136,10 @@ def read_settings(path: Path | None, overrides: Mapping[str, Any] | None = None)
     if band is not None:
         refine = dataclasses.replace(settings.refine, ignore_band=band)
         settings = dataclasses.replace(settings, refine=refine)
+    if unmeasured:
+        card = dataclasses.replace(settings.card, unmeasured=tuple(unmeasured))
+        settings = dataclasses.replace(settings, card=card)
+    _check_card(settings.card, where)
     if settings.n < 1:
         raise ConfigError(f"{where}: `n` is missing; say how many rows to draw, such as --n 1000.")
     if settings.filter.min_area > settings.filter.max_area:
@@ -126,6 +148,21 @@ def read_settings(path: Path | None, overrides: Mapping[str, Any] | None = None)
             f"{settings.filter.max_area}, so no row could pass."
         )
     return settings
+
+
+def _check_card(card: CardSettings, where: str) -> None:
+    """Raise ConfigError when what the maintainer says cannot be."""
+    unknown = [name for name in card.unmeasured if name not in MEASURED]
+    if unknown:
+        raise ConfigError(
+            f"{where}: card.unmeasured: {unknown[0]!r}; expected some of {', '.join(MEASURED)}."
+        )
+    if card.by_eye is not None and card.by_eye.bad > card.by_eye.n:
+        raise ConfigError(
+            f"{where}: card.by_eye: {card.by_eye.bad} bad of {card.by_eye.n}; expected at most all."
+        )
+    if card.date and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", card.date):
+        raise ConfigError(f"{where}: card.date: {card.date!r}; expected YYYY-MM-DD.")
 
 
 def from_mapping(kind: type[T], values: Any, where: str) -> T:

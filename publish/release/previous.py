@@ -66,6 +66,7 @@ def read_released(folder: Path) -> Manifest:
             str(told["version"]),
             dict(told.get("card", {})),
             dict(told.get("withdrawn", {})),
+            date=str(told.get("date", "")),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(

@@ -14,7 +14,7 @@ from publish.card.dataset_card import read_human
 from publish.check.checks import Checked, check
 from publish.data.changelog import CHANGELOG_NAME, add_entry
 from publish.data.errata import ERRATA_NAME, read_errata
-from publish.data.manifest import read_manifest
+from publish.data.manifest import MANIFEST_NAME, Manifest, read_manifest, today
 from publish.data.shards import locked, write_atomic
 from publish.release.diff import Diff, diff, next_version
 from publish.release.previous import read_released
@@ -31,8 +31,8 @@ class Prepared:
 
     @property
     def is_fit(self) -> bool:
-        """Whether every check passed."""
-        return not any(one.problems for one in self.checks)
+        """Whether every check passed, or was knowingly left unmeasured."""
+        return all(one.is_fit for one in self.checks)
 
 
 def prepare(
@@ -66,11 +66,12 @@ def prepare(
     old = read_released(previous) if previous is not None else None
     if previous is not None:
         _keep_errata(out, previous)
+    drawn_before = read_manifest(out) if (out / MANIFEST_NAME).is_file() else None
     build(the_plan, out, workers=workers, engine=engine, quiet=quiet)
     changes = None
     if previous is not None and old is not None:
         with locked(out):
-            changes = _number(out, previous, old.version)
+            changes = _number(out, previous, old, drawn_before)
     version = read_manifest(out).version
     return Prepared(version, old.version if old else None, changes, tuple(check(out, load=load)))
 
@@ -83,21 +84,32 @@ def _keep_errata(out: Path, previous: Path) -> None:
         write_atomic(out / ERRATA_NAME, ("\n".join(lines) + "\n").encode())
 
 
-def _number(out: Path, previous: Path, old_version: str) -> Diff:
-    """Give a built folder its version: first that of the last release, to compare, then its own."""
+def _number(out: Path, previous: Path, old: Manifest, drawn_before: Manifest | None) -> Diff:
+    """Give a built folder version and date: first those of the last release, to compare, then its own.
+
+    Args:
+        out: The folder.
+        previous: Of the last release.
+        old: Its manifest.
+        drawn_before: What `out` held before: the same release, prepared on another day, stays dated so.
+    """
     for name, wanted in (
         (CHANGELOG_NAME, True),
         (CARD_NAME, not any(text.strip() for text in read_human(out).values())),
     ):
         if wanted and (previous / name).is_file():
             write_atomic(out / name, (previous / name).read_bytes())
-    manifest = replace(read_manifest(out), version=old_version, files=())
+    built = read_manifest(out)
+    stated = str(built.card.get("date", ""))
+    manifest = replace(built, version=old.version, date=stated or old.date, files=())
     finish(out, manifest)
     changes = diff(previous, out)
     if changes.bump == "none":
         return changes
-    version = next_version(old_version, changes.bump)
+    version = next_version(old.version, changes.bump)
+    is_same = drawn_before is not None and drawn_before.version == version
+    date = stated or (drawn_before.date if drawn_before and is_same else "") or today()
     text = (out / CHANGELOG_NAME).read_text(encoding="utf-8")
     write_atomic(out / CHANGELOG_NAME, add_entry(text, version, changes.lines()).encode())
-    finish(out, replace(manifest, version=version))
+    finish(out, replace(manifest, version=version, date=date))
     return changes

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 from hub.client import pointed_at
 from hub.server import READER, Hub, serve, user
-from publishing import build_options, contents, run_publish
+from publishing import UNMEASURED, build_options, contents, run_publish
 from test_publish_check import cell, edit_manifest, edit_rows, relist, shard_of
 
 from publish.data.manifest import read_manifest
@@ -200,7 +200,8 @@ def full_export(place: Place) -> list[object]:
 
 
 def release(place: Place, *extra: object) -> list[object]:
-    return ["release", *place.build()[1:], "--repo", NAME, "--no-load", "--yes", *extra]
+    words = place.build(*UNMEASURED)[1:]
+    return ["release", *words, "--repo", NAME, "--no-load", "--yes", *extra]
 
 
 def real_patient(place: Place) -> list[object]:

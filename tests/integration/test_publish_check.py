@@ -74,11 +74,18 @@ def test_a_good_dataset_passes_every_check(dist):
         "files and hashes",
         "rows",
         "card",
+        "sources",
         "croissant",
         "private text",
         "memorisation",
+        "obedience",
+        "masks",
         "load_dataset",
     ]
+    verdicts = {one["name"]: one["verdict"] for one in told["checks"]}
+    unmeasured = [name for name, verdict in verdicts.items() if verdict == "not measured"]
+    assert unmeasured == ["memorisation", "obedience", "masks"]
+    assert set(verdicts.values()) == {"ok", "not measured"}
     assert contents(dist) == before
 
 
@@ -264,7 +271,7 @@ CARD_FAULTS = {
     "broken YAML": (("pretty_name:", "pretty_name: [\nx"), "front matter cannot be understood"),
     "other count": (("num_examples: 3", "num_examples: 4"), "the manifest says"),
     "other feature": (("mode: L", "mode: P"), "its features are not those"),
-    "no licence": (("license: other", "license: ''"), "no licence"),
+    "no licence": (("license: cc0-1.0", "license: ''"), "no licence"),
     "lost figure": (("figures/examples.png", "figures/other.png"), "shows figures/other.png"),
     "script": (("## Uses", "<script>x</script>\n\n## Uses"), "active HTML"),
     "wrong pattern": (("path: data/train-*", "path: data/tr-*"), "no file is called data/tr-*"),
@@ -354,7 +361,7 @@ def test_private_text_in_files_is_found_but_the_contact_is_allowed(copy):
     assert len(list(text_problems(copy, allowed))) == 1
 
 
-def neighbours(tmp_path: Path, listed: list[str]) -> Path:
+def neighbours(tmp_path: Path, listed: list[str], n: int = 12) -> Path:
     """A result like that of `lungsynth evaluate neighbours`."""
     share = {"share": {"value": 0.01, "low": 0, "high": 0.02}, "threshold": 1.0}
     measure = {
@@ -372,7 +379,8 @@ def neighbours(tmp_path: Path, listed: list[str]) -> Path:
                 "seed": 0,
                 "encoder": "shipped",
                 "pictures": [
-                    {"picture": "s0-0000001", "encoder": {"film": "patient-7", "distance": 0.5}}
+                    {"picture": f"s0-{k:07d}", "encoder": {"film": "patient-7", "distance": 0.5}}
+                    for k in range(n)
                 ],
             }
         )
@@ -407,3 +415,12 @@ def test_many_problems_are_counted_not_all_told(copy):
         (copy / f"stray-{number}.txt").write_text("x")
     [done] = check(copy)
     assert len(done.problems) == 21 and done.problems[-1] == "… and 20 more"
+
+
+def test_a_result_of_other_pictures_does_not_count(copy, checkpoint, tmp_path):
+    from publishing import build_options
+
+    listed = neighbours(tmp_path, [], n=10)
+    assert run_publish(*build_options(checkpoint, copy, "--memorisation", listed)).code == 0
+    ran = run_publish("check", copy, "--no-load")
+    assert ran.code == 3 and "2 of 12 rows, s0-0000010 first, are not among the pictures" in ran.out

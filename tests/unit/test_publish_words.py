@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lungsynth.about.sources import Source
 from lungsynth.errors import ConfigError, DataError
 from publish.card.dataset_card import human_sections
 from publish.card.markup import bibtex_text, markdown_text
@@ -14,11 +15,11 @@ from publish.data.changelog import HEAD, VERSION, add_entry
 from publish.data.licences import licence_of
 from publish.data.prompts import prompt_group, read_prompts, split_of
 from publish.data.screening import bounding_box, reasons_against
-from publish.data.settings import FilterSettings, SourceSettings
+from publish.data.settings import FilterSettings
 
 
 def sources(*licences):
-    return [SourceSettings(name=f"set {k}", licence=one) for k, one in enumerate(licences)]
+    return [Source(f"set {k}", one.lower()) for k, one in enumerate(licences)]
 
 
 @pytest.mark.parametrize(
