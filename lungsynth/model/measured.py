@@ -4,21 +4,22 @@ Two files in the checkpoint's folder; either, and every key of them, may be miss
 
 - `words.json`, as `evaluate words` writes it: by group of films, boxes or samples, each word's map
   beside its rivals;
-- `figures.json`: what pictures obey, `{"obeys": {"side": false, "sex": true, "view": true,
-  "findings": ["pneumonia"]}}`.
+- `figures.json`: how well pictures obey, see `lungsynth.about.figures`. A fact that is no better than
+  guessing is not offered.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lungsynth.about.figures import Figure, read_figures
 from lungsynth.errors import CheckpointError
 
-WORDS_NAME, FIGURES_NAME = "words.json", "figures.json"
+WORDS_NAME = "words.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +82,24 @@ def read_measured(folder: Path) -> Measured:
         for word, told in one.items():
             if told and word.lower() not in words:
                 words[word.lower()] = _truth(folder / WORDS_NAME, group, told)
-    obeys = _read(folder / FIGURES_NAME).get("obeys", {})
-    if not isinstance(obeys, dict):
-        raise CheckpointError(f"{folder / FIGURES_NAME}: `obeys` is {obeys!r}; expected an object.")
-    return Measured(words, obeys)
+    return Measured(words, _obeyed(read_figures(folder)))
+
+
+def _obeyed(figures: Iterable[Figure]) -> dict[str, Any]:
+    """Fact -> whether pictures obey it better than by guessing; "findings" is () where none is."""
+    scores = [one for one in figures if one.kind == "obedience"]
+    obeys: dict[str, Any] = {}
+    for fact, about in (("sex", "sex"), ("view", "view"), ("age", "age_group")):
+        of_fact = [one for one in scores if one.about == about]
+        if of_fact:
+            obeys[fact] = not any(one.is_chance for one in of_fact)
+    side = [one for one in scores if one.name == "side"]
+    if side:
+        obeys["side"] = not any(one.is_chance for one in side)
+    findings = [one for one in scores if one.about == "finding"]
+    if findings and all(one.is_chance for one in findings):
+        obeys["findings"] = ()
+    return obeys
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -490,6 +490,10 @@ def save_pipeline(parts: Parts, out: Path, options: DiffusionOptions) -> None:
         assemble(half).save_pretrained(
             folder, safe_serialization=True, max_shard_size=options.max_shard_size
         )
+        for config in folder.glob("*/config.json"):  # a path of this machine says nothing elsewhere
+            told = json.loads(config.read_text())
+            if told.pop("_name_or_path", None) is not None:
+                config.write_text(json.dumps(told, indent=2, sort_keys=True) + "\n")
         if parts.vocabulary is not None:
             parts.vocabulary.save(folder)
 

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from lungsynth.about.figures import FIGURES_NAME, Figure, write_figures
 from lungsynth.errors import CheckpointError
-from lungsynth.model.measured import FIGURES_NAME, WORDS_NAME, Measured, read_measured
+from lungsynth.model.measured import WORDS_NAME, Measured, read_measured
 
 
 def figures(auc: float, above: float, *, energy: float = 1.0, n: int = 120) -> dict:
@@ -20,6 +21,21 @@ def figures(auc: float, above: float, *, energy: float = 1.0, n: int = 120) -> d
     return {"n": n, "map": {"auc": around(auc), "energy": around(energy)}, "above": rivals}
 
 
+def obeyed(name: str, value: float, about: str = "") -> Figure:
+    """A figure of obedience whose interval reaches 0.1 to both sides."""
+    ends = {"low": value - 0.1, "high": value + 0.1}
+    return Figure(
+        kind="obedience",
+        name=name,
+        value=value,
+        n=100,
+        command="-",
+        chance=0.5,
+        about=about,
+        **ends,
+    )
+
+
 def test_what_was_measured_is_said_of_each_word(tmp_path):
     report = {
         "films": {"nlm": {"Left Lung": figures(0.971, 0.3), "heart": None}},
@@ -27,8 +43,7 @@ def test_what_was_measured_is_said_of_each_word(tmp_path):
         "samples": {"words": {"left lung": figures(0.5, 0.0), "woman": figures(0.5, -0.2)}},
     }
     (tmp_path / WORDS_NAME).write_text(json.dumps(report))
-    obeys = {"side": True, "sex": False, "findings": ["pneumonia"]}
-    (tmp_path / FIGURES_NAME).write_text(json.dumps({"obeys": obeys}))
+    write_figures(tmp_path, [obeyed("side", 0.8), obeyed("sex (adults)", 0.52, "sex")])
     known = read_measured(tmp_path)
     assert known.sentence("left lung") == (
         "“left lung” is grounded: AUC 0.97 on 120 films with masks."
@@ -40,7 +55,17 @@ def test_what_was_measured_is_said_of_each_word(tmp_path):
         assert known.sentence(word) == f"“{word}” is not grounded: its map says little."
     assert known.sentence("heart") == "“heart”: not measured."
     assert known.offers("side") and not known.offers("sex") and known.offers("view")
-    assert known.findings(("tuberculosis", "pneumonia")) == ("pneumonia",)
+    assert known.findings(("tuberculosis", "pneumonia")) == ("tuberculosis", "pneumonia")
+
+
+def test_findings_are_offered_where_somebody_obeys_them(tmp_path):
+    adults, children = (("finding (adults)", "finding"), ("finding (children)", "finding"))
+    write_figures(
+        tmp_path, [obeyed(adults[0], 0.5, adults[1]), obeyed(children[0], 0.8, "finding")]
+    )
+    assert read_measured(tmp_path).findings(("pneumonia",)) == ("pneumonia",)
+    write_figures(tmp_path, [obeyed(name, 0.5, about) for name, about in (adults, children)])
+    assert read_measured(tmp_path).findings(("pneumonia",)) == ()
 
 
 def test_without_figures_nothing_is_claimed_and_no_side_is_offered(tmp_path):
@@ -61,5 +86,7 @@ def test_without_figures_nothing_is_claimed_and_no_side_is_offered(tmp_path):
 )
 def test_a_file_that_is_none_is_refused(tmp_path, name, text):
     (tmp_path / name).write_text(text)
-    with pytest.raises(CheckpointError, match=r"not JSON|expected an object|not a report"):
+    with pytest.raises(
+        CheckpointError, match=r"not JSON|expected an object|not a report|understood"
+    ):
         read_measured(tmp_path)

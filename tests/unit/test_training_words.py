@@ -10,14 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import film, tiny_frames
+from tiny import film, tiny_checkpoint, tiny_frames
 
 from lungsynth.errors import CheckpointError, ConfigError
 from lungsynth.films.data import Record
 from lungsynth.films.framing import CLOSE_UPS, Framing
 from lungsynth.masks.student import Student
 from lungsynth.training.captions import describe_place
-from lungsynth.training.diffusion import add_pooled_text, build_parts, train_diffusion
+from lungsynth.training.diffusion import (
+    add_pooled_text,
+    build_parts,
+    load_parts,
+    save_pipeline,
+    train_diffusion,
+)
 from lungsynth.training.frames import cut_frames, load_frames, save_frames
 from lungsynth.training.muon import Muon, is_matrix, orthogonalise
 from lungsynth.training.presets import DIFFUSION_PRESETS, VAE_PRESETS
@@ -285,6 +291,14 @@ def test_pooled_text_keeps_what_was_learnt_and_hears_the_prompt(tmp_path: Path) 
         for text in ("a man", "a woman")
     ]
     assert not torch.equal(*drawn)
+
+
+def test_a_saved_pipeline_names_no_path_of_its_machine(tmp_path: Path) -> None:
+    first = tiny_checkpoint(tmp_path / "first")
+    save_pipeline(load_parts(str(first)), tmp_path / "second", DIFFUSION_PRESETS["tiny"])
+    configs = sorted((tmp_path / "second" / "pipeline").glob("*/*.json"))
+    assert len(configs) >= 4
+    assert not [c for c in configs if str(tmp_path) in c.read_text()]
 
 
 def test_all_terms_train_and_resume(tmp_path: Path) -> None:
