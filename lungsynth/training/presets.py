@@ -32,6 +32,9 @@ VAE_PRESETS: dict[str, VaeOptions] = {
     ),
 }
 
+TEXT_TOO = ("words",)
+"""Presets that train the text encoder of the checkpoint they start from; others leave it frozen."""
+
 DIFFUSION_PRESETS: dict[str, DiffusionOptions] = {
     # two CPU cores, about an hour and a half
     "cpu": DiffusionOptions(

@@ -14,12 +14,10 @@ import numpy as np
 from PIL import Image
 
 from lungsynth.arrays import IGNORE, UInt8Array
+from lungsynth.images import class_colour
 from publish.data.manifest import Manifest, json_bytes
 from publish.data.screening import bounding_box
 from publish.export.cases import class_names, description, iter_cases
-
-COLOURS = ((0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (213, 94, 0))
-"""Of categories, for viewers; background first, then colours that colour-blind people tell apart."""
 
 
 def write_coco_panoptic(dist: Path, manifest: Manifest, out: Path) -> int:
@@ -38,9 +36,9 @@ def write_coco_panoptic(dist: Path, manifest: Manifest, out: Path) -> int:
             "name": name,
             "supercategory": "anatomy" if value != background else "background",
             "isthing": int(value != background),
-            "color": list(COLOURS[k % len(COLOURS)]),
+            "color": list(class_colour(value)) if value != background else [0, 0, 0],
         }
-        for k, (value, name) in enumerate({background: "background", **names}.items())
+        for value, name in {background: "background", **names}.items()
     ]
     told: dict[str, dict[str, Any]] = {}
     for split in manifest.splits:

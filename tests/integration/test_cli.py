@@ -332,6 +332,7 @@ def test_from_films_to_a_picture(train: Cli, run_cli: Cli, tmp_path: Path) -> No
         "text_encoder",
         "tokenizer",
         "scheduler",
+        "sources.json",
     }
     assert (tmp_path / "run" / "sample_0000002.png").is_file()
     ran = run_cli("sample", "both lungs", "--model", made, "--steps", 1, "--out", tmp_path / "out")
@@ -376,8 +377,9 @@ def test_lora_adapters_are_trained_and_used(
 ) -> None:
     ran = train("diffusion", tmp_path / "run", init_from=sd_folder, lora_rank=2, steps=3, lr=0.05)
     assert ran.code == 0, ran.err
-    assert [p.name for p in (tmp_path / "run" / "lora").iterdir()] == [
-        "pytorch_lora_weights.safetensors"
+    assert sorted(p.name for p in (tmp_path / "run" / "lora").iterdir()) == [
+        "pytorch_lora_weights.safetensors",
+        "sources.json",
     ]
     assert not (tmp_path / "run" / "pipeline").exists()
     adapters = load_file(tmp_path / "run" / "lora" / "pytorch_lora_weights.safetensors")
@@ -515,6 +517,8 @@ def test_every_option_of_training_reaches_the_run(train: Cli, tmp_path: Path) ->
         "sample_prompts",
         "help",
         "train_text_encoder",
+        "boxes",
+        "regions_from",
     }
     for what, extra in own.items():
         options = given | extra

@@ -551,6 +551,6 @@ def test_markup_in_prompts_is_accepted_and_stays_text(place):
     args = ("build", "--n", 3, "--steps", 1, "--quiet", "--model", place.checkpoint, "--no-filter")
     assert run_publish(*args, "--prompts", path, "--out", place.out).code == 0
     ran = run_publish("check", place.out, "--no-load")
-    assert ran.code == 0, ran.out
+    assert ran.code == 3 and "FAILED" not in ran.out, ran.out  # nothing but what was not measured
     card = (place.out / "README.md").read_text()
     assert "<script" not in card and "javascript" not in card and "\nlicense: mit" not in card

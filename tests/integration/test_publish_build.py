@@ -369,7 +369,7 @@ def test_prompts_with_markup_stay_text(checkpoint, tmp_path):
     assert rows["prompt"][0] == evil[0]
     card = (out / "README.md").read_text()
     assert "<script" not in card and "javascript" not in card and "\u202e" not in card
-    assert yaml.safe_load(card.split("---\n")[1])["license"] == "other"
+    assert yaml.safe_load(card.split("---\n")[1])["license"] == "cc0-1.0"
 
 
 def test_what_people_wrote_survives_a_rebuild(dist, checkpoint, tmp_path):

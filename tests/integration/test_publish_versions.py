@@ -66,7 +66,7 @@ def test_another_checkpoint_is_refused(dist, checkpoint, tmp_path):
     (other / "tokens" / "left-lung.safetensors").unlink()
     (other / "classes.json").unlink()
     ran = run_publish("replay", dist, "--row", ids_of(dist)[0], "--model", other)
-    assert ran.code == 1 and "the dataset was drawn with" in ran.err
+    assert ran.code == 1 and "did not draw this dataset" in ran.err
     ran = run_publish("replay", dist, "--row", "s9-1", "--model", checkpoint)
     assert ran.code == 1 and "holds no row 's9-1'" in ran.err
 

@@ -81,7 +81,7 @@ def test_student_then_affinity_then_every_refinement(
             "--quiet",
         )
         assert ran.code == 0, ran.err
-        mask = np.asarray(Image.open(out / "x" / "mask.png"))
+        mask = np.asarray(Image.open(out / "x.png" / "mask.png"))
         assert mask.shape == picture.shape and set(np.unique(mask)) <= {0, 1, 2}
 
 
@@ -113,7 +113,7 @@ def test_walks_without_a_network_say_what_to_do(run_cli: Cli, own: Path, tmp_pat
     )
     assert ran.code != 0
     assert "train affinity" in ran.err
-    assert not (tmp_path / "o" / "x").exists()
+    assert not (tmp_path / "o" / "x.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_a_second_convention_goes_to_its_own_classes(
         "--quiet",
     )
     assert ran.code == 0, ran.err
-    record = json.loads((tmp_path / "o" / "x" / "record.json").read_text())
+    record = json.loads((tmp_path / "o" / "x.png" / "record.json").read_text())
     assert record["classes"] == {"1": "lung"}
 
 

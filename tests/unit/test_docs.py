@@ -105,7 +105,8 @@ def parse(words: list[str]) -> None:
     while isinstance(command, click.Group):
         assert rest and rest[0] in command.commands, f"{' '.join(words)}: no such command"
         command, rest = command.commands[rest[0]], rest[1:]
-    command.make_context(str(command.name), list(rest))
+    # as below its group: click keeps the first help option it makes with the command
+    command.make_context(str(command.name), list(rest), help_option_names=["-h", "--help"])
 
 
 @pytest.fixture

@@ -58,10 +58,10 @@ def test_the_command_that_goes_on_is_what_was_given(tmp_path):
     assert len(every) > 80 and {name for name, _ in every} == set(SENDING)
     for name, words in every:
         command = cli.commands[name]
-        given = command.make_context(name, list(words))
+        given = command.make_context(name, list(words), help_option_names=["-h", "--help"])
         again = resume_words(given)
         assert again[0] == name and again[-1] == "--yes"
-        parsed = command.make_context(name, again[1:])
+        parsed = command.make_context(name, again[1:], help_option_names=["-h", "--help"])
         assert parsed.params == given.params | {"yes": True}, words
 
 

@@ -158,7 +158,7 @@ def test_the_shipped_recipe_fits_the_program() -> None:
     for step in recipe.steps:
         given = arguments(step, recipe, Path(here), Path(here))
         command: click.Command = cli
-        context = click.Context(command)
+        context = click.Context(command, help_option_names=["-h", "--help"])
         while isinstance(command, click.Group):
             name, found, given = command.resolve_command(context, given)
             assert name is not None and found is not None

@@ -108,6 +108,7 @@ def test_the_finished_mask_has_the_classes_ids_and_scores() -> None:
         "area": round(1000 / 4800, 5),
         "parts": 1,
         "stability": 1.0,
+        "trust": None,
     }
     assert list(scores) == ["left", "right"]
 
@@ -141,6 +142,7 @@ def test_an_empty_class_is_scored_as_empty() -> None:
         "area": 0.0,
         "parts": 0,
         "stability": 0.0,
+        "trust": None,
     }
 
 

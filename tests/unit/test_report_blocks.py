@@ -227,7 +227,7 @@ def test_nothing_to_fill_from_is_told(tmp_path: Path, run_cli: Any) -> None:
     with pytest.raises(DataError, match=r"no result here\. Expected downstream\.json"):
         keep(tmp_path, tmp_path / "kept")
     ran = run_cli("report", tmp_path, "--into", tmp_path / "a.md", "--keep", tmp_path)
-    assert ran.code == 2 and "one of --out, --keep and --into" in ran.err
+    assert ran.code == 2 and "one of --out, --keep, --into and --checkpoint" in ran.err
 
 
 def test_small_copies_tell_the_same_and_name_nobody(tmp_path: Path) -> None:

@@ -58,9 +58,10 @@ def run_segment(command: SegmentCommand) -> None:
         "config": config,
         "righting": Righting(invert=command.invert, orient=command.orient),
     }
+    synthesizer = Synthesizer(command.model, device=command.device, classes=command.classes)
     with tqdm(total=len(search.films), unit="film", disable=command.quiet) as bar:
         run = SegmentRun(
-            synthesizer=Synthesizer(command.model, device=command.device, classes=command.classes),
+            synthesizer=synthesizer,
             out=command.out,
             options=options,
             probability=command.probability,

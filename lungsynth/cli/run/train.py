@@ -34,7 +34,7 @@ from lungsynth.training.diffusion import (
     train_diffusion,
 )
 from lungsynth.training.frames import Frames, Places, cut_frames, load_frames, save_frames
-from lungsynth.training.presets import DIFFUSION_PRESETS, VAE_PRESETS
+from lungsynth.training.presets import DIFFUSION_PRESETS, TEXT_TOO, VAE_PRESETS
 from lungsynth.training.vae import train_vae
 from lungsynth.training.words.regions import find_places, read_boxes
 
@@ -158,11 +158,14 @@ def run_train_diffusion(command: TrainDiffusionCommand) -> None:
         raise ConfigError(
             "Give exactly one of --vae (train from scratch) and --init-from (fine-tune)."
         )
+    train_text_encoder = command.train_text_encoder
+    if train_text_encoder is None:
+        train_text_encoder = command.init_from is None or command.preset in TEXT_TOO
     options = given(
         preset_of(
             DIFFUSION_PRESETS, command.preset, "cpu" if command.init_from is None else "finetune"
         ),
-        {**command.shared, "train_text_encoder": command.train_text_encoder},
+        {**command.shared, "train_text_encoder": train_text_encoder},
     )
     if command.dry_run:
         click.echo(json.dumps(asdict(options), indent=2))
