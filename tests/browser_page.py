@@ -19,7 +19,7 @@ def ready(page: Any) -> None:
     """Wait until the page has its model, and the first picture is there."""
     page.get_by_text("Words the model knows:").wait_for()
     page.wait_for_function(
-        "document.querySelector('#ls-viewer canvas').getAttribute('aria-label').length > 30"
+        "document.querySelector('#ls-viewer canvas')?.getAttribute('aria-label').length > 30"
     )
 
 

@@ -69,7 +69,7 @@ def test_a_link_that_cannot_be_drawn_says_why(open_page):
 def test_where_a_word_looks_by_step(open_page):
     page = open_page(PICTURE.replace("steps=4", "steps=9"))
     page.wait_for_function(
-        "document.querySelector('#ls-viewer canvas').getAttribute('aria-label').includes('as it forms')"
+        "document.querySelector('#ls-viewer canvas')?.getAttribute('aria-label').includes('as it forms')"
     )
     drawn(page, 11)
     seen = set()

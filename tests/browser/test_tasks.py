@@ -52,14 +52,14 @@ def test_by_keyboard_draw_look_compare_and_take_home(open_page):
     for _ in range(12):
         page.keyboard.press("ArrowLeft")
     page.wait_for_function(
-        "b => document.querySelector('#ls-viewer canvas').getAttribute('aria-label') !== b",
+        "b => (document.querySelector('#ls-viewer canvas')?.getAttribute('aria-label') ?? b) !== b",
         arg=before,
     )
     assert "Noise" in said(page)
     focus(page, "#ls-viewer .lv-words button")
     page.keyboard.press("Enter")
     page.wait_for_function(
-        "document.querySelector('#ls-viewer canvas').getAttribute('aria-label').includes('right lung')"
+        "document.querySelector('#ls-viewer canvas')?.getAttribute('aria-label').includes('right lung')"
     )
     assert "Where the words look" in said(page)
     legend = page.locator("#ls-viewer .lv-legend").inner_text()
