@@ -204,6 +204,12 @@ def release(place: Place, *extra: object) -> list[object]:
     return ["release", *words, "--repo", NAME, "--no-load", "--yes", *extra]
 
 
+def other_tag(place: Place) -> list[object]:
+    """The dataset is finished first as the release will finish it, so that nothing is left to change."""
+    assert run_publish(*place.build(*UNMEASURED, "--out", place.dist)).code == 0
+    return release(place, "--tag", "v2.0.0", "--out", place.dist)
+
+
 def real_patient(place: Place) -> list[object]:
     path = place.tmp / "prompts.txt"
     path.write_text("chest film of Mr Smith\nchest film\n")
@@ -430,7 +436,7 @@ CASES: dict[str, Case] = {
     "release: another tag than computed": Case(
         1,
         ("--tag v2.0.0", "asks for v1.0.0", "Leave --tag out"),
-        lambda p: release(p, "--tag", "v2.0.0", "--out", p.dist),
+        other_tag,
     ),
     "release: a prompt like a real patient's": Case(
         8, ("a person's title", "must not describe a real patient"), real_patient
