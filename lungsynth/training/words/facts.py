@@ -117,20 +117,31 @@ class LatentJudge(nn.Module):
         return [head(pooled) for head in self.heads]
 
 
-def fact_loss(logits: Sequence[Tensor], labels: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean cross-entropy over the known facts; 0 where none is known.
+def _over_facts(losses: Sequence[Tensor], labels: Tensor) -> Tensor:
+    """Sum over facts of the mean of (B,) losses where the fact is known; 0 where none is."""
+    total = torch.zeros((), device=labels.device)
+    for column, loss in enumerate(losses):
+        known = (labels[:, column] != UNKNOWN).float()
+        total = total + (loss * known).sum() / known.sum().clamp_min(1.0)
+    return total
+
+
+def _entropies(logits: Sequence[Tensor], labels: Tensor) -> list[Tensor]:
+    """(B,) cross-entropy of each fact; of an unknown one it means nothing."""
+    return [
+        F.cross_entropy(scores.float(), labels[:, column].clamp_min(0), reduction="none")
+        for column, scores in enumerate(logits)
+    ]
+
+
+def fact_loss(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
+    """Mean cross-entropy over the known facts; 0 where none is known.
 
     Args:
         logits: One (B, classes) a fact.
         labels: (B, len(FACTS)) int64.
-        weight: (B,) of each example.
     """
-    total = torch.zeros((), device=labels.device)
-    for column, scores in enumerate(logits):
-        known = (labels[:, column] != UNKNOWN).float() * weight
-        loss = F.cross_entropy(scores.float(), labels[:, column].clamp_min(0), reduction="none")
-        total = total + (loss * known).sum() / known.sum().clamp_min(1.0)
-    return total
+    return _over_facts(_entropies(logits, labels), labels)
 
 
 def fact_excess(guess: Sequence[Tensor], truth: Sequence[Tensor], labels: Tensor) -> Tensor:
@@ -144,15 +155,8 @@ def fact_excess(guess: Sequence[Tensor], truth: Sequence[Tensor], labels: Tensor
         truth: Likewise, of the clean latents.
         labels: (B, len(FACTS)) int64.
     """
-    total = torch.zeros((), device=labels.device)
-    for column, (one, other) in enumerate(zip(guess, truth, strict=True)):
-        known = (labels[:, column] != UNKNOWN).float()
-        said = labels[:, column].clamp_min(0)
-        excess = F.cross_entropy(one.float(), said, reduction="none") - F.cross_entropy(
-            other.float(), said, reduction="none"
-        )
-        total = total + (excess.clamp_min(0) * known).sum() / known.sum().clamp_min(1.0)
-    return total
+    pairs = zip(_entropies(guess, labels), _entropies(truth, labels), strict=True)
+    return _over_facts([(one - other).clamp_min(0) for one, other in pairs], labels)
 
 
 def blurred(latents: Tensor, generator: torch.Generator) -> Tensor:
@@ -206,7 +210,7 @@ def train_latent_judge(
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         x = blurred(latents[chosen].float(), generator)
         with torch.autocast("cpu", torch.bfloat16):
-            loss = fact_loss(judge(x), truth[chosen], torch.ones(BATCH))
+            loss = fact_loss(judge(x), truth[chosen])
         for group in optimizer.param_groups:
             group["lr"] = RATE * 0.5 * (1 + np.cos(np.pi * step / steps))
         optimizer.zero_grad()
