@@ -64,6 +64,7 @@ class DiffusionOptions(LoopOptions):
     per_healthy: int | None = None  # framings of a film of a set that is all healthy
     grounding: float = 0.0  # weight of `training.words.grounding`; needs regions
     facts: float = 0.0  # weight of `training.words.facts`
+    facts_until: float = 0.0  # share of the run in which that weight falls to 0; 0 = it stays
     judge_steps: int = 1200  # training steps of the judge of latents
     lora_rank: int = 0  # 0 = full fine-tuning; > 0 = LoRA adapters of this rank on the U-Net
 
@@ -274,15 +275,23 @@ class DiffusionLoss:
                 grounding = grounding_loss(self.tap, phrases)
                 loss = loss + options.grounding * grounding
                 numbers["grounding"] = float(grounding.detach())
-        if self.judge is not None and options.facts > 0:
+        facts_weight = self.facts_weight(step)
+        if self.judge is not None and facts_weight > 0:
             labels = torch.from_numpy(stated(captions, self.labels[chosen])).to(self.device)
             guess = self.judge(self.clean(x_t, prediction.float(), t))
             with torch.no_grad():
                 truth = self.judge(x_0)
-            facts = fact_excess(guess, truth, labels)
-            loss = loss + options.facts * facts
+            facts = fact_excess(guess, truth, labels, self.alphas[t].sqrt())
+            loss = loss + facts_weight * facts
             numbers["facts"] = float(facts.detach())
         return loss, numbers
+
+    def facts_weight(self, step: int) -> float:
+        """Weight of the judge's excess at a step: falls in a line to 0 at `facts_until`."""
+        options = self.options
+        if not options.facts_until:
+            return options.facts
+        return options.facts * max(0.0, 1 - step / (options.facts_until * options.steps))
 
     def weight(self, t: Tensor) -> Tensor:
         """(B,) loss weight of each step: min-SNR-γ, at least `weight_floor`."""

@@ -32,7 +32,7 @@ VAE_PRESETS: dict[str, VaeOptions] = {
     ),
 }
 
-TEXT_TOO = ("words",)
+TEXT_TOO = ("words", "words-long")
 """Presets that train the text encoder of the checkpoint they start from; others leave it frozen."""
 
 DIFFUSION_PRESETS: dict[str, DiffusionOptions] = {
@@ -79,6 +79,29 @@ DIFFUSION_PRESETS: dict[str, DiffusionOptions] = {
         balance="facts",
         grounding=0.05,
         facts=0.005,
+        caption_dropout=0.12,
+        train_text_encoder=True,
+    ),
+    # the same for as many hours as there are: constant rate, and the judge's voice fades; what it
+    # leaves is ended by a short run of "words" with --init-from
+    "words-long": DiffusionOptions(
+        steps=13_000,
+        batch_size=64,
+        lr=3e-4,
+        warmup_steps=100,
+        optimizer="muon",
+        decay="constant",
+        ema_decay=0.999,
+        per_adult=5,
+        per_child=1,
+        per_healthy=2,
+        pooled_text=True,
+        text_lr_ratio=0.5,
+        weight_floor=0.3,
+        balance="facts",
+        grounding=0.05,
+        facts=0.006,
+        facts_until=0.8,
         caption_dropout=0.12,
         train_text_encoder=True,
     ),

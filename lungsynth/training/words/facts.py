@@ -144,7 +144,12 @@ def fact_loss(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
     return _over_facts(_entropies(logits, labels), labels)
 
 
-def fact_excess(guess: Sequence[Tensor], truth: Sequence[Tensor], labels: Tensor) -> Tensor:
+def fact_excess(
+    guess: Sequence[Tensor],
+    truth: Sequence[Tensor],
+    labels: Tensor,
+    signal: Tensor | None = None,
+) -> Tensor:
     """How much less sure the judge is of the facts on estimates than on the real latents.
 
     The excess of the cross-entropy, cut at 0: an estimate that shows a fact as plainly as the film
@@ -154,9 +159,12 @@ def fact_excess(guess: Sequence[Tensor], truth: Sequence[Tensor], labels: Tensor
         guess: One (B, classes) a fact, of estimates of the clean latents.
         truth: Likewise, of the clean latents.
         labels: (B, len(FACTS)) int64.
+        signal: (B,) weights in [0, 1], the signal of the noisy latents: an estimate made from noise
+            alone is the mean of all films of its words, and cannot look like one of them.
     """
     pairs = zip(_entropies(guess, labels), _entropies(truth, labels), strict=True)
-    return _over_facts([(one - other).clamp_min(0) for one, other in pairs], labels)
+    excess = [(one - other).clamp_min(0) for one, other in pairs]
+    return _over_facts(excess if signal is None else [e * signal for e in excess], labels)
 
 
 def blurred(latents: Tensor, generator: torch.Generator) -> Tensor:
