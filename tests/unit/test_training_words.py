@@ -18,6 +18,8 @@ from lungsynth.films.framing import CLOSE_UPS, Framing
 from lungsynth.masks.student import Student
 from lungsynth.training.captions import describe_place
 from lungsynth.training.diffusion import (
+    DiffusionLoss,
+    DiffusionOptions,
     add_pooled_text,
     build_parts,
     load_parts,
@@ -232,7 +234,18 @@ def test_estimates_are_pushed_no_further_than_their_film_goes() -> None:
     pushed.backward()
     assert pushed > 0 and unsure.grad is not None and unsure.grad[0, 0] < 0
     assert fact_excess([sure, *others], [unsure, *others], labels) == 0
+    half = fact_excess([unsure, *others], [sure, *others], labels, torch.tensor([0.5]))
+    assert torch.isclose(half, pushed / 2)
     assert fact_excess([unsure, *others], [sure, *others], labels.fill_(UNKNOWN)) == 0
+
+
+def test_the_judges_voice_fades_where_a_run_says_so() -> None:
+    voice = object.__new__(DiffusionLoss)
+    voice.options = DiffusionOptions(steps=100, facts=0.01)
+    assert voice.facts_weight(0) == voice.facts_weight(99) == 0.01
+    voice.options = DiffusionOptions(steps=100, facts=0.01, facts_until=0.8)
+    weights = [voice.facts_weight(step) for step in (0, 40, 80, 99)]
+    assert weights == pytest.approx([0.01, 0.005, 0, 0])
 
 
 def test_latent_judge_learns_and_is_tested_on_other_patients() -> None:
