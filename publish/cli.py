@@ -7,35 +7,33 @@ import sys
 import click
 
 from lungsynth import __version__
+from lungsynth.cli.command import CONTEXT, command
 from lungsynth.errors import LungSynthError
-from publish.commands.build import build_command
-from publish.commands.erratum import erratum_command
-from publish.commands.export import export_command
-from publish.commands.filter import filter_command
-from publish.commands.inspect import check_command, diff_command, replay_command
-from publish.commands.push import push_command
-from publish.commands.release import release_command
-from publish.commands.space import space_command
-from publish.commands.weights import weights_command
+from publish.commands import build, reading, sending
+
+WORK = "publish.commands.run"
+COMMANDS: dict[str, tuple[type, str]] = {
+    "build": (build.BuildCommand, f"{WORK}.build:run_build"),
+    "check": (reading.CheckCommand, f"{WORK}.reading:run_check"),
+    "replay": (reading.ReplayCommand, f"{WORK}.reading:run_replay"),
+    "diff": (reading.DiffCommand, f"{WORK}.reading:run_diff"),
+    "filter": (reading.FilterCommand, f"{WORK}.reading:run_filter"),
+    "erratum": (reading.ErratumCommand, f"{WORK}.reading:run_erratum"),
+    "export": (reading.ExportCommand, f"{WORK}.reading:run_export"),
+    "push": (sending.PushCommand, f"{WORK}.sending:run_push"),
+    "release": (build.ReleaseCommand, f"{WORK}.build:run_release"),
+    "weights": (sending.WeightsCommand, f"{WORK}.weights:run_weights"),
+    "space": (sending.SpaceCommand, f"{WORK}.sending:run_space"),
+}
+"""Name -> options, and what does the work."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    context_settings=CONTEXT, commands=[command(name, *how) for name, how in COMMANDS.items()]
+)
 @click.version_option(__version__, prog_name="publish")
 def cli() -> None:
     """Datasets of synthetic chest X-rays with masks. Research only; not for diagnosis."""
-
-
-cli.add_command(build_command)
-cli.add_command(check_command)
-cli.add_command(replay_command)
-cli.add_command(diff_command)
-cli.add_command(filter_command)
-cli.add_command(erratum_command)
-cli.add_command(export_command)
-cli.add_command(push_command)
-cli.add_command(release_command)
-cli.add_command(weights_command)
-cli.add_command(space_command)
 
 
 def main() -> None:

@@ -2,11 +2,24 @@
 
 The command line, a release's YAML file, links, the page and its endpoints take them from here. Imports
 nothing heavy, so `--help` and a link are read without torch.
+
+An option is a field of a dataclass, which the command line, a YAML file and a caller in Python share:
+
+    @dataclass(frozen=True, kw_only=True)
+    class DrawCommand:
+        \"\"\"Draw pictures.\"\"\"
+
+        out: Path = option(path="dir", metavar="DIR", help="Where they go.")
+        n: int = option(default=1, min=1, help="How many.")
+
+`lungsynth.cli.command` makes the command of it, `publish.data.settings` reads it from YAML.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field
+from typing import Any
 
 MAX_STEPS, MAX_GUIDANCE = 1000, 50.0
 """What a person may ask of their own machine."""
@@ -22,6 +35,48 @@ SCHEDULERS = {
     "lcm": "LCMScheduler",
 }
 """Short names of diffusers schedulers; "default" keeps the checkpoint's."""
+
+PRECISION_NAMES = ("auto", "fp32", "bf16")
+"""Of `lungsynth.model.precision`."""
+
+PRECISION_HELP = (
+    "Number format of {}; auto is bf16 where the processor has it, half the time, else fp32."
+)
+
+
+def option(
+    *names: str,
+    default: Any = MISSING,
+    default_factory: Callable[[], Any] | Any = MISSING,
+    **how: Any,
+) -> Any:
+    """A field of a dataclass that is an option.
+
+    Args:
+        names: As the command line writes it; left out: `--` and the field's name.
+        default: See `dataclasses.field`. Left out: it must be given; but a flag is then off, and a
+            list empty unless `required`.
+        default_factory: Likewise.
+        how: `help` and `metavar`; `min`, `max`, `above` and `below` of a number, the last two
+            excluded; `choices`; `path` ("dir" or "file") and `exists`; `required` of a list;
+            `commas` for a list in one text; `show=False` to keep the default out of the help;
+            `refinements=True` to put their names in place of NAMES in the help.
+    """
+    given = {"default": default, "default_factory": default_factory}
+    return field(
+        **{name: value for name, value in given.items() if value is not MISSING},
+        metadata={"names": names, **how},
+    )
+
+
+def argument(*, metavar: str | None = None, **how: Any) -> Any:
+    """A field of a dataclass that stands on the command line without a name.
+
+    Args:
+        metavar: Its name in the help.
+        how: As in `option`.
+    """
+    return field(metadata={"names": None, "metavar": metavar, **how})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,14 +17,13 @@ from typing import Any
 import torch
 
 from lungsynth.errors import ConfigError
+from lungsynth.model.options import PRECISION_NAMES
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 """Names of number formats -> what a network's products are rounded to; None = nothing."""
 
 AUTO = "auto"
 """The name for whichever of `PRECISIONS` this processor is quick in."""
-
-PRECISION_NAMES = (AUTO, *PRECISIONS)
 
 NATIVE = ("amx_bf16", "avx512_bf16", "bf16", "arm_bf16")
 """Capabilities of a processor that multiplies in bfloat16, as `torch.cpu.get_capabilities` names them."""

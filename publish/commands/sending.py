@@ -1,206 +1,139 @@
-"""What every command that sends something to the Hub has in common."""
+"""`python -m publish push`, `weights` and `space`: their options, and those of all that send."""
 
 from __future__ import annotations
 
-import functools
-import json
-import shlex
-import sys
-import tempfile
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import ClassVar
 
-import click
-from click.core import ParameterSource
+from lungsynth.model.options import argument, option
 
-from lungsynth.cli.options import with_options
-from lungsynth.errors import LungSynthError
-from publish.hub.limit import ends_by
-from publish.hub.payload import Payload
-from publish.hub.retry import Deadline, Retry, SystemClock
 
-DEADLINE = "publish.deadline"
-"""Key of a command's deadline in click's context."""
+@dataclass(frozen=True, kw_only=True)
+class SendOptions:
+    """What every command has that sends something to the Hub."""
 
-F = TypeVar("F", bound=Callable[..., Any])
+    repo: str = option(metavar="ORG/NAME", help="Repository on the Hub.")
+    tag: str | None = option(
+        default=None, metavar="vX.Y.Z", help="Tag of the verified commit; never moved."
+    )
+    yes: bool = option(help="Do it. Without it the plan is printed only.")
+    dry_run: bool = option(help="Check the files and print them; ask the Hub nothing.")
+    public: bool = option(help="A repository that is made is public.  [default: private]")
+    message: str | None = option(default=None, metavar="TEXT", help="Of the commit.")
+    deadline: float = option(
+        default=240,
+        min=0.1,
+        metavar="MINUTES",
+        help="When to give up on the Hub, whatever it does; drawing does not count.",
+    )
+    verify: str = option(
+        default="full",
+        choices=("full", "tree"),
+        help="Read everything back, or compare names and hashes.",
+    )
+    as_json: bool = option("--json", help="Machine-readable.")
 
-EXIT_CODES = """
+    MORE_HELP: ClassVar = """
     \b
     Exit codes: 0 done, planned, or nothing to do; 1 the folder cannot be published as it is;
     2 wrong options; 3 no token, or it may not write; 4 the tag exists, on other files;
     5 the Hub is down, busy or too slow; 6 somebody else changed the same files meanwhile;
     7 what came back is not what was sent, nothing is tagged; 130 interrupted.
-"""
+    """
 
 
-def hub_options(command: F) -> F:
-    """Add the options of a command that sends, and its exit codes to its help."""
-    options = (
-        click.option("--repo", required=True, metavar="ORG/NAME", help="Repository on the Hub."),
-        click.option(
-            "--tag", default=None, metavar="vX.Y.Z", help="Tag of the verified commit; never moved."
-        ),
-        click.option("--yes", is_flag=True, help="Do it. Without it the plan is printed only."),
-        click.option(
-            "--dry-run", is_flag=True, help="Check the files and print them; ask the Hub nothing."
-        ),
-        click.option(
-            "--public",
-            is_flag=True,
-            help="A repository that is made is public.  [default: private]",
-        ),
-        click.option("--message", default=None, metavar="TEXT", help="Of the commit."),
-        click.option(
-            "--deadline",
-            type=click.FloatRange(min=0.1),
-            default=240,
-            show_default=True,
-            metavar="MINUTES",
-            help="When to give up on the Hub, whatever it does; drawing does not count.",
-        ),
-        click.option(
-            "--verify",
-            type=click.Choice(["full", "tree"]),
-            default="full",
-            show_default=True,
-            help="Read everything back, or compare names and hashes.",
-        ),
-        click.option("--json", "as_json", is_flag=True, help="Machine-readable."),
+@dataclass(frozen=True, kw_only=True)
+class PushCommand(SendOptions):
+    """Publish a built dataset: one commit, read back, then tagged.
+
+    \b
+    python -m publish push dist/ --repo lab/synthetic-cxr                       the plan
+    python -m publish push dist/ --repo lab/synthetic-cxr --tag v1.0.0 --yes    do it
+
+    Shards are uploaded one by one, then all files change in one commit, stale data files included;
+    the commit is downloaded and loaded again, plain and streaming, and only then tagged. Whatever
+    goes wrong, main holds the old files or the new ones; the same command goes on.
+
+    The token is that of `hf auth login` or HF_TOKEN. HF_ENDPOINT names another server;
+    HF_HUB_DISABLE_XET=1 uploads by LFS.
+    """
+
+    dist: Path = argument(path="dir")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsCommand(SendOptions):
+    """Publish a checkpoint: diffusers layout or LoRA, safetensors only, with its card.
+
+    \b
+    python -m publish weights runs/sd/pipeline --repo lab/cxr --licence apache-2.0
+    python -m publish weights runs/lora/lora --repo lab/cxr-lora --base ORG/SD15 \\
+        --base-licence creativeml-openrail-m --data nih=cc0-1.0 --steps 4000 \\
+        --evaluation fidelity.json --tag v1.0.0 --yes
+
+    A README.md in the checkpoint is its card; what stands between its lines `<!-- made:use -->` and
+    `<!-- /made:use -->` is replaced by code that loads this repository. Sources and measured figures,
+    which the checkpoint keeps, and pictures it draws are added. Without one, a card is written from
+    these options.
+    """
+
+    checkpoint: Path = argument(path="dir")
+    base: str | None = option(default=None, metavar="ORG/NAME", help="Model it was trained from.")
+    base_licence: str | None = option(
+        default=None, metavar="ID", help="Such as creativeml-openrail-m."
+    )
+    licence: str | None = option(
+        default=None,
+        metavar="ID",
+        help="Of the weights.  [default: the base's, where that is inherited]",
+    )
+    data: tuple[str, ...] = option(metavar="NAME=LICENCE", help="Trained on; repeat for several.")
+    steps: int | None = option(default=None, min=1, help="Of the training.")
+    training: str = option(default="", metavar="TEXT", help="The command that trained it.")
+    evaluation: tuple[Path, ...] = option(
+        path="file",
+        exists=True,
+        metavar="JSON",
+        help="Written by `lungsynth evaluate`; repeat for several.",
+    )
+    samples: int = option(
+        default=2, min=0, max=16, help="Pictures drawn for the gallery, seeds 0, 1 …"
+    )
+    prompts: tuple[str, ...] = option("--prompt", metavar="TEXT", help="For the samples, in turn.")
+    sample_steps: int = option(default=20, min=1)
+    home: str = option(
+        default="",
+        metavar="URL",
+        help="Where the checkpoint's own card links to, such as https://host/lab/code/blob/main.",
+    )
+    out: Path | None = option(
+        default=None, path="dir", metavar="DIR", help="Write the repository here, too."
+    )
+    plain: bool = option(
+        "--plain-diffusers",
+        help="Bring the class of the autoencoder, for readers without lungsynth: they give "
+        "trust_remote_code=True.",
     )
 
-    @functools.wraps(command)
-    def timed(*args: Any, **values: Any) -> Any:
-        begin_deadline(values.pop("deadline"))
-        return command(*args, **values)
 
-    timed.__doc__ = (command.__doc__ or "") + EXIT_CODES
-    return with_options(options)(timed)  # type: ignore[return-value]
+@dataclass(frozen=True, kw_only=True)
+class SpaceCommand(SendOptions):
+    """Publish the page as a Space: what it imports, its checkpoint, its pins; one commit.
 
+    \b
+    python -m publish space --repo lab/cxr --hardware zero --dry-run --out space-zero/
+    python -m publish space --repo lab/cxr --hardware cpu-basic --yes
 
-def begin_deadline(minutes: float) -> None:
-    """Start the one deadline of a command that sends."""
-    click.get_current_context().meta[DEADLINE] = Deadline(SystemClock(), minutes * 60)
-
-
-def current_deadline() -> Deadline:
-    """The deadline of the command that runs."""
-    return click.get_current_context().meta[DEADLINE]
-
-
-def send(
-    payload: Payload,
-    *,
-    repo: str,
-    tag: str | None,
-    yes: bool,
-    dry_run: bool,
-    public: bool,
-    message: str,
-    verify: str,
-    as_json: bool,
-    sdk: str | None = None,
-    hardware: str | None = None,
-) -> None:
-    """Plan, and with `yes` push, a payload; print what was done.
-
-    Args:
-        payload: What the repository shall hold.
-        repo: ORG/NAME.
-        tag: vX.Y.Z, or None.
-        yes: Do it.
-        dry_run: Ask the Hub nothing.
-        public: Make a repository public.
-        message: Of the commit.
-        verify: "full" or "tree".
-        as_json: Print JSON.
-        sdk: Of a Space that is made.
-        hardware: Of a Space that is made.
+    A ZeroGPU Space takes certain versions of torch only; a CPU Space takes wheels without CUDA.
     """
-    from publish.hub.errors import redact
-    from publish.hub.push import Progress, explain, push
-    from publish.hub.push_plan import check_tag, make_plan, offline_plan
-    from publish.hub.repository import Hub
 
-    check_tag(tag)
-    say = _teller(quiet=as_json)
-    deadline = current_deadline()
-    retry = Retry(deadline, on_wait=lambda text: say(redact(text)))
-    hub = Hub(repo, payload.kind, retry, quiet=as_json or not sys.stderr.isatty())
-    if dry_run:
-        plan = offline_plan(payload, repo, hub.url, tag, public=public)
-        _print(as_json, {"status": "dry run", "plan": plan.to_json()}, plan.to_text())
-        return
-    progress = Progress()
-    again = shlex.join(["python", "-m", "publish", *resume_words(click.get_current_context())])
-
-    def last_words() -> str:
-        return f"{progress.describe()}. To go on: {again}"
-
-    with tempfile.TemporaryDirectory(prefix="publish-") as cache, hub.connected(Path(cache)):
-        try:
-            with ends_by(deadline, last_words):
-                plan = make_plan(hub, payload, tag, public=public)
-                if not yes:
-                    done = "nothing to do" if plan.is_done else "planned"
-                    _print(as_json, {"status": done, "plan": plan.to_json()}, plan.to_text())
-                    click.echo(
-                        "Nothing to do." if plan.is_done else "Nothing was changed; --yes does it.",
-                        err=True,
-                    )
-                    return
-                if not as_json:
-                    click.echo(plan.to_text())
-                outcome = push(
-                    hub,
-                    payload,
-                    plan,
-                    message=message,
-                    progress=progress,
-                    contents=verify == "full",
-                    sdk=sdk,
-                    hardware=hardware,
-                    say=say,
-                )
-        except LungSynthError as error:
-            raise explain(error, progress, again) from error
-        except KeyboardInterrupt:
-            click.echo(f"Interrupted. {last_words()}", err=True)
-            sys.exit(130)
-    named = f" as {outcome.tag}" if outcome.tag else ""
-    text = f"{outcome.status}: {hub.url} at {outcome.commit}{named}"
-    _print(as_json, {**outcome.to_json(), "url": hub.url, "plan": plan.to_json()}, text)
-
-
-def _print(as_json: bool, value: dict[str, Any], text: str) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False) if as_json else text)
-
-
-def _teller(*, quiet: bool) -> Callable[[str], None]:
-    return (lambda text: None) if quiet else (lambda text: click.echo(text, err=True))
-
-
-def resume_words(context: click.Context) -> list[str]:
-    """Words that start a command again as it was given, and do it, after `python -m publish`.
-
-    Args:
-        context: Of the command that runs; every option that was really given is taken from it.
-    """
-    words = [str(context.info_name)]
-    for one in context.command.params:
-        name = str(one.name)
-        if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE or name == "yes":
-            continue
-        value = context.params[name]
-        if isinstance(one, click.Argument):
-            words.append(str(value))
-        elif isinstance(one, click.Option) and one.is_flag:
-            words.append(_longest(one.opts if value else one.secondary_opts))
-        else:
-            for each in value if one.multiple else (value,):
-                words += [_longest(one.opts), str(each)]
-    return [*words, "--yes"]
-
-
-def _longest(names: list[str]) -> str:
-    return max(names, key=len)
+    hardware: str = option(
+        default="cpu-basic", choices=("cpu-basic", "zero"), help="What the pins are for."
+    )
+    out: Path | None = option(
+        default=None,
+        path="dir",
+        metavar="DIR",
+        help="Write the Space here; kept. With --dry-run, nothing else is done.",
+    )

@@ -12,15 +12,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lungsynth.errors import ConfigError, DataError
-from lungsynth.masks.refine import RefineConfig
-from lungsynth.model.options import MAX_GUIDANCE, MAX_STEPS, SampleOptions
+from lungsynth.masks.config import RefineConfig
+from lungsynth.model.options import (
+    MAX_GUIDANCE,
+    MAX_STEPS,
+    PRECISION_HELP,
+    PRECISION_NAMES,
+    SampleOptions,
+    option,
+)
 
 T = TypeVar("T")
 
 
-def _ranged(default: Any, low: float, high: float) -> Any:
-    """A field whose value lies in [low, high]; `dataclasses.MISSING` makes it required."""
-    return field(default=default, metadata={"low": low, "high": high})
+def _ranged(default: float, low: float, high: float) -> Any:
+    """A field whose value lies in [low, high]."""
+    return option(default=default, min=low, max=high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +60,8 @@ class SourceSettings:
 class LookSettings:
     """What people saw who looked at published pairs."""
 
-    n: int = _ranged(dataclasses.MISSING, 1, 10**9)  # pairs looked at, drawn by chance
-    bad: int = _ranged(dataclasses.MISSING, 0, 10**9)  # of them with a wrong mask or picture
+    n: int = option(min=1, max=10**9)  # pairs looked at, drawn by chance
+    bad: int = option(min=0, max=10**9)  # of them with a wrong mask or picture
     by: str = ""  # who looked, and what counted as bad
 
 
@@ -81,31 +88,88 @@ class CardSettings:
 class Settings:
     """Every setting of `publish build`. Paths are relative to the YAML file."""
 
-    n: int = _ranged(0, 1, 10**12)  # rows drawn; those that fail the filter are not published
-    seed: int = _ranged(0, 0, 2**53 - 1)  # decides every prompt and every picture
-    shard_rows: int = _ranged(256, 1, 10**7)  # rows drawn for a Parquet file
-    model: str | None = None  # shipped name or folder; None for the shipped default
-    steps: int = _ranged(SampleOptions.steps, 1, MAX_STEPS)  # denoising steps
-    guidance: float = _ranged(
-        SampleOptions.guidance, 1, MAX_GUIDANCE
-    )  # classifier-free guidance scale; 1 = off
-    scheduler: str = "default"  # a key of lungsynth.model.sampling.SCHEDULERS
-    precision: str = "auto"  # of the denoising network; see lungsynth.model.precision
-    prompts: str | tuple[str, ...] | None = None  # a file, or the prompts; None for the grammar
-    prompt_column: str = "prompt"  # of a prompts file with columns
-    batch_size: int = _ranged(1, 1, 4096)  # pictures drawn together
-    device: str = "auto"  # auto, cpu, cuda …
-    splits: dict[str, float] = field(default_factory=lambda: {"train": 1.0})  # name -> share
-    convention: str | None = None  # by whose rule masks are drawn; None for the checkpoint's first
-    classes: tuple[str, ...] | None = None  # names kept in the masks; None for all
-    keep_attention: bool = False  # a column with the map of each word
-    keep_probability: bool = True  # a column a class: probability by attention alone
+    n: int = option(
+        default=0,
+        min=1,
+        max=10**12,
+        show=False,
+        metavar="N",
+        help="Rows to draw; those that fail the filter are not published.",
+    )
+    seed: int = option(
+        default=0, min=0, max=2**53 - 1, help="Decides every prompt and every picture."
+    )
+    shard_rows: int = option(
+        default=256, min=1, max=10**7, metavar="N", help="Rows drawn for a Parquet file."
+    )
+    model: str | None = option(
+        default=None,
+        metavar="NAME|DIR",
+        help="Checkpoint with a classes.json.  [default: mini, shipped]",
+    )
+    steps: int = option(default=SampleOptions.steps, min=1, max=MAX_STEPS, help="Denoising steps.")
+    guidance: float = option(
+        default=SampleOptions.guidance,
+        min=1.0,
+        max=MAX_GUIDANCE,
+        help="How strictly the prompt is followed; 1 = off.",
+    )
+    scheduler: str = option(
+        default="default", metavar="NAME", help="Sampler; default keeps the checkpoint's."
+    )
+    precision: str = option(
+        default="auto", choices=PRECISION_NAMES, help=PRECISION_HELP.format("the denoising network")
+    )
+    prompts: str | tuple[str, ...] | None = option(
+        default=None,
+        metavar="FILE",
+        help="Text with one prompt a line, or CSV, JSONL or Parquet with a column; taken in turn.  "
+        "[default: prompts made from the seed]",
+    )
+    prompt_column: str = option(default="prompt", metavar="NAME", help="Column of such a file.")
+    splits: dict[str, float] = option(
+        "--split",
+        default_factory=lambda: {"train": 1.0},
+        metavar="NAME=SHARE",
+        help="Repeat for several; rows of one prompt stay together.  [default: train=1]",
+    )
+    convention: str | None = option(
+        default=None,
+        metavar="NAME",
+        help="By whose rule masks are drawn, where the checkpoint has several, such as v7.  "
+        "[default: its first]",
+    )
+    classes: tuple[str, ...] | None = option(
+        default=None,
+        commas=True,
+        metavar="NAMES",
+        help="Classes kept in the masks, with commas between.  [default: all]",
+    )
+    keep_attention: bool = option(
+        "--keep-attention/--no-keep-attention",
+        default=False,
+        help="A column with the attention map of each word.",
+    )
+    keep_probability: bool = option(
+        "--keep-probability/--no-keep-probability",
+        default=True,
+        help="Columns with each class's probability.",
+    )
+    evaluation: tuple[str, ...] = option(
+        default=(),
+        metavar="FILE",
+        help="JSON of `lungsynth evaluate` masks, downstream, fidelity or obedience, for the card; "
+        "repeatable.",
+    )
+    memorisation: str | None = option(
+        default=None,
+        metavar="FILE",
+        help="JSON of `lungsynth evaluate memorisation` or `neighbours`, for card and check.",
+    )
+    batch_size: int = option(default=1, min=1, max=4096, help="Pictures drawn together.")
+    device: str = option(default="auto", help="auto, cpu, cuda …")
     refine: RefineConfig = field(default_factory=RefineConfig)
     filter: FilterSettings = field(default_factory=FilterSettings)
-    evaluation: tuple[
-        str, ...
-    ] = ()  # JSON of `lungsynth evaluate` masks, downstream, fidelity, obedience
-    memorisation: str | None = None  # JSON file of `lungsynth evaluate neighbours`
     card: CardSettings = field(default_factory=CardSettings)
 
 
@@ -297,7 +361,7 @@ def _dataclass(kind: Any, value: Any, where: str, key: str) -> Any:
                 raise ConfigError(f"{where}: `{prefix}{name}` is missing.")
             continue
         made[name] = _value(hints[name], value[name], where, prefix + name)
-        low, high = one.metadata.get("low"), one.metadata.get("high")
+        low, high = one.metadata.get("min"), one.metadata.get("max")
         if low is not None and not low <= made[name] <= high:
             raise ConfigError(
                 f"{where}: `{prefix}{name}` is {made[name]}; expected {low:g} to {high:g}."

@@ -92,7 +92,6 @@ def push(
     message: str,
     progress: Progress,
     contents: bool = True,
-    sdk: str | None = None,
     hardware: str | None = None,
     say: Callable[[str], None],
 ) -> Outcome:
@@ -105,7 +104,6 @@ def push(
         message: Of the commit.
         progress: Kept up to date, to explain a failure.
         contents: Read every file back; see `publish.hub.verify.verify`.
-        sdk: Of a Space that is created.
         hardware: Of a Space that is created.
         say: Called with a line about each step.
 
@@ -117,7 +115,7 @@ def push(
     if plan.is_done:
         assert plan.head is not None
         return Outcome("nothing to do", plan.head, plan.tag, None)
-    state = _existing(hub, plan, sdk, hardware, say)
+    state = _existing(hub, plan, hardware, say)
     progress.head = state.head
     sha = _commit(hub, payload, state.head, message, progress, say)
     progress.commit = sha
@@ -129,14 +127,12 @@ def push(
     return Outcome("published", sha, plan.tag, report)
 
 
-def _existing(
-    hub: Hub, plan: Plan, sdk: str | None, hardware: str | None, say: Callable[[str], None]
-) -> RepoState:
+def _existing(hub: Hub, plan: Plan, hardware: str | None, say: Callable[[str], None]) -> RepoState:
     """The repository, made when there is none."""
     state = hub.state()
     if state is None:
         say(f"creating {hub.name}, {'private' if plan.is_private else 'public'}")
-        hub.create(private=plan.is_private, sdk=sdk, hardware=hardware)
+        hub.create(private=plan.is_private, hardware=hardware)
         state = hub.state()
     if state is None:
         raise HubError(f"{hub.name} was created, but cannot be seen. Look at {hub.url}.")

@@ -32,7 +32,7 @@ class Hub(HubReader):
         super().__init__(*args, **named)
         self._adds: dict[str, CommitOperationAdd] = {}
 
-    def create(self, *, private: bool, sdk: str | None = None, hardware: str | None = None) -> None:
+    def create(self, *, private: bool, hardware: str | None = None) -> None:
         """Make the repository; it may be there already."""
         self._do(
             f"creating {self.name}",
@@ -41,7 +41,7 @@ class Hub(HubReader):
                 repo_type=self.kind,
                 private=private,
                 exist_ok=True,
-                space_sdk=sdk,
+                space_sdk="gradio" if self.kind == "space" else None,
                 space_hardware=hardware,  # type: ignore[arg-type]
             ),
         )

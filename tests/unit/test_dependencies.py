@@ -92,6 +92,7 @@ LAYERS = {
         ("publish.check",),
         ("publish.release",),
         ("publish.commands",),
+        ("publish.commands.run",),
         ("publish.cli",),
         ("publish.__main__",),
     ),

@@ -13,6 +13,8 @@ from types import ModuleType
 import click
 import pytest
 
+from publish.cli import COMMANDS as PUBLISH
+
 
 def load_maker() -> ModuleType:
     path = Path(__file__).parents[1] / "golden" / "make_help.py"
@@ -88,3 +90,12 @@ def test_the_work_of_a_command_takes_its_options(path: tuple[str, ...]) -> None:
     given = {parameter.name for parameter in command.params}
     assert wanted - {"shared"} <= given
     assert "shared" in wanted or wanted >= given
+
+
+def test_the_work_of_every_command_of_publish_is_there_and_takes_its_options() -> None:
+    """Work is named in a text and imported when the command is called."""
+    for kind, work in PUBLISH.values():
+        module, _, name = work.partition(":")
+        function = getattr(importlib.import_module(module), name)
+        [parameter] = inspect.signature(function).parameters.values()
+        assert parameter.annotation == kind.__name__, work

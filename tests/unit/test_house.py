@@ -15,8 +15,6 @@ LONG = {
     "lungsynth/evaluation/masks/run.py:run_masks",
     "lungsynth/training/common.py:loop",
     "publish/build/plan.py:plan",
-    "publish/commands/build.py:build_options",
-    "publish/commands/release.py:release_command",
 }
 """Over 60 lines, without signature and docstring."""
 
@@ -32,13 +30,6 @@ WIDE = {
     "lungsynth/training/mask_films.py:gather",
     "lungsynth/training/segmenter.py:train_segmenter",
     "lungsynth/training/student.py:train_student",
-    "publish/commands/build.py:build_command",
-    "publish/commands/push.py:push_command",
-    "publish/commands/release.py:release_command",
-    "publish/commands/sending.py:send",
-    "publish/commands/space.py:space_command",
-    "publish/commands/weights.py:weights_command",
-    "publish/hub/push.py:push",
     "space/draw/actions.py:draw",
 }
 """Over 8 parameters."""

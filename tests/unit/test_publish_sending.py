@@ -12,7 +12,7 @@ import pytest
 
 from lungsynth.errors import UnreachableError
 from publish.cli import cli
-from publish.commands.sending import resume_words
+from publish.commands.run.sending import resume_words
 from publish.hub.limit import LAST_S, ends_by
 from publish.hub.retry import Deadline, SystemClock
 
