@@ -110,9 +110,9 @@ PASSES = {
         " '--out', out], standalone_mode=False)\n"
     ),
     "page": (
+        "from lungsynth.permalink import Permalink\n"
         "from space.draw import actions\n"
-        "from space.draw.tuning import Tuning\n"
-        "call = lambda: list(actions.draw('PA view, tuberculosis', 1, 2, 1.5))\n"
+        "call = lambda: list(actions.draw(Permalink('PA view, tuberculosis', 1, 2)))\n"
     ),
     "build": (
         "from publish.cli import cli\n"

@@ -11,13 +11,19 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
 
 from lungsynth.errors import ConfigError, DataError
-from lungsynth.model.options import LINK_GUIDANCE, LINK_STEPS, SCHEDULERS, SampleOptions
+from lungsynth.model.options import (
+    LINK_GUIDANCE,
+    LINK_STEPS,
+    PRECISION_NAMES,
+    SCHEDULERS,
+    SampleOptions,
+)
 
 if TYPE_CHECKING:
     from lungsynth.masks.refine import RefineConfig
@@ -26,7 +32,7 @@ MAX_PROMPT = 2000  # characters read
 MAX_SEED = 2**53 - 1
 """The largest number a browser keeps exactly."""
 
-MAX_STEPS, MAX_GUIDANCE = LINK_STEPS, LINK_GUIDANCE
+MAX_STEPS, MAX_GUIDANCE, MAX_TIMESTEP = LINK_STEPS, LINK_GUIDANCE, 1000
 
 SIZE = re.compile(r"\d{1,5}(x\d{1,5})?")
 """Of a picture, as `Permalink.size` has it."""
@@ -50,6 +56,8 @@ class Permalink:
     refine: tuple[str, ...] = ()  # NAME=VALUE; see lungsynth.masks.refine.with_values
     weights: str = ""  # hash of the checkpoint it was drawn with; "" = any
     row: str = ""  # id of the dataset row it is
+    # timesteps (low, high) where guidance is on; None, and a link that names none, = everywhere
+    guidance_interval: tuple[float, float] | None = None
 
     def pixels(self) -> tuple[int | None, int | None]:
         """(height, width); None for the checkpoint's own."""
@@ -76,6 +84,9 @@ def to_query(link: Permalink) -> str:
         "seed": link.seed,
         "steps": link.steps,
         "guidance": f"{link.guidance:g}",
+        "guidance_interval": ""
+        if link.guidance_interval is None
+        else _text(link.guidance_interval),
         **{name: getattr(link, name) for name in NAMES},
         "precision": "" if link.precision == "fp32" else link.precision,
         **dict(text.split("=", 1) for text in link.refine),
@@ -103,19 +114,24 @@ def read_query(query: str | Mapping[str, str]) -> Permalink | None:
         raise ConfigError(
             f"`size` in the link is {size[:40]!r}; expected pixels, as 256 or 320x256."
         )
-    refine = tuple(f"{name}={str(query[name])[:400]}" for name in refine_names() if name in query)
+    there = refine_names()
+    for name in query:
+        if name.startswith("crf.") and name not in there:
+            raise ConfigError(f"The link sets {name[:40]!r}; there are {', '.join(there)}.")
+    refine = tuple(f"{name}={str(query[name])[:400]}" for name in there if name in query)
     link = Permalink(
         prompt,
         int(_number(query, "seed", preset.seed, 0, MAX_SEED)),
         int(_number(query, "steps", preset.steps, 1, MAX_STEPS)),
         float(_number(query, "guidance", preset.guidance, 1, MAX_GUIDANCE)),
         size,
-        _name(query, "scheduler"),
-        _name(query, "precision") or "fp32",
+        _one_of(query, "scheduler", SCHEDULERS),
+        _one_of(query, "precision", PRECISION_NAMES) or "fp32",
         _name(query, "classes"),
         refine,
-        re.sub(r"[^0-9a-f]", "", str(query.get("weights", "")).lower())[:64],
+        _weights(query),
         _name(query, "row"),
+        _interval(query),
     )
     link.config()
     return link
@@ -135,10 +151,42 @@ def _number(query: Mapping[str, str], name: str, default: float, low: float, hig
     return value
 
 
+def _interval(query: Mapping[str, str]) -> tuple[float, float] | None:
+    given = str(query.get("guidance_interval", ""))
+    if not given:
+        return None
+    try:
+        low, high = (float(part) for part in given.split(","))
+    except ValueError:
+        low = high = math.nan
+    if not 0 <= low < high <= MAX_TIMESTEP:
+        raise ConfigError(
+            f"`guidance_interval` in the link is {given[:40]!r}; expected two timesteps from 0 to "
+            f"{MAX_TIMESTEP}, the lower first, as 200,800."
+        )
+    return low, high
+
+
 def _name(query: Mapping[str, str], name: str) -> str:
     given = str(query.get(name, ""))
     if given and not re.fullmatch(r"[\w.\-]{1,64}", given):
         raise ConfigError(f"`{name}` in the link is {given[:40]!r}; expected letters and digits.")
+    return given
+
+
+def _one_of(query: Mapping[str, str], name: str, there: Iterable[str]) -> str:
+    given = str(query.get(name, ""))
+    if given and given not in there:
+        raise ConfigError(f"`{name}` in the link is {given[:40]!r}; there are {', '.join(there)}.")
+    return given
+
+
+def _weights(query: Mapping[str, str]) -> str:
+    given = str(query.get("weights", "")).lower()
+    if not re.fullmatch(r"[0-9a-f]{0,64}", given):
+        raise ConfigError(
+            f"`weights` in the link is {given[:40]!r}; expected the hash of a checkpoint, of 0-9 and a-f."
+        )
     return given
 
 

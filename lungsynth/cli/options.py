@@ -9,10 +9,13 @@ from typing import Any, TypeVar
 
 import click
 
-from lungsynth.model.options import MAX_GUIDANCE, MAX_STEPS, SCHEDULERS, SampleOptions
-
-PRECISION_NAMES = ("auto", "fp32", "bf16")
-"""As `lungsynth.model.precision` has them, which imports torch and is left out of --help."""
+from lungsynth.model.options import (
+    MAX_GUIDANCE,
+    MAX_STEPS,
+    PRECISION_NAMES,
+    SCHEDULERS,
+    SampleOptions,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")

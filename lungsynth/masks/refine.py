@@ -161,16 +161,10 @@ def _parsed(text: str, value: str, now: Any) -> Any:
             return tuple(float(part) for part in value.split(","))
         return type(now)(value)
     except (ValueError, KeyError) as error:
-        kind = (
-            "true or false"
-            if isinstance(now, bool)
-            else (
-                "numbers with commas"
-                if now is None or isinstance(now, tuple)
-                else type(now).__name__
-            )
-        )
-        raise ConfigError(f"{text!r}: {value!r} is no {kind}.") from error
+        listed = now is None or isinstance(now, tuple)
+        kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a name"}
+        kind = "numbers with commas between them" if listed else kinds[type(now)]
+        raise ConfigError(f"{text.partition('=')[0]}={value[:40]}: expected {kind}.") from error
 
 
 def check_affinity(config: RefineConfig, affinity: object | None) -> None:

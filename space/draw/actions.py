@@ -14,44 +14,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lungsynth.errors import ConfigError, PromptError, ShapeError, WordError
+from lungsynth.masks.refine import RefineConfig, check_affinity
+from lungsynth.model.options import SampleOptions
+from lungsynth.model.vocabulary import split_words
 from lungsynth.permalink import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, SIZE, Permalink
+from lungsynth.prompts import default_words, word_tokens
 from space.draw.limits import step_back
-from space.draw.model import (
-    MODEL_VARIABLE,
-    ModelState,
-    measured,
-    model_card,
-    model_state,
-    synthesizer,
-)
-from space.draw.study import Study, Tuning, make_study
+from space.draw.model import synthesizer
+from space.draw.study import Study, make_study
+from space.draw.tuning import Tuning
+from space.draw.watch import Watcher
 
 if TYPE_CHECKING:
-    from lungsynth.masks.refine import RefineConfig
-    from lungsynth.model.sampling import SampleOptions
     from lungsynth.pipeline import Result, Synthesizer
-    from space.draw.watch import Watcher
-
-__all__ = [
-    "MAX_GUIDANCE",
-    "MAX_PICTURES",
-    "MAX_SEED",
-    "MAX_STEPS",
-    "MAX_WORDS",
-    "MODEL_VARIABLE",
-    "Drawing",
-    "ModelState",
-    "Progress",
-    "WordCheck",
-    "check_numbers",
-    "check_words",
-    "draw",
-    "measured",
-    "model_card",
-    "model_state",
-    "synthesizer",
-    "words_to_map",
-]
 
 MAX_PICTURES = 4
 MAX_WORDS = 16
@@ -102,8 +77,6 @@ def check_words(prompt: str) -> WordCheck:
     Raises:
         CheckpointError, ConfigError: the checkpoint cannot be loaded.
     """
-    from lungsynth.model.vocabulary import split_words
-
     if not prompt.strip():
         return WordCheck((), (), "", "")
     try:
@@ -126,9 +99,6 @@ def words_to_map(model: Synthesizer, prompt: str) -> list[str]:
     Raises:
         PromptError: the prompt cannot be drawn.
     """
-    from lungsynth.model.vocabulary import split_words
-    from lungsynth.prompts import default_words, word_tokens
-
     report, _ = model.check(prompt)
     phrases = [one for one in default_words(report.text, model.vocabulary) if " " in one]
     words = []
@@ -170,59 +140,30 @@ def check_numbers(seed: Any, steps: Any, guidance: Any, n: Any = 1) -> tuple[int
 
 
 def draw(
-    prompt: str,
-    seed: int,
-    steps: int,
-    guidance: float,
-    n: int = 1,
-    *,
-    tuning: Tuning | None = None,
-    convention: str = "",
-    size: str = "",
-    scheduler: str = "",
-    precision: str = "auto",
-    previews: bool = True,
+    asked: Permalink, n: int = 1, *, tuning: Tuning | None = None, previews: bool = True
 ) -> Iterator[Progress | Drawing]:
-    """Draw a prompt: a `Progress` every few steps, and a `Drawing` for each picture.
+    """Draw what a link asks for: a `Progress` every few steps, and a `Drawing` for each picture.
 
     Pictures are drawn one by one, so that each is the picture its own seed draws alone. Closing the
     iterator stops the drawing after its current step.
 
     Args:
-        prompt: What the X-ray should show.
-        seed: The same seed draws the same picture; further pictures take the next numbers.
-        steps: Denoising steps.
-        guidance: How strictly the prompt is followed; 1 = off.
+        asked: Prompt, seed, and how the picture is drawn; further pictures take the next seeds.
         n: Pictures.
-        tuning: How masks are refined; None for the defaults.
-        convention: Of the masks; see `ModelState`.
-        size: Of the picture, as a link has it: "320" or "320x256"; "" for the checkpoint's side.
-        scheduler: A key of `lungsynth.model.sampling.SCHEDULERS`; "" for the checkpoint's.
-        precision: Number format of the network; see `lungsynth.model.precision`.
+        tuning: How masks are refined; None as the link says.
         previews: Decode the predicted picture every few steps.
 
     Raises:
         LungSynthError: the prompt or a number cannot be used, or there is no checkpoint.
     """
-    from lungsynth.masks.refine import RefineConfig, check_affinity
-    from lungsynth.model.sampling import SampleOptions  # deferred: imports torch
-    from space.draw.watch import Watcher
-
-    seed, steps, guidance, n = check_numbers(seed, steps, guidance, n)
-    if not isinstance(prompt, str):
+    seed, steps, guidance, n = check_numbers(asked.seed, asked.steps, asked.guidance, n)
+    if not isinstance(asked.prompt, str):
         raise PromptError("The prompt is not a text. Describe the film in a sentence.")
-    model, tuning = synthesizer(convention), tuning or Tuning()
-    words = words_to_map(model, prompt)
-    _, tokens = model.check(prompt, words)
-    size = check_size(model, size, n)
-    height, width = Permalink("", size=size).pixels()
-    options = SampleOptions(
-        steps=steps,
-        guidance=guidance,
-        height=height,
-        width=width,
-        scheduler=scheduler or "default",
-        precision=precision,
+    model, tuning = synthesizer(asked.classes), tuning or Tuning(base=asked.refine)
+    words = words_to_map(model, asked.prompt)
+    _, tokens = model.check(asked.prompt, words)
+    asked = replace(
+        asked, seed=seed, steps=steps, guidance=guidance, size=check_size(model, asked.size, n)
     )
     config = tuning.config(RefineConfig())
     check_affinity(config, model.affinity_field)
@@ -232,7 +173,7 @@ def draw(
     for picture in range(1, n + 1):
         result = None
         watcher = Watcher(model, steps, tokens, previews=previews)
-        for event in _draw_one(model, prompt, seed + picture - 1, options, config, watcher):
+        for event in _draw_one(model, replace(asked, seed=seed + picture - 1), config, watcher):
             if not isinstance(event, tuple):
                 result = event
                 continue
@@ -247,7 +188,7 @@ def draw(
         assert result is not None
         report = result.prompt
         check = WordCheck(report.known, report.unknown, report.dropped, "")
-        study = make_study(model, result, tuning, size=size, formation=watcher.formation())
+        study = make_study(model, result, tuning, size=asked.size, formation=watcher.formation())
         yield Drawing(check, picture, study)
 
 
@@ -263,7 +204,7 @@ def check_size(model: Synthesizer, size: str, n: int = 1) -> str:
         ConfigError: it is no size.
         ShapeError: the checkpoint cannot draw it, or it is more than the page keeps for a visitor.
     """
-    from lungsynth.model.sampling import SampleOptions, resolve_size  # deferred: imports torch
+    from lungsynth.model.sampling import resolve_size  # deferred: imports torch
 
     if size and not SIZE.fullmatch(str(size)):
         raise ConfigError(f"`size` is {str(size)[:40]!r}; expected pixels, as 256 or 320x256.")
@@ -282,14 +223,19 @@ def check_size(model: Synthesizer, size: str, n: int = 1) -> str:
 
 
 def _draw_one(
-    model: Synthesizer,
-    prompt: str,
-    seed: int,
-    options: SampleOptions,
-    config: RefineConfig,
-    watcher: Watcher,
+    model: Synthesizer, asked: Permalink, config: RefineConfig, watcher: Watcher
 ) -> Iterator[tuple[int, Any] | Result]:
     """(step, what can be shown by then) for every step, and the result last."""
+    height, width = asked.pixels()
+    options = SampleOptions(
+        steps=asked.steps,
+        guidance=asked.guidance,
+        guidance_interval=asked.guidance_interval,
+        height=height,
+        width=width,
+        scheduler=asked.scheduler or "default",
+        precision=asked.precision,
+    )
     events: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
     stop = threading.Event()
 
@@ -299,8 +245,8 @@ def _draw_one(
 
     def work() -> Result:
         drawn = model.generate(
-            [prompt],
-            [seed],
+            [asked.prompt],
+            [asked.seed],
             options=options,
             refine_config=config,
             words=list(watcher.tokens),

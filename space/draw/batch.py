@@ -23,9 +23,8 @@ from typing import Any
 from lungsynth.errors import ConfigError, LungSynthError, PromptError
 from lungsynth.files import pack, write_files
 from lungsynth.images import png_bytes
-from lungsynth.permalink import MAX_PROMPT
+from lungsynth.permalink import MAX_PROMPT, Permalink
 from space.draw import actions
-from space.draw.tuning import Tuning
 
 MAX_ROWS = 40
 """Pictures of a batch."""
@@ -147,9 +146,8 @@ def draw_next(batch: Batch) -> None:
         return
     row = batch.rows[n]
     try:
-        *_, drawn = actions.draw(
-            row.prompt, row.seed, batch.steps, batch.guidance, tuning=Tuning(), previews=False
-        )
+        asked = Permalink(row.prompt, row.seed, batch.steps, batch.guidance, precision="auto")
+        *_, drawn = actions.draw(asked, previews=False)
     except PromptError as error:
         write_files({REFUSED: str(error).encode()}, batch.place(n))
         return
@@ -184,8 +182,8 @@ def as_parquet(batch: Batch) -> bytes:
     Raises:
         LungSynthError: none was drawn.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow as pa  # deferred: half a second that only batches need
+    import pyarrow.parquet as pq  # deferred: likewise
 
     kinds = {
         "image": "Image",

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import lungsynth.masks.refine  # noqa: F401  (every refinement registers)
 from lungsynth.errors import LungSynthError
+from lungsynth.masks.registry import REFINEMENTS, needs_affinity
 from lungsynth.model.measured import Measured, read_measured
 
 if TYPE_CHECKING:
@@ -76,9 +78,6 @@ def model_state() -> ModelState:
     """Load the checkpoint, if it is not loaded yet, and say what it can do."""
     name = public_name(model_name())
     try:
-        import lungsynth.masks.refine  # noqa: F401  (every refinement registers)
-        from lungsynth.masks.registry import REFINEMENTS
-
         model = synthesizer()
         has_field = model.affinity_field is not None
         methods = tuple(one for one in REFINEMENTS if usable(one, has_field))
@@ -90,9 +89,6 @@ def model_state() -> ModelState:
 
 def usable(method: str, has_field: bool) -> bool:
     """Whether a refinement can be done with, or without, an affinity network."""
-    import lungsynth.masks.refine  # noqa: F401  (every refinement registers)
-    from lungsynth.masks.registry import needs_affinity
-
     return has_field or not needs_affinity(method)
 
 

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from lungsynth.arrays import IGNORE, FloatArray, UInt8Array
 from lungsynth.images import class_colour, overlay
+from lungsynth.masks.kept import keeping
+from lungsynth.masks.refine import RefineConfig, check_affinity, refine
 from space.draw.tuning import Tuning
 
 if TYPE_CHECKING:
     from lungsynth.masks.chain import Aids, Judge, Masked
     from lungsynth.masks.classes import ClassSpec
-    from lungsynth.masks.refine import RefineConfig
     from lungsynth.masks.student import StudentMaps
     from lungsynth.masks.walk import AffinityField
     from lungsynth.pipeline import Result, Synthesizer
@@ -84,7 +85,7 @@ class Study:
     @property
     def aids(self) -> Aids:
         """What the stages of `lungsynth.masks.chain` need beside the attention."""
-        from lungsynth.masks.chain import Aids
+        from lungsynth.masks.chain import Aids  # deferred: imports torch
 
         return Aids(self.field, self.student, self.judge)
 
@@ -125,8 +126,6 @@ def make_study(
     Raises:
         ConfigError: the tuning is not valid.
     """
-    from lungsynth.masks.refine import RefineConfig
-
     options = result.record["options"]
     aids = model.aids(result.image, RefineConfig(method="none"), seen=result.seen)
     study = Study(
@@ -157,8 +156,6 @@ def make(study: Study, tuning: Tuning) -> Made:
     Raises:
         ConfigError: a value is not valid, or a method needs the affinity network that is not there.
     """
-    from lungsynth.masks.refine import check_affinity
-
     config = tuning.config(study.base)
     if study.made is not None and study.made.config == config:
         return study.made
@@ -182,8 +179,8 @@ def make(study: Study, tuning: Tuning) -> Made:
 
 def _stages(study: Study, config: RefineConfig, done: Masked) -> tuple[Stage, ...]:
     """The stages that were used for one class at least, in their order."""
-    from lungsynth.masks import chain
-    from lungsynth.masks.reading import label
+    from lungsynth.masks import chain  # deferred: imports torch
+    from lungsynth.masks.reading import label  # deferred: imports torch
 
     used = {name for one in done.posterior.stages.values() for name in one["used"]}
     stages: list[Stage] = [("Threshold", STAGES["Threshold"], done.coarse)]
@@ -232,7 +229,7 @@ def files_of(study: Study) -> dict[str, bytes]:
 
     Written when first asked for, which is after the picture was seen: it takes a third of a second.
     """
-    from lungsynth.output import map_files
+    from lungsynth.output import map_files  # deferred: imports torch
 
     if study.heats:
         study.map_files, study.heats = map_files(study.heats, study.image), {}
@@ -254,9 +251,7 @@ def by_rule(study: Study, tuning: Tuning, methods: Sequence[str]) -> list[tuple[
 
 def _run(study: Study, config: RefineConfig) -> Masked:
     """`lungsynth.masks.chain.run`; results that the next mask may share are kept, organ by organ."""
-    from lungsynth.masks.chain import run  # torch
-    from lungsynth.masks.kept import keeping  # its package imports torch
-    from lungsynth.masks.refine import refine
+    from lungsynth.masks.chain import run  # deferred: imports torch
 
     def refiner(organ: str, p: FloatArray, own: RefineConfig) -> FloatArray:
         with keeping(study.cache.setdefault(organ, {})):
@@ -267,7 +262,7 @@ def _run(study: Study, config: RefineConfig) -> Masked:
 
 def _labels(study: Study, config: RefineConfig) -> UInt8Array:
     """(H, W) class ids after walk and CRF, without student and clean-up."""
-    from lungsynth.masks.reading import label
+    from lungsynth.masks.reading import label  # deferred: imports torch
 
     done = _run(study, replace(config, student_weight=0.0))
     return label(done.posterior.probability, study.specs)

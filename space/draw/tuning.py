@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lungsynth.errors import ConfigError
-
-if TYPE_CHECKING:
-    from lungsynth.masks.refine import RefineConfig
-    from lungsynth.permalink import Permalink
+from lungsynth.masks.refine import RefineConfig, check_config, with_values
+from lungsynth.permalink import Permalink, refine_texts
 
 LOW_GAMMA, HIGH_GAMMA = 0.2, 0.8
 MAX_GAMMAS = 13
@@ -54,8 +52,6 @@ class Tuning:
         Raises:
             ConfigError: a value is not valid.
         """
-        from lungsynth.masks.refine import check_config, with_values
-
         for name in RANGES:
             value = getattr(self, name)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -138,8 +134,6 @@ def tuning_of(values: Sequence[Any]) -> Tuning:
     Args:
         values: In the order of `shown`, and the link that was opened, or None.
     """
-    from lungsynth.masks.refine import RefineConfig
-
     *given, link = values
     base: tuple[str, ...] = link.refine if link is not None else ()
     preset = link.config() if link is not None else RefineConfig()
@@ -158,8 +152,6 @@ def tuning_of(values: Sequence[Any]) -> Tuning:
 
 def unseen(link: Permalink | None) -> list[str]:
     """What a link changes that no control shows, as NAME=VALUE."""
-    from lungsynth.permalink import refine_texts
-
     if link is None:
         return []
     seen = {
@@ -176,4 +168,6 @@ def unseen(link: Permalink | None) -> list[str]:
     for name in ("scheduler", "precision"):
         if (value := getattr(link, name)) not in ("", "fp32"):
             told.append(f"{name}={value}")
+    if link.guidance_interval is not None:
+        told.append("guidance_interval={:g},{:g}".format(*link.guidance_interval))
     return told

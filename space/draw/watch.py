@@ -34,7 +34,6 @@ class Formation:
 
     words: tuple[str, ...]
     steps: tuple[int, ...]  # last step of each frame, ascending; the last is that of the drawing
-    timesteps: tuple[int, ...]  # noise level of each frame's last step
     maps: Mapping[Grid, NDArray[np.float16]]  # (h, w) -> (frames, words, h, w) mean probability
     pictures: Mapping[int, UInt8Array]  # step -> (H, W) picture after it; see `Previewer`
 
@@ -59,12 +58,6 @@ class Formation:
     def _weights(self) -> FloatArray:
         """Steps of each frame."""
         return np.diff(self.steps, prepend=0).astype(np.float32)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes kept."""
-        arrays = [*self.maps.values(), *self.pictures.values()]
-        return sum(one.nbytes for one in arrays)
 
 
 class Watcher:
@@ -92,7 +85,6 @@ class Watcher:
         self._before: dict[Grid, tuple[FloatArray, int]] = {}
         self._frames: dict[Grid, list[NDArray[np.float16]]] = {}
         self._ends: list[int] = []
-        self._timesteps: list[int] = []
         self._pictures: dict[int, UInt8Array] = {}
 
     def begin(self, captured: Captured) -> None:
@@ -129,13 +121,10 @@ class Watcher:
             mean = (now - before) / max(1, count - n)
             self._frames.setdefault(grid, []).append(mean.astype(np.float16))
         self._ends.append(step)
-        self._timesteps.append(int(self.model.pipe.scheduler.timesteps[step - 1]))
 
     def formation(self) -> Formation | None:
         """What was kept; None when nothing was captured."""
         if not self._ends or not self.tokens:
             return None
         maps = {grid: np.stack(frames) for grid, frames in self._frames.items()}
-        return Formation(
-            tuple(self.tokens), tuple(self._ends), tuple(self._timesteps), maps, self._pictures
-        )
+        return Formation(tuple(self.tokens), tuple(self._ends), maps, self._pictures)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -51,18 +52,16 @@ def generate(
     try:
         more = links.read_settings(settings)
         count(request)
-        *_, drawn = actions.draw(
-            prompt,
-            seed,
-            steps,
-            guidance,
-            previews=False,
-            size=more.size,
-            scheduler=more.scheduler,
-            precision=more.precision,
-            convention=convention_of(more.classes),
-            tuning=Tuning(method=method or None, base=more.refine),
+        asked = replace(
+            more,
+            prompt=prompt,
+            seed=seed,
+            steps=steps,
+            guidance=guidance,
+            classes=convention_of(more.classes),
         )
+        tuning = Tuning(method=method or None, base=more.refine)
+        *_, drawn = actions.draw(asked, tuning=tuning, previews=False)
         assert isinstance(drawn, actions.Drawing)
         return _outputs(drawn.study)
     except Exception as error:  # noqa: BLE001 - shown() logs what is not ours

@@ -12,7 +12,7 @@ import io
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import numpy as np
@@ -21,9 +21,12 @@ from PIL import Image
 from lungsynth.errors import LungSynthError
 from lungsynth.files import write_files
 from lungsynth.images import slug
-
-if TYPE_CHECKING:
-    from space.draw.study import Study
+from lungsynth.permalink import Permalink
+from space.draw import actions, heat, model, upload
+from space.draw.model import measured, synthesizer
+from space.draw.study import Study, by_rule, final_overlay
+from space.draw.tuning import Tuning
+from space.page import text, viewer
 
 FOLDER = Path(__file__).parents[1] / "precomputed"
 INDEX = "index.json"
@@ -31,7 +34,7 @@ CARD = "card.jpg"
 CHOSEN = (
     ("Frontal AP chest X-ray of a young child with bacterial pneumonia", 7),
     ("Frontal PA chest X-ray of a 60-year-old man, no finding", 3),
-    ("PA view, 45-year-old woman, tuberculosis in the right lung", 5),
+    ("PA view, 45-year-old woman, tuberculosis, both lungs", 5),
 )
 """Prompt and seed."""
 
@@ -60,25 +63,20 @@ def build(out: Path = FOLDER, *, steps: int = 20, guidance: float = 1.5) -> Path
     Raises:
         LungSynthError: the checkpoint cannot draw, or the place cannot be written.
     """
-    from space.draw import actions, model, upload
-    from space.draw.study import by_rule
-    from space.draw.tuning import Tuning
-    from space.page import text, viewer
-
     entries: list[Shown] = []
     files: dict[str, bytes] = {}
     for prompt, seed in CHOSEN:
-        *_, drawing = actions.draw(prompt, seed, steps, guidance)
+        *_, drawing = actions.draw(Permalink(prompt, seed, steps, guidance, precision="auto"))
         assert isinstance(drawing, actions.Drawing)
         study = drawing.study
         assert study.made is not None
         methods = [one for one in upload.COMPARED if model.usable(one, study.field is not None)]
-        item = viewer.study_item(study, actions.measured(), rules=by_rule(study, Tuning(), methods))
+        item = viewer.study_item(study, measured(), rules=by_rule(study, Tuning(), methods))
         item["caption"] = study.prompt
         name = f"{slug(prompt)}-{seed}.json"
         files[name] = json.dumps(item, ensure_ascii=False, separators=(",", ":")).encode()
         files.setdefault(CARD, _card(study))
-        weights, said = actions.synthesizer().model_hash, text.summary(study.made.regions)
+        weights, said = synthesizer().model_hash, text.summary(study.made.regions)
         entries.append(Shown(name, study.prompt, seed, steps, guidance, weights, said))
     index = json.dumps([asdict(one) for one in entries], indent=2, ensure_ascii=False)
     write_files(files | {INDEX: (index + "\n").encode()}, out)
@@ -87,16 +85,12 @@ def build(out: Path = FOLDER, *, steps: int = 20, guidance: float = 1.5) -> Path
 
 def _card(study: Study) -> bytes:
     """JPEG of 1200 × 630 for link previews: the X-ray, where a word looks, the mask."""
-    from space.draw import heat
-    from space.draw.study import final_overlay
-    from space.page.viewer import word_colour
-
     tiles = [np.repeat(study.image[..., None], 3, 2), final_overlay(study)]
     formation = study.formation
     if formation is not None:
         word = heat.telling(formation.words)
         found = formation.differences()[formation.words.index(word)]
-        tiles.insert(1, heat.lay_over(study.image, found, word_colour(word, study.specs)))
+        tiles.insert(1, heat.lay_over(study.image, found, viewer.word_colour(word, study.specs)))
     card = Image.new("RGB", (1200, 630), (12, 14, 18))
     for n, tile in enumerate(tiles):
         card.paste(Image.fromarray(tile).resize((380, 380)), (20 + 390 * n, 125))

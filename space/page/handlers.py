@@ -6,6 +6,7 @@ import logging
 import secrets
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ except ImportError:
 import gradio as gr
 
 from lungsynth.errors import ConfigError, LungSynthError
+from lungsynth.permalink import Permalink
 from space.draw import actions, limits, study, upload
 from space.draw.tuning import tuning_of
 from space.page import text, viewer
@@ -70,24 +72,6 @@ def origin_of(request: gr.Request | None) -> str:
     return str(request.headers.get("origin", "")) if request is not None else ""
 
 
-def _asked(size: str, convention: str, values: Sequence[Any]) -> dict[str, Any]:
-    """What `actions.draw` is asked for by the controls.
-
-    Args:
-        size: Of the picture.
-        convention: Of the mask.
-        values: The mask's controls, and the link that was opened, or None.
-    """
-    link = values[-1]
-    return {
-        "tuning": tuning_of(values),
-        "size": size or "",
-        "convention": convention or "",
-        "scheduler": link.scheduler if link else "",
-        "precision": link.precision if link else "auto",
-    }
-
-
 def draw(
     prompt: str,
     seed: float,
@@ -99,13 +83,33 @@ def draw(
     *values: Any,
     request: gr.Request | None = None,
 ) -> Iterator[tuple[Any, ...]]:
-    """Draw pictures: status, viewer, kept studies, which of them, words."""
+    """Draw pictures: status, viewer, kept studies, which of them, words.
+
+    Args:
+        prompt: What the X-ray should show.
+        seed: Of the first picture.
+        steps: Denoising steps.
+        guidance: How strictly the prompt is followed.
+        n: Pictures.
+        size: Of them; "" for the checkpoint's side.
+        convention: Of the mask.
+        values: The mask's controls, and the link that was opened, or None.
+        request: Who asks.
+    """
     studies: list[study.Study] = []
     try:
         numbers = actions.check_numbers(seed, steps, guidance, n)
         count(request, numbers[3])
-        measured = actions.measured()
-        for event in actions.draw(prompt, *numbers, **_asked(size, convention, values)):
+        asked = replace(
+            values[-1] or Permalink("", precision="auto"),
+            prompt=prompt,
+            seed=numbers[0],
+            steps=numbers[1],
+            guidance=numbers[2],
+            size=size or "",
+            classes=convention or "",
+        )
+        for event in actions.draw(asked, numbers[3], tuning=tuning_of(values)):
             if isinstance(event, actions.Progress):
                 picture = gr.skip()
                 if event.preview is not None and not studies:
@@ -117,7 +121,7 @@ def draw(
             said = f"Done: {_seeds(studies)}" if not of else f"Picture {len(studies)}{of} is there."
             yield (
                 text.status(said),
-                viewer.shown_studies(studies, measured),
+                viewer.shown_studies(studies),
                 list(studies),
                 0,
                 text.word_report(event.words),
@@ -132,14 +136,24 @@ def _seeds(studies: Sequence[study.Study]) -> str:
 
 
 def read_films(
-    paths: list[str] | None, convention: str, request: gr.Request
+    paths: list[str] | None,
+    convention: str,
+    request: gr.Request,
+    names: list[str] | None = None,
 ) -> Iterator[tuple[Any, ...]]:
-    """A visitor's films, one after the other: the emptied upload, status, viewer, notes."""
+    """A visitor's films, one after the other: the emptied upload, status, viewer, notes.
+
+    Args:
+        paths: Files; deleted when they are read.
+        convention: Of the masks.
+        request: Who asks.
+        names: What the films are called; None for the files' names.
+    """
     if not paths:
         yield gr.skip(), text.status("Choose a file first."), gr.skip(), gr.skip()
         return
     readings: list[upload.Reading] = []
-    names = upload.names_of(paths)
+    names = names or upload.names_of(paths)
     try:
         if len(paths) > upload.MAX_FILMS:
             raise ConfigError(f"{len(paths)} films; at most {upload.MAX_FILMS} are read at once.")

@@ -13,7 +13,7 @@ from lungsynth.errors import ConfigError, LungSynthError
 from lungsynth.masks.refine import RefineConfig
 from lungsynth.permalink import Permalink
 from space.draw import actions, compose, tuning
-from space.draw.model import convention_of
+from space.draw.model import ModelState, convention_of, measured, model_state, synthesizer
 from space.page import text
 from space.page.handlers import shown
 from space.share import links
@@ -39,7 +39,7 @@ def write_prompt(view: str, age: float | None, sex: str, findings: list[str], si
 
 def surprise() -> tuple[Any, ...]:
     """Prompt, seed, the five controls, and a value that begins the drawing, by chance."""
-    controls, seed = compose.surprise(actions.measured())
+    controls, seed = compose.surprise(measured())
     return (
         compose.sentence(controls),
         seed,
@@ -60,18 +60,19 @@ def opened(request: gr.Request) -> tuple[Any, ...]:
         asks for that no control shows, an address (drawn when it changes), the controls of the
         sentence, and the mask's.
     """
-    return _opened(dict(request.query_params))
+    return opened_with(dict(request.query_params))
 
 
 def reopened(query: str) -> tuple[Any, ...]:
     """Back or forward was pressed: what the address asks for now; see `opened`."""
-    return _opened({key: values[-1] for key, values in parse_qs(query.lstrip("?")).items()})
+    return opened_with({key: values[-1] for key, values in parse_qs(query.lstrip("?")).items()})
 
 
-def _opened(query: dict[str, str]) -> tuple[Any, ...]:
+def opened_with(query: dict[str, str]) -> tuple[Any, ...]:
+    """`opened`, at an address with these values."""
     from lungsynth.model.checkpoint import other_weights  # deferred: it imports torch
 
-    state = actions.model_state()
+    state = model_state()
     asked = None
     try:
         asked = _checked(links.read_link(query), state)
@@ -99,14 +100,14 @@ def _opened(query: dict[str, str]) -> tuple[Any, ...]:
 
 def _offered() -> list[Any]:
     """The controls of the sentence: only what the checkpoint obeys, as far as that was measured."""
-    known = actions.measured()
+    known = measured()
     facts = [gr.update(visible=known.offers(name)) for name in ("view", "age", "sex")]
     findings = list(known.findings(compose.FINDINGS))
     offered = gr.update(choices=findings, visible=bool(findings))
     return [*facts, offered, gr.update(visible=known.offers("side"))]
 
 
-def _checked(asked: Permalink | None, state: actions.ModelState) -> Permalink | None:
+def _checked(asked: Permalink | None, state: ModelState) -> Permalink | None:
     """A link in the page's own words, after what this checkpoint can do.
 
     Raises:
@@ -120,11 +121,14 @@ def _checked(asked: Permalink | None, state: actions.ModelState) -> Permalink | 
             f"It asks for `{method}`; this checkpoint can do {', '.join(state.methods)}."
         )
     convention = convention_of(asked.classes)
-    model = actions.synthesizer(convention)
+    if convention not in [name for _, name in state.conventions or [("", "")]]:
+        there = ", ".join(title for title, _ in state.conventions)
+        raise ConfigError(f"It asks for masks by the rule `{convention}`; there are: {there}.")
+    model = synthesizer(convention)
     return replace(asked, classes=convention, size=actions.check_size(model, asked.size))
 
 
-def _sizes(state: actions.ModelState, asked: str) -> Any:
+def _sizes(state: ModelState, asked: str) -> Any:
     """The choice of a size, with one asked for that is none of those offered."""
     choices = [
         (f"{side} (trained at)", "") if side == state.side else (str(side), str(side))
@@ -135,7 +139,7 @@ def _sizes(state: actions.ModelState, asked: str) -> Any:
     return gr.update(choices=choices, value=asked)
 
 
-def _controls(state: actions.ModelState, asked: Permalink | None) -> list[Any]:
+def _controls(state: ModelState, asked: Permalink | None) -> list[Any]:
     """The mask's controls, in the order of `space.draw.tuning.shown`."""
     config = asked.config() if asked else RefineConfig()
     method, *others = tuning.shown(config).values()

@@ -12,6 +12,18 @@ from lungsynth.masks.quality import overall_trust
 from lungsynth.permalink import Permalink, refine_texts
 from space.draw.study import Study, files_of, final_overlay
 
+DRAWN = (
+    "prompt",
+    "seed",
+    "steps",
+    "guidance",
+    "guidance_interval",
+    "size",
+    "scheduler",
+    "precision",
+)
+"""What of a link decides the pixels."""
+
 
 def record_of(study: Study) -> dict[str, Any]:
     """The record of a study with the mask as it is now."""
@@ -48,13 +60,11 @@ def permalink_of(study: Study, opened: Permalink | None = None) -> Permalink:
         classes=study.specs[0].convention if study.specs else "",
         refine=refine_texts(study.made.config),
         weights=str(study.record.get("model_hash", "")),
+        guidance_interval=options.get("guidance_interval"),
     )
     if opened is None or not opened.row:
         return link
-    same = all(
-        getattr(link, name) == getattr(opened, name)
-        for name in ("prompt", "seed", "steps", "guidance", "size", "scheduler", "precision")
-    )
+    same = all(getattr(link, name) == getattr(opened, name) for name in DRAWN)
     return replace(link, row=opened.row) if same else link
 
 

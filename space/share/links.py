@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from lungsynth.errors import ConfigError
-from lungsynth.permalink import NAMES, Permalink, read_query, to_query
+from lungsynth.permalink import NAMES, Permalink, read_query, refine_names, to_query
 from space.draw.actions import check_numbers
 
 LOCAL = "http://127.0.0.1:7860"
@@ -57,10 +57,9 @@ def read_settings(settings: str) -> Permalink:
     Raises:
         ConfigError: a name or a value in it is none.
     """
-    from lungsynth.permalink import refine_names
-
     given = parse_qs(str(settings).lstrip("?&"), keep_blank_values=True)
-    there = [*(name for name in NAMES if name not in ("weights", "row")), *refine_names()]
+    named = [name for name in NAMES if name not in ("weights", "row")]
+    there = ["guidance_interval", *named, *refine_names()]
     for name in given:
         if name not in there:
             raise ConfigError(f"`settings` names {name[:40]!r}; there are {', '.join(there)}.")
@@ -78,6 +77,8 @@ def python_snippet(asked: Permalink, *, model: str = "mini") -> str:
     """
     height, width = asked.pixels()
     sampling = [f"steps={asked.steps}", f"guidance={asked.guidance:g}"]
+    if asked.guidance_interval is not None:
+        sampling.append(f"guidance_interval={asked.guidance_interval}")
     sampling += [f"height={height}, width={width}"] if height else []
     sampling += [f"scheduler={asked.scheduler!r}"] if asked.scheduler else []
     sampling.append(f"precision={asked.precision!r}")

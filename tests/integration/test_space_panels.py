@@ -18,6 +18,7 @@ from lungsynth.masks.refine import RefineConfig
 from lungsynth.model.measured import Measured
 from lungsynth.permalink import Permalink
 from space.draw import actions, compose, limits, study, tuning
+from space.draw.model import MODEL_VARIABLE
 from space.page import gallery, opening, panels, text, viewer
 from space.page.controls import COMPOSED
 from space.share import reports
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarn
 
 @pytest.fixture(autouse=True)
 def _tiny_model(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(actions.MODEL_VARIABLE, str(checkpoint))
+    monkeypatch.setenv(MODEL_VARIABLE, str(checkpoint))
     for name in (reports.FOLDER_VARIABLE, reports.REPO_VARIABLE, reports.URL_VARIABLE):
         monkeypatch.delenv(name, raising=False)
 
@@ -35,8 +36,8 @@ def _tiny_model(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def drawn(checkpoint: Path) -> study.Study:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(actions.MODEL_VARIABLE, str(checkpoint))
-        *_, one = actions.draw("Chest X-ray with pneumonia", 3, 3, 3.0, previews=False)
+        patch.setenv(MODEL_VARIABLE, str(checkpoint))
+        *_, one = actions.draw(Permalink("Chest X-ray with pneumonia", 3, 3, 3.0), previews=False)
         return one.study
 
 
@@ -91,7 +92,7 @@ def test_a_link_sets_every_control(told):
         ({"method": "cross"}, "can do"),
         ({"size": "100"}, "expected a multiple"),
         ({"size": "256"}, "more than the page keeps"),
-        ({"classes": "v7"}, "no such classes"),
+        ({"classes": "v7"}, "masks by the rule `v7`"),
         ({"seed": "x"}, "expected a whole number"),
     ],
 )
@@ -155,7 +156,7 @@ def test_only_what_the_checkpoint_obeys_is_offered(monkeypatch, told):
     assert view["visible"] and age["visible"] and sex["visible"] and not side["visible"]
     assert tuple(findings["choices"]) == compose.FINDINGS
     known = Measured(obeys={"sex": False, "side": True, "findings": ["tuberculosis"]})
-    monkeypatch.setattr(actions, "measured", lambda: known)
+    monkeypatch.setattr(opening, "measured", lambda: known)
     view, age, sex, findings, side = opening.opened(request())[10:15]
     assert side["visible"] and not sex["visible"] and findings["choices"] == ["tuberculosis"]
 
@@ -183,7 +184,7 @@ def test_the_page_without_a_link_keeps_what_it_shows(told):
 def test_a_pinned_picture_is_compared_with_the_next(drawn):
     pinned, button, told = panels.pin([], [drawn], 0)
     assert len(pinned) == 1 and button["value"] == "Unpin" and "Change one thing" in told
-    *_, other = actions.draw("Chest X-ray with pneumonia", 4, 3, 3.0, previews=False)
+    *_, other = actions.draw(Permalink("Chest X-ray with pneumonia", 4, 3, 3.0), previews=False)
     html = panels.compare(pinned, [other.study], 0)
     assert html.count("<img") == 3 and "seed: 3 → 4" in html and "grey values differ by" in html
     assert "prompt" not in html.split("Changed:")[1].split("</p>")[0]
@@ -195,7 +196,7 @@ def test_a_pinned_picture_is_compared_with_the_next(drawn):
 
 
 def test_the_viewer_is_given_every_stage_in_use(drawn):
-    value = viewer.shown_studies([drawn], Measured(), rules=[("crf", drawn.made.mask)])
+    value = viewer.shown_studies([drawn], rules=[("crf", drawn.made.mask)])
     [item] = value["items"]
     groups = [frame["group"] for frame in item["frames"]]
     assert groups == ["Words", "Reading", "Threshold", "CRF", "Mask"]  # drawn without previews

@@ -30,7 +30,6 @@ WIDE = {
     "lungsynth/training/mask_films.py:gather",
     "lungsynth/training/segmenter.py:train_segmenter",
     "lungsynth/training/student.py:train_student",
-    "space/draw/actions.py:draw",
 }
 """Over 8 parameters."""
 

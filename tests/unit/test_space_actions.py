@@ -16,9 +16,11 @@ from PIL import Image
 
 from lungsynth.errors import CheckpointError, ConfigError, PromptError
 from lungsynth.masks.walk import AffinityField, half_disc
+from lungsynth.permalink import Permalink
 from space.draw import actions, preview, study
+from space.draw.model import MODEL_VARIABLE, model_card, model_state, synthesizer
 from space.draw.tuning import Tuning
-from space.page import lists, text
+from space.page import text
 from space.share import archive
 
 PROMPT = "Chest X-ray with pneumonia, zebra"
@@ -26,7 +28,7 @@ PROMPT = "Chest X-ray with pneumonia, zebra"
 
 @pytest.fixture(autouse=True)
 def _tiny_model(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(actions.MODEL_VARIABLE, str(checkpoint))
+    monkeypatch.setenv(MODEL_VARIABLE, str(checkpoint))
 
 
 def pixels(data: bytes) -> np.ndarray:
@@ -36,9 +38,9 @@ def pixels(data: bytes) -> np.ndarray:
 @pytest.fixture(scope="module")
 def events(checkpoint: Path) -> list:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(actions.MODEL_VARIABLE, str(checkpoint))
+        patch.setenv(MODEL_VARIABLE, str(checkpoint))
         patch.setattr(actions, "SAID_EVERY", 0)
-        return list(actions.draw(PROMPT, 3, 4, 3.0, 2))
+        return list(actions.draw(Permalink(PROMPT, 3, 4, 3.0, precision="auto"), 2))
 
 
 @pytest.fixture
@@ -74,7 +76,7 @@ def test_every_step_is_told_and_every_picture_comes(events):
 
 def test_quick_steps_are_told_together_but_the_first_and_last_step_and_pictures_always(monkeypatch):
     monkeypatch.setattr(actions, "SAID_EVERY", 1000)
-    *told, drawing = actions.draw(PROMPT, 3, 12, 3.0)
+    *told, drawing = actions.draw(Permalink(PROMPT, 3, 12, 3.0))
     steps = [event.step for event in told]
     assert steps == [1, 2, 4, 6, 8, 10, 12] and isinstance(drawing, actions.Drawing)
     assert all(event.preview is not None for event in told[1:-1])
@@ -92,7 +94,7 @@ def test_previews_are_pictures_on_the_way(events):
 def test_the_predicted_picture_is_what_the_scheduler_predicts():
     import torch
 
-    scheduler = actions.synthesizer().pipe.scheduler
+    scheduler = synthesizer().pipe.scheduler
     scheduler.set_timesteps(5)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1, 4, 8, 8, generator=generator)
@@ -105,7 +107,7 @@ def test_the_predicted_picture_is_what_the_scheduler_predicts():
 
 
 def test_each_picture_is_the_one_its_seed_draws_alone(events):
-    *_, alone = actions.draw(PROMPT, 4, 4, 3.0, previews=False)
+    *_, alone = actions.draw(Permalink(PROMPT, 4, 4, 3.0, precision="auto"), previews=False)
     assert archive.archive(alone.study) == archive.archive(events[9].study)
     assert not np.array_equal(alone.study.image, events[4].study.image)
 
@@ -114,7 +116,7 @@ def test_the_archive_is_what_the_command_line_writes(drawn):
     from lungsynth.model.sampling import SampleOptions
     from lungsynth.output import result_files
 
-    model = actions.synthesizer()
+    model = synthesizer()
     words = actions.words_to_map(model, PROMPT)
     options = SampleOptions(steps=4, guidance=3.0)
     [result] = model.generate([PROMPT], [3], options=options, words=words)
@@ -127,7 +129,7 @@ def test_the_archive_is_what_the_command_line_writes(drawn):
 def test_every_word_has_a_map(drawn):
     named = ["chest", "x", "ray", "with", "pneumonia", "zebra"]
     assert list(drawn.formation.words) == named
-    model = actions.synthesizer()
+    model = synthesizer()
     assert actions.words_to_map(model, "right lung, chest")[0] == "right lung"
     assert len(actions.words_to_map(model, "chest " + " ".join(map(str, range(60))))) == 16
 
@@ -227,7 +229,7 @@ def test_prompts_that_cannot_be_drawn_are_refused_in_words(prompt, message):
         assert actions.check_words(prompt).problem == ""
         return
     with pytest.raises(PromptError, match=message):
-        list(actions.draw(prompt, 0, 2, 3.0))
+        list(actions.draw(Permalink(prompt, 0, 2, 3.0)))
 
 
 def test_what_was_typed_is_never_markup():
@@ -235,15 +237,15 @@ def test_what_was_typed_is_never_markup():
     assert words.unknown[0] == "zebra"
     assert "<img" not in text.word_report(words)
     assert "<b>" not in text.strip([("<b>", b"")], about='"<b>')
-    assert "<b>" not in lists.history([{"prompt": "<b>", "seed": "<b>", "link": "http://x/?<b>"}])
-    assert "javascript" not in lists.history([{"prompt": "a", "seed": 1, "link": "javascript:x"}])
+    assert "<b>" not in text.history([{"prompt": "<b>", "seed": "<b>", "link": "http://x/?<b>"}])
+    assert "javascript" not in text.history([{"prompt": "a", "seed": 1, "link": "javascript:x"}])
     assert text.EMPTY_WORDS in text.word_report(actions.check_words("  "))
 
 
 @pytest.mark.parametrize("seed", [None, -1, 1.5, 2**53, float("nan"), "1", True])
 def test_a_seed_that_is_none_is_refused_in_words(seed):
     with pytest.raises(ConfigError, match=r"`seed` is .*; expected a whole number from 0 to"):
-        next(actions.draw("chest", seed, 2, 3.0))
+        next(actions.draw(Permalink("chest", seed, 2, 3.0)))
 
 
 @pytest.mark.parametrize(
@@ -265,7 +267,7 @@ def test_numbers_out_of_range_are_refused(values):
 
 def test_closing_the_iterator_stops_the_drawing(monkeypatch):
     steps_done = []
-    model = actions.synthesizer()
+    model = synthesizer()
     generate = model.generate
 
     def counted(*args, on_step, **kwargs):
@@ -276,21 +278,21 @@ def test_closing_the_iterator_stops_the_drawing(monkeypatch):
         return generate(*args, on_step=count, **kwargs)
 
     monkeypatch.setattr(model, "generate", counted)
-    drawing = actions.draw("chest", 0, 60, 3.0, 4, previews=False)
+    drawing = actions.draw(Permalink("chest", 0, 60, 3.0), 4, previews=False)
     assert next(drawing).step == 1
     drawing.close()
     assert len(steps_done) < 60
 
 
 def test_a_missing_checkpoint_is_said_and_can_be_mended(monkeypatch, tmp_path, checkpoint):
-    monkeypatch.setenv(actions.MODEL_VARIABLE, str(tmp_path / "nothing"))
-    state = actions.model_state()
+    monkeypatch.setenv(MODEL_VARIABLE, str(tmp_path / "nothing"))
+    state = model_state()
     assert state.name == "nothing" and "no such folder" in state.problem
     assert "could not be loaded" in text.model_line(state)
     with pytest.raises(CheckpointError):
-        next(actions.draw("chest", 0, 2, 3.0))
-    monkeypatch.setenv(actions.MODEL_VARIABLE, str(checkpoint))
-    state = actions.model_state()
+        next(actions.draw(Permalink("chest", 0, 2, 3.0)))
+    monkeypatch.setenv(MODEL_VARIABLE, str(checkpoint))
+    state = model_state()
     assert (state.name, state.problem, state.conventions) == (
         "pipeline",
         "",
@@ -307,14 +309,14 @@ def test_another_convention_is_loaded_beside_the_first(monkeypatch, tmp_path, ch
     spec = json.loads((folder / "classes.json").read_text())
     spec["classes"].reverse()
     (folder / "classes-nlm.json").write_text(json.dumps(spec | {"convention": "nlm"}))
-    monkeypatch.setenv(actions.MODEL_VARIABLE, str(folder))
-    assert actions.model_state().conventions == (("the checkpoint's own", ""), ("nlm", "nlm"))
+    monkeypatch.setenv(MODEL_VARIABLE, str(folder))
+    assert model_state().conventions == (("the checkpoint's own", ""), ("nlm", "nlm"))
     (folder / "README.md").write_text("---\na: b\n---\n\n# Card\n")
-    assert actions.model_card() == "# Card"
-    assert actions.synthesizer("nlm").classes[0].convention == "nlm"
-    assert actions.synthesizer() is actions.synthesizer() is not actions.synthesizer("nlm")
+    assert model_card() == "# Card"
+    assert synthesizer("nlm").classes[0].convention == "nlm"
+    assert synthesizer() is synthesizer() is not synthesizer("nlm")
     with pytest.raises(ConfigError, match="no such classes"):
-        actions.synthesizer("other")
+        synthesizer("other")
 
 
 def test_the_mask_in_words():
@@ -340,7 +342,7 @@ def test_needs_neither_gradio_nor_torch_to_be_imported():
         for room in (space.draw, space.share)
         for found in pkgutil.iter_modules(room.__path__)
     ]
-    names += [f"space.page.{name}" for name in ("gallery", "lists", "text")]
+    names += [f"space.page.{name}" for name in ("text",)]
     assert {"space.draw.study", "space.share.archive"} <= {*names}
     heavy = ("gradio", "torch", "publish")
     code = (

@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from lungsynth.errors import ConfigError
+from lungsynth.permalink import Permalink
 from space.draw import actions, batch
+from space.draw.model import MODEL_VARIABLE
 from space.page import batches
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
@@ -21,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarn
 
 @pytest.fixture(autouse=True)
 def _place(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(actions.MODEL_VARIABLE, str(checkpoint))
+    monkeypatch.setenv(MODEL_VARIABLE, str(checkpoint))
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
 
 
@@ -79,7 +81,7 @@ def test_a_batch_goes_on_where_it_was_and_loads_as_a_dataset(tmp_path):
     assert data.num_rows == 2 and data[1]["prompt"] == "chest" and data[1]["seed"] == 5
     assert np.array_equal(np.asarray(data[1]["image"]), alone)
     assert data[0]["mask"].size == (64, 64)
-    *_, drawn = actions.draw("chest", 5, 2, 1.0, previews=False)
+    *_, drawn = actions.draw(Permalink("chest", 5, 2, 1.0, precision="auto"), previews=False)
     assert np.array_equal(drawn.study.image, alone)
 
 

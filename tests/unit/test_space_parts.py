@@ -18,13 +18,14 @@ from tiny import film, png
 
 from lungsynth.errors import ConfigError, DataError, LungSynthError
 from lungsynth.model.measured import Measured
-from space.draw import actions, compose, limits, upload
+from space.draw import compose, limits, upload
+from space.draw.model import MODEL_VARIABLE, synthesizer
 from space.page import gallery, text
 
 
 @pytest.fixture(autouse=True)
 def _tiny_model(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(actions.MODEL_VARIABLE, str(checkpoint))
+    monkeypatch.setenv(MODEL_VARIABLE, str(checkpoint))
 
 
 @pytest.mark.parametrize(
@@ -254,7 +255,7 @@ def test_the_gallery_is_drawn_and_shown(tmp_path, monkeypatch):
         gallery.main()
     assert done.value.code == 0
     [one] = gallery.load(out)
-    assert one.weights == actions.synthesizer().model_hash and one.steps == 3
+    assert one.weights == synthesizer().model_hash and one.steps == 3
     [item] = gallery.value(out)["items"]
     titles = ["Noise", "Step 2 of 3", "Where the words look", "Reading", "Threshold", "CRF", "Mask"]
     assert [frame["title"] for frame in item["frames"]] == titles

@@ -9,7 +9,9 @@ from urllib.parse import unquote
 import pytest
 
 from lungsynth.errors import ConfigError, OutputError
+from lungsynth.permalink import Permalink
 from space.draw import actions, study
+from space.draw.model import MODEL_VARIABLE
 from space.page import text
 from space.share import archive, reports
 
@@ -19,8 +21,8 @@ PROMPT = "Chest X-ray with pneumonia, Doe"
 @pytest.fixture(scope="module")
 def drawn(checkpoint: Path) -> study.Study:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(actions.MODEL_VARIABLE, str(checkpoint))
-        *_, one = actions.draw(PROMPT, 3, 2, 3.0, previews=False)
+        patch.setenv(MODEL_VARIABLE, str(checkpoint))
+        *_, one = actions.draw(Permalink(PROMPT, 3, 2, 3.0), previews=False)
         return one.study
 
 

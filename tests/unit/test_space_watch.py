@@ -7,21 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lungsynth.permalink import Permalink
 from space.draw import actions, heat, study, watch
+from space.draw.model import MODEL_VARIABLE, synthesizer
 
 PROMPT = "Chest X-ray with pneumonia"
 
 
 @pytest.fixture(autouse=True)
 def _tiny_model(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(actions.MODEL_VARIABLE, str(checkpoint))
+    monkeypatch.setenv(MODEL_VARIABLE, str(checkpoint))
 
 
 @pytest.fixture(scope="module")
 def events(checkpoint: Path) -> list:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(actions.MODEL_VARIABLE, str(checkpoint))
-        return list(actions.draw(PROMPT, 3, 6, 3.0))
+        patch.setenv(MODEL_VARIABLE, str(checkpoint))
+        return list(actions.draw(Permalink(PROMPT, 3, 6, 3.0, precision="auto")))
 
 
 @pytest.fixture
@@ -41,12 +43,11 @@ def test_a_step_alone_is_what_the_network_attended_to_in_it(drawn):
     """The library's own capture of every step is the reference."""
     from lungsynth.model.sampling import SampleOptions, draw
 
-    model = actions.synthesizer()
+    model = synthesizer()
     options = SampleOptions(steps=6, guidance=3.0, keep_steps=True)
     captured = draw(model.pipe, [PROMPT], [3], options).captured
     formation = drawn.formation
-    assert formation.steps == (1, 2, 3, 4, 5, 6) and len(formation.timesteps) == 6
-    assert list(formation.timesteps) == sorted(formation.timesteps, reverse=True)
+    assert formation.steps == (1, 2, 3, 4, 5, 6)
     tokens = model.check(PROMPT, formation.words)[1]
     for step in (1, 4, 6):
         maps = {
@@ -111,15 +112,19 @@ def test_coarse_layers_count_and_far_coarser_ones_do_not():
 
 def test_what_is_kept_of_a_visitor_is_bounded(monkeypatch):
     monkeypatch.setattr(watch, "MAX_FRAMES", 4)
-    *_, long = actions.draw("chest " * 10 + "pneumonia", 1, 11, 1.0)
+    *_, long = actions.draw(Permalink("chest " * 10 + "pneumonia", 1, 11, 1.0))
     formation = long.study.formation
     assert formation.steps == (3, 6, 9, 11)
     assert [formation.frame_at(step) for step in (1, 3, 4, 11)] == [0, 0, 1, 3]
     cells = sum(h * w for h, w in formation.maps)
     n_pictures = len(formation.pictures)
-    assert formation.nbytes == 4 * len(formation.words) * cells * 2 + n_pictures * 64 * 64
+    kept = [*formation.maps.values(), *formation.pictures.values()]
+    assert (
+        sum(one.nbytes for one in kept)
+        == 4 * len(formation.words) * cells * 2 + n_pictures * 64 * 64
+    )
     assert n_pictures <= 11 // (11 // 6) + 2
-    *_, short = actions.draw("chest", 1, 1, 1.0)
+    *_, short = actions.draw(Permalink("chest", 1, 1, 1.0))
     assert short.study.formation.steps == (1,) and not short.study.formation.pictures
 
 
