@@ -129,8 +129,24 @@ def visitor(request: Request | gr.Request) -> str:
 
 
 def guarded(demo: gr.Blocks) -> gr.Blocks:
-    """`bounded` and `plain_refusals`, for a page whose `queue` was called."""
-    return plain_refusals(bounded(demo))
+    """`bounded`, `plain_refusals` and `many_tabs`, for a page whose `queue` was called."""
+    return many_tabs(plain_refusals(bounded(demo)))
+
+
+def many_tabs(demo: gr.Blocks) -> gr.Blocks:
+    """Have an idle tab keep no connection.
+
+    Gradio's heartbeat takes one a tab, and over HTTP/1.1 a browser has six a server: with six tabs open
+    nothing more was answered. States end by their age and number; a drawing whose tab was closed is
+    cancelled by its own connection.
+    """
+    configured = demo.get_config_file
+
+    def without_heartbeat() -> Any:
+        return configured() | {"connect_heartbeat": False}
+
+    demo.get_config_file = without_heartbeat  # type: ignore[method-assign]
+    return demo
 
 
 def plain_refusals(demo: gr.Blocks) -> gr.Blocks:

@@ -18,6 +18,7 @@ from tiny import film, png
 
 from lungsynth import RESEARCH_NOTICE
 from space.draw import actions, limits
+from space.draw.model import MODEL_VARIABLE, model_state
 from space.draw.tuning import tuning_of
 from space.page import text
 
@@ -223,13 +224,14 @@ def test_the_queue_is_bounded_and_the_model_is_one_at_a_time(address):
     }
     assert min(fn.concurrency_limit for fn in drawing if isinstance(fn.concurrency_limit, int)) == 1
     assert limits.WaitingRoom().n == 24 < demo._queue.max_size
+    assert demo.get_config_file()["connect_heartbeat"] is False  # an idle tab keeps no connection
 
 
 def test_a_missing_model_is_said_on_the_page(monkeypatch, tmp_path):
-    monkeypatch.setenv(actions.MODEL_VARIABLE, str(tmp_path / "none"))
+    monkeypatch.setenv(MODEL_VARIABLE, str(tmp_path / "none"))
     from space.page.opening import report_words
 
-    assert "could not be loaded" in text.model_line(actions.model_state())
+    assert "could not be loaded" in text.model_line(model_state())
     assert report_words(PROMPT) == ""
 
 
