@@ -7,9 +7,10 @@ from typing import Any
 
 import gradio as gr
 
+from lungsynth.masks.refine import RefineConfig
 from lungsynth.permalink import MAX_GUIDANCE, MAX_STEPS, Permalink
 from space.draw import actions, compose, tuning
-from space.page import opening, text
+from space.page import gallery, opening, text
 from space.share import reports
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -31,7 +32,7 @@ def asking() -> dict[str, Any]:
         lines=2,
         max_length=2000,
         elem_id="ls-prompt",
-        value=text.EXAMPLES[0],
+        value=gallery.CHOSEN[0][0],
     )
     with gr.Row(elem_classes="ls-buttons"):
         part["button"] = gr.Button(text.DRAW, variant="primary", elem_id="ls-draw", min_width=150)
@@ -105,8 +106,6 @@ def tuning_controls() -> tuple[list[Any], gr.Button]:
 
     Only those the chosen method uses are seen.
     """
-    from lungsynth.masks.refine import RefineConfig
-
     preset = tuning.shown(RefineConfig())
     seen = tuning.used(str(preset["method"]))
     gr.Markdown(text.TUNING_INFO)
@@ -136,6 +135,7 @@ def take_home() -> dict[str, Any]:
         interactive=False,
         buttons=["copy"],
         max_lines=1,
+        visible=False,
         elem_id="ls-link",
     )
     return part

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from lungsynth.permalink import Permalink
-from space.draw import actions, limits, model, study, upload
+from space.draw import limits, model, study, upload
 from space.draw.tuning import tuning_of
 from space.page import gallery, text, viewer
 from space.page.files import kept
@@ -53,7 +53,7 @@ def remask(studies: list[study.Study], which: Any, *values: Any) -> tuple[Any, .
     except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
         raise shown(error, "Mask not changed") from None
     return (
-        viewer.shown_studies(studies, actions.measured(), which=place_of(studies, which)),
+        viewer.shown_studies(studies, which=place_of(studies, which)),
         *numbers(studies, which),
     )
 
@@ -63,7 +63,7 @@ def restore(studies: list[study.Study], which: Any) -> Any:
     one = chosen_study(studies, which)
     if one is None:
         return gallery.value()
-    return viewer.shown_studies(studies, actions.measured(), which=place_of(studies, which))
+    return viewer.shown_studies(studies, which=place_of(studies, which))
 
 
 def by_rule(studies: list[study.Study], which: Any, *values: Any) -> Any:
@@ -76,9 +76,7 @@ def by_rule(studies: list[study.Study], which: Any, *values: Any) -> Any:
         rules = study.by_rule(one, tuning_of(values), methods)
     except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
         raise shown(error, "Not compared") from None
-    return viewer.shown_studies(
-        studies, actions.measured(), rules=rules, which=place_of(studies, which)
-    )
+    return viewer.shown_studies(studies, rules=rules, which=place_of(studies, which))
 
 
 def choose(studies: list[study.Study], event: gr.EventData) -> tuple[Any, ...]:
@@ -132,7 +130,7 @@ def take_away(
     origin = origin_of(request)
     return (
         gr.update(value=kept(archive.archive_name(one), archive.archive(one)), interactive=True),
-        links.link(asked, origin),
+        gr.update(value=links.link(asked, origin), visible=True),
         gr.update(interactive=True),
         links.python_snippet(asked, model=str(one.record["model"])),
         links.client_snippet(asked, origin),

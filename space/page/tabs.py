@@ -88,4 +88,4 @@ def read_sample(convention: str, request: gr.Request) -> Iterator[tuple[Any, ...
         path = sample_file()
     except DataError as error:
         raise handlers.shown(error, "Not read") from None
-    yield from handlers.read_films([str(path)], convention, request)
+    yield from handlers.read_films([str(path)], convention, request, ["Sample film (synthetic)"])

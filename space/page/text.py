@@ -14,7 +14,8 @@ from lungsynth.images import png_bytes
 from space.draw.study import final_overlay
 
 if TYPE_CHECKING:
-    from space.draw.actions import ModelState, Progress, WordCheck
+    from space.draw.actions import Progress, WordCheck
+    from space.draw.model import ModelState
     from space.draw.study import Region, Study
     from space.draw.upload import Reading
     from space.share.reports import Sent
@@ -27,11 +28,6 @@ SUBTITLE = (
 BANNER = (
     f"<strong>{RESEARCH_NOTICE}</strong> "
     "<span>No patient is shown. Masks are machine-made and unread by a radiologist.</span>"
-)
-EXAMPLES = (
-    "Frontal AP chest X-ray of a young child with bacterial pneumonia",
-    "Frontal PA chest X-ray of a 60-year-old man, no finding",
-    "PA view, 45-year-old woman, tuberculosis",
 )
 PROMPT_LABEL = "Describe the X-ray"
 PROMPT_HINT = "View, patient, finding. Nothing that could name a real patient."
@@ -89,7 +85,6 @@ REPORT_INFO = (
     "and nothing about you."
 )
 SIZE_INFO = "Others than the one it was trained at look worse"
-EMPTY_RESULT = "Nothing drawn yet."
 NOT_DRAWN = "Not drawn: the message says why."
 STOPPED = "Stopped. What was drawn before stays."
 UNREADABLE = (
@@ -158,25 +153,27 @@ def status(message: str) -> str:
     return f'<div class="ls-progress" role="status">{escape(message)}</div>'
 
 
-def _trust(region: Region) -> str:
-    return "unknown" if region.trust is None else f"{region.trust:.2f}"
-
-
 def region_table(regions: Sequence[Region], *, coarse: bool = True) -> str:
-    """Legend and numbers of the classes; HTML.
+    """Legend and numbers of the classes; HTML. Trust is left out where the checkpoint can say none.
 
     Args:
         regions: One a row.
         coarse: With the area before refinement.
     """
+    columns = {
+        "Coarse area": [f"{r.coarse_area:.1%}" for r in regions] if coarse else [],
+        "Area": [f"{r.area:.1%}" for r in regions],
+        "Parts": [str(r.n_parts) for r in regions],
+        "Stability": [f"{r.stability:.2f}" for r in regions],
+        "Trust": [f"{r.trust:.2f}" for r in regions if r.trust is not None],
+    }
+    told = {name: cells for name, cells in columns.items() if len(cells) == len(regions)}
     rows = "".join(
         f'<tr><th scope="row"><span class="ls-swatch" style="background:rgb{r.colour}"></span>'
-        f"{escape(r.name)}</th>{f'<td>{r.coarse_area:.1%}</td>' if coarse else ''}"
-        f"<td>{r.area:.1%}</td><td>{r.n_parts}</td><td>{r.stability:.2f}</td><td>{_trust(r)}</td></tr>"
-        for r in regions
+        f"{escape(r.name)}</th>{''.join(f'<td>{cells[n]}</td>' for cells in told.values())}</tr>"
+        for n, r in enumerate(regions)
     )
-    heads = ["Class", *(["Coarse area"] if coarse else []), "Area", "Parts", "Stability", "Trust"]
-    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("Class", *told))
     return (
         '<div class="ls-scroll" tabindex="0" role="region" aria-label="Numbers of the classes">'
         f'<table class="ls-table"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
@@ -190,7 +187,8 @@ def summary(regions: Sequence[Region], *, ignored: float = 0.0) -> str:
         return "No class was found in the picture; the mask is empty."
     told = [
         f"{r.name} covers {r.area:.0%} of the picture in {r.n_parts} "
-        f"{'part' if r.n_parts == 1 else 'parts'} (stability {r.stability:.2f}, trust {_trust(r)})"
+        f"{'part' if r.n_parts == 1 else 'parts'} (stability {r.stability:.2f}"
+        f"{'' if r.trust is None else f', trust {r.trust:.2f}'})"
         for r in found
     ]
     text = "; ".join(told) + "."
@@ -293,20 +291,28 @@ def report_sent(sent: Sent) -> str:
     return f'<p class="ls-links" role="status">{told}</p>'
 
 
-def difference(one: Study, two: Study) -> str:
-    """What two drawings share and where their masks differ, in a sentence each; HTML."""
-    assert one.made is not None and two.made is not None
-    lines = []
-    for a, b in zip(one.made.regions, two.made.regions, strict=False):
-        lines.append(f"{a.name}: {a.area:.1%} and {b.area:.1%} of the picture")
-    if one.image.shape == two.image.shape:
-        change = abs(one.image.astype(float) - two.image.astype(float)).mean()
-        lines.append(f"grey values differ by {change:.1f} of 255 on average")
-    return f"<p>{escape('; '.join(lines))}.</p>"
+def history(entries: Sequence[object]) -> str:
+    """Links to what this browser drew before; HTML."""
+    items = "".join(
+        f'<li><a href="{escape(str(one["link"]))}">{escape(str(one["prompt"]))}, seed '
+        f"{escape(str(one['seed']))}</a></li>"
+        for one in entries or []
+        if isinstance(one, dict)
+        and str(one.get("link", "")).startswith(("http://", "https://"))
+        and {"prompt", "seed"} <= one.keys()
+    )
+    if not items:
+        return "<p>What you draw is listed here, and only in this browser.</p>"
+    return f'<p>Drawn here before; kept in this browser only.</p><ul class="ls-links">{items}</ul>'
 
 
 def compared(pinned: Study, now: Study) -> str:
     """A pinned picture, the one drawn after it, and where they differ; HTML."""
+    assert pinned.made is not None and now.made is not None
+    told = [
+        f"{a.name}: {a.area:.1%} and {b.area:.1%} of the picture"
+        for a, b in zip(pinned.made.regions, now.made.regions, strict=False)
+    ]
     pictures = [
         (f"Pinned: {pinned.prompt[:80]}, seed {pinned.seed}", final_overlay(pinned)),
         (f"Now: {now.prompt[:80]}, seed {now.seed}", final_overlay(now)),
@@ -314,16 +320,16 @@ def compared(pinned: Study, now: Study) -> str:
     if pinned.image.shape == now.image.shape:
         change = abs(pinned.image.astype(int) - now.image.astype(int)).astype(np.uint8)
         pictures.append(("Difference: white = 255 grey levels", change))
+        told.append(f"grey values differ by {change.mean():.1f} of 255 on average")
     changed = [
         f"{name}: {before} → {after}"
         for name in ("prompt", "seed", "steps", "guidance", "size")
         if (before := getattr(pinned, name)) != (after := getattr(now, name))
     ]
-    assert pinned.made is not None and now.made is not None
     if pinned.made.config != now.made.config:
         changed.append("the mask’s settings")
-    told = "; ".join(changed) or "nothing but the weights"
+    what = "; ".join(changed) or "nothing but the weights"
     return (
         f"<h2>Compared</h2>{strip([(title, png_bytes(one)) for title, one in pictures])}"
-        f"<p>Changed: {escape(told)}.</p>{difference(pinned, now)}"
+        f"<p>Changed: {escape(what)}.</p><p>{escape('; '.join(told))}.</p>"
     )

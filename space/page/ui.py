@@ -9,14 +9,14 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from space.draw import actions, upload
+from space.draw import upload
+from space.draw.model import model_card, model_state
 from space.page import (
     api,
     batches,
     controls,
     gallery,
     handlers,
-    lists,
     opening,
     panels,
     serving,
@@ -46,15 +46,15 @@ def build_demo() -> gr.Blocks:
             with gr.Tab("Batch", id="batch"):
                 many = batches.batch_tab(draw)
             with gr.Tab("Model", id="about") as about_tab:
-                card = gr.Markdown()
+                card = gr.Markdown(elem_id="ls-card")
         line = gr.HTML(padding=False)
-        about_tab.select(actions.model_card, None, card, **QUIET)
+        about_tab.select(model_card, None, card, **QUIET)
         names = ("prompt", "seed", "steps", "guidance", "size", "convention", "linked", "unseen")
         fields = [line, *(draw[name] for name in (*names, "begin", *controls.COMPOSED))]
         demo.load(opening.opened, None, [*fields, *draw["tuning"]], **QUIET)
         demo.load(None, None, None, js=ON_OPEN, api_visibility="private")
         demo.load(opening.report_words, draw["prompt"], draw["words"], **QUIET)
-        demo.load(lists.history, draw["history"], draw["before"], **QUIET)
+        demo.load(text.history, draw["history"], draw["before"], **QUIET)
         demo.load(batches.again, many["name"], many["shown"], **QUIET)
         # pressed by the script when Back or Forward was; the address is given it by `js`
         again = gr.Button("Open the address", elem_id="ls-reopen", elem_classes="ls-hide")
@@ -183,12 +183,12 @@ def _wire_drawing(part: dict[str, Any], take: Any) -> None:
     kept = done.success(
         panels.remember, [part["history"], part["link"], studies], part["history"], **QUIET
     )
-    kept.success(lists.history, part["history"], part["before"], **QUIET)
+    kept.success(text.history, part["history"], part["before"], **QUIET)
 
 
 def warm_up() -> None:
     """Load the checkpoint in the background, so that the first visitor need not wait for it."""
-    threading.Thread(target=actions.model_state, name="warm-up", daemon=True).start()
+    threading.Thread(target=model_state, name="warm-up", daemon=True).start()
 
 
 def launch(demo: gr.Blocks, **options: Any) -> Any:

@@ -20,6 +20,7 @@ from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.images import WORD_COLOURS, class_colour, png_bytes
 from lungsynth.model.measured import Measured
 from space.draw import heat
+from space.draw.model import measured
 from space.page import text
 
 if TYPE_CHECKING:
@@ -75,7 +76,6 @@ def shown(items: Sequence[dict[str, Any]], key: str, at: int | None = None) -> d
 
 def shown_studies(
     studies: Sequence[Study],
-    measured: Measured,
     *,
     rules: Sequence[tuple[str, UInt8Array]] = (),
     which: int = 0,
@@ -84,13 +84,12 @@ def shown_studies(
 
     Args:
         studies: The pictures.
-        measured: Of the checkpoint.
         rules: Other refinements of picture `which`.
         which: Is looked at.
     """
+    known = measured()
     items = [
-        study_item(one, measured, rules=rules if n == which else ())
-        for n, one in enumerate(studies)
+        study_item(one, known, rules=rules if n == which else ()) for n, one in enumerate(studies)
     ]
     first = studies[0]
     return shown(items, f"{first.seed} {first.record['model_hash']} {id(first)}", which)
