@@ -38,7 +38,7 @@ def said(page: Any) -> str:
 def stage(page: Any, name: str) -> None:
     """Go to a stage of the viewer, and wait until it is drawn."""
     page.locator("#ls-viewer .lv-stops button", has_text=name).click()
-    page.locator("#ls-viewer .lv-note", has_text=re.compile(name)).wait_for()
+    page.locator("#ls-viewer .lv-stops [aria-current=step]", has_text=name).wait_for()
 
 
 def taken_away(page: Any) -> dict[str, bytes]:

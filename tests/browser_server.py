@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,3 +44,16 @@ def serve(folder: Path, **environment: str) -> tuple[subprocess.Popen[str], str]
         except OSError:
             assert time.monotonic() < give_up, "the page does not answer"
             time.sleep(0.5)
+
+
+def seconds_of_a_drawing(address: str, steps: int = 2) -> float:
+    """What a drawing by the API takes now; on a loaded machine many times what it takes alone."""
+    call = f"{address}gradio_api/call/generate"
+    body = json.dumps({"data": ["chest", 0, steps, 1.5, "", ""]}).encode()
+    begun = time.monotonic()
+    with urlopen(Request(call, body, {"Content-Type": "application/json"}), timeout=600) as answer:
+        event = json.load(answer)["event_id"]
+    with urlopen(f"{call}/{event}", timeout=600) as answer:
+        told = answer.read().decode()
+    assert "event: complete" in told, told[:500]
+    return time.monotonic() - begun

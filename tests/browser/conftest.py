@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_server import serve
+from browser_server import seconds_of_a_drawing, serve
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -30,6 +30,16 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
 
 
 @pytest.fixture(scope="session")
+def patience(served: tuple[str, Path]) -> float:
+    """Milliseconds to wait for anything: hundreds of drawings, as long as they take on this machine now.
+
+    A wait that is this long has failed; how quick the page is, `python -m benchmarks.space_timing` says.
+    """
+    seconds_of_a_drawing(served[0])  # its model is loaded
+    return max(300_000.0, 200_000 * seconds_of_a_drawing(served[0]))
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """Chromium; skipped where it or Playwright is not installed."""
     api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
@@ -43,7 +53,9 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def open_page(browser: Any, served: tuple[str, Path]) -> Iterator[Callable[..., Any]]:
+def open_page(
+    browser: Any, served: tuple[str, Path], patience: float
+) -> Iterator[Callable[..., Any]]:
     """Open the page in a context of its own; at the end nothing foreign was asked, nothing complained."""
     contexts, foreign, complaints = [], [], []
 
@@ -52,7 +64,7 @@ def open_page(browser: Any, served: tuple[str, Path]) -> Iterator[Callable[..., 
     ) -> Any:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
-        context.set_default_timeout(180_000)  # a busy machine
+        context.set_default_timeout(patience)
         page = context.new_page()
         page.on("request", lambda r: foreign.append(r.url) if not local(r.url) else None)
         page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)

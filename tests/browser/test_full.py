@@ -16,11 +16,11 @@ pytestmark = [
 FULL = "24 drawings are waiting for their turn, and no more can wait. Yours was not taken."
 
 
-def test_the_sentence_of_the_full_queue_is_shown(browser, checkpoint, tmp_path):
+def test_the_sentence_of_the_full_queue_is_shown(browser, patience, checkpoint, tmp_path):
     server, address = serve(tmp_path, LUNGSYNTH_MODEL=str(checkpoint))
     try:
         context = browser.new_context()
-        context.set_default_timeout(120_000)
+        context.set_default_timeout(patience)
         page = context.new_page()
         page.goto(address)
         page.get_by_text("Words the model knows:").wait_for()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 
@@ -32,8 +31,6 @@ pytestmark = [
 ]
 
 LINK = "?prompt=PA+view%2C+45-year-old+woman%2C+tuberculosis&seed=11&steps=6&guidance=1.5"
-AXE = os.environ.get("LUNGSYNTH_AXE")  # axe.min.js: npm install axe-core
-TABS = ("Draw", "Your X-ray", "Batch", "Model")
 
 
 def test_a_finished_picture_is_there_on_opening_and_can_be_scrubbed(open_page):
@@ -111,15 +108,20 @@ def test_cancel_stops_and_the_next_drawing_begins_at_once(open_page):
     ready(page)
     steps(page, 100)
     page.locator("#ls-draw").click()
-    page.get_by_text(re.compile(r"Step \d+ of 100")).first.wait_for()
+    begun = time.monotonic()
+    told = page.get_by_text(re.compile(r"Step \d+ of 100")).first
+    told.wait_for()
+    done = int(re.findall(r"\d+", told.inner_text())[0])
+    of_all = (time.monotonic() - begun) / done * 100  # what 100 steps take as the machine is now
+    begun = time.monotonic()
     page.get_by_role("button", name="Cancel").first.click()
     page.get_by_text("Stopped.").wait_for()
     steps(page, 4)
     set_number(page, "Seed", "21")
-    begun = time.monotonic()
     page.locator("#ls-draw").click()
+    page.get_by_text(re.compile("Step 1 of 4|Done: seed 21")).first.wait_for()
+    assert time.monotonic() - begun < of_all / 2  # it begins only when the one before has ended
     drawn(page, 21)
-    assert time.monotonic() - begun < 60  # 100 steps would have taken longer
 
 
 def test_several_pictures_can_be_looked_through(open_page):
@@ -190,38 +192,16 @@ def test_a_batch_goes_on_after_a_reload(open_page):
     assert download.value.suggested_filename == "lungsynth-batch.parquet"
 
 
-def wrong(page, where):
-    """What axe finds: where, rule, element."""
-    report = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    return [
-        (where, one["id"], one["impact"], one["nodes"][0]["html"][:160])
-        for one in report["violations"]
-    ]
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(open_page, scheme):
-    if not AXE:
-        pytest.skip("LUNGSYNTH_AXE names no axe.min.js (npm install axe-core)")
-    page = open_page(f"?__theme={scheme}", color_scheme=scheme)
-    ready(page)
-    page.add_script_tag(path=AXE)
-    found = wrong(page, "opened")
-    steps(page, 3)
-    page.locator("#ls-draw").click()
-    drawn(page, 0)
-    for name in ("Build the sentence", "The same by program", "Report a bad mask"):
-        page.get_by_role("button", name=re.compile(f"^{name}")).click()
-    page.locator("#ls-viewer .lv-rules summary").click()
-    page.locator("#ls-viewer .lv-rules-row canvas").first.wait_for()
-    for tab in TABS:
-        page.get_by_role("tab", name=tab).click()
-        page.wait_for_timeout(1500)
-        if tab == "Your X-ray":
-            page.locator("#ls-sample").click()
-            page.get_by_text("Done; what you sent").wait_for()
-        found += wrong(page, tab)
-    assert found == []
+def test_more_tabs_than_a_browser_has_connections_all_draw(open_page):
+    first = open_page("?prompt=chest&seed=0&steps=2")
+    tabs = [first, *(first.context.new_page() for _ in range(7))]
+    for seed, page in enumerate(tabs[1:], 1):
+        page.goto(
+            first.url.split("?")[0] + f"?prompt=chest&seed={seed}&steps=2", wait_until="commit"
+        )
+    for seed, page in enumerate(tabs):
+        drawn(page, seed)
+        assert f"seed {seed}." in said(page)
 
 
 def test_without_a_model_the_gallery_is_shown_with_the_reason(open_page, tmp_path):

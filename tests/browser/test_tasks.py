@@ -16,6 +16,7 @@ from tiny import film, png
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
 PHONE = {"width": 390, "height": 844, "is_mobile": True, "has_touch": True}
+CANVAS = "document.querySelector('#ls-viewer canvas')"
 MOST = 120  # presses of Tab to reach anything
 
 
@@ -48,20 +49,16 @@ def test_by_keyboard_draw_look_compare_and_take_home(open_page):
     assert "right lung" in said(page)
     # where a word looks: its button, then the slider
     focus(page, "#ls-viewer .lv-scrub")
-    before = said(page)
     for _ in range(12):
         page.keyboard.press("ArrowLeft")
-    page.wait_for_function(
-        "b => (document.querySelector('#ls-viewer canvas')?.getAttribute('aria-label') ?? b) !== b",
-        arg=before,
-    )
-    assert "Noise" in said(page)
+    page.wait_for_function(f"{CANVAS}.getAttribute('aria-label').includes('Noise')")
     focus(page, "#ls-viewer .lv-words button")
+    page.keyboard.press("Enter")  # stays at the step: where the word looks in the noise
+    page.wait_for_function(f"{CANVAS}.getAttribute('aria-label').includes('“right lung”')")
+    assert "Noise" in said(page)
+    focus(page, "#ls-viewer .lv-stops [data-group=Words]")
     page.keyboard.press("Enter")
-    page.wait_for_function(
-        "document.querySelector('#ls-viewer canvas')?.getAttribute('aria-label').includes('right lung')"
-    )
-    assert "Where the words look" in said(page)
+    page.wait_for_function(f"{CANVAS}.getAttribute('aria-label').includes('Where the words look')")
     legend = page.locator("#ls-viewer .lv-legend").inner_text()
     assert ("no place" in legend) == ("shows no place" in said(page))
     assert "not measured" in legend or "grounded" in legend
@@ -89,8 +86,7 @@ def test_by_keyboard_draw_look_compare_and_take_home(open_page):
 def test_by_keyboard_a_film_of_ones_own(open_page):
     page = open_page()
     start(page)
-    page.get_by_role("tab", name="Draw").focus()
-    page.keyboard.press("ArrowRight")
+    focus(page, "[role=tab][data-tab-id=film]")
     page.keyboard.press("Enter")
     page.get_by_text("Only de-identified pictures").wait_for()
     focus(page, "#ls-sample, #ls-sample button")
