@@ -171,10 +171,11 @@ def summary(values: Sequence[float]) -> dict[str, float]:
 )
 @click.option("--steps", default=20, show_default=True)
 @click.option("--checkpoint", default="mini", show_default=True, help="Shipped name or folder.")
+@click.option("--sliders/--no-sliders", default=True, show_default=True, help="Masks made anew.")
 @click.option(
     "--json", "path", type=click.Path(path_type=Path), default=None, help="Figures as JSON."
 )
-def main(n: int, steps: int, checkpoint: str, path: Path | None) -> None:
+def main(n: int, steps: int, checkpoint: str, sliders: bool, path: Path | None) -> None:
     """Measure the page in a browser. Exit code 1 where a target is missed."""
     from playwright.sync_api import sync_playwright
 
@@ -194,7 +195,8 @@ def main(n: int, steps: int, checkpoint: str, path: Path | None) -> None:
         page.goto(address)
         page.get_by_text("Words the model knows:").wait_for()
         times |= draw_times(page, n, steps)
-        times |= slider_times(page, few)
+        if sliders:
+            times |= slider_times(page, few)
         browser.close()
     figures, good = {name: summary(values) for name, values in times.items()}, True
     print(f"{'':28} {'p50 s':>7} {'p95 s':>7} {'max s':>7} {'n':>4} {'target p50':>11}")
