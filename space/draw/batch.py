@@ -89,7 +89,7 @@ def read_rows(pasted: str, table: str = "", seed: int = 0) -> list[Row]:
             given.append((line[names["prompt"]] or "", line.get(names.get("seed", ""), "") or ""))
     else:
         given = [(line, "") for line in pasted.splitlines()]
-    rows = []
+    rows: list[Row] = []
     for n, (prompt, number) in enumerate(given, 1):
         prompt = " ".join(prompt.split())
         if not prompt:

@@ -9,7 +9,8 @@ sliders move only one of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from dataclasses import field as per_study
 from typing import TYPE_CHECKING, Any
 
 from lungsynth.arrays import IGNORE, FloatArray, UInt8Array
@@ -72,15 +73,13 @@ class Study:
     size: str = ""  # of the picture as a link has it; "" = the checkpoint's side
     formation: Formation | None = None  # how the maps formed
     made: Made | None = None  # the mask as it was last made
-    map_files: dict[str, bytes] = field(
-        default_factory=dict
-    )  # PNG files of the maps; see `files_of`
+    map_files: dict[str, bytes] = per_study(default_factory=dict)  # PNG; see `files_of`
     student: StudentMaps | None = None
     judge: Judge | None = None  # gives a mask its trust
     # mask -> widths in proportion, such as the cardiothoracic
     ratios_of: Callable[[UInt8Array], dict[str, float | None]] | None = None
     # organ -> what its last mask was made of; see `lungsynth.masks.kept`
-    cache: dict[str, dict[str, tuple[Any, Any]]] = field(default_factory=dict)
+    cache: dict[str, dict[str, tuple[Any, Any]]] = per_study(default_factory=dict)
 
     @property
     def aids(self) -> Aids:

@@ -62,12 +62,12 @@ class Tuning:
         ):
             raise ConfigError(f"`n_gammas` is {self.n_gammas}; expected 1 to {MAX_GAMMAS}.")
         base = with_values(preset, self.base)
-        crf = {
+        crf: dict[str, Any] = {
             "theta_alpha": self.position_width,
             "theta_beta": self.grey_width,
             "theta_gamma": self.smooth_width,
         }
-        own = {
+        own: dict[str, Any] = {
             "method": self.method,
             "beta": self.beta,
             "ignore_band": self.ignore_band,

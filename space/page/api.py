@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from lungsynth.errors import DataError
 from space.draw import actions, compose, study, upload
 from space.draw.model import convention_of
 from space.draw.tuning import Tuning
@@ -51,13 +52,14 @@ def generate(
     """
     try:
         more = links.read_settings(settings)
+        whole, n_steps, scale, _ = actions.check_numbers(seed, steps, guidance)
         count(request)
         asked = replace(
             more,
             prompt=prompt,
-            seed=seed,
-            steps=steps,
-            guidance=guidance,
+            seed=whole,
+            steps=n_steps,
+            guidance=scale,
             classes=convention_of(more.classes),
         )
         tuning = Tuning(method=method or None, base=more.refine)
@@ -99,7 +101,7 @@ def segment(film: str | None, request: gr.Request | None = None) -> tuple[str, s
     try:
         count(request)
         if not film:
-            raise upload.DataError("No file was sent; expected PNG, JPEG, TIFF, BMP or DICOM.")
+            raise DataError("No file was sent; expected PNG, JPEG, TIFF, BMP or DICOM.")
         reading = upload.segment(film)
         return (
             kept("mask.png", reading.files["mask.png"]),
@@ -185,8 +187,8 @@ def add_endpoints() -> None:
             generate, asked, drawn, api_name="generate", concurrency_id="model", concurrency_limit=1
         )
         gr.Button().click(gpu(segment), film, read, api_name="segment", concurrency_id="model")
-    gr.api(words, api_name="words")
-    gr.api(write, api_name="write")
+    for function in (words, write):
+        gr.api(function, api_name=function.__name__)  # type: ignore[attr-defined]
 
 
 def plain_answers(demo: Any) -> None:

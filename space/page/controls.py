@@ -141,7 +141,7 @@ def take_home() -> dict[str, Any]:
     return part
 
 
-def program() -> list[gr.Code]:
+def program() -> list[gr.Textbox]:
     """The same by program: Python with the library, Python over the API, JavaScript, shell."""
     with gr.Accordion("The same by program", open=False):
         gr.Markdown(text.PROGRAM_INFO)

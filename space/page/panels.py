@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -40,7 +41,7 @@ def numbers(studies: list[study.Study], which: Any) -> tuple[Any, str]:
         return gr.skip(), ""
     said = text.summary(one.made.regions, ignored=one.made.ignored)
     ratio = text.ratio_said(one.made.ratios.get("cardiothoracic"))
-    return text.region_table(one.made.regions), f"<p>{text.escape(f'{said} {ratio}'.strip())}</p>"
+    return text.region_table(one.made.regions), f"<p>{escape(f'{said} {ratio}'.strip())}</p>"
 
 
 def remask(studies: list[study.Study], which: Any, *values: Any) -> tuple[Any, ...]:

@@ -101,7 +101,7 @@ class FrontPage:
 def _origin(scope: Message) -> str:
     """Where the page is opened, as the proxy or the browser says it."""
     headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
-    scheme = headers.get("x-forwarded-proto", scope["scheme"]).split(",")[0].strip()
+    scheme = headers.get("x-forwarded-proto", str(scope["scheme"])).split(",")[0].strip()
     host = headers.get("x-forwarded-host", headers.get("host", "")).split(",")[0].strip()
     fine = re.fullmatch(r"[\w.\-]+(:\d{1,5})?", host) and scheme in ("http", "https")
     return f"{scheme}://{host}" if fine else ""

@@ -49,14 +49,18 @@ ON_OPEN = """() => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); press(); }
   });
   window.addEventListener("popstate", () => document.getElementById("ls-reopen").click());
-  const mend = () => document.querySelectorAll("button.upload-container[aria-label]")
-    .forEach((one) => one.removeAttribute("aria-label"));
+  const mend = () => {
+    const without = (where, ...names) => document.querySelectorAll(where)
+      .forEach((one) => names.forEach((name) => one.removeAttribute(name)));
+    without("button.upload-container[aria-label]", "aria-label");
+    without(".toast-header[role]", "role", "tabindex");
+  };
   new MutationObserver(mend).observe(document.body, {childList: true, subtree: true});
   mend();
   return [];
 }"""
 """Ctrl or ⌘ with Enter draws; Back and Forward move between drawings; the upload button is called by
-the words on it, as whoever speaks to the page does."""
+the words on it, as whoever speaks to the page does; a message is no button around its own button."""
 
 
 def theme() -> Any:

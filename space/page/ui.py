@@ -205,6 +205,7 @@ def launch(demo: gr.Blocks, **options: Any) -> Any:
         "run_history": False,
         "footer_links": ["api"],
         "show_error": False,
+        "_frontend": False,  # or it gives up where its own page takes over 3 s, as on a loaded machine
         "max_file_size": upload.MAX_BYTES,
         "app_kwargs": {"middleware": [Middleware(serving.FrontPage)]},
         "state_session_capacity": SESSIONS,

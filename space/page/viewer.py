@@ -99,7 +99,7 @@ def forming_item(now: Progress, prompt: str) -> dict[str, Any]:
     """A picture on its way: as far as it is, and where each word looks in this step."""
     names, levels = list(now.words), now.levels
     height, width = now.preview.shape
-    frame = {
+    frame: dict[str, Any] = {
         "group": "Drawing",
         "title": f"Step {now.step} of {now.steps}",
         "note": "The picture as it forms.",
@@ -127,7 +127,7 @@ def study_item(
     assert study.made is not None
     formation, classes = study.formation, _classes(study.specs)
     names = list(formation.words) if formation else []
-    frames = _drawing_frames(study, names)
+    frames = _drawing_frames(study)
     looks, seen = len(frames), [False] * len(names)
     if formation is not None:
         found = formation.differences()
@@ -183,11 +183,12 @@ def film_item(reading: Reading) -> dict[str, Any]:
     }
 
 
-def _drawing_frames(study: Study, names: Sequence[str]) -> list[dict[str, Any]]:
+def _drawing_frames(study: Study) -> list[dict[str, Any]]:
     """The noise, and the steps whose picture was kept."""
-    formation = study.formation
-    frames = []
-    for step, picture in sorted(formation.pictures.items()) if formation else []:
+    formation, frames = study.formation, []
+    if formation is None:
+        return []
+    for step, picture in sorted(formation.pictures.items()):
         first = step == 1
         title = "Noise" if first else f"Step {step} of {study.steps}"
         note = "What the drawing starts from, after one step." if first else "As it forms."
