@@ -59,7 +59,7 @@ def read_settings(settings: str) -> Permalink:
     """
     given = parse_qs(str(settings).lstrip("?&"), keep_blank_values=True)
     named = [name for name in NAMES if name not in ("weights", "row")]
-    there = ["guidance_interval", *named, *refine_names()]
+    there = [*named, "guidance_interval", *refine_names()]
     for name in given:
         if name not in there:
             raise ConfigError(f"`settings` names {name[:40]!r}; there are {', '.join(there)}.")
