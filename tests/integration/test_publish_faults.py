@@ -326,7 +326,7 @@ def test_killed_in_mid_upload_main_is_as_it_was_and_the_same_command_finishes(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    give_up = time.monotonic() + 60
+    give_up = time.monotonic() + 600  # on a busy machine
     while not server.schedule.happened and time.monotonic() < give_up:
         time.sleep(0.05)
     assert server.schedule.happened, "the upload never began"
@@ -366,8 +366,11 @@ GRACE_S = 5.0
 
 def push_to_a_dying_hub(
     server: Server, releases: tuple[Payload, Payload], cache: Path, requests: int, kind: str
-) -> None:
-    """The Hub dies after some requests: the command ends soon after its deadline, main is whole."""
+) -> float:
+    """The Hub dies after some requests: the command ends soon after its deadline, main is whole.
+
+    Returns the seconds it took.
+    """
     old, new = releases
     server.repos.clear()
     server.schedule = Schedule()
@@ -380,13 +383,14 @@ def push_to_a_dying_hub(
     assert took < LIMIT_S + GRACE_S, (requests, kind, took)
     if sum(server.schedule.seen.values()) <= requests:
         assert ran.code == 0, ran.err  # it needed fewer
-        return
+        return took
     assert ran.code == UnreachableError.exit_code, (requests, ran)
     assert f"--deadline {minutes}" in ran.err and ran.err.count("To go on: ") == 1
     files = server.repo("dataset", NAME).files()
     files.pop(".gitattributes", None)
     assert files in (contents(old), contents(new)), requests
     assert server.repo("dataset", NAME).tags.keys() == {"v1.0.0"}
+    return took
 
 
 @pytest.mark.parametrize(("requests", "kind"), [(1, "hang"), (12, "hang"), (17, "cut")])
@@ -399,5 +403,5 @@ def test_a_hub_that_dies_ends_the_command_at_its_deadline(
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["hang", "cut"])
 def test_a_hub_that_dies_at_any_of_its_first_forty_requests(server, releases, tmp_path, kind):
-    for requests in range(40):
-        push_to_a_dying_hub(server, releases, tmp_path / "cache", requests, kind)
+    took = [push_to_a_dying_hub(server, releases, tmp_path / "cache", n, kind) for n in range(40)]
+    print(f"{kind}: {sum(t > 1 for t in took)} waited, longest {max(took):.2f} s of {LIMIT_S:g}")  # noqa: T201
