@@ -260,7 +260,7 @@ def of_row(row: Mapping[str, Any]) -> Permalink:
             f"Column `refine` of row {row.get('id')} cannot be read ({error})."
         ) from error
     refine = refine_texts(config, every=True) if row.get("refine") else ()
-    short = {kind: name for name, kind in SCHEDULERS.items()}
+    short = {one.label: name for name, one in SCHEDULERS.items()}
     preset_link = Permalink("")
     return Permalink(
         str(row["prompt"]),

@@ -17,7 +17,7 @@ An option is a field of a dataclass, which the command line, a YAML file and a c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field
 from typing import Any
 
@@ -27,14 +27,39 @@ MAX_STEPS, MAX_GUIDANCE = 1000, 50.0
 LINK_STEPS, LINK_GUIDANCE = 100, 20.0
 """What a link, or a visitor of the page, may ask of somebody else's."""
 
+
+@dataclass(frozen=True, slots=True)
+class Scheduler:
+    """A diffusers scheduler with what is set beside the checkpoint's noise schedule."""
+
+    kind: str  # class name
+    settings: Mapping[str, bool] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """What a record and a row say: the class, and the spacing where it is not the usual one."""
+        return f"{self.kind} (log-SNR)" if self.settings.get(LOG_SNR) else self.kind
+
+
+LOG_SNR = "use_lu_lambdas"
+"""Steps at equal distances in log-SNR (Lu et al., arXiv 2211.01095): more of them where detail is drawn."""
+
 SCHEDULERS = {
-    "ddim": "DDIMScheduler",
-    "dpm": "DPMSolverMultistepScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "pndm": "PNDMScheduler",
-    "lcm": "LCMScheduler",
+    "ddim": Scheduler("DDIMScheduler"),
+    "dpm": Scheduler("DPMSolverMultistepScheduler"),
+    "dpm-log": Scheduler("DPMSolverMultistepScheduler", {LOG_SNR: True}),
+    "euler": Scheduler("EulerDiscreteScheduler"),
+    # without its Runge-Kutta start, as Stable Diffusion runs it: one call of the U-Net a step
+    "pndm": Scheduler("PNDMScheduler", {"skip_prk_steps": True}),
+    "lcm": Scheduler("LCMScheduler"),
 }
-"""Short names of diffusers schedulers; "default" keeps the checkpoint's."""
+"""Short names of schedulers; "default" keeps the checkpoint's."""
+
+
+def scheduler_label(config: Mapping[str, Any]) -> str:
+    """What a record says of a scheduler with this configuration, as in `scheduler_config.json`."""
+    return Scheduler(str(config["_class_name"]), {LOG_SNR: bool(config.get(LOG_SNR))}).label
+
 
 PRECISION_NAMES = ("auto", "fp32", "bf16")
 """Of `lungsynth.model.precision`."""
@@ -83,7 +108,7 @@ def argument(*, metavar: str | None = None, **how: Any) -> Any:
 class SampleOptions:
     """How pictures are drawn."""
 
-    steps: int = 20  # denoising steps
+    steps: int = 15  # denoising steps
     guidance: float = 1.5  # classifier-free guidance scale; 1 = off
     # timesteps (low, high), both included, where guidance is on; None = everywhere
     guidance_interval: tuple[float, float] | None = None

@@ -21,6 +21,7 @@ from lungsynth.model.backbone import (
     side_pixels,
     side_step,
 )
+from lungsynth.model.options import LOG_SNR, scheduler_label
 from lungsynth.model.options import SCHEDULERS as SCHEDULERS
 from lungsynth.model.options import SampleOptions as SampleOptions  # the address on published cards
 from lungsynth.model.precision import rounded_network
@@ -129,11 +130,13 @@ def set_scheduler(pipe: Any, name: str) -> None:
         )
     import diffusers
 
-    kind = getattr(diffusers, SCHEDULERS[name])
-    if not isinstance(pipe.scheduler, kind):
-        # without its Runge-Kutta start, as Stable Diffusion runs it: one call of the U-Net a step
-        extra = {"skip_prk_steps": True} if name == "pndm" else {}
-        pipe.scheduler = kind.from_config(pipe.scheduler.config, **extra)
+    wanted = SCHEDULERS[name]
+    kind = getattr(diffusers, wanted.kind)
+    now = pipe.scheduler
+    if isinstance(now, kind) and scheduler_label(dict(now.config)) == wanted.label:
+        return
+    settings = {LOG_SNR: False} if LOG_SNR in now.config else {}
+    pipe.scheduler = kind.from_config(now.config, **settings | dict(wanted.settings))
 
 
 def to_grey(decoded: Tensor) -> UInt8Array:

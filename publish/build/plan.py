@@ -274,23 +274,23 @@ def resolve_device(name: str) -> str:
 
 
 def scheduler_name(folder: Path, sampler: str = "default") -> str:
-    """Class name of the sampler.
+    """Class name of the sampler, with its spacing where that is not the usual one.
 
     Raises:
         CheckpointError: the checkpoint does not say.
         ConfigError: the name is unknown.
     """
-    from lungsynth.model.sampling import SCHEDULERS
+    from lungsynth.model.options import SCHEDULERS, scheduler_label
 
     if sampler != "default":
         if sampler not in SCHEDULERS:
             raise ConfigError(
                 f"Scheduler {sampler!r} is unknown; there are default, {', '.join(SCHEDULERS)}."
             )
-        return SCHEDULERS[sampler]
+        return SCHEDULERS[sampler].label
     path = folder / "scheduler" / "scheduler_config.json"
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["_class_name"])
+        return scheduler_label(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: does not name a scheduler ({error!r}).") from error
 

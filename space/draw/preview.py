@@ -57,7 +57,7 @@ class Previewer:
 
 
 def predicted_x0(scheduler: Any, index: int, before: Any, after: Any) -> Any:
-    """Latents of the predicted picture; None for a scheduler that is no DDIM, or a step that kept all.
+    """Latents of the predicted picture; None for a scheduler that tells none, or a step that kept all.
 
     Args:
         scheduler: With its timesteps set.
@@ -65,6 +65,9 @@ def predicted_x0(scheduler: Any, index: int, before: Any, after: Any) -> Any:
         before: Latents (B, C, h, w) before the step.
         after: Likewise after it.
     """
+    settings = getattr(scheduler, "config", {})
+    if str(settings.get("algorithm_type", "")).endswith("dpmsolver++"):
+        return scheduler.model_outputs[-1]  # it works on predictions of x0
     if type(scheduler).__name__ != "DDIMScheduler":
         return None
     t = int(scheduler.timesteps[index])

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from lungsynth.errors import DataError
+from lungsynth.model.options import SampleOptions
 from space.draw import actions, compose, study, upload
 from space.draw.model import convention_of
 from space.draw.tuning import Tuning
@@ -23,8 +24,8 @@ from space.share.archive import archive, archive_name, record_of
 def generate(
     prompt: str,
     seed: float = 0,
-    steps: float = 20,
-    guidance: float = 1.5,
+    steps: float = SampleOptions.steps,
+    guidance: float = SampleOptions.guidance,
     method: str = "",
     settings: str = "",
     request: gr.Request | None = None,
@@ -163,8 +164,8 @@ def add_endpoints() -> None:
         asked = [
             gr.Textbox(label="prompt"),
             gr.Number(0, label="seed", precision=0),
-            gr.Number(20, label="steps", precision=0),
-            gr.Number(1.5, label="guidance"),
+            gr.Number(SampleOptions.steps, label="steps", precision=0),
+            gr.Number(SampleOptions.guidance, label="guidance"),
             gr.Textbox("", label="method"),
             gr.Textbox("", label="settings"),
         ]

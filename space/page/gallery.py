@@ -21,6 +21,7 @@ from PIL import Image
 from lungsynth.errors import LungSynthError
 from lungsynth.files import write_files
 from lungsynth.images import slug
+from lungsynth.model.options import SampleOptions
 from lungsynth.permalink import Permalink
 from space.draw import actions, heat, model, upload
 from space.draw.model import measured, synthesizer
@@ -52,7 +53,12 @@ class Shown:
     summary: str
 
 
-def build(out: Path = FOLDER, *, steps: int = 20, guidance: float = 1.5) -> Path:
+def build(
+    out: Path = FOLDER,
+    *,
+    steps: int = SampleOptions.steps,
+    guidance: float = SampleOptions.guidance,
+) -> Path:
     """Draw the gallery; the folder is written whole or not at all.
 
     Args:
@@ -118,7 +124,9 @@ def value(folder: Path = FOLDER) -> dict[str, Any] | None:
 @click.option(
     "--out", type=click.Path(path_type=Path), default=FOLDER, help="[default: the page's]"
 )
-@click.option("--steps", type=click.IntRange(1, 100), default=20, show_default=True)
+@click.option(
+    "--steps", type=click.IntRange(1, 100), default=SampleOptions.steps, show_default=True
+)
 def main(out: Path, steps: int) -> None:
     """Draw the page's gallery again. Synthetic X-rays; research only; not for diagnosis."""
     try:

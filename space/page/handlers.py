@@ -18,6 +18,7 @@ except ImportError:
 import gradio as gr
 
 from lungsynth.errors import ConfigError, LungSynthError
+from lungsynth.model.options import SampleOptions
 from lungsynth.permalink import Permalink
 from space.draw import actions, limits, study, upload
 from space.draw.tuning import tuning_of
@@ -30,7 +31,9 @@ RATE = limits.RateLimit(60, 600)
 """Pictures a visitor may have drawn in ten minutes."""
 
 
-def seconds(_: Any, __: Any, steps: Any = 20, ___: Any = 1.5, n: Any = 1, *____: Any) -> int:
+def seconds(
+    _: Any, __: Any, steps: Any = SampleOptions.steps, ___: Any = 0, n: Any = 1, *____: Any
+) -> int:
     """Seconds of a GPU to ask for: the smallest that will do, since it is checked against a quota."""
     try:
         return int(min(60, 8 + 0.06 * float(steps) * float(n)))

@@ -10,7 +10,15 @@ import pytest
 import torch
 
 from lungsynth.errors import ConfigError, ShapeError
-from lungsynth.model.sampling import SCHEDULERS, SampleOptions, draw, resolve_size, to_grey
+from lungsynth.model.options import scheduler_label
+from lungsynth.model.sampling import (
+    SCHEDULERS,
+    SampleOptions,
+    draw,
+    resolve_size,
+    set_scheduler,
+    to_grey,
+)
 
 
 @pytest.fixture
@@ -49,6 +57,39 @@ def test_every_scheduler_draws_a_finite_picture(fresh: Any, scheduler: str, step
     drawn = draw(fresh, ["both lungs"], [0], SampleOptions(steps=steps, scheduler=scheduler))
     assert drawn.images.shape == (1, 64, 64) and drawn.images.dtype == np.uint8
     assert torch.isfinite(drawn.latents).all() and drawn.latents.abs().max() > 1e-3
+
+
+def test_a_scheduler_is_set_with_its_spacing_and_taken_back(fresh: Any) -> None:
+    for name in ("dpm", "dpm-log", "dpm", "ddim", "dpm-log"):
+        set_scheduler(fresh, name)
+        assert scheduler_label(dict(fresh.scheduler.config)) == SCHEDULERS[name].label
+        held = fresh.scheduler
+        set_scheduler(fresh, name)
+        assert fresh.scheduler is held
+    assert SCHEDULERS["dpm-log"].label == "DPMSolverMultistepScheduler (log-SNR)"
+
+
+def spread_kept(pipe: Any, name: str, steps: int, deviation: float) -> float:
+    """Standard deviation that a perfect denoiser's samples keep, for Gaussian latents, as a share."""
+    set_scheduler(pipe, name)
+    scheduler = pipe.scheduler
+    scheduler.set_timesteps(steps)
+    x = torch.randn(1, 1, 96, 96, generator=torch.Generator().manual_seed(0)).double()
+    for t in scheduler.timesteps:
+        alpha = float(scheduler.alphas_cumprod[int(t)])
+        a, s = alpha**0.5, (1 - alpha) ** 0.5
+        clean = a * deviation**2 / (a * a * deviation**2 + s * s) * x
+        x = scheduler.step(a * (x - a * clean) / s - s * clean, t, x).prev_sample
+    return float(x.std()) / deviation
+
+
+@pytest.mark.parametrize("deviation", [0.4, 1.0])
+def test_steps_even_in_log_snr_keep_the_spread_that_ddim_loses(deviation: float) -> None:
+    from lungsynth.model.checkpoint import load_pipeline
+
+    pipe, _ = load_pipeline("mini")
+    assert spread_kept(pipe, "ddim", 20, deviation) < 0.95
+    assert spread_kept(pipe, "dpm-log", 12, deviation) > 0.95
 
 
 def test_an_unknown_scheduler_lists_those_there_are(fresh: Any) -> None:

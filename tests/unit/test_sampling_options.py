@@ -49,7 +49,7 @@ def test_commands_that_draw_agree() -> None:
     assert (steps.default, steps.type.max) == (SampleOptions.steps, MAX_STEPS)
     scheduler = next(one for one in sample.params if one.name == "scheduler")
     assert isinstance(scheduler, click.Option) and scheduler.help is not None
-    assert {*re.findall(r"\w+", scheduler.help)} - {"or"} == {"default", *SCHEDULERS}
+    assert {*re.findall(r"[\w-]+", scheduler.help)} - {"or"} == {"default", *SCHEDULERS}
 
 
 def test_links_and_releases_have_the_same_defaults() -> None:
@@ -58,7 +58,7 @@ def test_links_and_releases_have_the_same_defaults() -> None:
     for name, most in (("steps", MAX_STEPS), ("guidance", MAX_GUIDANCE)):
         default = getattr(SampleOptions, name)
         assert getattr(link, name) == settings[name].default == default
-        assert settings[name].metadata["high"] == most
+        assert settings[name].metadata["max"] == most
     assert (LINKS_STEPS, LINKS_GUIDANCE) == (LINK_STEPS, LINK_GUIDANCE)
     assert LINK_STEPS <= MAX_STEPS and LINK_GUIDANCE <= MAX_GUIDANCE
 

@@ -106,6 +106,19 @@ def test_the_predicted_picture_is_what_the_scheduler_predicts():
     assert preview.predicted_x0(object(), 0, x, x) is None
 
 
+def test_a_solver_that_works_on_predicted_pictures_shows_them():
+    import torch
+    from diffusers import DPMSolverMultistepScheduler
+
+    scheduler = DPMSolverMultistepScheduler.from_config(actions.synthesizer().pipe.scheduler.config)
+    scheduler.set_timesteps(5)
+    x, v = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    after = scheduler.step(v, scheduler.timesteps[0], x).prev_sample
+    alpha = scheduler.alphas_cumprod[int(scheduler.timesteps[0])]
+    found = preview.predicted_x0(scheduler, 0, x, after)
+    assert torch.allclose(found, alpha.sqrt() * x - (1 - alpha).sqrt() * v, atol=1e-2)
+
+
 def test_each_picture_is_the_one_its_seed_draws_alone(events):
     *_, alone = actions.draw(Permalink(PROMPT, 4, 4, 3.0, precision="auto"), previews=False)
     assert archive.archive(alone.study) == archive.archive(events[9].study)

@@ -68,7 +68,7 @@ def test_a_link_asks_for_the_same_again():
     assert "guidance_interval=200%2C812.5" in address
     assert links.settings_of(asked).startswith("guidance_interval=")
     assert links.read_settings(links.settings_of(asked)).guidance_interval == (200.0, 812.5)
-    assert to_query(Permalink("a")) == "prompt=a&seed=0&steps=20&guidance=1.5"
+    assert to_query(Permalink("a")) == "prompt=a&seed=0&steps=15&guidance=1.5"
 
 
 def test_a_link_without_a_prompt_asks_for_nothing():
@@ -249,7 +249,7 @@ def test_the_shell_command_quotes_what_was_typed_and_carries_every_setting():
     parts = shlex.split(code.split("| cut")[0].removeprefix("id=$(").replace("\\\n", ""))
     assert parts[2] == "http://127.0.0.1:9/gradio_api/call/generate"
     prompt, seed, steps, guidance, method, settings = json.loads(parts[-1])["data"]
-    assert (prompt, seed, steps, guidance, method) == (asked.prompt, 1, 20, 1.5, "")
+    assert (prompt, seed, steps, guidance, method) == (asked.prompt, 1, asked.steps, 1.5, "")
     read = links.read_settings(settings)
     assert (read.size, read.classes, read.config(), read.row) == ("320", "v7", CONFIG, "")
 
