@@ -19,12 +19,7 @@ def __getattr__(name: str) -> Any:
     `from lungsynth import PatchAutoencoderKL`.
     """
     if name in ("PatchAutoencoderKL", "ModelMixin"):
-        from diffusers.pipelines.pipeline_loading_utils import LOADABLE_CLASSES
+        from lungsynth.model import autoencoder  # deferred: torch and diffusers
 
-        from lungsynth.model import autoencoder
-
-        LOADABLE_CLASSES.setdefault(
-            "lungsynth", {"ModelMixin": ["save_pretrained", "from_pretrained"]}
-        )
         return getattr(autoencoder, name)
     raise AttributeError(f"module 'lungsynth' has no attribute {name!r}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lungsynth import __version__
+from lungsynth.errors import LungSynthError
 
 PACKAGES = (
     "torch",
@@ -84,13 +85,13 @@ def examine(model: str | None = None) -> tuple[dict[str, Any], list[str]]:
         problems.append("Less than 1 GiB is free on this disk.")
     if not versions["torch"]:
         return facts, problems
-    import torch  # deferred: slow to import
+    import torch  # deferred: it may be missing, which is what is looked for
 
     facts["threads"] = torch.get_num_threads()
     facts["cuda"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     if versions["pydensecrf2"]:
         try:
-            import pydensecrf.densecrf  # noqa: F401
+            import pydensecrf.densecrf  # noqa: F401  # optional: likewise
         except ImportError as error:
             problems.append(f"pydensecrf does not import ({error}); masks stay unrefined.")
     if versions["diffusers"] and versions["transformers"]:
@@ -99,10 +100,9 @@ def examine(model: str | None = None) -> tuple[dict[str, Any], list[str]]:
 
 
 def _examine_checkpoint(model: str | None, problems: list[str]) -> dict[str, Any]:
-    from lungsynth.errors import LungSynthError
-    from lungsynth.masks.classes import load_classes  # deferred: imports torch
-    from lungsynth.model.backbone import network, side_pixels  # deferred: imports torch
-    from lungsynth.model.checkpoint import load_pipeline, resolve, weights_hash
+    from lungsynth.masks.classes import load_classes  # deferred: torch may be missing
+    from lungsynth.model.backbone import network, side_pixels  # deferred: likewise
+    from lungsynth.model.checkpoint import load_pipeline, resolve, weights_hash  # likewise
 
     where = resolve(model)
     about: dict[str, Any] = {"name": model or "mini"}

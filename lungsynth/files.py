@@ -64,13 +64,12 @@ def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     Raises:
         OutputError: the disk is full or the place cannot be written; what was there before stays.
     """
-    import pyarrow as pa  # deferred: slow to import
-    import pyarrow.parquet as pq  # deferred: slow to import
+    import pyarrow.parquet  # deferred: few commands write tables, all of them write files
 
     temporary = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(rows), temporary, compression="zstd")
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), temporary, compression="zstd")
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import io
 import re
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -96,8 +97,6 @@ def overlay(image: UInt8Array, mask: UInt8Array, *, opacity: float = 0.3) -> UIn
     Returns:
         (H, W, 3) RGB.
     """
-    from scipy import ndimage  # deferred: slow to import
-
     out = np.repeat(image[..., None], 3, 2).astype(float)
     for class_id in sorted(set(np.unique(mask).tolist()) - {0}):
         region = mask == class_id
@@ -107,7 +106,7 @@ def overlay(image: UInt8Array, mask: UInt8Array, *, opacity: float = 0.3) -> UIn
             continue
         colour = np.array(class_colour(class_id), float)
         out[region] = out[region] * (1 - opacity) + colour * opacity
-        out[region & ~ndimage.binary_erosion(region, iterations=1)] = colour
+        out[region & ~scipy.ndimage.binary_erosion(region, iterations=1)] = colour
     return out.round().astype(np.uint8)
 
 

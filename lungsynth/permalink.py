@@ -13,10 +13,11 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from lungsynth.errors import ConfigError, DataError
+from lungsynth.masks.refine import RefineConfig, check_config, with_values
 from lungsynth.model.options import (
     LINK_GUIDANCE,
     LINK_STEPS,
@@ -24,9 +25,6 @@ from lungsynth.model.options import (
     SCHEDULERS,
     SampleOptions,
 )
-
-if TYPE_CHECKING:
-    from lungsynth.masks.refine import RefineConfig
 
 MAX_PROMPT = 2000  # characters read
 MAX_SEED = 2**53 - 1
@@ -72,8 +70,6 @@ class Permalink:
         Raises:
             ConfigError: a parameter is unknown or out of range.
         """
-        from lungsynth.masks.refine import RefineConfig, with_values
-
         return with_values(RefineConfig(), self.refine)
 
 
@@ -192,8 +188,6 @@ def _weights(query: Mapping[str, str]) -> str:
 
 def refine_names() -> list[str]:
     """Every parameter of a mask as a query names it."""
-    from lungsynth.masks.refine import RefineConfig
-
     preset = RefineConfig()
     own = [one.name for one in fields(preset) if not is_dataclass(getattr(preset, one.name))]
     return own + [f"crf.{one.name}" for one in fields(preset.crf)]
@@ -206,8 +200,6 @@ def refine_texts(config: RefineConfig, *, every: bool = False) -> tuple[str, ...
         config: How a mask is made.
         every: Also what has its default, so that the text outlives a change of defaults.
     """
-    from lungsynth.masks.refine import RefineConfig
-
     preset, texts = RefineConfig(), []
     for name in refine_names():
         value, default = (_value(one, name) for one in (config, preset))
@@ -242,8 +234,6 @@ def of_row(row: Mapping[str, Any]) -> Permalink:
     Raises:
         DataError: there is no prompt or seed, or `refine` is not JSON of parameters.
     """
-    from lungsynth.masks.refine import RefineConfig, check_config
-
     if not row.get("prompt") or row.get("seed") is None:
         raise DataError(f"The row has {', '.join(row) or 'nothing'}; expected `prompt` and `seed`.")
     try:

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
+import skimage
 
 from lungsynth.arrays import IGNORE, UInt8Array
 from lungsynth.errors import ConfigError, DataError
@@ -87,8 +88,6 @@ def rasterise(
         DataError: a label in no class, fewer than three points, a point that is not finite or
             outside the image, or a polygon that covers no pixel.
     """
-    from skimage.draw import polygon  # deferred: slow to import
-
     ids = {**RESERVED, **classes}
     mask = np.zeros((height, width), dtype=np.uint8)
     for number, shape in enumerate(shapes, 1):
@@ -112,7 +111,9 @@ def rasterise(
                 "(width x height). Was it drawn on another film, or on one of another size?"
             )
         points = np.clip(points, 0, limit)
-        rows, columns = polygon(points[:, 1] - 0.5, points[:, 0] - 0.5, shape=mask.shape)
+        rows, columns = skimage.draw.polygon(
+            points[:, 1] - 0.5, points[:, 0] - 0.5, shape=mask.shape
+        )
         if rows.size == 0:
             raise DataError(f"{where}: it covers no pixel. Delete it, or draw it larger.")
         mask[rows, columns] = ids[shape.label]

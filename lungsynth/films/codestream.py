@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Any
 
 JPEG_BASELINE, JPEG_EXTENDED = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"
 JPEG_LOSSLESS, JPEG_LOSSLESS_SV1 = "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"
@@ -97,32 +96,6 @@ def _element(head: bytes, at: int, order: str) -> tuple[int, int, int] | None:
     if length == 0xFFFFFFFF:
         length = 0
     return (group, element, value + length) if length % 2 == 0 and length < 1 << 20 else None
-
-
-def infer_syntax(data: Any) -> str:
-    """Transfer syntax of a data set that does not name its own, from how its values are written.
-
-    Args:
-        data: A pydicom data set with its PixelData.
-    """
-    pixels = data.get("PixelData") or b""
-    if pixels[:4] == b"\xfe\xff\x00\xe0":
-        return frame_stream(data).syntax or RLE
-    implicit, little = data.original_encoding
-    if implicit:
-        return IMPLICIT_LE
-    return EXPLICIT_LE if little else EXPLICIT_BE
-
-
-def frame_stream(data: Any) -> Stream:
-    """Headers of the first frame of a data set with compressed PixelData."""
-    from pydicom.encaps import generate_frames  # deferred: only DICOM needs it
-
-    try:
-        frame = next(iter(generate_frames(data.PixelData, number_of_frames=1)))
-    except Exception:  # noqa: BLE001  # broken in any way: no frame
-        return Stream("", 0, whole=False)
-    return read_stream(frame)
 
 
 def read_stream(frame: bytes) -> Stream:

@@ -72,7 +72,7 @@ def open_source(source: str | Sequence[str]) -> Any:
     Raises:
         DataError: nothing is there, or it cannot be read.
     """
-    import datasets
+    import datasets  # deferred: most of a second, and only reading tables needs it
 
     names = [source] if isinstance(source, str) else list(source)
     if not names:

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import UID
 
 from lungsynth.arrays import BoolArray, FloatArray
-from lungsynth.errors import DataError, MissingDependencyError
-from lungsynth.films.codestream import infer_syntax
-from lungsynth.films.dicom_pixels import decode, displayed
+from lungsynth.errors import DataError
+from lungsynth.films.dicom_pixels import decode, displayed, infer_syntax
 from lungsynth.films.finding import is_dicom
 from lungsynth.films.moves import Declared, declared_from
 
@@ -93,11 +95,6 @@ def read_dicom(path: Path, *, max_pixels: int) -> DicomPixels:
             here reads.
         MissingDependencyError: its compression needs a decoder that is not installed.
     """
-    try:
-        import pydicom  # deferred: only DICOM needs it
-    except ImportError as error:
-        raise MissingDependencyError('DICOM needs pydicom: pip install "pydicom>=3,<4".') from error
-
     if not is_dicom(path):
         raise DataError(
             f"{path}: not a DICOM file (neither the DICM mark after 128 bytes nor a data set at its "
@@ -119,9 +116,6 @@ def read_dicom(path: Path, *, max_pixels: int) -> DicomPixels:
 
 def _name_syntax(data: Any) -> list[str]:
     """Give a data set without a transfer syntax the one its values are written in."""
-    from pydicom.dataset import FileMetaDataset  # deferred: only DICOM needs it
-    from pydicom.uid import UID  # deferred: only DICOM needs it
-
     meta = getattr(data, "file_meta", None)
     named = getattr(meta, "TransferSyntaxUID", None)
     if "PixelData" not in data or (named and UID(named).is_transfer_syntax):

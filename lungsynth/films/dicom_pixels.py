@@ -7,10 +7,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.encaps import generate_frames
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
 from lungsynth.arrays import BoolArray
 from lungsynth.errors import DataError, MissingDependencyError
-from lungsynth.films.codestream import frame_stream
+from lungsynth.films.codestream import (
+    EXPLICIT_BE,
+    EXPLICIT_LE,
+    IMPLICIT_LE,
+    RLE,
+    Stream,
+    read_stream,
+)
 
 GDCM_SYNTAXES = frozenset(
     f"1.2.840.10008.1.2.{end}"
@@ -19,6 +29,30 @@ GDCM_SYNTAXES = frozenset(
 """Transfer syntaxes that python-gdcm decodes."""
 LEFT_BY_WINDOW = 0.1
 """Share of a film that a window must leave between black and white; else it is not the film's."""
+
+
+def infer_syntax(data: Any) -> str:
+    """Transfer syntax of a data set that does not name its own, from how its values are written.
+
+    Args:
+        data: A pydicom data set with its PixelData.
+    """
+    pixels = data.get("PixelData") or b""
+    if pixels[:4] == b"\xfe\xff\x00\xe0":
+        return frame_stream(data).syntax or RLE
+    implicit, little = data.original_encoding
+    if implicit:
+        return IMPLICIT_LE
+    return EXPLICIT_LE if little else EXPLICIT_BE
+
+
+def frame_stream(data: Any) -> Stream:
+    """Headers of the first frame of a data set with compressed PixelData."""
+    try:
+        frame = next(iter(generate_frames(data.PixelData, number_of_frames=1)))
+    except Exception:  # noqa: BLE001  # broken in any way: no frame
+        return Stream("", 0, whole=False)
+    return read_stream(frame)
 
 
 def decode(data: Any, path: Path) -> tuple[NDArray[Any], list[str]]:
@@ -48,8 +82,6 @@ def decode(data: Any, path: Path) -> tuple[NDArray[Any], list[str]]:
 
 def _why_undecodable(data: Any, path: Path) -> DataError | MissingDependencyError:
     """Missing decoder, a kind that no decoder reads, or damage: which, and what helps."""
-    from pydicom.pixels.decoders.base import get_decoder  # deferred: only DICOM needs it
-
     syntax = data.file_meta.TransferSyntaxUID
     name = str(syntax.name)
     if not syntax.is_compressed or syntax.is_deflated:
@@ -97,8 +129,6 @@ def displayed(stored: NDArray[Any], data: Any, valid: BoolArray) -> tuple[NDArra
     Returns:
         (H, W) values, larger = brighter, `stored` itself where nothing applies; and sentences.
     """
-    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
-
     try:
         values = stored if _keeps_values(data) else apply_modality_lut(stored, data)
     except Exception:  # noqa: BLE001  # a broken LUT; said in the warning

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import skimage
 from numpy.typing import NDArray
 
 from lungsynth.arrays import BoolArray, FloatArray
@@ -32,9 +33,7 @@ def check_map(heat: NDArray[np.floating]) -> FloatArray:
 
 def otsu(heat: NDArray[np.floating]) -> float:
     """Otsu's threshold (scikit-image)."""
-    from skimage.filters import threshold_otsu  # deferred: slow to import
-
-    return float(threshold_otsu(check_map(heat)))
+    return float(skimage.filters.threshold_otsu(check_map(heat)))
 
 
 def half(heat: NDArray[np.floating]) -> float:
@@ -50,9 +49,7 @@ def gmm(heat: NDArray[np.floating]) -> float:
     likelier all the way between the means, the end of that way it does not hold is returned, so
     the threshold is always between the means.
     """
-
-    from sklearn.exceptions import ConvergenceWarning  # deferred: slow to import
-    from sklearn.mixture import GaussianMixture  # deferred: slow to import
+    import sklearn.mixture  # deferred: a second and a half, and only this threshold needs it
 
     values = check_map(heat).ravel().astype(np.float64)
     low, span = float(values.min()), float(np.ptp(values))
@@ -63,9 +60,13 @@ def gmm(heat: NDArray[np.floating]) -> float:
         part.mean() if len(part) else end
         for part, end in ((unit[unit <= cut], 0.0), (unit[unit > cut], 1.0))
     ]
-    fit = GaussianMixture(2, means_init=np.array(halves)[:, None], random_state=0, max_iter=200)
+    fit = sklearn.mixture.GaussianMixture(
+        2, means_init=np.array(halves)[:, None], random_state=0, max_iter=200
+    )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a rough fit still has a crossing
+        warnings.simplefilter(
+            "ignore", sklearn.exceptions.ConvergenceWarning
+        )  # a rough fit still has a crossing
         fit.fit(sample)
     order = np.argsort(fit.means_[:, 0])
     dark, bright = fit.means_[order, 0]

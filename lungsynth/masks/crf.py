@@ -112,8 +112,7 @@ class DenseCrf:
         if config.n_iters == 0 or (config.w_appearance == 0 and config.w_smoothness == 0):
             return  # the posterior is the unary
         try:
-            from pydensecrf import densecrf  # optional: only this needs it
-            from pydensecrf.utils import create_pairwise_bilateral  # optional: only this needs it
+            from pydensecrf import densecrf, utils  # optional: only this needs it
         except ImportError as error:
             raise MissingDependencyError(
                 "DenseCRF needs pydensecrf: pip install pydensecrf2==1.1 (imported as pydensecrf)."
@@ -126,7 +125,7 @@ class DenseCrf:
             self._model.addPairwiseGaussian(sxy=(sigma, sigma), compat=config.w_smoothness)
         if config.w_appearance:
             sigma = max(config.theta_alpha * side, 0.3)
-            features = create_pairwise_bilateral(
+            features = utils.create_pairwise_bilateral(
                 sdims=(sigma, sigma), schan=(config.theta_beta,), img=image[..., None], chdim=2
             )
             self._model.addPairwiseEnergy(features, compat=config.w_appearance)

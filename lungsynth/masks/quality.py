@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from lungsynth.arrays import BoolArray, UInt8Array
@@ -43,9 +44,7 @@ def overall_trust(scores: Mapping[str, Mapping[str, Any]]) -> float | None:
 
 def count_parts(mask: BoolArray, *, min_share: float = 0.005) -> int:
     """Connected parts of at least `min_share` of the image."""
-    from scipy import ndimage  # deferred: slow to import
-
-    labels, n = ndimage.label(mask, structure=np.ones((3, 3)))
+    labels, n = scipy.ndimage.label(mask, structure=np.ones((3, 3)))
     if n == 0:
         return 0
     return int((np.bincount(labels.ravel())[1:] >= min_share * mask.size).sum())
@@ -57,9 +56,7 @@ def split_sides(mask: BoolArray) -> tuple[BoolArray, BoolArray]:
     Parts are given whole to the side their centre of mass lies on; a single part that crosses is
     cut at its own centre column.
     """
-    from scipy import ndimage  # deferred: slow to import
-
-    labels, n = ndimage.label(mask, structure=np.ones((3, 3)))
+    labels, n = scipy.ndimage.label(mask, structure=np.ones((3, 3)))
     left, right = np.zeros_like(mask), np.zeros_like(mask)
     if n == 0:
         return left, right

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import fields, is_dataclass, replace
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
+import scipy
 
 from lungsynth.arrays import BoolArray, FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, MaskError, ShapeError
@@ -263,9 +266,6 @@ def _refined(
     if workers == 1:
         yield from map(refine, probabilities, images, [config] * len(images), fields)
         return
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         yield from pool.map(
             refine, probabilities, images, [config] * len(images), fields, chunksize=2
@@ -295,18 +295,16 @@ def clean(
     Raises:
         ShapeError: `weight` is of another size.
     """
-    from scipy import ndimage  # deferred: slow to import
-
     if weight is not None and weight.shape != mask.shape:
         raise ShapeError(f"`weight` is {weight.shape}, `mask` is {mask.shape}; expected one size.")
-    labels, n = ndimage.label(mask, structure=np.ones((3, 3)))
+    labels, n = scipy.ndimage.label(mask, structure=np.ones((3, 3)))
     if n == 0:
         return mask.copy()
     weights = np.bincount(labels.ravel(), None if weight is None else weight.ravel())[1:]
     order = np.argsort(-weights, kind="stable")[:n_parts]
     keep = [i + 1 for k, i in enumerate(order) if k == 0 or weights[i] >= min_part * mask.size]
     kept = np.isin(labels, keep)
-    return np.asarray(ndimage.binary_fill_holes(kept), dtype=bool)
+    return np.asarray(scipy.ndimage.binary_fill_holes(kept), dtype=bool)
 
 
 load_plugins()  # at the end: a plugin may import this very module

@@ -28,6 +28,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
 
 from lungsynth.arrays import Float64Array, FloatArray
 from lungsynth.errors import ConfigError, MaskError, ShapeError
@@ -137,8 +138,6 @@ def transition(field: AffinityField, *, beta: float = 8.0) -> Any:
     By diagonals, since a product with them runs along memory: several times as fast as by rows (CSR). In
     float64, since the rounding of 256 steps of float32 is seen in the sums of classes (4e-5).
     """
-    from scipy.sparse import dia_array  # deferred: slow to import
-
     _check_walk(beta, 0, 0.0)
     h, w = field.height, field.width
     powered = field.values.astype(np.float64) ** beta
@@ -157,7 +156,9 @@ def transition(field: AffinityField, *, beta: float = 8.0) -> Any:
             row[shift:] += entries[: n - shift]
         else:
             row[:shift] += entries[-shift:]
-    return dia_array((np.stack(list(diagonals.values())), list(diagonals)), shape=(n, n))
+    return scipy.sparse.dia_array(
+        (np.stack(list(diagonals.values())), list(diagonals)), shape=(n, n)
+    )
 
 
 @lru_cache(maxsize=64)

@@ -20,8 +20,12 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.pipelines.pipeline_loading_utils import LOADABLE_CLASSES
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+# diffusers saves and loads a component only of a library it knows the base class of
+LOADABLE_CLASSES.setdefault("lungsynth", {"ModelMixin": ["save_pretrained", "from_pretrained"]})
 
 
 class ResidualConvBlock(nn.Module):

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+import lungsynth
 from lungsynth.errors import CheckpointError
 from lungsynth.model.backbone import network
 from lungsynth.model.layout import Layout, check_layout, read_layout
@@ -81,13 +84,18 @@ def check_folder(folder: Path) -> Layout:
     return layout
 
 
+def _libraries() -> tuple[Any, Any]:
+    """diffusers and transformers."""
+    import diffusers  # deferred: two seconds beyond torch; only loading a checkpoint needs them
+    import transformers  # deferred: likewise
+
+    return diffusers, transformers
+
+
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
     """Without progress bars and advice of diffusers and transformers; both come back afterwards."""
-    import diffusers.utils.logging
-    import transformers.utils.logging
-
-    modules: tuple[Any, Any] = (diffusers.utils.logging, transformers.utils.logging)
+    modules = [library.utils.logging for library in _libraries()]
     before = [(module.get_verbosity(), module.is_progress_bar_enabled()) for module in modules]
     try:
         for module in modules:
@@ -116,13 +124,6 @@ def load_pipeline(
     Raises:
         CheckpointError: nothing is there, it is of another kind, incomplete, corrupt or pickled.
     """
-    import torch
-
-    with quiet_libraries():
-        from diffusers import DiffusionPipeline, StableDiffusionPipeline
-
-    from lungsynth import PatchAutoencoderKL  # makes it known to diffusers
-
     where = resolve(model)
     folder = Path(where)
     if folder.exists() and not folder.is_dir():
@@ -136,11 +137,13 @@ def load_pipeline(
         )
     layout = check_folder(folder) if folder.is_dir() else read_layout(where)
     check_layout(where, layout)
+    autoencoder = lungsynth.PatchAutoencoderKL  # asking for it makes it known to diffusers
     try:
         with quiet_libraries():
+            kind = _libraries()[0].StableDiffusionPipeline
             # a class that comes as code is not run: the repository's weights go into our class
             carried = list(layout.index["vae"]) == [CARRIED_MODULE, CLASS_NAME]
-            pipe: Any = StableDiffusionPipeline.from_pretrained(
+            pipe: Any = kind.from_pretrained(
                 where,
                 dtype=torch.float32,
                 safety_checker=None,
@@ -152,11 +155,11 @@ def load_pipeline(
             if carried:
                 with warnings.catch_warnings():  # diffusers asks the Hub in a way of yesterday
                     warnings.simplefilter("ignore")
-                    vae = PatchAutoencoderKL.from_pretrained(
+                    vae = autoencoder.from_pretrained(
                         where, subfolder="vae", use_safetensors=True
                     ).float()
                 parts = {**pipe.components, "vae": vae}
-                pipe = StableDiffusionPipeline(**parts, requires_safety_checker=False)
+                pipe = kind(**parts, requires_safety_checker=False)
             if lora is not None:
                 if Path(lora).exists() and Path(lora).suffix in PICKLED:
                     raise CheckpointError(f"{lora}: pickled LoRA weights are never loaded.")
@@ -169,7 +172,6 @@ def load_pipeline(
             f"{where}{f' with LoRA {lora}' if lora else ''}: cannot be loaded "
             f"({type(error).__name__}: {first})."
         ) from error
-    assert isinstance(pipe, DiffusionPipeline)
     pipe.set_progress_bar_config(disable=True)
     for part in (network(pipe), pipe.vae, pipe.text_encoder):
         part.eval().requires_grad_(False)

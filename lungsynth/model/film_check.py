@@ -6,9 +6,9 @@ A small network judges the picture, rules judge its greys, and what the file dec
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +81,12 @@ class FilmCheck:
 
 
 @cache
-def _network(folder: str) -> Any:
-    from lungsynth.model.film_check_network import load_film_check  # torch: not for --help
+def _network(folder: str) -> Callable[[UInt8Array], NDArray[np.float32]]:
+    """(N, PIXELS, PIXELS) squares -> (N, 9) logits."""
+    # deferred: torch, which drawing a page does without
+    from lungsynth.model.film_check_network import check_squares, load_film_check
 
-    return load_film_check(Path(folder))
+    return partial(check_squares, load_film_check(Path(folder)))
 
 
 def square(image: UInt8Array) -> UInt8Array:
@@ -137,11 +139,8 @@ def check_films(
     """
     if not images:
         return []
-    from lungsynth.model.film_check_network import check_squares  # torch: not for --help
-
-    logits = check_squares(
-        _network(os.fspath(folder or DEFAULT_FOLDER)), np.stack([square(i) for i in images])
-    )
+    network = _network(os.fspath(folder or DEFAULT_FOLDER))
+    logits = network(np.stack([square(i) for i in images]))
     out = []
     for image, row, says in zip(
         images, logits, declared or [Declared()] * len(images), strict=True

@@ -81,7 +81,7 @@ def _read(where: str, name: str) -> dict[str, Any]:
     """A JSON file of a folder, {} where it is not there; or of a Hub repository, through its cache."""
     path = Path(where) / name
     if not Path(where).is_dir():
-        from transformers.utils import cached_file  # deferred: slow to import
+        from transformers.utils import cached_file  # deferred: slow, and only a Hub id needs it
 
         path = Path(str(cached_file(where, name)))
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}

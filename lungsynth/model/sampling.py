@@ -128,7 +128,7 @@ def set_scheduler(pipe: Any, name: str) -> None:
         raise ConfigError(
             f"Scheduler {name!r} is unknown; there are default, {', '.join(SCHEDULERS)}."
         )
-    import diffusers
+    import diffusers  # deferred: two seconds beyond torch, and already there with a pipeline
 
     wanted = SCHEDULERS[name]
     kind = getattr(diffusers, wanted.kind)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer, models, trainers
+
 from lungsynth.errors import CheckpointError
 
 VOCABULARY_NAME = "vocabulary.json"
@@ -116,8 +118,7 @@ def train_tokenizer(captions: Sequence[str], *, max_length: int, vocab_size: int
     Returns:
         A `transformers.CLIPTokenizer` whose padding is its end-of-text token.
     """
-    from tokenizers import Tokenizer, models, trainers
-    from transformers import CLIPTokenizer  # deferred: slow to import
+    from transformers import CLIPTokenizer  # deferred: slow, and only training needs it
 
     reference = CLIPTokenizer()._tokenizer
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>"))

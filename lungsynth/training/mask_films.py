@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lungsynth.arrays import Float64Array, FloatArray, UInt8Array
+from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.films.data import Record, open_source, read_records
 from lungsynth.films.film import pixels_sha256
@@ -21,8 +21,11 @@ from lungsynth.masks.reading import no_word, read
 from lungsynth.masks.refine import RefineConfig
 from lungsynth.model.backbone import embed_prompts, encode_images, side_pixels
 from lungsynth.pipeline import Synthesizer
-from lungsynth.training.student import SURE, to_targets
+from lungsynth.training.student import SURE, MaskFilms, to_targets
 from lungsynth.training.tokens import LearnOptions, to_target
+
+ANNOTATED_SHARE = 0.5
+"""How often an annotated film is drawn, where there are others too."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +56,6 @@ class Annotated:
                 f"--annotated {text}: {k!r} is no number of films; expected SOURCE@24."
             )
         return cls(source, convention, int(k))
-
-
-@dataclass
-class MaskFilms:
-    """Films with targets, as `lungsynth.training.student.train_student` takes them."""
-
-    images: UInt8Array  # (N, P, P)
-    targets: UInt8Array  # (N, outputs, P / 4, P / 4)
-    weights: Float64Array  # (N,) sums to 1
-    outputs: list[str]
-    n_annotated: int  # the first so many are expert masks
-    annotated_ids: list[str]  # their ids
 
 
 def read_annotated(
@@ -190,17 +181,23 @@ def label_films(
     return np.stack(out).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Sources:
+    """Films to read; their masks, if they have any, are not looked at."""
+
+    names: Sequence[str]  # see `lungsynth.films.data.open_source`
+    split: str | None  # value of the `split` column; None takes every row
+    limit: int | None = None  # at most so many films of each
+
+
 def gather(
     synthesizer: Synthesizer,
     classes: Callable[[str], Sequence[ClassSpec]],
     annotated: Sequence[Annotated],
-    sources: Sequence[str],
+    sources: Sources,
     *,
-    split: str | None,
-    limit: int | None,
     config: RefineConfig,
     seed: int = 0,
-    annotated_share: float = 0.5,
     quiet: bool = False,
 ) -> MaskFilms:
     """Read expert masks, then label other films by the chain.
@@ -209,18 +206,18 @@ def gather(
         synthesizer: A checkpoint with class tokens.
         classes: Convention -> its classes.
         annotated: Expert masks; none is label-free (but for what the tokens were learnt from).
-        sources: Films to label; their masks, if they have any, are not read.
-        split: Value of the `split` column; None takes every row.
-        limit: At most so many films of each of `sources`.
+        sources: Films to label.
         config: `student_weight` decides what a teacher counts beside the tokens.
         seed: Of every choice.
-        annotated_share: How often an annotated film is drawn, where both kinds are there.
         quiet: No progress bar.
+
+    Returns:
+        Where both kinds are there, an annotated film is drawn as often as `ANNOTATED_SHARE` says.
 
     Raises:
         DataError, ConfigError: nothing to train on; see `read_annotated`.
     """
-    if not annotated and not sources:
+    if not annotated and not sources.names:
         raise ConfigError("Nothing to learn from: give --annotated, --data, or both.")
     pixels = side_pixels(synthesizer.pipe)
     by_convention = {
@@ -236,25 +233,30 @@ def gather(
     targets: list[UInt8Array] = []
     weights: list[float] = []
     ids: list[str] = []
-    known: set[str] = set()
     for what in annotated:
         own = by_convention[what.convention]
         films, regions, rows = read_annotated(
-            what, own, pixels=pixels, split=split_of(what, split), seed=seed
+            what, own, pixels=pixels, split=split_of(what, sources.split), seed=seed
         )
-        known |= {pixels_sha256(film) for film in films}
         images += films
         ids += [row.fields.get("id", "") for row in rows]
         empty = np.zeros((0,), np.uint8)
         for one in regions:
             found = dict(zip([s.output for s in own], one, strict=True))
             targets.append(to_targets([found.get(name, empty) for name in outputs]))
-        share = annotated_share if sources else 1.0
+        share = ANNOTATED_SHARE if sources.names else 1.0
         weights += [share / len(annotated) / len(films)] * len(films)
-    n_annotated = len(images)
-    rng = np.random.default_rng(seed)
-    for source in sources:
-        films = read_films(source, pixels=pixels, split=split, limit=limit, rng=rng, known=known)
+    n_annotated, rng = len(images), np.random.default_rng(seed)
+    known = {pixels_sha256(film) for film in images}
+    for source in sources.names:
+        films = read_films(
+            source,
+            pixels=pixels,
+            split=sources.split,
+            limit=sources.limit,
+            rng=rng,
+            known=known,
+        )
         if not films:
             raise DataError(f"{source}: every film is among the annotated ones.")
         p = label_films(
@@ -262,11 +264,10 @@ def gather(
         )
         images += films
         targets += list(np.round(p * SURE).astype(np.uint8))
-        weights += [(1 - annotated_share if annotated else 1.0) / len(sources) / len(films)] * len(
-            films
-        )
+        share = 1 - ANNOTATED_SHARE if annotated else 1.0
+        weights += [share / len(sources.names) / len(films)] * len(films)
     return MaskFilms(
-        np.stack(images), np.stack(targets), np.array(weights), outputs, n_annotated, ids
+        np.stack(images), np.stack(targets), outputs, np.array(weights), n_annotated, ids
     )
 
 

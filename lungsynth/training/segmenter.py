@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -34,6 +33,21 @@ class AugmentOptions:
     shading: float = 0.25  # amplitude of a smooth random brightness, of the full range
     blur: float = 1.0  # largest share of a 3-fold box blur
     noise: float = 0.06  # largest standard deviation, of the full range
+
+
+NO_CHANGE = AugmentOptions(
+    rotate=0,
+    scale=0,
+    stretch=0,
+    shift=0,
+    bend=0,
+    gamma=0,
+    contrast=0,
+    brightness=0,
+    shading=0,
+    blur=0,
+    noise=0,
+)
 
 
 def augment(
@@ -87,15 +101,14 @@ def augment(
     return y.clamp(0, 1) * 2 - 1, moved
 
 
-def segmentation_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy plus soft Dice loss, the latter a mean over the classes after background.
 
     Args:
         logits: (B, classes, H, W).
         target: (B, H, W) int64 class ids; 255 counts nowhere.
-        weight: (B, H, W) of each pixel; None is 1.
     """
-    counted = (target != IGNORE).to(logits) * (1.0 if weight is None else weight)
+    counted = (target != IGNORE).to(logits)
     truth = torch.where(target == IGNORE, 0, target)
     entropy = F.cross_entropy(logits, truth, reduction="none")
     entropy = (entropy * counted).sum() / counted.sum().clamp_min(1e-6)
@@ -115,38 +128,74 @@ def descend(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, ra
     optimizer.step()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """How a network of masks is trained."""
+
+    steps: int = 250  # of AdamW
+    batch: int = 8
+    lr: float = 1e-3  # peak learning rate
+    seed: int = 0  # of weights, draws and augmentation
+    augmentation: AugmentOptions = field(default_factory=AugmentOptions)
+    quiet: bool = True  # no progress bar
+
+
+Shown = Callable[[int, np.random.Generator], tuple[UInt8Array, UInt8Array]]
+"""Step and its randomness -> films (B, P, P) and masks (B, P, P), 255 where nothing counts."""
+
+
+def fit_network(model: nn.Module, shown: Shown, fit: Fit) -> nn.Module:
+    """Train a network in place: AdamW, 2 % linear warm-up, cosine to 0.
+
+    Args:
+        model: (B, 1, P, P) in [-1, 1] -> (B, classes, P, P) logits, on its device.
+        shown: What it sees at a step.
+        fit: How.
+
+    Returns:
+        The model, in evaluation mode.
+    """
+    device = next(model.parameters()).device
+    optimizer = torch.optim.AdamW(model.parameters(), lr=fit.lr, weight_decay=1e-2)
+    plan = LoopOptions(
+        steps=fit.steps, lr=fit.lr, warmup_steps=max(1, fit.steps // 50), final_lr_ratio=0.0
+    )
+    model.train()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):  # of dropout
+        torch.manual_seed(fit.seed)
+        for step in tqdm(
+            range(fit.steps), desc="training", disable=fit.quiet, leave=False, mininterval=2
+        ):
+            films, truth = shown(step, np.random.default_rng((fit.seed, step)))
+            # beyond the film there is no organ: padding samples 0, background
+            planes = torch.from_numpy(truth.astype(np.float32))[:, None].to(device)
+            x, planes = augment(
+                to_input(films, device), planes, torch_generator(fit.seed, step), fit.augmentation
+            )
+            logits = model(x.contiguous(memory_format=torch.channels_last))
+            loss = segmentation_loss(logits, planes[:, 0].long())
+            descend(model, optimizer, loss, learning_rate(step, plan))
+    return model.eval()
+
+
 def train_segmenter(
     images: UInt8Array,
     masks: UInt8Array,
+    fit: Fit | None = None,
     *,
-    steps: int = 250,
-    batch: int = 8,
-    lr: float = 1e-3,
-    seed: int = 0,
-    weights: NDArray[np.floating] | None = None,
     n_classes: int | None = None,
     widths: Sequence[int] | None = None,
-    weight_decay: float = 1e-2,
-    options: AugmentOptions | None = None,
     device: torch.device | str = "cpu",
-    quiet: bool = True,
 ) -> Segmenter:
     """Train a U-Net on films and masks; the same arguments give the same weights on one machine.
 
     Args:
         images: (N, P, P) uint8 grey; sides are multiples of 16 with the default `widths`.
         masks: (N, P, P) uint8 class ids, 255 = counts nowhere.
-        steps: AdamW steps; 2 % linear warm-up, then cosine to 0.
-        batch: Films a step, drawn with replacement.
-        lr: Peak learning rate.
-        seed: Of weights, draws and augmentation.
-        weights: (N,) or (N, P, P), trust in each film or pixel, at least 0; None is 1.
+        fit: How; None for the defaults. Films are drawn with replacement.
         n_classes: Outputs; None is the largest id + 1.
         widths: See `SegmenterConfig`.
-        weight_decay: Decoupled.
-        options: Augmentation; None for the defaults.
         device: Where to train.
-        quiet: No progress bar.
 
     Returns:
         The model, in evaluation mode, on `device`.
@@ -159,10 +208,6 @@ def train_segmenter(
         raise ShapeError(
             f"`images` is {images.shape}, `masks` is {masks.shape}; expected (N, P, P) of one size."
         )
-    if weights is not None and weights.shape not in (images.shape, images.shape[:1]):
-        raise ShapeError(
-            f"`weights` is {weights.shape}; expected {images.shape[:1]} or {images.shape}."
-        )
     ids = [int(i) for i in np.unique(masks) if i != IGNORE]
     n_classes = n_classes or max(2, max(ids, default=0) + 1)
     if not any(ids) or ids[-1] >= n_classes:
@@ -170,28 +215,17 @@ def train_segmenter(
             f"{len(images)} masks with class ids {ids}; expected at least one class, from 1 to "
             f"{n_classes - 1}."
         )
+    how = fit or Fit()
     config = SegmenterConfig(
         n_classes=n_classes, widths=SegmenterConfig.widths if widths is None else tuple(widths)
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(how.seed)
         model = Segmenter(config).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)
-    plan = LoopOptions(steps=steps, lr=lr, warmup_steps=max(1, steps // 50), final_lr_ratio=0.0)
-    options = options or AugmentOptions()
-    each = images.shape[1:] if weights is not None and weights.ndim == 3 else (1, 1)
-    for step in tqdm(range(steps), desc="training a U-Net", disable=quiet, mininterval=2):
-        rng = np.random.default_rng((seed, step))
-        chosen = rng.integers(0, len(images), batch)
-        trust = np.ones((batch, 1, 1)) if weights is None else weights[chosen].reshape(batch, *each)
-        trust = np.broadcast_to(trust, (batch, *images.shape[1:])).astype(np.float32)
-        planes = torch.from_numpy(np.stack([masks[chosen].astype(np.float32), trust], 1)).to(device)
-        # beyond the film there is no organ, and that is certain: id 0, weight 1
-        planes[:, 1] -= 1
-        x, planes = augment(
-            to_input(images[chosen], device), planes, torch_generator(seed, step), options
-        )
-        logits = model(x.contiguous(memory_format=torch.channels_last))
-        loss = segmentation_loss(logits, planes[:, 0].long(), planes[:, 1] + 1)
-        descend(model, optimizer, loss, learning_rate(step, plan))
-    return model.eval()
+
+    def shown(_: int, rng: np.random.Generator) -> tuple[UInt8Array, UInt8Array]:
+        chosen = rng.integers(0, len(images), how.batch)
+        return images[chosen], masks[chosen]
+
+    fit_network(model, shown, how)
+    return model

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from lungsynth.arrays import UInt8Array
+from lungsynth.arrays import Float64Array, UInt8Array
 from lungsynth.errors import ConfigError, DataError, ShapeError
 from lungsynth.masks.affinity import AffinityConfig
 from lungsynth.masks.body import to_input
@@ -94,15 +93,23 @@ def student_loss(logits: Tensor, target: Tensor) -> Tensor:
     ).sum() / known.sum().clamp_min(1)
 
 
+@dataclass(frozen=True)
+class MaskFilms:
+    """Films with targets."""
+
+    images: UInt8Array  # (N, P, P) grey
+    targets: UInt8Array  # (N, K, P / 4, P / 4), see `to_targets`; probabilities may be soft
+    outputs: Sequence[str]  # K names, "convention/class"
+    weights: Float64Array | None = None  # (N,) how often each film is drawn; None is evenly
+    n_annotated: int = 0  # the first so many are expert masks
+    annotated_ids: Sequence[str] = ()  # their ids
+
+
 def train_student(
-    images: UInt8Array,
-    targets: UInt8Array,
-    outputs: Sequence[str],
+    films: MaskFilms,
     out: Path,
     options: StudentOptions,
     *,
-    weights: NDArray[np.floating] | None = None,
-    augmentation: AugmentOptions | None = None,
     info: dict[str, str] | None = None,
     device: str = "cpu",
     quiet: bool = False,
@@ -110,13 +117,9 @@ def train_student(
     """Train (or resume) a student; the EMA weights go to `out/student`.
 
     Args:
-        images: (N, P, P) uint8 grey.
-        targets: (N, K, P / 4, P / 4) uint8, see `to_targets`; probabilities may be soft.
-        outputs: K names, "convention/class".
+        films: What it learns from.
         out: Run folder.
         options: See `StudentOptions`.
-        weights: (N,) how often each film is drawn; None is evenly.
-        augmentation: None for the defaults.
         info: Facts kept with the weights.
         device: Where to train.
         quiet: No progress bar.
@@ -127,6 +130,7 @@ def train_student(
     Raises:
         ShapeError, DataError: sizes differ, or no film shows a class.
     """
+    images, targets, outputs = films.images, films.targets, films.outputs
     expected = (len(images), len(outputs), images.shape[1] // 4, images.shape[2] // 4)
     if images.ndim != 3 or targets.shape != expected:
         raise ShapeError(
@@ -134,7 +138,7 @@ def train_student(
         )
     if not len(images) or not ((targets > 0) & (targets <= SURE)).any():
         raise DataError(f"{len(images)} films, none of which shows a class; nothing can be learnt.")
-    drawn = np.ones(len(images)) if weights is None else np.asarray(weights, np.float64)
+    drawn = np.ones(len(images)) if films.weights is None else np.asarray(films.weights)
     if not np.isfinite(drawn).all() or (drawn < 0).any() or drawn.sum() <= 0:
         raise ConfigError("`weights` are not finite numbers of at least 0 with a sum above 0.")
     p = drawn / drawn.sum()
@@ -146,7 +150,7 @@ def train_student(
     run = Run(
         out, model, options, {"kind": "student", "n_films": len(images), "outputs": list(outputs)}
     )
-    augmentation = augmentation or AugmentOptions()
+    augmentation = AugmentOptions()
 
     def loss_fn(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng((options.seed, step))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.cluster import KMeans
 from tqdm import tqdm
 
 from lungsynth.arrays import UInt8Array
@@ -160,8 +161,6 @@ def suggest_films(
     Raises:
         DataError: fewer than `k` films.
     """
-    from sklearn.cluster import KMeans
-
     if len(images) < k or k < 1:
         raise DataError(f"{len(images)} films to choose {k} from; expected at least as many.")
     parts = []

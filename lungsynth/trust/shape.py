@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy
 import torch
 from PIL import Image
-from scipy import ndimage
 from torch import Tensor
 
 from lungsynth.arrays import BoolArray, Float64Array, UInt8Array
@@ -52,11 +52,11 @@ def measures(region: BoolArray, image: UInt8Array) -> Float64Array | None:
     grey = resized(image, PIXELS)
     ys, xs = np.nonzero(small)
     height, width = float(np.ptp(ys)) + 1, float(np.ptp(xs)) + 1
-    near = ndimage.binary_dilation(small, iterations=8) & ~ndimage.binary_dilation(
+    near = scipy.ndimage.binary_dilation(small, iterations=8) & ~scipy.ndimage.binary_dilation(
         small, iterations=2
     )
-    inside = ndimage.binary_erosion(small, iterations=2)
-    border = small & ~ndimage.binary_erosion(small)
+    inside = scipy.ndimage.binary_erosion(small, iterations=2)
+    border = small & ~scipy.ndimage.binary_erosion(small)
     core = grey[inside if inside.any() else small].mean()
     ring = grey[near].mean() if near.any() else core
     area = float(small.sum())

@@ -24,15 +24,12 @@ from lungsynth.evaluation.downstream.models import (
     splice,
     train,
 )
+from lungsynth.evaluation.downstream.options import DownstreamOptions, real_counts
 from lungsynth.evaluation.downstream.report import ratio_interval, seed_films_interval, summarise
-from lungsynth.evaluation.downstream.run import (
-    DownstreamOptions,
-    filtered,
-    named_sources,
-    real_counts,
-)
+from lungsynth.evaluation.downstream.sets import filtered, named_sources
 from lungsynth.evaluation.masks.figures import TruthSpec, dice
 from lungsynth.films.framing import whole
+from lungsynth.training.segmenter import Fit
 
 SMALL = Preset(
     pixels=32,
@@ -89,11 +86,13 @@ def test_a_model_learns_and_the_same_call_gives_the_same_model(name: str) -> Non
                 model,
                 shown.images,
                 shown.masks,
-                SMALL,
-                steps=60,
-                lr=3e-3,
-                seed=1,
-                augmentation="none",
+                Fit(
+                    batch=SMALL.batch,
+                    steps=60,
+                    lr=3e-3,
+                    seed=1,
+                    augmentation="none",
+                ),
             )
         )
     first, again = (foreground(m, unseen.images) for m in models)
@@ -113,11 +112,13 @@ def test_every_augmentation_trains_differently(augmentation: str) -> None:
             build_model("unet", SMALL, 0),
             shown.images,
             shown.masks,
-            SMALL,
-            steps=2,
-            lr=1e-3,
-            seed=0,
-            augmentation=kind,
+            Fit(
+                batch=SMALL.batch,
+                steps=2,
+                lr=1e-3,
+                seed=0,
+                augmentation=kind,
+            ),
         )
         weights.append(torch.cat([p.flatten() for p in model.parameters()]))
     assert not torch.equal(*weights)
@@ -144,10 +145,12 @@ def test_what_is_drawn_follows_the_share() -> None:
             build_model("unet", SMALL, 0),
             images,
             masks,
-            SMALL,
-            steps=3,
-            lr=1e-3,
-            seed=0,
+            Fit(
+                batch=SMALL.batch,
+                steps=3,
+                lr=1e-3,
+                seed=0,
+            ),
             share=np.array([0, 0, 0.5, 0.5]),
         )
         for images in (shown.images, np.concatenate([255 - shown.images[:2], shown.images[2:]]))
@@ -297,11 +300,13 @@ def test_batches_move_from_the_first_films_to_the_last() -> None:
         Watching(),
         np.concatenate([dark, light]),
         np.zeros((6, 32, 32), np.uint8),
-        SMALL,
-        steps=40,
-        lr=1e-3,
-        seed=0,
-        augmentation="none",
+        Fit(
+            batch=SMALL.batch,
+            steps=40,
+            lr=1e-3,
+            seed=0,
+            augmentation="none",
+        ),
         share=np.repeat([1 / 3, 0], 3),
         last_share=np.repeat([0, 1 / 3], 3),
     )

@@ -16,6 +16,7 @@ from lungsynth.evaluation.fidelity.extractors import EncoderExtractor, Radiomics
 from lungsynth.evaluation.fidelity.manifolds import Distances, precision_recall_density_coverage
 from lungsynth.evaluation.fidelity.measure import (
     FLOORS,
+    FidelityOptions,
     balanced,
     diversity,
     evaluate_fidelity,
@@ -211,7 +212,11 @@ def test_darker_samples_are_farther_than_real_films() -> None:
     train, test = image_set(40), image_set(40, seed=100)
     extractor = EncoderExtractor(random_encoder(), "ab")
     report = evaluate_fidelity(
-        image_set(40, seed=200, tone=160), train, test, extractor, n_subsamples=20, n_pairs=8
+        image_set(40, seed=200, tone=160),
+        train,
+        test,
+        extractor,
+        FidelityOptions(n_subsamples=20, n_pairs=8),
     )
     groups = report["groups"]
     assert set(groups) == {"all", "adults", "children"}
@@ -241,9 +246,7 @@ def test_radiomic_distances_stand_beside_their_floor_and_say_they_are_biased() -
         image_set(16),
         image_set(16, seed=100),
         RadiomicsExtractor(),
-        match=False,
-        n_subsamples=20,
-        n_pairs=2,
+        FidelityOptions(match=False, n_subsamples=20, n_pairs=2),
     )
     told = report["groups"]["all"]["kernel"]
     assert told["synthetic"]["low"] > told["floor"]["high"]

@@ -27,7 +27,7 @@ from lungsynth.evaluation.masks.figures import (
     parse_class_ids,
     side_swapped,
 )
-from lungsynth.evaluation.masks.measure import measure
+from lungsynth.evaluation.masks.measure import MeasureOptions, measure
 from lungsynth.evaluation.masks.reading import counted_classes, read_masked, usable_methods
 from lungsynth.evaluation.masks.report import (
     best_scored,
@@ -276,10 +276,7 @@ def test_a_reader_that_is_right_scores_so(oracle: Oracle, tmp_path: Path) -> Non
             iter(records()),
             SIDES,
             spill,
-            methods=["none", "crf"],
-            rivals=rivals,
-            batch=4,
-            quiet=True,
+            MeasureOptions(methods=["none", "crf"], rivals=rivals, batch=4, quiet=True),
         )
         assert oracle.passes == 2  # one reading a batch, whatever is made of it
         report = summarise(out, pixels=64, n_resamples=200)
@@ -343,7 +340,9 @@ def test_a_reader_of_the_wrong_side_is_found_out(oracle: Oracle) -> None:
         ClassSpec(id=1, name="right lung", token=oracle.classes[1].token),
     ]
     with Spill() as spill:
-        out = measure(oracle, records(3), SIDES, spill, methods=["none"], quiet=True)
+        out = measure(
+            oracle, records(3), SIDES, spill, MeasureOptions(methods=["none"], quiet=True)
+        )
         assert summarise(out, pixels=64, n_resamples=20)["swapped"] == 3
         left = np.array(out.values["none + clean-up", "left lung"])[:, 0]
         together = np.array(out.values["none + clean-up", ALL])[:, 0]
@@ -364,8 +363,8 @@ def test_ignored_pixels_hide_what_is_wrong_there(oracle: Oracle) -> None:
         if f.mask is not None
     ]
     with Spill() as a, Spill() as b:
-        full = measure(oracle, films, SIDES, a, methods=["none"], quiet=True)
-        half = measure(oracle, hidden, SIDES, b, methods=["none"], quiet=True)
+        full = measure(oracle, films, SIDES, a, MeasureOptions(methods=["none"], quiet=True))
+        half = measure(oracle, hidden, SIDES, b, MeasureOptions(methods=["none"], quiet=True))
     key = ("none + clean-up", "right lung")  # the right lung lies in the ignored half
     assert np.array(full.values[key])[:, 0].min() > 0.8
     assert np.array(half.values[key])[:, 0].min() == 1.0  # nothing to find, nothing held against
@@ -380,7 +379,9 @@ def test_the_best_threshold_is_the_best(oracle: Oracle) -> None:
         return np.where(inside, 0.4, 0.3)
 
     with Spill() as spill:
-        out = measure(oracle, films, SIDES, spill, methods=[], rivals={"low": low}, quiet=True)
+        out = measure(
+            oracle, films, SIDES, spill, MeasureOptions(methods=[], rivals={"low": low}, quiet=True)
+        )
     assert 0.299 <= out.levels["low: best threshold", ALL] < 0.4
     assert np.array(out.values["low: best threshold", ALL])[:, 0].mean() > 0.85
     assert out.main == "raw: argmax"
@@ -409,12 +410,18 @@ def test_classes_that_the_checkpoint_lacks_are_refused(real: Synthesizer) -> Non
 
 def test_nothing_to_measure_is_an_error(oracle: Oracle) -> None:
     with Spill() as spill, pytest.raises(DataError, match="no film"):
-        measure(oracle, [], SIDES, spill, quiet=True)
+        measure(oracle, [], SIDES, spill, MeasureOptions(quiet=True))
     with (
         Spill() as spill,
         pytest.raises(DataError, match=r"No pixel of value 9 in 2 masks.*holds 0, 1, 2"),
     ):
-        measure(oracle, records(2), TruthSpec(foreground=(9,)), spill, methods=["none"], quiet=True)
+        measure(
+            oracle,
+            records(2),
+            TruthSpec(foreground=(9,)),
+            spill,
+            MeasureOptions(methods=["none"], quiet=True),
+        )
 
 
 def test_conventions_are_never_mixed(tmp_path: Path) -> None:

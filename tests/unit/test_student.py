@@ -18,7 +18,14 @@ from lungsynth.masks.student import (
     save_student,
     student_logits,
 )
-from lungsynth.training.student import SURE, StudentOptions, student_loss, to_targets, train_student
+from lungsynth.training.student import (
+    SURE,
+    MaskFilms,
+    StudentOptions,
+    student_loss,
+    to_targets,
+    train_student,
+)
 
 SMALL = AffinityConfig(stem=8, widths=(8, 12))
 
@@ -63,7 +70,7 @@ def test_training_learns_both_outputs_from_films_that_annotate_one_each(tmp_path
         precision="fp32",
         ema_decay=0.9,
     )
-    model = train_student(images, targets, ["x/a", "x/b"], tmp_path, options, quiet=True)
+    model = train_student(MaskFilms(images, targets, ["x/a", "x/b"]), tmp_path, options, quiet=True)
     assert model is not None
     p = student_logits(model, images[:1]).sigmoid().numpy()[0]
     assert p.shape == (2, 32, 32)
@@ -78,11 +85,12 @@ def test_the_same_call_gives_the_same_weights_and_a_stopped_one_resumes(tmp_path
     options = StudentOptions(
         steps=6, batch_size=2, warmup_steps=1, widths=(8, 12), precision="fp32"
     )
-    whole = train_student(images, targets, ["a"], tmp_path / "a", options, quiet=True)
+    whole = train_student(MaskFilms(images, targets, ["a"]), tmp_path / "a", options, quiet=True)
     assert whole is not None
     stopped = replace(options, max_minutes=1e-9)
     parts = [
-        train_student(images, targets, ["a"], tmp_path / "b", stopped, quiet=True) for _ in range(6)
+        train_student(MaskFilms(images, targets, ["a"]), tmp_path / "b", stopped, quiet=True)
+        for _ in range(6)
     ]
     assert parts[:5] == [None] * 5 and parts[5] is not None
     for name, value in whole.state_dict().items():
@@ -106,11 +114,11 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
     images, targets = np.zeros((2, 32, 32), np.uint8), np.zeros((2, 1, 8, 8), np.uint8)
     options = StudentOptions(widths=(8, 12))
     with pytest.raises(DataError, match="shows a class"):
-        train_student(images, targets, ["a"], tmp_path, options, quiet=True)
+        train_student(MaskFilms(images, targets, ["a"]), tmp_path, options, quiet=True)
     with pytest.raises(ShapeError, match="expected"):
-        train_student(images, targets, ["a", "b"], tmp_path, options, quiet=True)
+        train_student(MaskFilms(images, targets, ["a", "b"]), tmp_path, options, quiet=True)
     targets[:] = SURE
     with pytest.raises(ConfigError, match="weights"):
-        train_student(images, targets, ["a"], tmp_path, options, weights=np.zeros(2), quiet=True)
+        train_student(MaskFilms(images, targets, ["a"], np.zeros(2)), tmp_path, options, quiet=True)
     with pytest.raises(ConfigError, match="distinct"):
         build_student(["a", "a"])

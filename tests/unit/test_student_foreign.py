@@ -21,7 +21,7 @@ from lungsynth.masks.student import (
     student_maps,
     student_network,
 )
-from lungsynth.training.student import SURE, StudentOptions, train_student
+from lungsynth.training.student import SURE, MaskFilms, StudentOptions, train_student
 
 
 class Segformer(StudentNetwork):
@@ -72,7 +72,7 @@ def trained(tmp_path: Path) -> Path:
         images[k, 16:48, x : x + 16] += 150
         targets[k, k % 2, 4:12, x // 4 : x // 4 + 4] = SURE
     options = StudentOptions(network="segformer-tiny", steps=3, batch_size=2, precision="fp32")
-    train_student(images, targets, ["v/left", "v/right"], tmp_path, options, quiet=True)
+    train_student(MaskFilms(images, targets, ["v/left", "v/right"]), tmp_path, options, quiet=True)
     return tmp_path / "student"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ from lungsynth.masks.student import STUDENT_FOLDER, load_student
 from lungsynth.model.backbone import side_pixels
 from lungsynth.pipeline import Synthesizer
 from lungsynth.training.affinity import AffinityOptions, make_labels, train_affinity
-from lungsynth.training.mask_films import Annotated, film_probabilities, gather, read_films
-from lungsynth.training.student import StudentOptions, train_student
+from lungsynth.training.mask_films import Annotated, Sources, film_probabilities, gather, read_films
+from lungsynth.training.student import MaskFilms, StudentOptions, train_student
 
 
 def cached(path: Path, key: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -103,9 +103,7 @@ def run_train_student(command: TrainStudentCommand) -> None:
             synthesizer,
             lambda name: load_classes(command.checkpoint, name or None),
             parsed,
-            command.sources,
-            split=command.split or None,
-            limit=command.limit,
+            Sources(command.sources, command.split or None, command.limit),
             seed=command.seed,
             quiet=command.quiet,
             config=RefineConfig(student_weight=command.teacher_weight),
@@ -128,12 +126,9 @@ def run_train_student(command: TrainStudentCommand) -> None:
         err=True,
     )
     model = train_student(
-        films["images"],
-        films["targets"],
-        films["outputs"],
+        MaskFilms(**{one.name: films[one.name] for one in fields(MaskFilms)}),
         command.out,
         options,
-        weights=films["weights"],
         info={"annotated": ",".join(films["annotated_ids"])},
         device=chosen,
         quiet=command.quiet,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from scipy.stats import binomtest
+from sklearn.neighbors import NearestNeighbors
 
 from lungsynth.arrays import BoolArray, Float64Array
 from lungsynth.errors import DataError
@@ -74,8 +75,6 @@ def encoder_distances(
     encoder: Encoder, train: ImageSet, queries: Sequence[ImageSet]
 ) -> list[Float64Array]:
     """Distance of features to the nearest training film: one (N,) a set of queries."""
-    from sklearn.neighbors import NearestNeighbors  # deferred: slow to import
-
     nearest = NearestNeighbors(n_neighbors=1).fit(embed(encoder, train.images).features)
     return [nearest.kneighbors(embed(encoder, q.images).features)[0][:, 0] for q in queries]
 

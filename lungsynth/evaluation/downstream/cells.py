@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from lungsynth.errors import ConfigError, DataError
 from lungsynth.evaluation.downstream.data import AREA, Pairs
 from lungsynth.evaluation.downstream.models import Preset, build_model, foreground, train
 from lungsynth.evaluation.masks.figures import compare, iou
+from lungsynth.training.segmenter import Fit
 
 ARMS = ("real", "synthetic", "synthetic+real", "synthetic-to-real", "pretrain-then-real")
 FILTERS = ("none", "trust", "noise-learning")
@@ -102,11 +103,13 @@ def agreement(
             model,
             pairs.images[inside],
             pairs.masks[inside],
-            preset,
-            steps=preset.fold_steps,
-            lr=preset.lr,
-            seed=seed + k,
-            quiet=quiet,
+            Fit(
+                steps=preset.fold_steps,
+                lr=preset.lr,
+                batch=preset.batch,
+                seed=seed + k,
+                quiet=quiet,
+            ),
         )
         drawn = foreground(model, pairs.images[held])
         for i, mask in zip(held, drawn, strict=True):
@@ -142,6 +145,43 @@ class Shown:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """One training: of what, and how much of each part."""
+
+    parts: Sequence[Pairs]
+    shares: Sequence[float]  # how often each part is drawn
+    fit: Fit
+    last: Sequence[float] = ()  # at the last step, where the shares change
+
+    def each(self, shares: Sequence[float]) -> Float64Array:
+        """(N,) how often each film is drawn."""
+        return np.concatenate(
+            [np.full(len(p), s / len(p)) for p, s in zip(self.parts, shares, strict=True)]
+        )
+
+
+def _stages(cell: Cell, shown: Shown, real: Pairs, drawn: Pairs | None) -> list[_Stage]:
+    """What a cell's arm is trained on, one after the other."""
+    preset = shown.preset
+    fit = Fit(
+        steps=preset.steps, lr=preset.lr, batch=preset.batch, seed=cell.seed, quiet=shown.quiet
+    )
+    if cell.arm == "real":
+        return [_Stage([real], [1], fit)]
+    assert drawn is not None
+    if cell.arm == "synthetic":
+        return [_Stage([drawn], [1], fit)]
+    if cell.arm == "synthetic+real":
+        return [_Stage([drawn, real], [1 - shown.real_share, shown.real_share], fit)]
+    if cell.arm == "synthetic-to-real":
+        return [_Stage([drawn, real], [1, 0], fit, last=[0, 1])]
+    half = preset.steps // 2
+    second = replace(fit, steps=half, lr=preset.lr * FINE_TUNE, seed=cell.seed + 1_000_003)
+    first = replace(fit, steps=preset.steps - half)
+    return [_Stage([drawn], [1], first), _Stage([real], [1], second)]
+
+
 def run_cell(cell: Cell, shown: Shown) -> dict[str, Any]:
     """Train one model and test it on every test set.
 
@@ -161,49 +201,16 @@ def run_cell(cell: Cell, shown: Shown) -> dict[str, Any]:
     model = build_model(cell.model, preset, cell.seed).to(shown.device)
     real = shown.real.take(real_subset(len(shown.real), cell.n_real, cell.seed))
     drawn = shown.synthetic.get((cell.synthetic, cell.filter))
-
-    def fit(
-        parts: Sequence[Pairs],
-        steps: int,
-        lr: float,
-        seed: int,
-        shares: Sequence[float],
-        last: Sequence[float] | None = None,
-    ) -> None:
-        def each(told: Sequence[float]) -> Float64Array:
-            return np.concatenate(
-                [np.full(len(p), s / len(p)) for p, s in zip(parts, told, strict=True)]
-            )
-
+    for stage in _stages(cell, shown, real, drawn):
         train(
             model,
-            np.concatenate([p.images for p in parts]),
-            np.concatenate([p.masks for p in parts]),
-            preset,
-            steps=steps,
-            lr=lr,
-            seed=seed,
+            np.concatenate([p.images for p in stage.parts]),
+            np.concatenate([p.masks for p in stage.parts]),
+            stage.fit,
             augmentation=cell.augmentation,
-            quiet=shown.quiet,
-            share=each(shares),
-            last_share=None if last is None else each(last),
+            share=stage.each(stage.shares),
+            last_share=stage.each(stage.last) if stage.last else None,
         )
-
-    if cell.arm == "real":
-        fit([real], preset.steps, preset.lr, cell.seed, [1])
-    else:
-        assert drawn is not None
-        if cell.arm == "synthetic":
-            fit([drawn], preset.steps, preset.lr, cell.seed, [1])
-        elif cell.arm == "synthetic+real":
-            shares = [1 - shown.real_share, shown.real_share]
-            fit([drawn, real], preset.steps, preset.lr, cell.seed, shares)
-        elif cell.arm == "synthetic-to-real":
-            fit([drawn, real], preset.steps, preset.lr, cell.seed, [1, 0], [0, 1])
-        else:
-            half = preset.steps // 2
-            fit([drawn], preset.steps - half, preset.lr, cell.seed, [1])
-            fit([real], half, preset.lr * FINE_TUNE, cell.seed + 1_000_003, [1])
     return {
         "tests": {
             test.name: np.array(score(model, test)).round(6).tolist() for test in shown.tests

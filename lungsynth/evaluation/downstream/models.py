@@ -5,36 +5,22 @@ What is drawn at step `s` comes from `(seed, s)`, so the same call gives the sam
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
+from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from lungsynth.arrays import BoolArray, Float64Array, IntArray, UInt8Array
 from lungsynth.errors import ConfigError
 from lungsynth.masks.body import Segmenter, SegmenterConfig, to_input
-from lungsynth.training.common import LoopOptions, learning_rate, torch_generator
-from lungsynth.training.segmenter import AugmentOptions, augment, descend, segmentation_loss
+from lungsynth.training.segmenter import NO_CHANGE, Fit, fit_network
 
 MODELS = ("unet", "segformer")
 AUGMENTATIONS = ("none", "standard", "splicing")
 
-NO_CHANGE = AugmentOptions(
-    rotate=0,
-    scale=0,
-    stretch=0,
-    shift=0,
-    bend=0,
-    gamma=0,
-    contrast=0,
-    brightness=0,
-    shading=0,
-    blur=0,
-    noise=0,
-)
 SPLICES = ((1, 2), (2, 1), (2, 2), (3, 3))  # rows and columns of a spliced picture
 SPLICED = 0.5  # share of pictures that are spliced
 
@@ -110,8 +96,6 @@ class SegFormer(nn.Module):
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
-        from transformers import SegformerConfig, SegformerForSemanticSegmentation
-
         self.normalise = nn.InstanceNorm2d(1)
         self.inner = SegformerForSemanticSegmentation(
             SegformerConfig(
@@ -167,30 +151,22 @@ def train(
     model: nn.Module,
     images: UInt8Array,
     masks: UInt8Array,
-    preset: Preset,
+    fit: Fit,
     *,
-    steps: int,
-    lr: float,
-    seed: int,
     augmentation: str = "standard",
     share: Float64Array | None = None,
     last_share: Float64Array | None = None,
-    quiet: bool = True,
 ) -> nn.Module:
-    """Train a model in place: AdamW, 2 % warm-up, cosine to 0.
+    """Train a model in place, see `fit_network`.
 
     Args:
         model: From `build_model`, on its device.
         images: (N, P, P) uint8.
         masks: (N, P, P) uint8: 0, 1, and 255 where nothing counts.
-        preset: Gives the batch.
-        steps: Optimiser steps.
-        lr: Peak learning rate.
-        seed: Of draws and augmentation.
+        fit: How.
         augmentation: One of `AUGMENTATIONS`.
         share: (N,) how often each film is drawn, sums to 1; None is evenly.
         last_share: The same at the last step, where it changes: linearly in between.
-        quiet: No progress bar.
 
     Returns:
         The model, in evaluation mode.
@@ -202,33 +178,18 @@ def train(
         raise ConfigError(
             f"Augmentation {augmentation!r}; expected one of {', '.join(AUGMENTATIONS)}."
         )
-    device = next(model.parameters()).device
-    options = NO_CHANGE if augmentation == "none" else AugmentOptions()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=1e-2)
-    plan = LoopOptions(steps=steps, lr=lr, warmup_steps=max(1, steps // 50), final_lr_ratio=0.0)
-    model.train()
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):  # of SegFormer's dropout
-        torch.manual_seed(seed)
-        for step in tqdm(range(steps), desc="training", disable=quiet, leave=False, mininterval=2):
-            rng = np.random.default_rng((seed, step))
-            now = share
-            if share is not None and last_share is not None:
-                now = share + (last_share - share) * step / max(1, steps - 1)
-            chosen = rng.choice(len(images), preset.batch, p=now)
-            if augmentation == "splicing":
-                films, truth = splice(images, masks, chosen, rng)
-            else:
-                films, truth = images[chosen], masks[chosen]
-            # beyond the film there is no organ: padding samples 0, background
-            planes = torch.from_numpy(truth.astype(np.float32))[:, None].to(device)
-            x, planes = augment(
-                to_input(films, device), planes, torch_generator(seed, step), options
-            )
-            x = x.contiguous(memory_format=torch.channels_last)
-            loss = segmentation_loss(model(x), planes[:, 0].long())
-            descend(model, optimizer, loss, learning_rate(step, plan))
-    return model.eval()
+
+    def shown(step: int, rng: np.random.Generator) -> tuple[UInt8Array, UInt8Array]:
+        now = share
+        if share is not None and last_share is not None:
+            now = share + (last_share - share) * step / max(1, fit.steps - 1)
+        chosen = rng.choice(len(images), fit.batch, p=now)
+        if augmentation == "splicing":
+            return splice(images, masks, chosen, rng)
+        return images[chosen], masks[chosen]
+
+    how = replace(fit, augmentation=NO_CHANGE) if augmentation == "none" else fit
+    return fit_network(model, shown, how)
 
 
 @torch.inference_mode()

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from lungsynth.arrays import Float64Array
 from lungsynth.evaluation.common import Interval
@@ -220,9 +222,6 @@ def _cell(told: Mapping[str, float], digits: int) -> str:
 
 def draw_plot(report: Mapping[str, Any], place: Path | IO[bytes]) -> None:
     """Dice against the number of real films, one panel a test set and model."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # deferred: slow to import
-    from matplotlib.figure import Figure  # deferred: slow to import
-
     several = len(report["synthetic"]) > 1
     tests = list(dict.fromkeys(a["test"] for a in report["arms"]))
     models = list(dict.fromkeys(a["model"] for a in report["arms"]))

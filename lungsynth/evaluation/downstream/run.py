@@ -5,266 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-import numpy as np
+import torch
 from tqdm import tqdm
 
 from lungsynth import __version__
-from lungsynth.errors import ConfigError, DataError
+from lungsynth.errors import ConfigError
 from lungsynth.evaluation.common import write_report
-from lungsynth.evaluation.downstream.cells import (
-    ARMS,
-    FILTERS,
-    Cell,
-    Shown,
-    agreement,
-    keep_best,
-    run_cell,
+from lungsynth.evaluation.downstream.cells import ARMS, FILTERS, Cell, Shown, run_cell
+from lungsynth.evaluation.downstream.data import describe, refuse_conventions, refuse_leaks
+from lungsynth.evaluation.downstream.models import AUGMENTATIONS, MODELS
+from lungsynth.evaluation.downstream.options import (
+    DownstreamOptions,
+    arguments,
+    chosen,
+    preset_of,
+    real_counts,
 )
-from lungsynth.evaluation.downstream.data import (
-    Pairs,
-    describe,
-    read_real,
-    read_synthetic,
-    refuse_conventions,
-    refuse_leaks,
-)
-from lungsynth.evaluation.downstream.models import AUGMENTATIONS, MODELS, PRESETS, Preset
 from lungsynth.evaluation.downstream.report import draw_plot, markdown, summarise
-from lungsynth.evaluation.masks.figures import TruthSpec
+from lungsynth.evaluation.downstream.sets import filtered, read_kept, read_sets
 from lungsynth.files import check_writable
 
-MIN_SYNTHETIC, MIN_TEST = 8, 2
 CELLS = "cells"
-
-
-@dataclass(frozen=True, kw_only=True)
-class DownstreamOptions:
-    """Options of `evaluate downstream`; see its help."""
-
-    synthetic: Sequence[str]  # [NAME=]PATH
-    real: Sequence[str]
-    tests: Sequence[str]
-    out: Path
-    preset: str = "quick"
-    arms: str = "all"
-    n: str = ""  # "1,5,all"; "" = the preset's and all
-    seeds: int = 3
-    models: str = "all"
-    filters: str = "none"
-    augmentations: str = "standard"
-    keep: float = 0.5  # share that a filter keeps
-    real_share: float = 0.5
-    steps: int | None = None
-    pixels: int | None = None
-    limit_test: int | None = None
-    limit_synthetic: int | None = None
-    train_split: str = "train"
-    test_split: str = "test"
-    convention: str = ""
-    synthetic_convention: str = ""
-    mixed_conventions: bool = False
-    foreground: Sequence[int] = (255,)
-    ignore: Sequence[int] = (127,)
-    mask_ids: str = ""
-    image_column: str = "image"
-    mask_column: str = "mask"
-    device: str = "auto"
-    quiet: bool = False
-
-
-def chosen(text: str, known: Sequence[str], option: str) -> list[str]:
-    """`all` or `a,b` -> names.
-
-    Raises:
-        ConfigError: a name that there is not.
-    """
-    names = list(known) if text == "all" else [t.strip() for t in text.split(",") if t.strip()]
-    wrong = [name for name in names if name not in known]
-    if wrong or not names:
-        raise ConfigError(f"{option} {text!r}; expected all, or some of {', '.join(known)}.")
-    return list(dict.fromkeys(names))
-
-
-def preset_of(options: DownstreamOptions) -> Preset:
-    """The preset with what the options change.
-
-    Raises:
-        ConfigError: unknown preset, or a side that the models cannot take.
-    """
-    if options.preset not in PRESETS:
-        raise ConfigError(f"--preset {options.preset!r}; expected {', '.join(PRESETS)}.")
-    changes: dict[str, Any] = {
-        k: v
-        for k in ("steps", "pixels", "limit_test", "limit_synthetic")
-        if (v := getattr(options, k)) is not None
-    }
-    preset = replace(PRESETS[options.preset], **changes)
-    if preset.pixels % 32:
-        raise ConfigError(f"--pixels {preset.pixels}; expected a multiple of 32.")
-    return preset
-
-
-def real_counts(text: str, preset: Preset, n_all: int) -> tuple[list[int], list[str]]:
-    """How many real films the arms are given, and notes on what was left out.
-
-    Raises:
-        ConfigError: not numbers.
-        DataError: more films were asked for than there are.
-    """
-    words = [w.strip() for w in text.split(",") if w.strip()]
-    if any(w != "all" and not (w.isdigit() and int(w) > 0) for w in words):
-        raise ConfigError(f"--n {text!r}; expected numbers and all, such as 1,5,all.")
-    numbers = [n_all if w == "all" else int(w) for w in words]
-    if max(numbers, default=0) > n_all:
-        raise DataError(
-            f"--n asks for {max(numbers)} real films; there are {n_all}. Name more with --real."
-        )
-    if words:
-        return sorted(set(numbers)), []
-    left = [n for n in preset.n if n >= n_all]
-    notes = (
-        [f"Left out: n = {', '.join(map(str, left))}, there are {n_all} real films."]
-        if left
-        else []
-    )
-    return [*(n for n in preset.n if n < n_all), n_all], notes
-
-
-def named_sources(texts: Sequence[str]) -> dict[str, list[Path]]:
-    """`[NAME=]PATH` -> name -> places; the same name twice makes one set."""
-    out: dict[str, list[Path]] = {}
-    for text in texts:
-        name, sign, place = text.partition("=")
-        if not sign or Path(text).exists():
-            name, place = Path(text).stem, text
-        if not Path(place).exists():
-            raise DataError(
-                f"--synthetic {text}: {place} does not exist. Give a folder or Parquet file."
-            )
-        out.setdefault(name, []).append(Path(place))
-    return out
-
-
-def _distinct(sources: Sequence[str]) -> list[str]:
-    """File stems, numbered where one occurs twice."""
-    stems = [Path(s).stem for s in sources]
-    return [
-        f"{stem}-{stems[:i].count(stem) + 1}" if stems.count(stem) > 1 else stem
-        for i, stem in enumerate(stems)
-    ]
-
-
-def _join(parts: Sequence[Pairs]) -> Pairs:
-    if len(parts) == 1:
-        return parts[0]
-    return Pairs(
-        "+".join(p.name for p in parts),
-        np.concatenate([p.images for p in parts]),
-        np.concatenate([p.masks for p in parts]),
-        [i for p in parts for i in p.ids],
-        [i for p in parts for i in p.patients],
-        [i for p in parts for i in p.hashes],
-        tuple(sorted({c for p in parts for c in p.conventions})),
-        np.concatenate([p.trust for p in parts]),
-    )
-
-
-def read_sets(options: DownstreamOptions, preset: Preset) -> tuple[Pairs, list[Pairs], list[Pairs]]:
-    """Real training films, synthetic sets, test sets; refused where unfit.
-
-    Raises:
-        DataError: a set cannot be read or is too small, or a test film was trained on.
-    """
-    truth = TruthSpec(foreground=tuple(options.foreground), ignore=tuple(options.ignore))
-    shared: dict[str, Any] = {
-        "pixels": preset.pixels,
-        "image_column": options.image_column,
-        "mask_column": options.mask_column,
-    }
-    real = _join(
-        [
-            read_real(
-                s,
-                split=options.train_split or None,
-                truth=truth,
-                convention=options.convention,
-                **shared,
-            )
-            for s in options.real
-        ]
-    )
-    tests = [
-        replace(
-            read_real(
-                s,
-                split=options.test_split or None,
-                truth=truth,
-                limit=preset.limit_test,
-                convention="" if options.mixed_conventions else options.convention,
-                **shared,
-            ),
-            name=name,
-        )
-        for s, name in zip(options.tests, _distinct(options.tests), strict=True)
-    ]
-    ids = [int(x) for x in options.mask_ids.split(",") if x.strip().isdigit()]
-    synthetic = [
-        read_synthetic(
-            name,
-            places,
-            mask_ids=ids,
-            limit=preset.limit_synthetic,
-            convention=options.synthetic_convention or options.convention,
-            **shared,
-        )
-        for name, places in named_sources(options.synthetic).items()
-    ]
-    for part, least in [(s, MIN_SYNTHETIC) for s in synthetic] + [(t, MIN_TEST) for t in tests]:
-        if len(part) < least:
-            raise DataError(f"{part.name}: {len(part)} film(s) with masks; need at least {least}.")
-    return real, synthetic, tests
-
-
-def filtered(
-    pairs: Pairs, name: str, options: DownstreamOptions, preset: Preset, device: str
-) -> Pairs:
-    """What a filter keeps of a synthetic set; noise learning is done once and written down.
-
-    Raises:
-        DataError: the set has no trust, or is too small.
-    """
-    if name == "none":
-        return pairs
-    if name == "trust":
-        scores = pairs.trust
-        if not np.isfinite(scores).all():
-            raise DataError(
-                f"{pairs.name}: {int((~np.isfinite(scores)).sum())} picture(s) have no trust; the "
-                "filter needs a column `trust`, or record.json with `trust`, of a checkpoint that "
-                "keeps a trust model. Leave --filters trust out."
-            )
-    else:
-        path = options.out / f"noise-learning-{pairs.name}.json"
-        told = {"sha256": pairs.fingerprint(), "preset": json.loads(json.dumps(asdict(preset)))}
-        kept = _read(path)
-        if kept is None or {k: kept.get(k) for k in told} != told:
-            values = agreement(pairs, preset, device=device, quiet=options.quiet)
-            kept = {**told, "agreement": values.round(6).tolist(), "ids": pairs.ids}
-            write_report(kept, path)
-        scores = np.array(kept["agreement"])
-    return pairs.take(keep_best(scores, options.keep))
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def make_cells(
@@ -321,8 +85,6 @@ def run_downstream(options: DownstreamOptions) -> str:
     Raises:
         LungSynthError: options, films or masks do not fit; before anything long.
     """
-    import torch  # deferred: slow to import
-
     preset = preset_of(options)
     make_cells(options, [1], 1, [""])  # refuses unknown names before anything is read
     check_writable(options.out)
@@ -345,13 +107,38 @@ def run_downstream(options: DownstreamOptions) -> str:
         options.quiet,
         notes,
     )
-    prints: dict[Any, str] = {"real": real.fingerprint()}
-    prints |= {(t.name, "test"): t.fingerprint() for t in tests}
+    results = make_missing(cells, shown, options)
+    report = {
+        **summarise(
+            results, {t.name: t.clusters() for t in tests}, pixels=preset.pixels, n_all=len(real)
+        ),
+        **_facts(options, shown),
+        "synthetic": [describe(s) for s in synthetic],
+        "conventions": conventions,
+        "seconds": round(sum(kept["seconds"] for _, kept in results), 1),
+    }
+    write_report(report, options.out / "downstream.json")
+    text = markdown(report)
+    (options.out / "downstream.md").write_text(text, encoding="utf-8")
+    draw_plot(report, options.out / "downstream.png")
+    return text
+
+
+def make_missing(
+    cells: Sequence[Cell], shown: Shown, options: DownstreamOptions
+) -> list[tuple[Cell, dict[str, Any]]]:
+    """Each cell with its figures; those a run before this one wrote are read.
+
+    Raises:
+        ConfigError: a cell was made with other films, options or version.
+    """
+    prints: dict[Any, str] = {"real": shown.real.fingerprint()}
+    prints |= {(t.name, "test"): t.fingerprint() for t in shown.tests}
     prints |= {key: part.fingerprint() for key, part in shown.synthetic.items()}
     results = []
     for cell in tqdm(cells, desc="cells", disable=options.quiet):
         path = options.out / CELLS / f"{cell.name()}.json"
-        inputs, kept = cell_inputs(cell, shown, prints), _read(path)
+        inputs, kept = cell_inputs(cell, shown, prints), read_kept(path)
         if kept is not None and kept.get("inputs") != inputs:
             raise ConfigError(
                 f"{path} was made with other films, options or version. Use the same to resume, or "
@@ -361,53 +148,20 @@ def run_downstream(options: DownstreamOptions) -> str:
             kept = {"cell": asdict(cell), "inputs": inputs, **run_cell(cell, shown)}
             write_report(kept, path)
         results.append((cell, kept))
-    figures = summarise(
-        results, {t.name: t.clusters() for t in tests}, pixels=preset.pixels, n_all=len(real)
-    )
-    report = {
-        **figures,
-        "preset": {"name": options.preset, **asdict(preset)},
+    return results
+
+
+def _facts(options: DownstreamOptions, shown: Shown) -> dict[str, Any]:
+    """What a report says of how its figures came about."""
+    return {
+        "preset": {"name": options.preset, **asdict(shown.preset)},
         "seeds": options.seeds,
-        "real": describe(real),
-        "synthetic": [describe(s) for s in synthetic],
-        "tests": [describe(t) for t in tests],
-        "conventions": conventions,
+        "real": describe(shown.real),
+        "tests": [describe(t) for t in shown.tests],
         "filters": {f"{name}/{f}": len(part) for (name, f), part in shown.synthetic.items()},
         "keep": options.keep,
         "real_share": options.real_share,
-        "notes": notes,
-        "seconds": round(sum(kept["seconds"] for _, kept in results), 1),
+        "notes": shown.notes,
         "code_version": __version__,
-        "arguments": _arguments(options),
+        "arguments": arguments(options),
     }
-    write_report(report, options.out / "downstream.json")
-    text = markdown(report)
-    (options.out / "downstream.md").write_text(text, encoding="utf-8")
-    draw_plot(report, options.out / "downstream.png")
-    return text
-
-
-def _arguments(options: DownstreamOptions) -> list[str]:
-    """The command's arguments that differ from the defaults, places by their last name only."""
-    out = []
-    for option, values in (
-        ("--synthetic", options.synthetic),
-        ("--real", options.real),
-        ("--test", options.tests),
-    ):
-        for text in values:
-            name, sign, place = text.partition("=")
-            out += [option, f"{name}={Path(place).name}" if sign else Path(text).name]
-    plain = DownstreamOptions(synthetic=(), real=(), tests=(), out=options.out)
-    for key, value in asdict(options).items():
-        if key in ("synthetic", "real", "tests", "out", "quiet", "device"):
-            continue
-        if value == getattr(plain, key):
-            continue
-        flag = "--" + key.replace("_", "-")
-        if isinstance(value, bool):
-            out.append(flag)
-        else:
-            for one in value if isinstance(value, list | tuple) else [value]:
-                out += [flag, str(one)]
-    return out

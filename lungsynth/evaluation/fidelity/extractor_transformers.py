@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import AutoModel
 
 from lungsynth.errors import CheckpointError
 from lungsynth.evaluation.fidelity.extractor_networks import (
@@ -61,8 +62,6 @@ def transformers_folder(folder: Path, *, name: str | None = None) -> NetworkExtr
     Raises:
         CheckpointError: files are missing or do not fit, or the model does not take pictures.
     """
-    from transformers import AutoModel
-
     need_file(folder / ALL_TENSORS, "Download the model's safetensors file too, to {path}")
     try:
         # code that comes with weights is not run: trust_remote_code is off unless asked for

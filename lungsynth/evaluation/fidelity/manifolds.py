@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.metrics.pairwise import euclidean_distances
 
 from lungsynth.arrays import Float64Array, IntArray
 from lungsynth.errors import DataError
@@ -26,8 +27,6 @@ class Distances:
     @classmethod
     def of(cls, real: Float64Array, drawn: Float64Array) -> Distances:
         """From features (N, D) and (M, D)."""
-        from sklearn.metrics.pairwise import euclidean_distances  # deferred: slow to import
-
         middle = real.mean(0)  # far from 0, differences of squares lose digits
         x, y = real - middle, drawn - middle
         return cls(euclidean_distances(x), euclidean_distances(y), euclidean_distances(x, y))

@@ -8,6 +8,7 @@ same test films with the same number of each, and a report names the extractor.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -102,17 +103,23 @@ def balanced(images: ImageSet, ages: IntArray, rng: np.random.Generator, what: s
     return images.take(np.sort(chosen))
 
 
+@dataclass(frozen=True, kw_only=True)
+class FidelityOptions:
+    """How sets are compared."""
+
+    match: bool = True  # balance adults and children in every set whose ages are known
+    n_subsamples: int = 40  # random halves behind each interval
+    n_pairs: int = 200  # random pairs behind each MS-SSIM
+    seed: int = 0  # of every draw
+    quiet: bool = True  # no progress bar
+
+
 def evaluate_fidelity(
     synthetic: ImageSet,
     train: ImageSet,
     test: ImageSet,
     extractor: Extractor,
-    *,
-    match: bool = True,
-    n_subsamples: int = 40,
-    n_pairs: int = 200,
-    seed: int = 0,
-    quiet: bool = True,
+    options: FidelityOptions | None = None,
 ) -> dict[str, Any]:
     """Measures of synthetic pictures and of real training films against real test films.
 
@@ -121,11 +128,7 @@ def evaluate_fidelity(
         train: Real films for the floor, and for what the extractor has to know of real films.
         test: Real films that everything is compared with.
         extractor: What turns pictures into features.
-        match: Balance adults and children in every set whose ages are known.
-        n_subsamples: Random halves behind each interval.
-        n_pairs: Random pairs behind each MS-SSIM.
-        seed: Of every draw.
-        quiet: No progress bar.
+        options: See `FidelityOptions`.
 
     Returns:
         JSON: `{"groups": {"all" | "children" | "adults": {"n", measure: {"synthetic", "floor"}}},
@@ -138,7 +141,8 @@ def evaluate_fidelity(
     Raises:
         DataError: a set has fewer than `MIN_IMAGES` pictures, or balancing lacks a group.
     """
-    rng = np.random.default_rng(seed)
+    options = options or FidelityOptions()
+    rng = np.random.default_rng(options.seed)
     sets = {"synthetic": synthetic, "real train": train, "real test": test}
     for what, images in sets.items():
         need(images, MIN_IMAGES, what)
@@ -147,7 +151,7 @@ def evaluate_fidelity(
         for k, v in sets.items()
     }
     chosen = dict(sets)
-    if match:
+    if options.match:
         chosen = {
             k: v if (ages[k] == UNKNOWN).any() else balanced(v, ages[k], rng, k)
             for k, v in sets.items()
@@ -157,17 +161,14 @@ def evaluate_fidelity(
         of_group = {k: v.take(np.flatnonzero(ages[k] == index)) for k, v in sets.items()}
         if min(len(v) for v in of_group.values()) >= MIN_IMAGES:
             groups[name] = of_group
-    extractor.fit(chosen["real train"].images, seed=seed, quiet=quiet)
+    extractor.fit(chosen["real train"].images, seed=options.seed, quiet=options.quiet)
     remembered = Remembered(extractor)
-    report = {
-        name: _compare(group, remembered, n_subsamples, n_pairs, seed, quiet)
-        for name, group in groups.items()
-    }
+    report = {name: _compare(group, remembered, options) for name, group in groups.items()}
     return {
         "groups": report,
-        "match": match,
-        "n_subsamples": n_subsamples,
-        "seed": seed,
+        "match": options.match,
+        "n_subsamples": options.n_subsamples,
+        "seed": options.seed,
         "neighbours": NEIGHBOURS,
         "extractor": {
             "name": extractor.name,
@@ -179,18 +180,14 @@ def evaluate_fidelity(
 
 
 def _compare(
-    sets: dict[str, ImageSet],
-    extractor: Remembered,
-    n_subsamples: int,
-    n_pairs: int,
-    seed: int,
-    quiet: bool,
+    sets: dict[str, ImageSet], extractor: Remembered, options: FidelityOptions
 ) -> dict[str, Any]:
+    n_subsamples, n_pairs, seed = options.n_subsamples, options.n_pairs, options.seed
     for what, images in sets.items():
         need(images, MIN_IMAGES, what)
     n_images = min(len(v) for v in sets.values())
     sets = {k: v.limited(n_images, seed + i) for i, (k, v) in enumerate(sets.items())}
-    features = {k: extractor.features(v.images, quiet=quiet) for k, v in sets.items()}
+    features = {k: extractor.features(v.images, quiet=options.quiet) for k, v in sets.items()}
     rng = np.random.default_rng(seed)
     out: dict[str, Any] = {"n": n_images}
     distances: dict[str, Distance] = {"frechet": frechet_distance, "kernel": kernel_distance}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
 from lungsynth.arrays import BoolArray, Float64Array, FloatArray, IntArray, UInt8Array
 from lungsynth.errors import ConfigError
@@ -33,8 +34,6 @@ def dice(mask: BoolArray, truth: BoolArray, valid: BoolArray) -> float:
 
 def auroc(heat: FloatArray, truth: BoolArray, valid: BoolArray) -> float:
     """Area under the ROC curve of a map's pixels where `valid`; NaN when the truth has one side only."""
-    from sklearn.metrics import roc_auc_score  # deferred: slow to import
-
     marks = truth[valid]
     return (
         float(roc_auc_score(marks, heat[valid]))

@@ -26,7 +26,7 @@ from lungsynth.files import check_writable
 from lungsynth.films.data import Record, read_records
 from lungsynth.films.framing import whole
 from lungsynth.masks.body import Segmenter, load_segmenter, predict, save_segmenter
-from lungsynth.training.segmenter import train_segmenter
+from lungsynth.training.segmenter import Fit, train_segmenter
 
 PIXELS = 128
 """Side of the square the judge looks at."""
@@ -149,9 +149,8 @@ def make_judge(options: JudgeOptions, truth: TruthSpec) -> Segmenter:
     images, targets, _ = real_films(options, options.train_split, truth)
     if len(images) < MIN_TRAIN:
         raise DataError(f"{len(images)} films with masks; a judge needs at least {MIN_TRAIN}.")
-    judge = train_segmenter(
-        images, targets, steps=options.steps, seed=options.seed, n_classes=2, quiet=options.quiet
-    )
+    fit = Fit(steps=options.steps, seed=options.seed, quiet=options.quiet)
+    judge = train_segmenter(images, targets, fit, n_classes=2)
     save_segmenter(judge, options.out / "judge")
     return judge
 

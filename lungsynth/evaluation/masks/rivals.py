@@ -22,7 +22,7 @@ from lungsynth.evaluation.masks.registry import RIVALS, RivalContext, rival
 from lungsynth.films.framing import whole
 from lungsynth.masks.body import predict
 from lungsynth.masks.refine import clean
-from lungsynth.training.segmenter import AugmentOptions, train_segmenter
+from lungsynth.training.segmenter import AugmentOptions, Fit, train_segmenter
 
 
 def parse_rivals(text: str) -> list[str]:
@@ -31,10 +31,6 @@ def parse_rivals(text: str) -> list[str]:
     Raises:
         ConfigError: unknown name.
     """
-    # deferred: both register their own, after those of this file; the table has that order
-    import lungsynth.evaluation.masks.rivals_attention
-    import lungsynth.evaluation.masks.rivals_ovam  # noqa: F401
-
     if text in ("all", "none"):
         return list(RIVALS) if text == "all" else []
     names = [n.strip() for n in text.split(",") if n.strip()]
@@ -187,12 +183,14 @@ def _unet(context: RivalContext) -> Rival:
     model = train_segmenter(
         np.stack([whole(f.image, pixels=side) for f in films]),
         np.stack([context.target(f, side) for f in films]),
-        steps=context.steps,
-        seed=context.seed,
+        Fit(
+            steps=context.steps,
+            seed=context.seed,
+            augmentation=AugmentOptions(flip=True),
+            quiet=context.quiet,
+        ),
         n_classes=2,
-        options=AugmentOptions(flip=True),
         device=context.synthesizer.device,
-        quiet=context.quiet,
     )
     context.facts["U-Net"] = {"films": len(films), "pixels": side, "steps": context.steps}
 
@@ -202,3 +200,7 @@ def _unet(context: RivalContext) -> Rival:
         return np.stack([clean(s > 0.5, n_parts=context.n_parts) for s in share])
 
     return masks
+
+
+# at the end: these register theirs after those of this file, as the table has them
+from lungsynth.evaluation.masks import rivals_attention, rivals_ovam  # noqa: E402, F401

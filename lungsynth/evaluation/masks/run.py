@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lungsynth import __version__
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import write_report
 from lungsynth.evaluation.masks.figures import Spill, TruthSpec, parse_class_ids
-from lungsynth.evaluation.masks.measure import measure
+from lungsynth.evaluation.masks.measure import MeasureOptions, measure
+from lungsynth.evaluation.masks.measured import Measured
+from lungsynth.evaluation.masks.pictures import draw_plot, draw_sheet
 from lungsynth.evaluation.masks.reading import (
     check_tokens,
     class_timesteps,
@@ -19,10 +22,11 @@ from lungsynth.evaluation.masks.reading import (
     side_of,
 )
 from lungsynth.evaluation.masks.registry import RivalContext
-from lungsynth.evaluation.masks.report import draw_plot, draw_sheet, summarise, table, write_csv
+from lungsynth.evaluation.masks.report import summarise, table, write_csv
 from lungsynth.evaluation.masks.rivals import make_rivals, parse_rivals
 from lungsynth.files import check_writable
 from lungsynth.films.data import Record
+from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.refine import RefineConfig, with_values
 from lungsynth.masks.registry import REFINEMENTS
 from lungsynth.pipeline import Synthesizer
@@ -85,17 +89,7 @@ def train_films(options: MasksOptions) -> list[Record]:
             f"--rival-split {options.rival_split} is the split that is measured; name another."
         )
     try:
-        return list(
-            read_masked(
-                options.source,
-                split=options.rival_split,
-                convention=options.convention,
-                limit=N_TRAIN,
-                seed=options.seed,
-                image_column=options.image_column,
-                mask_column=options.mask_column,
-            )
-        )
+        return list(_films(options, options.rival_split, limit=N_TRAIN))
     except DataError:
         return []  # rivals that need them say so
 
@@ -118,14 +112,67 @@ def run_masks(options: MasksOptions) -> str:
     synthesizer = Synthesizer(options.model, classes=options.classes)
     check_tokens(synthesizer)
     counted = counted_classes(synthesizer.classes, truth, split_names(options.counted))
-    pixels, config = side_of(synthesizer), with_values(RefineConfig(), options.refine_values)
+    config = with_values(RefineConfig(), options.refine_values)
     if options.student_weight is not None:
         config = replace(config, student_weight=options.student_weight)
-    context = RivalContext(
+    context = _context(options, synthesizer, truth, counted, with_films=bool(rival_names))
+    rivals, missing = make_rivals(
+        rival_names, context, required=options.rivals not in ("all", TRIVIAL)
+    )
+    what = MeasureOptions(
+        methods=methods,
+        counted=[s.name for s in counted],
+        rivals=rivals,
+        config=config,
+        prompt=class_prompt(synthesizer),
+        seed=options.seed,
+        n_noise=options.n_noise,
+        batch=options.batch_size,
+        total=options.limit,
+        quiet=options.quiet,
+    )
+    films = _films(options, options.split or None, limit=options.limit, text=options.text_column)
+    with Spill() as spill:
+        measured = measure(synthesizer, films, truth, spill, what)
+        measured.skipped |= missing
+        report = summarise(measured, pixels=context.pixels, seed=options.seed)
+        report |= _facts(options, synthesizer, measured, what)
+        report["rival_facts"] = context.facts
+        if options.out:
+            _write(options, options.out, report, measured, context.pixels)
+    return table(report)
+
+
+def _films(
+    options: MasksOptions, split: str | None, *, limit: int | None, text: str = ""
+) -> Iterator[Record]:
+    """Films with masks of one split, see `read_masked`."""
+    return read_masked(
+        options.source,
+        split=split,
+        convention=options.convention,
+        limit=limit,
+        seed=options.seed,
+        image_column=options.image_column,
+        mask_column=options.mask_column,
+        text_column=text or None,
+    )
+
+
+def _context(
+    options: MasksOptions,
+    synthesizer: Synthesizer,
+    truth: TruthSpec,
+    counted: Sequence[ClassSpec],
+    *,
+    with_films: bool,
+) -> RivalContext:
+    """What rivals may know."""
+    return RivalContext(
         synthesizer,
-        pixels,
+        side_of(synthesizer),
         truth,
-        train_films(options) if rival_names else [],
+        train_films(options) if with_films else [],
         n_parts=sum(s.n_parts for s in counted),
         word=options.word or (counted[0].word or counted[0].name.split()[-1]),
         shots=options.shots,
@@ -133,58 +180,36 @@ def run_masks(options: MasksOptions) -> str:
         seed=options.seed,
         quiet=options.quiet,
     )
-    rivals, missing = make_rivals(
-        rival_names, context, required=options.rivals not in ("all", TRIVIAL)
-    )
-    films = read_masked(
-        options.source,
-        split=options.split or None,
-        convention=options.convention,
-        limit=options.limit,
-        seed=options.seed,
-        image_column=options.image_column,
-        mask_column=options.mask_column,
-        text_column=options.text_column or None,
-    )
-    with Spill() as spill:
-        measured = measure(
-            synthesizer,
-            films,
-            truth,
-            spill,
-            methods=methods,
-            counted=[s.name for s in counted],
-            rivals=rivals,
-            config=config,
-            prompt=class_prompt(synthesizer),
-            seed=options.seed,
-            n_noise=options.n_noise,
-            batch=options.batch_size,
-            total=options.limit,
-            quiet=options.quiet,
-        )
-        measured.skipped |= missing
-        report = summarise(measured, pixels=pixels, seed=options.seed) | {
-            "source": Path(options.source).name,
-            "split": options.split,
-            "convention": sorted({f.get("mask_convention", "") for f in measured.fields}),
-            "truth": asdict(truth) | {"classes": {str(k): v for k, v in truth.classes.items()}},
-            "counted": [s.name for s in counted],
-            "timesteps": list(class_timesteps(synthesizer)),
-            "model": synthesizer.name,
-            "model_hash": synthesizer.model_hash,
-            "seed": options.seed,
-            "n_noise": options.n_noise,
-            "refine": asdict(config),
-            "rival_facts": context.facts,
-            "code_version": __version__,
-        }
-        if options.convention and report["convention"] == [""]:
-            report["convention"] = [options.convention]
-        if options.out:
-            write_report(report, options.out / "masks.json")
-            write_csv(measured, options.out / "masks.csv", pixels=pixels)
-            title = " ".join([str(report["source"]), options.split, options.convention]).strip()
-            draw_plot(report, measured, options.out / "plot.png", title=title)
-            draw_sheet(measured, options.out / "sheet.png")
-    return table(report)
+
+
+def _facts(
+    options: MasksOptions, synthesizer: Synthesizer, measured: Measured, what: MeasureOptions
+) -> dict[str, Any]:
+    """What a report says of how its figures came about."""
+    truth = measured.spec
+    found = sorted({f.get("mask_convention", "") for f in measured.fields})
+    return {
+        "source": Path(options.source).name,
+        "split": options.split,
+        "convention": [options.convention] if options.convention and found == [""] else found,
+        "truth": asdict(truth) | {"classes": {str(k): v for k, v in truth.classes.items()}},
+        "counted": what.counted,
+        "timesteps": list(class_timesteps(synthesizer)),
+        "model": synthesizer.name,
+        "model_hash": synthesizer.model_hash,
+        "seed": options.seed,
+        "n_noise": options.n_noise,
+        "refine": asdict(what.config),
+        "code_version": __version__,
+    }
+
+
+def _write(
+    options: MasksOptions, out: Path, report: dict[str, Any], measured: Measured, pixels: int
+) -> None:
+    """The files of `--out`."""
+    write_report(report, out / "masks.json")
+    write_csv(measured, out / "masks.csv", pixels=pixels)
+    title = " ".join([str(report["source"]), options.split, options.convention]).strip()
+    draw_plot(report, measured, out / "plot.png", title=title)
+    draw_sheet(measured, out / "sheet.png")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lungsynth import __version__
@@ -228,8 +229,6 @@ def draw_calibration(
     report: dict[str, Any], rows: Sequence[tuple[str, str, float, float]], path: Path
 ) -> None:
     """Trust against IoU of every picture, and the mean of each eighth."""
-    from matplotlib.figure import Figure  # slow to import, and only --out needs it
-
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
     for kind in (FILM, *sorted({k for _, k, _, _ in rows} - {FILM, NO_FILM}), NO_FILM):

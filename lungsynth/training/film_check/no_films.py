@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 
 from lungsynth.arrays import UInt8Array
 
@@ -144,8 +145,6 @@ def writing(rng: np.random.Generator) -> UInt8Array:
 
 
 def _soft(image: UInt8Array, rng: np.random.Generator) -> UInt8Array:
-    from scipy import ndimage  # deferred: slow to import
-
     out = ndimage.gaussian_filter(image.astype(float), rng.uniform(0, 3))
     return (out + rng.normal(size=out.shape) * rng.uniform(0, 12)).clip(0, 255).astype(np.uint8)
 
@@ -212,13 +211,12 @@ def folder_pictures(folder: Path, *, prefix: str = "") -> dict[str, UInt8Array]:
 
 def _dicom_pictures() -> dict[str, UInt8Array]:
     """pydicom's own test files that hold a picture it can decode: slices, ultrasound, test cards."""
-    import pydicom  # deferred: only DICOM needs it
-    from pydicom.data import get_testdata_files  # deferred: only DICOM needs it
+    import pydicom.data  # deferred: a quarter of a second, and only this needs it
 
     found = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name in sorted(get_testdata_files("*.dcm")):
+        for name in sorted(pydicom.data.get_testdata_files("*.dcm")):
             try:
                 values = np.asarray(pydicom.dcmread(name).pixel_array, dtype=np.float32)
             except Exception:  # noqa: BLE001  # reports, and files broken on purpose

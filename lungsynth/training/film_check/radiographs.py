@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from lungsynth.arrays import UInt8Array
 from lungsynth.errors import DataError, MissingDependencyError
@@ -28,11 +29,9 @@ def read_volume(path: Path) -> NDArray[np.float32]:
         DataError: the file is missing, damaged, or no volume.
     """
     try:
-        import nibabel
+        import nibabel  # optional: only `train film-check --volumes` needs it
     except ImportError as error:
         raise MissingDependencyError("NIfTI volumes need nibabel: pip install nibabel.") from error
-    from scipy import ndimage  # deferred: slow to import
-
     try:
         image: Any = nibabel.as_closest_canonical(nibabel.load(path))
         values = np.asarray(image.dataobj, dtype=np.float32)
@@ -52,8 +51,6 @@ def radiograph(volume: NDArray[np.float32], degrees: float, rng: np.random.Gener
         degrees: Turn about the long axis; 0 is frontal, 90 lateral.
         rng: Source of randomness.
     """
-    from scipy import ndimage  # deferred: slow to import
-
     height = volume.shape[2]
     keep = round(height * rng.uniform(0.75, 1.0))
     low = int(rng.integers(0, height - keep + 1))

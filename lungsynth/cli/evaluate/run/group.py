@@ -12,7 +12,7 @@ from lungsynth.errors import OutputError
 from lungsynth.evaluation.common import read_films, read_samples, write_report
 from lungsynth.evaluation.copies.neighbours import evaluate_neighbours, neighbours_table
 from lungsynth.evaluation.fidelity.extractors import load_extractor
-from lungsynth.evaluation.fidelity.measure import evaluate_fidelity, fidelity_table
+from lungsynth.evaluation.fidelity.measure import FidelityOptions, evaluate_fidelity, fidelity_table
 from lungsynth.evaluation.words.obedience import evaluate_obedience, obedience_table
 from lungsynth.model.encoder import DEFAULT_FOLDER, checksum, load_encoder
 
@@ -64,11 +64,13 @@ def run_fidelity(command: FidelityCommand) -> None:
         train,
         test.limited(command.limit, command.seed),
         extractor,
-        match=command.match,
-        n_subsamples=command.n_subsamples,
-        n_pairs=command.n_pairs,
-        seed=command.seed,
-        quiet=command.quiet,
+        FidelityOptions(
+            match=command.match,
+            n_subsamples=command.n_subsamples,
+            n_pairs=command.n_pairs,
+            seed=command.seed,
+            quiet=command.quiet,
+        ),
     )
     write_report({**report, "encoder": extractor.checksum}, command.out / "fidelity.json")
     click.echo(fidelity_table(report))

@@ -1,0 +1,130 @@
+"""Options of `evaluate downstream`: what was asked for, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lungsynth.errors import ConfigError, DataError
+from lungsynth.evaluation.downstream.models import PRESETS, Preset
+
+
+@dataclass(frozen=True, kw_only=True)
+class DownstreamOptions:
+    """Options of `evaluate downstream`; see its help."""
+
+    synthetic: Sequence[str]  # [NAME=]PATH
+    real: Sequence[str]
+    tests: Sequence[str]
+    out: Path
+    preset: str = "quick"
+    arms: str = "all"
+    n: str = ""  # "1,5,all"; "" = the preset's and all
+    seeds: int = 3
+    models: str = "all"
+    filters: str = "none"
+    augmentations: str = "standard"
+    keep: float = 0.5  # share that a filter keeps
+    real_share: float = 0.5
+    steps: int | None = None
+    pixels: int | None = None
+    limit_test: int | None = None
+    limit_synthetic: int | None = None
+    train_split: str = "train"
+    test_split: str = "test"
+    convention: str = ""
+    synthetic_convention: str = ""
+    mixed_conventions: bool = False
+    foreground: Sequence[int] = (255,)
+    ignore: Sequence[int] = (127,)
+    mask_ids: str = ""
+    image_column: str = "image"
+    mask_column: str = "mask"
+    device: str = "auto"
+    quiet: bool = False
+
+
+def chosen(text: str, known: Sequence[str], option: str) -> list[str]:
+    """`all` or `a,b` -> names.
+
+    Raises:
+        ConfigError: a name that there is not.
+    """
+    names = list(known) if text == "all" else [t.strip() for t in text.split(",") if t.strip()]
+    wrong = [name for name in names if name not in known]
+    if wrong or not names:
+        raise ConfigError(f"{option} {text!r}; expected all, or some of {', '.join(known)}.")
+    return list(dict.fromkeys(names))
+
+
+def preset_of(options: DownstreamOptions) -> Preset:
+    """The preset with what the options change.
+
+    Raises:
+        ConfigError: unknown preset, or a side that the models cannot take.
+    """
+    if options.preset not in PRESETS:
+        raise ConfigError(f"--preset {options.preset!r}; expected {', '.join(PRESETS)}.")
+    changes: dict[str, Any] = {
+        k: v
+        for k in ("steps", "pixels", "limit_test", "limit_synthetic")
+        if (v := getattr(options, k)) is not None
+    }
+    preset = replace(PRESETS[options.preset], **changes)
+    if preset.pixels % 32:
+        raise ConfigError(f"--pixels {preset.pixels}; expected a multiple of 32.")
+    return preset
+
+
+def real_counts(text: str, preset: Preset, n_all: int) -> tuple[list[int], list[str]]:
+    """How many real films the arms are given, and notes on what was left out.
+
+    Raises:
+        ConfigError: not numbers.
+        DataError: more films were asked for than there are.
+    """
+    words = [w.strip() for w in text.split(",") if w.strip()]
+    if any(w != "all" and not (w.isdigit() and int(w) > 0) for w in words):
+        raise ConfigError(f"--n {text!r}; expected numbers and all, such as 1,5,all.")
+    numbers = [n_all if w == "all" else int(w) for w in words]
+    if max(numbers, default=0) > n_all:
+        raise DataError(
+            f"--n asks for {max(numbers)} real films; there are {n_all}. Name more with --real."
+        )
+    if words:
+        return sorted(set(numbers)), []
+    left = [n for n in preset.n if n >= n_all]
+    notes = (
+        [f"Left out: n = {', '.join(map(str, left))}, there are {n_all} real films."]
+        if left
+        else []
+    )
+    return [*(n for n in preset.n if n < n_all), n_all], notes
+
+
+def arguments(options: DownstreamOptions) -> list[str]:
+    """The command's arguments that differ from the defaults, places by their last name only."""
+    out = []
+    for option, values in (
+        ("--synthetic", options.synthetic),
+        ("--real", options.real),
+        ("--test", options.tests),
+    ):
+        for text in values:
+            name, sign, place = text.partition("=")
+            out += [option, f"{name}={Path(place).name}" if sign else Path(text).name]
+    plain = DownstreamOptions(synthetic=(), real=(), tests=(), out=options.out)
+    for key, value in asdict(options).items():
+        if key in ("synthetic", "real", "tests", "out", "quiet", "device"):
+            continue
+        if value == getattr(plain, key):
+            continue
+        flag = "--" + key.replace("_", "-")
+        if isinstance(value, bool):
+            out.append(flag)
+        else:
+            for one in value if isinstance(value, list | tuple) else [value]:
+                out += [flag, str(one)]
+    return out

@@ -1,0 +1,154 @@
+"""The sets of films of `evaluate downstream`: named, read, filtered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lungsynth.errors import DataError
+from lungsynth.evaluation.common import write_report
+from lungsynth.evaluation.downstream.cells import agreement, keep_best
+from lungsynth.evaluation.downstream.data import Pairs, read_real, read_synthetic
+from lungsynth.evaluation.downstream.models import Preset
+from lungsynth.evaluation.downstream.options import DownstreamOptions
+from lungsynth.evaluation.masks.figures import TruthSpec
+
+MIN_SYNTHETIC, MIN_TEST = 8, 2
+
+
+def named_sources(texts: Sequence[str]) -> dict[str, list[Path]]:
+    """`[NAME=]PATH` -> name -> places; the same name twice makes one set."""
+    out: dict[str, list[Path]] = {}
+    for text in texts:
+        name, sign, place = text.partition("=")
+        if not sign or Path(text).exists():
+            name, place = Path(text).stem, text
+        if not Path(place).exists():
+            raise DataError(
+                f"--synthetic {text}: {place} does not exist. Give a folder or Parquet file."
+            )
+        out.setdefault(name, []).append(Path(place))
+    return out
+
+
+def _distinct(sources: Sequence[str]) -> list[str]:
+    """File stems, numbered where one occurs twice."""
+    stems = [Path(s).stem for s in sources]
+    return [
+        f"{stem}-{stems[:i].count(stem) + 1}" if stems.count(stem) > 1 else stem
+        for i, stem in enumerate(stems)
+    ]
+
+
+def _join(parts: Sequence[Pairs]) -> Pairs:
+    if len(parts) == 1:
+        return parts[0]
+    return Pairs(
+        "+".join(p.name for p in parts),
+        np.concatenate([p.images for p in parts]),
+        np.concatenate([p.masks for p in parts]),
+        [i for p in parts for i in p.ids],
+        [i for p in parts for i in p.patients],
+        [i for p in parts for i in p.hashes],
+        tuple(sorted({c for p in parts for c in p.conventions})),
+        np.concatenate([p.trust for p in parts]),
+    )
+
+
+def read_sets(options: DownstreamOptions, preset: Preset) -> tuple[Pairs, list[Pairs], list[Pairs]]:
+    """Real training films, synthetic sets, test sets; refused where unfit.
+
+    Raises:
+        DataError: a set cannot be read or is too small, or a test film was trained on.
+    """
+    truth = TruthSpec(foreground=tuple(options.foreground), ignore=tuple(options.ignore))
+    shared: dict[str, Any] = {
+        "pixels": preset.pixels,
+        "image_column": options.image_column,
+        "mask_column": options.mask_column,
+    }
+    real = _join(
+        [
+            read_real(
+                s,
+                split=options.train_split or None,
+                truth=truth,
+                convention=options.convention,
+                **shared,
+            )
+            for s in options.real
+        ]
+    )
+    tests = [
+        replace(
+            read_real(
+                s,
+                split=options.test_split or None,
+                truth=truth,
+                limit=preset.limit_test,
+                convention="" if options.mixed_conventions else options.convention,
+                **shared,
+            ),
+            name=name,
+        )
+        for s, name in zip(options.tests, _distinct(options.tests), strict=True)
+    ]
+    ids = [int(x) for x in options.mask_ids.split(",") if x.strip().isdigit()]
+    synthetic = [
+        read_synthetic(
+            name,
+            places,
+            mask_ids=ids,
+            limit=preset.limit_synthetic,
+            convention=options.synthetic_convention or options.convention,
+            **shared,
+        )
+        for name, places in named_sources(options.synthetic).items()
+    ]
+    for part, least in [(s, MIN_SYNTHETIC) for s in synthetic] + [(t, MIN_TEST) for t in tests]:
+        if len(part) < least:
+            raise DataError(f"{part.name}: {len(part)} film(s) with masks; need at least {least}.")
+    return real, synthetic, tests
+
+
+def filtered(
+    pairs: Pairs, name: str, options: DownstreamOptions, preset: Preset, device: str
+) -> Pairs:
+    """What a filter keeps of a synthetic set; noise learning is done once and written down.
+
+    Raises:
+        DataError: the set has no trust, or is too small.
+    """
+    if name == "none":
+        return pairs
+    if name == "trust":
+        scores = pairs.trust
+        if not np.isfinite(scores).all():
+            raise DataError(
+                f"{pairs.name}: {int((~np.isfinite(scores)).sum())} picture(s) have no trust; the "
+                "filter needs a column `trust`, or record.json with `trust`, of a checkpoint that "
+                "keeps a trust model. Leave --filters trust out."
+            )
+    else:
+        path = options.out / f"noise-learning-{pairs.name}.json"
+        told = {"sha256": pairs.fingerprint(), "preset": json.loads(json.dumps(asdict(preset)))}
+        kept = read_kept(path)
+        if kept is None or {k: kept.get(k) for k in told} != told:
+            values = agreement(pairs, preset, device=device, quiet=options.quiet)
+            kept = {**told, "agreement": values.round(6).tolist(), "ids": pairs.ids}
+            write_report(kept, path)
+        scores = np.array(kept["agreement"])
+    return pairs.take(keep_best(scores, options.keep))
+
+
+def read_kept(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
