@@ -6,11 +6,10 @@ Prompt -> Drawn -> maps -> probability of each class -> refined mask -> Result
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,68 +18,21 @@ from torch import Tensor
 from lungsynth import RESEARCH_NOTICE, __version__
 from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, WordError
-from lungsynth.masks.affinity import AFFINITY_FOLDER, AffinityNet, affinity_fields, load_affinity
-from lungsynth.masks.chain import Aids, Judge, Masked, run
-from lungsynth.masks.classes import ClassSpec, RatioSpec, load_classes, load_ratios
-from lungsynth.masks.quality import overall_trust, ratio
-from lungsynth.masks.reading import read
+from lungsynth.masks.chain import run
+from lungsynth.masks.classes import ClassSpec
+from lungsynth.masks.quality import overall_trust
+from lungsynth.masks.reading import Read, read
 from lungsynth.masks.refine import RefineConfig, check_affinity, check_config
-from lungsynth.masks.registry import needs_affinity
-from lungsynth.masks.student import (
-    STUDENT_FOLDER,
-    StudentMaps,
-    StudentNetwork,
-    load_student,
-    student_maps,
-)
-from lungsynth.masks.tokens import parse_timesteps, token_logits
-from lungsynth.masks.walk import AffinityField
+from lungsynth.masks.tokens import read_tokens
 from lungsynth.model.attention import Captured, word_map, word_maps
-from lungsynth.model.backbone import (
-    embed_prompts,
-    key_weights,
-    network,
-    read_queries,
-    reading_noise,
-    stride,
-)
+from lungsynth.model.backbone import embed_prompts, key_weights, network
 from lungsynth.model.checkpoint import load_pipeline, resolve, weights_hash
 from lungsynth.model.nearest import NearestTrain, load_nearest
-from lungsynth.model.precision import resolve_precision, rounded
-from lungsynth.model.sampling import (
-    Drawn,
-    SampleOptions,
-    draw,
-    resolve_size,
-)
+from lungsynth.model.precision import resolve_precision
+from lungsynth.model.sampling import Drawn, SampleOptions, draw, resolve_size
 from lungsynth.prompts import PromptReport, default_words, read_prompt, word_tokens
-from lungsynth.trust.score import (
-    TRUST_FOLDER,
-    Seen,
-    TrustModel,
-    film_scores,
-    load_trust,
-    timestep_agreement,
-)
-
-
-def _judge(
-    trust: TrustModel,
-    student: StudentMaps | None,
-    seen: Seen,
-    reading: FloatArray,
-    image: UInt8Array,
-    specs: Sequence[ClassSpec],
-    made: Masked,
-) -> dict[str, dict[str, float]]:
-    return trust.judge(reading, image, specs, made, student, seen)
-
-
-class Read(NamedTuple):
-    """Class id -> (B, H, W) logits of its token."""
-
-    mean: dict[int, Tensor]
-    each: list[dict[int, Tensor]]  # of every timestep and draw
+from lungsynth.trust.parts import MaskParts
+from lungsynth.trust.score import Seen
 
 
 @dataclass(frozen=True)
@@ -100,7 +52,7 @@ class Result:
     seen: Seen = field(default_factory=Seen)  # what trust knew before the mask
 
 
-class Synthesizer:
+class Synthesizer(MaskParts):
     """A loaded checkpoint that draws pictures with maps and masks.
 
     Args:
@@ -126,8 +78,6 @@ class Synthesizer:
         # records travel: they name a folder, not where it lies on this machine
         self.name = folder.resolve().name if folder.is_dir() else str(model)
         self.lora = Path(lora).resolve().name if lora and Path(lora).exists() else lora
-        self.classes: list[ClassSpec] = load_classes(folder, classes) if folder.is_dir() else []
-        self.ratios: list[RatioSpec] = load_ratios(folder, classes) if folder.is_dir() else []
         self.model_hash = weights_hash(str(folder)) if folder.is_dir() else ""
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -136,7 +86,7 @@ class Synthesizer:
         except (RuntimeError, AssertionError, ValueError) as error:
             first = str(error).splitlines()[0]
             raise ConfigError(f"--device {device}: cannot be used ({first}). Try cpu.") from error
-        self.device = device
+        super().__init__(folder, classes, device)
         if device == "cpu":
             network(self.pipe).to(memory_format=torch.channels_last)
             self.pipe.vae.to(memory_format=torch.channels_last)
@@ -146,89 +96,8 @@ class Synthesizer:
             if spec.token is not None:
                 spec.token.check(network(self.pipe))
         self._keys = key_weights(network(self.pipe))
-        # (H, W) grey -> its affinities, for the refinements that need them; None without a network
-        self.affinity_field: Callable[[UInt8Array], AffinityField] | None = None
-        for name in (
-            f"{AFFINITY_FOLDER}-{classes}",
-            AFFINITY_FOLDER,
-        ):  # one of its own, if there is
-            if self.affinity_field is None and (folder / name).is_dir():
-                self.set_affinity(load_affinity(folder / name))
-        self.student: StudentNetwork | None = None
-        if (folder / STUDENT_FOLDER).is_dir():
-            self.student = load_student(folder / STUDENT_FOLDER).to(device)
-        self.trust: TrustModel | None = None
-        if (folder / TRUST_FOLDER).is_dir():
-            self.trust = load_trust(folder / TRUST_FOLDER)
         # the films it was trained on, where it keeps their features
         self.nearest: NearestTrain | None = load_nearest(folder) if folder.is_dir() else None
-
-    def set_affinity(self, model: AffinityNet | None) -> None:
-        """Use this AffinityNet, or none, for the refinements that walk."""
-        if model is None:
-            self.affinity_field = None
-            return
-        network = model.to(self.device)
-        self.affinity_field = lambda image: affinity_fields(network, image[None])[0]
-
-    def field_for(self, image: UInt8Array, methods: Iterable[str]) -> AffinityField | None:
-        """The affinities of an image (H, W), where one of these refinements walks; else None."""
-        if self.affinity_field is None or not any(map(needs_affinity, methods)):
-            return None
-        return self.affinity_field(image)
-
-    def aids(
-        self,
-        image: UInt8Array,
-        config: RefineConfig,
-        methods: Iterable[str] = (),
-        seen: Seen | None = None,
-    ) -> Aids:
-        """What the stages of `lungsynth.masks.chain` need of this checkpoint for an image (H, W).
-
-        Args:
-            image: (H, W) grey.
-            config: Its method and its student's weight decide what is computed.
-            methods: Further refinements to be tried.
-            seen: What is known of the picture already; None judges no mask.
-        """
-        affinities = self.field_for(image, [config.method, *methods])
-        trust = self.trust if seen is not None else None
-        asked = self.student is not None and (config.student_weight > 0 or trust is not None)
-        student = student_maps(self.student, image) if self.student is not None and asked else None
-        judge: Judge | None = None
-        if trust is not None and seen is not None:
-            judge = partial(_judge, trust, student, seen)
-        return Aids(affinities, student, judge)
-
-    def seen(
-        self,
-        each: Sequence[dict[int, Tensor]],
-        index: int,
-        image: UInt8Array,
-        *,
-        film: float | None = None,
-    ) -> Seen:
-        """What is known of a picture before its mask is made; nothing where no trust is kept.
-
-        Args:
-            each: See `read_tokens`.
-            index: Of the picture in the batch.
-            image: (H, W) grey.
-            film: Score of the film check, where the caller has it.
-        """
-        if self.trust is None:
-            return Seen()
-        score = film_scores([image])[0] if film is None else film
-        return Seen(timestep_agreement(self.classes, each, index), score)
-
-    def measured_ratios(self, mask: UInt8Array) -> dict[str, float | None]:
-        """The ratios its classes name, such as the cardiothoracic, of a mask (H, W) of class ids."""
-        ids = {spec.name: spec.id for spec in self.classes}
-        return {
-            one.name: ratio(mask, [ids[n] for n in one.of], [[ids[n]] for n in one.within])
-            for one in self.ratios
-        }
 
     def check(
         self, prompt: str, words: Sequence[str] | None = None
@@ -290,8 +159,8 @@ class Synthesizer:
                 f"{len(prompts)} prompts, {len(seeds)} seeds; expected as many, at least 1."
             )
         resolve_size(self.pipe, options)
-        told = resolve_precision(options.precision, self.device)  # by which it is recorded
-        options = replace(options, precision=told)
+        # recorded by what it is, not by "auto"
+        options = replace(options, precision=resolve_precision(options.precision, self.device))
         check_config(refine_config)
         check_affinity(refine_config, self.affinity_field)
         checked = [self.check(prompt, words) for prompt in prompts]
@@ -343,38 +212,22 @@ class Synthesizer:
         `each`, where given, gets the logits of every timestep appended: how far readings agree says
         how far they can be trusted.
         """
-        specs = [s for s in self.classes if s.token is not None]
-        totals: dict[int, Tensor] = {}
-        if not specs:
-            return totals
-        height, width = (n * stride(self.pipe) for n in latents.shape[-2:])
-        timesteps = sorted({t for s in specs if s.token for t in parse_timesteps(s.token)})
-        latents, embeddings = latents.to(self.device), embeddings.to(self.device)
-        with torch.inference_mode():
-            for t in timesteps:
-                noise = torch.stack(
-                    [
-                        torch.randn(latents.shape[1:], generator=reading_noise(seed, t))
-                        for seed in seeds
-                    ]
-                ).to(self.device)
-                with rounded(self.device, precision):
-                    queries = read_queries(
-                        network(self.pipe), self._scheduler, latents, embeddings, t=t, noise=noise
-                    )
-                here: dict[int, Tensor] = {}
-                for spec in specs:
-                    assert spec.token is not None
-                    scores = token_logits(
-                        queries, self._keys, spec.token, height=height, width=width
-                    )
-                    here[spec.id] = scores.cpu()
-                    totals[spec.id] = totals.get(spec.id, torch.zeros(())) + scores.cpu() / len(
-                        timesteps
-                    )
-                if each is not None:
-                    each.append(here)
-        return totals
+        tokens = {s.id: s.token for s in self.classes if s.token is not None}
+        if not tokens:
+            return {}
+        found = read_tokens(
+            self.pipe,
+            self._scheduler,
+            self._keys,
+            tokens,
+            latents.to(self.device),
+            embeddings.to(self.device),
+            seeds,
+            precision=precision,
+        )
+        if each is not None:
+            each += found
+        return {k: sum((one[k] / len(found) for one in found), torch.zeros(())) for k in tokens}
 
     def _finish(
         self,

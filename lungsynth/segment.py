@@ -27,12 +27,12 @@ from lungsynth.errors import ConfigError, DataError, ShapeError
 from lungsynth.films.film import MIN_SIDE, Film
 from lungsynth.films.framing import WHOLE, Framing, cut
 from lungsynth.masks.chain import finish, run
-from lungsynth.masks.reading import no_word, read
+from lungsynth.masks.reading import Read, no_word, read
 from lungsynth.masks.refine import RefineConfig, check_affinity, check_config
 from lungsynth.masks.tokens import parse_timesteps
 from lungsynth.model.backbone import embed_prompts, encode_images, side_pixels
 from lungsynth.model.put_right import Righted, Righting, put_right
-from lungsynth.pipeline import Read, Synthesizer
+from lungsynth.pipeline import Synthesizer
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +15,13 @@ from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.coarse import check_map, class_level, coarse_mask, shift_background
 from lungsynth.masks.config import RefineConfig
 from lungsynth.masks.registry import searches_level
+
+
+class Read(NamedTuple):
+    """Class id -> (B, H, W) logits of its token."""
+
+    mean: dict[int, Tensor]
+    each: list[dict[int, Tensor]]  # of every timestep and draw
 
 
 def no_word(word: str) -> FloatArray:

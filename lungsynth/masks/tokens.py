@@ -25,7 +25,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lungsynth.errors import CheckpointError, ShapeError
-from lungsynth.model.backbone import key_weights
+from lungsynth.model.backbone import key_weights, network, read_queries, reading_noise, stride
+from lungsynth.model.precision import rounded
 from lungsynth.model.tensor_files import load_tensors, save_tensors
 
 
@@ -133,6 +134,55 @@ def parse_timesteps(token: ClassToken, default: Sequence[int] = (50, 150, 300)) 
     """The timesteps a token was learnt at."""
     text = token.info.get("timesteps", "")
     return tuple(int(t) for t in text.split(",")) if text else tuple(default)
+
+
+def read_tokens(
+    pipe: Any,
+    scheduler: Any,
+    keys: Mapping[str, Tensor],
+    tokens: Mapping[int, ClassToken],
+    latents: Tensor,
+    embeddings: Tensor,
+    seeds: Sequence[int],
+    *,
+    precision: str = "fp32",
+) -> list[dict[int, Tensor]]:
+    """Logits of class tokens at each of their timesteps, in ascending order.
+
+    The latents are noised to the timestep, with noise of each picture's own seed, and passed once
+    through the U-Net.
+
+    Args:
+        pipe: A Stable Diffusion pipeline.
+        scheduler: Its own, which knows the noise of a timestep.
+        keys: Layer -> W_k, from `key_weights`.
+        tokens: Class id -> token.
+        latents: (B, C, h, w) scaled x_0, on the pipeline's device.
+        embeddings: (B, tokens, width) of the prompts read with, likewise.
+        seeds: Of the noise, one a picture.
+        precision: See `lungsynth.model.precision`.
+
+    Returns:
+        A timestep after the other: class id -> (B, H, W), on the CPU.
+    """
+    height, width = (n * stride(pipe) for n in latents.shape[-2:])
+    device, out = latents.device, []
+    with torch.inference_mode():
+        for t in sorted({t for token in tokens.values() for t in parse_timesteps(token)}):
+            noise = torch.stack(
+                [torch.randn(latents.shape[1:], generator=reading_noise(s, t)) for s in seeds]
+            ).to(device)
+            with rounded(str(device), precision):
+                queries = read_queries(
+                    network(pipe), scheduler, latents, embeddings, t=t, noise=noise
+                )
+            out.append(
+                {
+                    k: token_logits(queries, keys, token, height=height, width=width).cpu()
+                    for k, token in tokens.items()
+                }
+            )
+    return out
 
 
 def learn_token(

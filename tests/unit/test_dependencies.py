@@ -73,6 +73,7 @@ LAYERS = {
         ("lungsynth.output", "lungsynth.segment", "lungsynth.permalink", "lungsynth.doctor"),
         ("lungsynth.verify",),
         ("lungsynth.training", "lungsynth.training.film_check", "lungsynth.training.words"),
+        ("lungsynth.training.trust",),
         ("lungsynth.evaluation",),
         ("lungsynth.evaluation.copies",),
         ("lungsynth.evaluation.words",),

@@ -15,8 +15,9 @@ from lungsynth.cli.run.train_masks import install
 from lungsynth.files import check_writable
 from lungsynth.model.tensor_files import write_folder
 from lungsynth.pipeline import Synthesizer
-from lungsynth.training.trust import fit_trust, sample_rows
-from lungsynth.training.trust_films import TrustFilms, gather_for_trust
+from lungsynth.training.trust.films import TrustFilms, gather_for_trust
+from lungsynth.training.trust.fit import fit_trust
+from lungsynth.training.trust.samples import sample_rows
 from lungsynth.trust.score import TRUST_FOLDER, save_trust
 
 

@@ -42,11 +42,11 @@ from lungsynth.masks.chain import Aids, Masked, apply_stages, run
 from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.coarse import THRESHOLDS, coarse_mask
 from lungsynth.masks.quality import overall_trust, ratio
-from lungsynth.masks.reading import label, no_word, read, split
+from lungsynth.masks.reading import Read, label, no_word, read, split
 from lungsynth.masks.refine import RefineConfig
 from lungsynth.masks.registry import REFINEMENTS
 from lungsynth.model.backbone import embed_prompts, encode_images
-from lungsynth.pipeline import Read, Synthesizer
+from lungsynth.pipeline import Synthesizer
 
 BY_VALUE = sorted(set(THRESHOLDS) - {"half"})
 """Thresholds that look at a map's values; a token's argmax is its half."""

@@ -15,15 +15,9 @@ from lungsynth.masks.student import CONFIG_NAME, STUDENT_FOLDER
 from lungsynth.model.backbone import side_pixels
 from lungsynth.pipeline import Synthesizer
 from lungsynth.training.mask_films import Annotated, read_films, regions_of, split_of
-from lungsynth.training.trust import (
-    Picture,
-    Sample,
-    broken,
-    film_pictures,
-    fit_all_shapes,
-    gather_samples,
-    no_films,
-)
+from lungsynth.training.trust.fit import fit_all_shapes
+from lungsynth.training.trust.pictures import Picture, broken, film_pictures, no_films
+from lungsynth.training.trust.samples import Sample, gather_samples
 from lungsynth.trust.shape import ShapeModel
 
 SHAPE_FILMS = 300

@@ -1,0 +1,1 @@
+"""Fitting trust: which films and pictures, what is measured of them, the fit."""
