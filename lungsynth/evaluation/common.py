@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
-from click.core import ParameterSource
 from tqdm import tqdm
 
 from lungsynth.arrays import Float64Array, IntArray, UInt8Array
 from lungsynth.errors import DataError, OutputError
+from lungsynth.evaluation.command import command_line
 from lungsynth.films.data import decode_grey, open_source, read_records
 from lungsynth.films.framing import whole
 
@@ -255,50 +253,6 @@ def need(images: ImageSet, least: int, what: str) -> None:
             f"{what}: {len(images)} picture(s), need at least {least}. Draw or name more, or raise "
             "--limit."
         )
-
-
-def command_line() -> str | None:
-    """The command that is running, in a form that others can run; None where there is none.
-
-    Only options that were given, and not where the result goes, the device, or whether it is quiet.
-    Of a file or folder only the last name is kept.
-    """
-    context = click.get_current_context(silent=True)
-    if context is None:
-        return None
-    names: list[str] = []
-    above: click.Context | None = context
-    while above is not None and above.parent is not None:
-        names.insert(0, above.info_name or "")
-        above = above.parent
-    words = ["python", "-m", "lungsynth", *names]
-    for option in context.command.params:
-        given = option.name is not None and option.name not in ("out", "device", "quiet")
-        if (
-            not given
-            or context.get_parameter_source(str(option.name)) != ParameterSource.COMMANDLINE
-        ):
-            continue
-        value = context.params[str(option.name)]
-        if isinstance(value, bool):
-            words.append(option.opts[0] if value else (option.secondary_opts or option.opts)[0])
-            continue
-        for one in value if isinstance(value, tuple) else (value,):
-            words += [
-                *([option.opts[-1]] if isinstance(option, click.Option) else []),
-                _last_name(one),
-            ]
-    return shlex.join(words)
-
-
-def _last_name(value: object) -> str:
-    """`NAME=/some/where/films.parquet` -> `NAME=films.parquet`; what is no place stays."""
-    name, sign, place = str(value).rpartition("=")
-    try:
-        is_place = isinstance(value, Path) or Path(place).is_absolute() or Path(place).exists()
-    except OSError:  # too long for a path
-        is_place = False
-    return f"{name}{sign}{Path(place).name}" if place and is_place else str(value)
 
 
 def write_report(report: Mapping[str, Any], path: Path) -> None:

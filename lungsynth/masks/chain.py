@@ -24,7 +24,7 @@ from lungsynth.masks import quality
 from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.fusion import TOKEN_GAMMAS, WORD_GAMMAS
 from lungsynth.masks.reading import join, label, organs, split
-from lungsynth.masks.refine import RefineConfig, clean, refine
+from lungsynth.masks.refine import RefineConfig, refine
 from lungsynth.masks.registry import needs_affinity
 from lungsynth.masks.student import StudentMaps
 from lungsynth.masks.walk import AffinityField
@@ -219,7 +219,7 @@ def _regions(
     for k, row in enumerate(rows):
         region = best == 1 + k
         if config.clean_up:
-            region = clean(
+            region = quality.clean(
                 region,
                 n_parts=specs[row].n_parts,
                 min_part=config.min_part,

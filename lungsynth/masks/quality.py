@@ -1,4 +1,4 @@
-"""Scores of a mask that need no truth, and the sides of a pair of lungs."""
+"""What can be had of a mask alone: scores without a truth, its best parts, its sides, its widths."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from lungsynth.arrays import BoolArray, UInt8Array
+from lungsynth.arrays import BoolArray, FloatArray, UInt8Array
+from lungsynth.errors import ShapeError
 
 
 def area_share(mask: BoolArray) -> float:
@@ -76,6 +77,41 @@ def split_sides(mask: BoolArray) -> tuple[BoolArray, BoolArray]:
         else:
             left |= part
     return left, right
+
+
+def clean(
+    mask: BoolArray,
+    *,
+    n_parts: int = 2,
+    min_part: float = 0.005,
+    weight: FloatArray | None = None,
+) -> BoolArray:
+    """Keep the best parts of a mask and fill their holes.
+
+    Args:
+        mask: (H, W) bool.
+        n_parts: How many connected parts (8-neighbourhood) stay.
+        min_part: Parts that weigh less than this share of the image go, except the best.
+        weight: (H, W) what a pixel weighs, such as the class probability before refinement: a large
+            part of little evidence (an arm, the other side) then loses against the organ. None: 1,
+            so a part weighs its area.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        ShapeError: `weight` is of another size.
+    """
+    if weight is not None and weight.shape != mask.shape:
+        raise ShapeError(f"`weight` is {weight.shape}, `mask` is {mask.shape}; expected one size.")
+    labels, n = scipy.ndimage.label(mask, structure=np.ones((3, 3)))
+    if n == 0:
+        return mask.copy()
+    weights = np.bincount(labels.ravel(), None if weight is None else weight.ravel())[1:]
+    order = np.argsort(-weights, kind="stable")[:n_parts]
+    keep = [i + 1 for k, i in enumerate(order) if k == 0 or weights[i] >= min_part * mask.size]
+    kept = np.isin(labels, keep)
+    return np.asarray(scipy.ndimage.binary_fill_holes(kept), dtype=bool)
 
 
 def widest(region: BoolArray, *, by_row: bool) -> int:

@@ -53,6 +53,29 @@ def test_a_result_holds_everything(mini: Synthesizer, checkpoint: Path) -> None:
     assert set(record["scores"]) == {"left lung", "right lung"}
 
 
+def test_another_organ_is_a_token_and_an_entry(checkpoint: Path, tmp_path: Path) -> None:
+    """Nothing but the checkpoint's folder is touched: masks, scores and ratios learn of it."""
+    folder = tmp_path / "with-heart"
+    shutil.copytree(checkpoint, folder)
+    spec = json.loads((folder / "classes.json").read_text())
+    token = folder / spec["classes"][0]["token"]
+    shutil.copy(token, token.with_name("heart.safetensors"))
+    heart = {"id": 7, "name": "heart", "token": "tokens/heart.safetensors", "group": "heart"}
+    lungs = [one["name"] for one in spec["classes"]]
+    ratios = {"cardiothoracic": {"of": ["heart"], "within": lungs}}
+    spec |= {"classes": [*spec["classes"], heart], "ratios": ratios}
+    (folder / "classes.json").write_text(json.dumps(spec))
+    model = Synthesizer(str(folder))
+    (result,) = model.generate(["Chest X-ray of a man, both lungs"], [7], options=QUICK)
+    assert result.probability.shape == (4, 64, 64)
+    assert result.record["classes"]["7"] == "heart"
+    for part in ("scores", "stages"):
+        assert set(result.record[part]) == {*lungs, "heart"}
+    assert set(result.record["ratios"]) == {"cardiothoracic"} and "class heart" in result.maps
+    # read with the left lung's token, and an organ of its own: it lies where that lung was found
+    assert (result.probability[3] > 0.5).any() or not (result.coarse == 1).any()
+
+
 def test_a_checkpoint_without_classes_takes_a_word(foreign: Synthesizer) -> None:
     (result,) = foreign.generate(["chest x-ray, both lungs"], [0], options=QUICK)
     assert result.record["classes"] == {"1": "lungs"}

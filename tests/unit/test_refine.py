@@ -16,11 +16,11 @@ from lungsynth.masks import refine as refine_module
 from lungsynth.masks.chain import run
 from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.crf import CrfConfig
+from lungsynth.masks.quality import clean
 from lungsynth.masks.reading import read
 from lungsynth.masks.refine import (
     RefineConfig,
     check_config,
-    clean,
     refine,
     refine_many,
     with_values,

@@ -1,8 +1,4 @@
-"""Films with masks for `evaluate downstream`: read, brought to one square, and refused where unfit.
-
-A figure on films that were trained on is worth nothing, so an overlap of training and test films, by
-patient or by pixels, is an error; so are masks of unknown or several conventions, unless asked for.
-"""
+"""Films with masks for `evaluate downstream`, read and brought to one square."""
 
 from __future__ import annotations
 
@@ -16,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from lungsynth.arrays import IGNORE, Float64Array, IntArray, UInt8Array
-from lungsynth.errors import ConfigError, DataError
+from lungsynth.errors import DataError
 from lungsynth.evaluation.common import RECORD_NAME
 from lungsynth.evaluation.masks.figures import ALL, TruthSpec
 from lungsynth.evaluation.masks.judge import mask_counts, read_generated
 from lungsynth.evaluation.masks.reading import read_masked
-from lungsynth.films.data import FIELDS, Record, open_source, read_records
+from lungsynth.films.data import Record, open_source, read_records
 from lungsynth.films.framing import whole
 
 AREA = (0.02, 0.94)  # least and largest share of a synthetic picture that may be foreground
@@ -254,58 +250,6 @@ def _one_source(
     yield from read_records(
         str(source), image_column=image_column, mask_column=mask_column, text_column=None
     )
-
-
-def refuse_leaks(train: Sequence[Pairs], tests: Sequence[Pairs]) -> None:
-    """Make sure that nothing that is trained on is tested on.
-
-    Raises:
-        DataError: a test film has the patient or the pixels of a training film.
-    """
-    for test in tests:
-        for part in train:
-            for what, ours, theirs in (
-                ("patient", part.patients, test.patients),
-                ("pixels", part.hashes, test.hashes),
-            ):
-                shared = {key for key in ours if key} & set(theirs)
-                if shared:
-                    k = next(i for i, key in enumerate(theirs) if key in shared)
-                    raise DataError(
-                        f"Leak: {sum(key in shared for key in theirs)} film(s) of test set "
-                        f"{test.name!r} have the {what} of a film of {part.name!r} that is trained on "
-                        f"(first: {test.ids[k]}). Test on other films: set --test-split, or name "
-                        "another source."
-                    )
-
-
-def refuse_conventions(sets: Sequence[Pairs], *, mixed: bool) -> list[str]:
-    """Make sure that all masks were drawn by one known rule.
-
-    Args:
-        sets: Training and test sets.
-        mixed: Several conventions are meant to be.
-
-    Returns:
-        The conventions there are.
-
-    Raises:
-        ConfigError: a set's convention is unknown, or there are several, and `mixed` is False.
-    """
-    unknown = [s.name for s in sets if "" in s.conventions]
-    if unknown and not mixed:
-        raise ConfigError(
-            f"Mask convention of {', '.join(unknown)} is unknown (no `{FIELDS[-1]}` column). Say which "
-            "with --convention NAME, for synthetic masks with --synthetic-convention NAME."
-        )
-    there = sorted({c or "unknown" for s in sets for c in s.conventions})
-    if len(there) > 1 and not mixed:
-        told = "; ".join(f"{s.name}: {', '.join(s.conventions)}" for s in sets)
-        raise ConfigError(
-            f"Masks of several conventions, whose figures are not comparable ({told}). Choose one with "
-            "--convention, or pass --mixed-conventions to measure across them all the same."
-        )
-    return there
 
 
 def describe(pairs: Pairs) -> dict[str, Any]:

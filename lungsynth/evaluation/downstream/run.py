@@ -15,7 +15,7 @@ from lungsynth import __version__
 from lungsynth.errors import ConfigError
 from lungsynth.evaluation.common import write_report
 from lungsynth.evaluation.downstream.cells import ARMS, FILTERS, Cell, Shown, run_cell
-from lungsynth.evaluation.downstream.data import describe, refuse_conventions, refuse_leaks
+from lungsynth.evaluation.downstream.data import describe
 from lungsynth.evaluation.downstream.models import AUGMENTATIONS, MODELS
 from lungsynth.evaluation.downstream.options import (
     DownstreamOptions,
@@ -25,7 +25,13 @@ from lungsynth.evaluation.downstream.options import (
     real_counts,
 )
 from lungsynth.evaluation.downstream.report import draw_plot, markdown, summarise
-from lungsynth.evaluation.downstream.sets import filtered, read_kept, read_sets
+from lungsynth.evaluation.downstream.sets import (
+    filtered,
+    read_kept,
+    read_sets,
+    refuse_conventions,
+    refuse_leaks,
+)
 from lungsynth.files import check_writable
 
 CELLS = "cells"

@@ -1,4 +1,8 @@
-"""The sets of films of `evaluate downstream`: named, read, filtered."""
+"""The sets of films of `evaluate downstream`: named, read, refused where unfit, filtered.
+
+A figure on films that were trained on is worth nothing, so an overlap of training and test films, by
+patient or by pixels, is an error; so are masks of unknown or several conventions, unless asked for.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from lungsynth.errors import DataError
+from lungsynth.errors import ConfigError, DataError
 from lungsynth.evaluation.common import write_report
 from lungsynth.evaluation.downstream.cells import agreement, keep_best
 from lungsynth.evaluation.downstream.data import Pairs, read_real, read_synthetic
 from lungsynth.evaluation.downstream.models import Preset
 from lungsynth.evaluation.downstream.options import DownstreamOptions
 from lungsynth.evaluation.masks.figures import TruthSpec
+from lungsynth.films.data import FIELDS
 
 MIN_SYNTHETIC, MIN_TEST = 8, 2
 
@@ -114,6 +119,58 @@ def read_sets(options: DownstreamOptions, preset: Preset) -> tuple[Pairs, list[P
         if len(part) < least:
             raise DataError(f"{part.name}: {len(part)} film(s) with masks; need at least {least}.")
     return real, synthetic, tests
+
+
+def refuse_leaks(train: Sequence[Pairs], tests: Sequence[Pairs]) -> None:
+    """Make sure that nothing that is trained on is tested on.
+
+    Raises:
+        DataError: a test film has the patient or the pixels of a training film.
+    """
+    for test in tests:
+        for part in train:
+            for what, ours, theirs in (
+                ("patient", part.patients, test.patients),
+                ("pixels", part.hashes, test.hashes),
+            ):
+                shared = {key for key in ours if key} & set(theirs)
+                if shared:
+                    k = next(i for i, key in enumerate(theirs) if key in shared)
+                    raise DataError(
+                        f"Leak: {sum(key in shared for key in theirs)} film(s) of test set "
+                        f"{test.name!r} have the {what} of a film of {part.name!r} that is trained on "
+                        f"(first: {test.ids[k]}). Test on other films: set --test-split, or name "
+                        "another source."
+                    )
+
+
+def refuse_conventions(sets: Sequence[Pairs], *, mixed: bool) -> list[str]:
+    """Make sure that all masks were drawn by one known rule.
+
+    Args:
+        sets: Training and test sets.
+        mixed: Several conventions are meant to be.
+
+    Returns:
+        The conventions there are.
+
+    Raises:
+        ConfigError: a set's convention is unknown, or there are several, and `mixed` is False.
+    """
+    unknown = [s.name for s in sets if "" in s.conventions]
+    if unknown and not mixed:
+        raise ConfigError(
+            f"Mask convention of {', '.join(unknown)} is unknown (no `{FIELDS[-1]}` column). Say which "
+            "with --convention NAME, for synthetic masks with --synthetic-convention NAME."
+        )
+    there = sorted({c or "unknown" for s in sets for c in s.conventions})
+    if len(there) > 1 and not mixed:
+        told = "; ".join(f"{s.name}: {', '.join(s.conventions)}" for s in sets)
+        raise ConfigError(
+            f"Masks of several conventions, whose figures are not comparable ({told}). Choose one with "
+            "--convention, or pass --mixed-conventions to measure across them all the same."
+        )
+    return there
 
 
 def filtered(

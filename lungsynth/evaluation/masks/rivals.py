@@ -21,7 +21,7 @@ from lungsynth.evaluation.masks.reading import Batch, Rival
 from lungsynth.evaluation.masks.registry import RIVALS, RivalContext, rival
 from lungsynth.films.framing import whole
 from lungsynth.masks.body import predict
-from lungsynth.masks.refine import clean
+from lungsynth.masks.quality import clean
 from lungsynth.training.segmenter import AugmentOptions, Fit, train_segmenter
 
 
