@@ -1,4 +1,4 @@
-"""How the house stands: `python -m benchmarks house` prints every figure of docs/ARCHITECTURE.md.
+"""How the house stands: `python -m benchmarks.house` prints every figure of docs/ARCHITECTURE.md.
 
 Counted from the source by the standard library; times are of this machine, the best of three.
 """
@@ -116,7 +116,8 @@ PASSES = {
     ),
     "build": (
         "from publish.cli import cli\n"
-        "call = lambda: cli(['build', '--n', '2', '--steps', '2', '--out', tempfile.mkdtemp() + '/d'],"
+        "call = lambda: cli(['build', '--n', '2', '--steps', '2', '--no-filter', '--quiet',"
+        " '--out', tempfile.mkdtemp() + '/d'],"
         " standalone_mode=False)\n"
     ),
 }
@@ -142,11 +143,11 @@ try:
     call()
 finally:
     sys.setprofile(None); threading.setprofile(None)
-    print("PASSED", len(names), changes, ",".join(sorted(names)), file=sys.stderr)
+    print("PASSED", ",".join(sorted(names)), changes, file=sys.stderr)
 """
 
 
-def passed(name: str) -> tuple[int, int]:
+def passed(name: str) -> tuple[list[str], int]:
     """(modules of ours whose functions one prompt runs, changes of module on its way).
 
     Args:
@@ -154,10 +155,10 @@ def passed(name: str) -> tuple[int, int]:
     """
     code = TRACER.format(code=PASSES[name])
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    found = re.search(r"PASSED (\d+) (\d+)", done.stderr)
+    found = re.search(r"PASSED (\S*) (\d+)", done.stderr)
     if found is None:
         raise RuntimeError(done.stderr[-2000:])
-    return int(found[1]), int(found[2])
+    return found[1].split(","), int(found[2])
 
 
 def main() -> None:
@@ -184,11 +185,13 @@ def main() -> None:
         ),
         ("`publish build --help`, s", f"{seconds('-m', 'publish', 'build', '--help'):.2f}"),
     ]
-    for one in PASSES:
-        n, changes = passed(one)
-        rows.append((f"modules passed by a prompt, changes: {one}", f"{n}, {changes}"))
     for name, value in rows:
         print(f"{name:<58} {value}")
+    for one in PASSES:
+        names, changes = passed(one)
+        title = f"modules passed by a prompt, changes: {one}"
+        print(f"{title:<58} {len(names)}, {changes}")
+        print(*(f"    {name}" for name in names), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

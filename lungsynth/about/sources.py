@@ -6,14 +6,13 @@ licence of whatever is drawn later need not be remembered by a person.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from lungsynth.errors import CheckpointError, OutputError
+from lungsynth.about.kept import read_list, write_list
 from lungsynth.films.data import Record, open_source
 
 SOURCES_NAME = "sources.json"
@@ -193,13 +192,8 @@ def write_sources(folder: Path, sources: Iterable[Source]) -> Path:
         OutputError: the file cannot be written.
         CheckpointError: what is there cannot be understood.
     """
-    path = folder / SOURCES_NAME
-    told = {"version": VERSION, "sources": list(map(asdict, merged(read_sources(folder), sources)))}
-    try:
-        path.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}).") from error
-    return path
+    rows = [asdict(one) for one in merged(read_sources(folder), sources)]
+    return write_list(folder / SOURCES_NAME, VERSION, "sources", rows)
 
 
 def read_sources(folder: Path) -> list[Source]:
@@ -211,22 +205,11 @@ def read_sources(folder: Path) -> list[Source]:
     Raises:
         CheckpointError: its `sources.json` cannot be understood.
     """
-    path = folder / SOURCES_NAME
-    if not path.is_file():
-        return []
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if told["version"] != VERSION:
-            raise ValueError(f"version {told['version']!r}, expected {VERSION}")
-        return sources_of(told["sources"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{path}: cannot be understood ({error}). Write it by "
-            "`lungsynth.about.sources.write_sources`."
-        ) from error
+    advice = "Write it by `lungsynth.about.sources.write_sources`."
+    return read_list(folder / SOURCES_NAME, VERSION, "sources", sources_of, advice)
 
 
-def sources_of(told: Iterable[Mapping[str, Any]]) -> list[Source]:
+def sources_of(rows: Iterable[Mapping[str, Any]]) -> list[Source]:
     """Sources of JSON.
 
     Raises:
@@ -234,7 +217,7 @@ def sources_of(told: Iterable[Mapping[str, Any]]) -> list[Source]:
     """
     kinds = {one.name: int if one.name == "n" else str for one in fields(Source)}
     found = []
-    for one in told:
+    for one in rows:
         wrong = [k for k, v in one.items() if not isinstance(v, kinds.get(k, ()))]
         if wrong:
             raise ValueError(f"`{wrong[0]}` of a source is {one[wrong[0]]!r}")

@@ -34,9 +34,9 @@ class Count:
     """Films of one set shown in one way."""
 
     films: int = 0
-    caught: int = 0  # told to lie so, whether put right or not
+    caught: int = 0  # found to lie so, whether put right or not
     put_right: int = 0  # pixel for pixel the film that was moved
-    warned: int = 0  # told not to be a sound frontal chest film
+    warned: int = 0  # found to be no sound frontal chest film
     low: int = 0  # score below 0.5
 
     def add(self, *, caught: bool, right: bool, righted: Righted) -> None:
@@ -123,7 +123,7 @@ def other_pictures(
 def measure_others(
     others: Iterator[tuple[str, UInt8Array]], *, folder: Path | None = None
 ) -> dict[str, Any]:
-    """Kind -> `Count` as a dict: `caught` where the picture was told to be no chest film."""
+    """Kind -> `Count` as a dict: `caught` where the picture was found to be no chest film."""
     counts: dict[str, Count] = {}
     for kind, picture in others:
         righted = put_right(picture, folder=folder)

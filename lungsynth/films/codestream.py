@@ -1,4 +1,4 @@
-"""What a DICOM file holds, told by its bytes: a data set without a preamble, a compressed stream.
+"""What a DICOM file holds, by its bytes: a data set without a preamble, a compressed stream.
 
 Markers and headers are those of DICOM PS3.5 (chapters 7 and A.4), ITU-T T.81 (JPEG), T.87 (JPEG-LS)
 and T.800 (JPEG 2000).

@@ -130,7 +130,7 @@ def with_levels(config: RefineConfig, specs: Sequence[ClassSpec]) -> RefineConfi
 def _config_for(
     specs: Sequence[ClassSpec], config: RefineConfig, affinities: AffinityField | None
 ) -> tuple[RefineConfig, dict[str, str], dict[str, Any]]:
-    """An organ's own configuration, the stages left out and why, and what else is to be told."""
+    """An organ's own configuration, the stages left out and why, and notes for the record."""
     config = with_levels(config, specs)
     if not needs_affinity(config.method) or affinities is None:
         return config, {}, {}

@@ -110,7 +110,7 @@ class PatchAutoencoderKL(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diff
         in_channels, out_channels: Colour channels of the image (1 for radiographs).
         latent_channels: Channels C of the latents.
         block_out_channels: Width at strides 1, 2, 4, 8 and 16. Strides 2, 8 and 16 carry residual
-            networks; 1 and 4 are only passed through. Its length tells diffusers the stride.
+            networks; 1 and 4 are only passed through. diffusers derives the stride from its length.
         layers_per_block: Residual blocks per resolution.
         posterior_std: Standard deviation of the posterior, in units of raw latents.
         scaling_factor: Multiplies raw latents to give diffusion latents of unit mean square.

@@ -137,10 +137,11 @@ def load_pipeline(
         )
     layout = check_folder(folder) if folder.is_dir() else read_layout(where)
     check_layout(where, layout)
-    autoencoder = lungsynth.PatchAutoencoderKL  # asking for it makes it known to diffusers
+    with quiet_libraries():
+        kind = _libraries()[0].StableDiffusionPipeline
+        autoencoder = lungsynth.PatchAutoencoderKL  # asking for it makes it known to diffusers
     try:
         with quiet_libraries():
-            kind = _libraries()[0].StableDiffusionPipeline
             # a class that comes as code is not run: the repository's weights go into our class
             carried = list(layout.index["vae"]) == [CARRIED_MODULE, CLASS_NAME]
             pipe: Any = kind.from_pretrained(

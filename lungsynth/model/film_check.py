@@ -25,11 +25,11 @@ PIXELS = 96
 SURE = 0.5
 """Probability from which polarity, turn and kind are taken for granted."""
 MIRRORED = 0.98
-"""Probability from which a film is told to be mirrored; hearts in the middle leave it open."""
+"""Probability from which a film is called mirrored; hearts in the middle leave it open."""
 NO_CONTRAST = 16
 """Grey levels between the 0.5th and 99.5th percentile below which a picture shows nothing."""
 SATURATED = 0.5
-"""Share of the inner picture at pure black or white from which a window is told to hide it."""
+"""Share of the inner picture at pure black or white from which a window is said to hide it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

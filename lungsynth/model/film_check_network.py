@@ -83,7 +83,7 @@ def check_squares(model: FilmCheckNet, squares: NDArray[np.uint8]) -> NDArray[np
     """Logits averaged over the sixteen views of each square.
 
     Whether a film is mirrored is asked of the two views only in which it is upright and of usual
-    polarity, by what the others have found: sides are easiest told there.
+    polarity, by what the others have found: sides are easiest to tell apart there.
 
     Args:
         model: In evaluation mode.

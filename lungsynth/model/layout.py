@@ -1,4 +1,4 @@
-"""What kind of checkpoint a folder or a Hub repository is: told by its JSON, before any weight is read.
+"""What kind of checkpoint a folder or a Hub repository is, by its JSON, before any weight is read.
 
 A Stable Diffusion 1.x/2.x pipeline has one U-Net of one input (latents), one text encoder of the
 U-Net's cross-attention width, and an autoencoder of the U-Net's channels. Its relatives look alike

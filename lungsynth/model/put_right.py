@@ -69,7 +69,7 @@ def put_right(
     film, but mirroring only where the file declares it: a heart may lie on the right.
 
     Args:
-        image: (H, W) grey uint8, air dark and bone bright if the file tells the truth.
+        image: (H, W) grey uint8, air dark and bone bright if the file is right.
         declared: What its file says.
         righting: What may be put right; None for the defaults.
         folder: Network of `train film-check`; None is the shipped one.

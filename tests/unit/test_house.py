@@ -1,4 +1,4 @@
-"""Figures of the house may fall and not rise; `python -m benchmarks house` prints them.
+"""Figures of the house may fall and not rise; `python -m benchmarks.house` prints them.
 
 Whoever brings one down lowers its limit here. A name leaves a list when its function has become short.
 """

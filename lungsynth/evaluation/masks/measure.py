@@ -229,7 +229,7 @@ class _Measuring:
         return main
 
     def _add_ratios(self, mask: UInt8Array, written: UInt8Array) -> None:
-        """Ratios, ours and the expert's, of those whose classes the truth tells apart."""
+        """Ratios, ours and the expert's, of those whose classes the truth holds apart."""
         values = {name: value for value, name in self.out.spec.classes.items()}
         ours = self.synthesizer.measured_ratios(mask)
         for one in self.synthesizer.ratios:
