@@ -212,13 +212,16 @@ def generated(tmp_path: Path) -> Path:
 def test_the_judge_is_tested_itself_and_then_judges(
     run_cli: Cli, parquet: Path, generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from functools import partial
+    from dataclasses import replace
 
     from lungsynth.evaluation.masks import judge
     from lungsynth.training.segmenter import train_segmenter
 
     monkeypatch.setattr(judge, "PIXELS", 48)
-    small = partial(train_segmenter, widths=(8, 16, 24), lr=5e-3)
+
+    def small(images: Any, masks: Any, fit: Any, **more: Any) -> Any:
+        return train_segmenter(images, masks, replace(fit, lr=5e-3), widths=(8, 16, 24), **more)
+
     monkeypatch.setattr(judge, "train_segmenter", small)
     out = tmp_path / "out"
     options = ("--data", parquet, "--synthetic", generated, "--quiet")

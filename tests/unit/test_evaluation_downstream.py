@@ -91,8 +91,8 @@ def test_a_model_learns_and_the_same_call_gives_the_same_model(name: str) -> Non
                     steps=60,
                     lr=3e-3,
                     seed=1,
-                    augmentation="none",
                 ),
+                augmentation="none",
             )
         )
     first, again = (foreground(m, unseen.images) for m in models)
@@ -117,8 +117,8 @@ def test_every_augmentation_trains_differently(augmentation: str) -> None:
                 steps=2,
                 lr=1e-3,
                 seed=0,
-                augmentation=kind,
             ),
+            augmentation=kind,
         )
         weights.append(torch.cat([p.flatten() for p in model.parameters()]))
     assert not torch.equal(*weights)
@@ -305,8 +305,8 @@ def test_batches_move_from_the_first_films_to_the_last() -> None:
             steps=40,
             lr=1e-3,
             seed=0,
-            augmentation="none",
         ),
+        augmentation="none",
         share=np.repeat([1 / 3, 0], 3),
         last_share=np.repeat([0, 1 / 3], 3),
     )

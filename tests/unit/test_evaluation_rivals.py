@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,10 @@ def test_otsu_leaves_the_air_beside_the_patient_alone() -> None:
 def test_the_u_net_learns_from_its_shots_alone(
     context: RivalContext, synthesizer: Synthesizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = partial(train_segmenter, widths=(8, 16, 24), batch=4, lr=5e-3)
+    def small(images: Any, masks: Any, fit: Any, **more: Any) -> Any:
+        quick = replace(fit, batch=4, lr=5e-3)
+        return train_segmenter(images, masks, quick, widths=(8, 16, 24), **more)
+
     monkeypatch.setattr(rivals_module, "train_segmenter", small)
     made, _ = make_rivals(["unet"], context)
     assert context.facts["U-Net"] == {"films": 1, "pixels": 64, "steps": 40}

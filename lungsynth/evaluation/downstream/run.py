@@ -18,7 +18,9 @@ from lungsynth.evaluation.downstream.cells import ARMS, FILTERS, Cell, Shown, ru
 from lungsynth.evaluation.downstream.data import describe
 from lungsynth.evaluation.downstream.models import AUGMENTATIONS, MODELS
 from lungsynth.evaluation.downstream.options import (
-    DownstreamOptions,
+    DownstreamOptions as DownstreamOptions,
+)
+from lungsynth.evaluation.downstream.options import (
     arguments,
     chosen,
     preset_of,
