@@ -8,8 +8,6 @@ from __future__ import annotations
 from benchmarks.house import imports_in_functions, long_functions, wide_functions
 
 LONG = {
-    "lungsynth/cli/run/learn_token.py:run_learn_token",
-    "lungsynth/cli/run/train_masks.py:run_train_affinity",
     "lungsynth/evaluation/downstream/run.py:run_downstream",
     "lungsynth/evaluation/masks/measure.py:_measure_film",
     "lungsynth/evaluation/masks/run.py:run_masks",

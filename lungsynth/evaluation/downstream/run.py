@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,45 +35,11 @@ from lungsynth.evaluation.downstream.data import (
 from lungsynth.evaluation.downstream.models import AUGMENTATIONS, MODELS, PRESETS, Preset
 from lungsynth.evaluation.downstream.report import draw_plot, markdown, summarise
 from lungsynth.evaluation.masks.figures import TruthSpec
+from lungsynth.evaluation.options import DownstreamOptions
 from lungsynth.files import check_writable
 
 MIN_SYNTHETIC, MIN_TEST = 8, 2
 CELLS = "cells"
-
-
-@dataclass(frozen=True, kw_only=True)
-class DownstreamOptions:
-    """Options of `evaluate downstream`; see its help."""
-
-    synthetic: Sequence[str]  # [NAME=]PATH
-    real: Sequence[str]
-    tests: Sequence[str]
-    out: Path
-    preset: str = "quick"
-    arms: str = "all"
-    n: str = ""  # "1,5,all"; "" = the preset's and all
-    seeds: int = 3
-    models: str = "all"
-    filters: str = "none"
-    augmentations: str = "standard"
-    keep: float = 0.5  # share that a filter keeps
-    real_share: float = 0.5
-    steps: int | None = None
-    pixels: int | None = None
-    limit_test: int | None = None
-    limit_synthetic: int | None = None
-    train_split: str = "train"
-    test_split: str = "test"
-    convention: str = ""
-    synthetic_convention: str = ""
-    mixed_conventions: bool = False
-    foreground: Sequence[int] = (255,)
-    ignore: Sequence[int] = (127,)
-    mask_ids: str = ""
-    image_column: str = "image"
-    mask_column: str = "mask"
-    device: str = "auto"
-    quiet: bool = False
 
 
 def chosen(text: str, known: Sequence[str], option: str) -> list[str]:
