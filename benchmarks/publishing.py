@@ -22,7 +22,7 @@ from typing import Any
 import click
 import numpy as np
 
-from lungsynth.cli.options import precision_option
+from lungsynth.model.options import PRECISION_NAMES
 
 CLASSES = {1: "left lung", 2: "right lung"}
 GUIDANCE = 1.5  # the default of `publish build`
@@ -213,7 +213,7 @@ def bare_rate(n: int, model: str, steps: int, batch_size: int, precision: str) -
 @click.option("--n", default=128, show_default=True, help="Pairs, and images, to draw.")
 @click.option("--steps", default=20, show_default=True)
 @click.option("--batch-size", default=8, show_default=True)
-@precision_option()
+@click.option("--precision", type=click.Choice(PRECISION_NAMES), default="auto", show_default=True)
 @click.option("--model", default="mini", show_default=True)
 @click.option("--workers", default=None, type=int, help="Of the build.  [default: one a core]")
 def throughput(

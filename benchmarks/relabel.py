@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from lungsynth.cli.options import precision_option
+from lungsynth.model.options import PRECISION_NAMES
 
 ROW_COLUMNS = ("id", "prompt", "seed", "trust", "image")
 RAW = "raw"
@@ -26,7 +26,7 @@ RAW = "raw"
 @click.option("--student-weight", type=click.FloatRange(0, 1), default=None)
 @click.option("--limit", type=click.IntRange(min=1), default=None, metavar="N")
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)
-@precision_option()
+@click.option("--precision", type=click.Choice(PRECISION_NAMES), default="auto", show_default=True)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

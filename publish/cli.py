@@ -7,12 +7,12 @@ import sys
 import click
 
 from lungsynth import __version__
-from lungsynth.cli.command import CONTEXT, command
+from lungsynth.cli.command import CONTEXT, Commands, command
 from lungsynth.errors import LungSynthError
 from publish.commands import build, reading, sending
 
 WORK = "publish.commands.run"
-COMMANDS: dict[str, tuple[type, str]] = {
+COMMANDS: Commands = {
     "build": (build.BuildCommand, f"{WORK}.build:run_build"),
     "check": (reading.CheckCommand, f"{WORK}.reading:run_check"),
     "replay": (reading.ReplayCommand, f"{WORK}.reading:run_replay"),
@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "push": (sending.PushCommand, f"{WORK}.sending:run_push"),
     "release": (build.ReleaseCommand, f"{WORK}.build:run_release"),
     "weights": (sending.WeightsCommand, f"{WORK}.weights:run_weights"),
-    "space": (sending.SpaceCommand, f"{WORK}.sending:run_space"),
+    "space": (sending.SpaceCommand, f"{WORK}.space:run_space"),
 }
 """Name -> options, and what does the work."""
 

@@ -1,52 +1,15 @@
-"""`python -m lungsynth annotate`."""
+"""`python -m lungsynth annotate`: its options."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import click
-
-from lungsynth.cli.options import asked
+from lungsynth.model.options import argument, option
 
 
-@click.command("annotate")
-@click.argument("files", nargs=-1, required=True, metavar="FILE…")
-@click.option(
-    "--import",
-    "importing",
-    is_flag=True,
-    help="FILEs are annotations (labelme or COCO polygons): turn them into masks.",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("annotations"),
-    show_default=True,
-    metavar="DIR|FILE.parquet",
-    help="Where the page, or what --import makes, is written.",
-)
-@click.option(
-    "--class",
-    "named",
-    multiple=True,
-    metavar="NAME=ID",
-    help="A class and its id in masks; repeat.  [default: those of --model]",
-)
-@click.option(
-    "--model",
-    default=None,
-    metavar="NAME|DIR",
-    help="Checkpoint whose classes are used without --class.  [default: mini, shipped]",
-)
-@click.option(
-    "--images",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=None,
-    metavar="DIR",
-    help="With --import: where the films are.  [default: beside each annotation]",
-)
-def annotate_command(**options: Any) -> None:
+@dataclass(frozen=True, kw_only=True)
+class AnnotateCommand:
     """Outline organs on films by hand, in your browser, and turn the outlines into masks.
 
     \b
@@ -59,6 +22,29 @@ def annotate_command(**options: Any) -> None:
     writes what `learn-token --data` reads, with an overlay of each film to check by eye. Where
     outlines overlap the later one wins; the label `background` cuts a hole, `ignore` marks 255.
     """
-    from lungsynth.cli.run import annotate as work  # deferred: a quick --help
 
-    work.run_annotate(asked(work.AnnotateCommand, options))
+    files: tuple[str, ...] = argument(metavar="FILE…")
+    importing: bool = option(
+        "--import", help="FILEs are annotations (labelme or COCO polygons): turn them into masks."
+    )
+    out: Path = option(
+        default=Path("annotations"),
+        metavar="DIR|FILE.parquet",
+        help="Where the page, or what --import makes, is written.",
+    )
+    named: tuple[str, ...] = option(
+        "--class",
+        metavar="NAME=ID",
+        help="A class and its id in masks; repeat.  [default: those of --model]",
+    )
+    model: str | None = option(
+        default=None,
+        metavar="NAME|DIR",
+        help="Checkpoint whose classes are used without --class.  [default: mini, shipped]",
+    )
+    images: Path | None = option(
+        default=None,
+        path="dir",
+        metavar="DIR",
+        help="With --import: where the films are.  [default: beside each annotation]",
+    )

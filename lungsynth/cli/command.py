@@ -20,6 +20,9 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 LISTS = (tuple, Sequence)
 
+Commands = Mapping[str, tuple[type, str]]
+"""Name -> dataclass of the options, and `package.module:function` that does the work."""
+
 
 class RefinementOption(click.Option):
     """An option whose help lists the refinements there are, plugins included, when it is asked for."""
@@ -51,13 +54,13 @@ def command(name: str, kind: type, work: str) -> click.Command:
     return click.Command(name, callback=call, help=told, params=list(parameters(kind)))
 
 
-def group(name: str, help: str, commands: Mapping[str, tuple[type, str]]) -> click.Group:
+def group(name: str, help: str, commands: Commands) -> click.Group:
     """A group of commands.
 
     Args:
         name: Of the group.
         help: A sentence.
-        commands: Name -> dataclass and work, see `command`, in the order of definition.
+        commands: See `Commands`.
     """
     made = [command(one, kind, work) for one, (kind, work) in commands.items()]
     return click.Group(name, help=help, commands=made)

@@ -7,69 +7,79 @@ import sys
 import click
 
 from lungsynth import __version__
-from lungsynth.cli.annotate import annotate_command
-from lungsynth.cli.evaluate.changes import age_command, changes_command
-from lungsynth.cli.evaluate.downstream import downstream_command
-from lungsynth.cli.evaluate.film_check import film_check_command
-from lungsynth.cli.evaluate.group import evaluate
-from lungsynth.cli.evaluate.hearing import hearing_command
-from lungsynth.cli.evaluate.masks import draw_command, judge_command, masks_command
-from lungsynth.cli.evaluate.memorisation import memorisation_command
-from lungsynth.cli.evaluate.model import reconstruction_command, sheet_command
-from lungsynth.cli.evaluate.sides import sides_command
-from lungsynth.cli.evaluate.trust import trust_command
-from lungsynth.cli.evaluate.words import words_maps_command
-from lungsynth.cli.learn_token import learn_token_command
-from lungsynth.cli.report import report_command
-from lungsynth.cli.sample import sample, words_command
-from lungsynth.cli.segment import segment_command
-from lungsynth.cli.tools import doctor_command, pack_command
-from lungsynth.cli.train import train
-from lungsynth.cli.train_all import train_all_command
-from lungsynth.cli.train_encoder import train_encoder_command, train_nearest_command
-from lungsynth.cli.train_film_check import train_film_check_command
-from lungsynth.cli.train_masks import train_affinity_command, train_student_command
-from lungsynth.cli.train_trust import train_trust_command
+from lungsynth.cli import annotate, learn_token, report, sample, segment, tools, train, train_masks
+from lungsynth.cli.command import CONTEXT, Commands, command, group
+from lungsynth.cli.evaluate import model, samples, words
 from lungsynth.errors import LungSynthError
+from lungsynth.evaluation import options
+
+RUN, EVALUATE, MASKS = "lungsynth.cli.run", "lungsynth.cli.evaluate.run", "lungsynth.evaluation"
+
+COMMANDS: Commands = {
+    "sample": (sample.SampleCommand, f"{RUN}.sample:run_sample"),
+    "words": (sample.WordsCommand, f"{RUN}.sample:run_words"),
+    "doctor": (tools.DoctorCommand, f"{RUN}.tools:run_doctor"),
+    "pack": (tools.PackCommand, f"{RUN}.tools:run_pack"),
+    "segment": (segment.SegmentCommand, f"{RUN}.segment:run_segment"),
+    "annotate": (annotate.AnnotateCommand, f"{RUN}.annotate:run_annotate"),
+    "learn-token": (learn_token.LearnTokenCommand, f"{RUN}.learn_token:run_learn_token"),
+    "report": (report.ReportCommand, f"{RUN}.report:run_report"),
+}
+TRAIN: Commands = {
+    "vae": (train.TrainVaeCommand, f"{RUN}.train:run_train_vae"),
+    "diffusion": (train.TrainDiffusionCommand, f"{RUN}.train:run_train_diffusion"),
+    "encoder": (train.TrainEncoderCommand, f"{RUN}.train_encoder:run_train_encoder"),
+    "nearest": (train.TrainNearestCommand, f"{RUN}.train_encoder:run_train_nearest"),
+    "student": (train_masks.TrainStudentCommand, f"{RUN}.train_masks:run_train_student"),
+    "affinity": (train_masks.TrainAffinityCommand, f"{RUN}.train_masks:run_train_affinity"),
+    "trust": (train_masks.TrainTrustCommand, f"{RUN}.train_trust:run_train_trust"),
+    "all": (train_masks.TrainAllCommand, f"{RUN}.train_all:run_train_all"),
+    "film-check": (
+        train_masks.TrainFilmCheckCommand,
+        f"{RUN}.train_film_check:run_train_film_check",
+    ),
+}
+EVALUATIONS: Commands = {
+    "fidelity": (samples.FidelityCommand, f"{EVALUATE}.samples:run_fidelity"),
+    "obedience": (samples.ObedienceCommand, f"{EVALUATE}.samples:run_obedience"),
+    "neighbours": (samples.NeighboursCommand, f"{EVALUATE}.samples:run_neighbours"),
+    "memorisation": (samples.MemorisationCommand, f"{EVALUATE}.samples:run_memorisation"),
+    "reconstruction": (model.ReconstructionCommand, f"{EVALUATE}.model:run_reconstruction"),
+    "sheet": (model.SheetCommand, f"{EVALUATE}.model:run_sheet"),
+    "draw": (model.DrawCommand, f"{EVALUATE}.model:run_draw"),
+    "film-check": (model.FilmCheckCommand, f"{EVALUATE}.film_check:run_film_check"),
+    "masks": (options.MasksOptions, f"{MASKS}.masks.run:run_masks"),
+    "judge": (options.JudgeOptions, f"{MASKS}.masks.judge:run_judge"),
+    "trust": (options.TrustOptions, f"{MASKS}.masks.trust:run_trust"),
+    "downstream": (options.DownstreamOptions, f"{MASKS}.downstream.run:run_downstream"),
+    "hearing": (words.HearingCommand, f"{EVALUATE}.words:run_hearing"),
+    "words": (words.WordsMapsCommand, f"{EVALUATE}.words:run_words_maps"),
+    "changes": (words.ChangesCommand, f"{EVALUATE}.words:run_changes"),
+    "sides": (words.SidesCommand, f"{EVALUATE}.words:run_sides"),
+    "age": (samples.AgeCommand, f"{EVALUATE}.samples:run_age"),
+}
+"""Name -> options, and what does the work."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    context_settings=CONTEXT,
+    commands=[
+        *(command(name, *how) for name, how in COMMANDS.items()),
+        group(
+            "train",
+            "Train the parts of a checkpoint. Every run resumes with the same command.",
+            TRAIN,
+        ),
+        group(
+            "evaluate",
+            "Measure samples against real films that the model has not seen.",
+            EVALUATIONS,
+        ),
+    ],
+)
 @click.version_option(__version__, prog_name="lungsynth")
 def cli() -> None:
     """Chest X-rays with masks, from text. Synthetic; research only; not for diagnosis."""
-
-
-cli.add_command(sample)
-cli.add_command(words_command)
-cli.add_command(doctor_command)
-cli.add_command(pack_command)
-cli.add_command(segment_command)
-cli.add_command(annotate_command)
-cli.add_command(learn_token_command)
-train.add_command(train_encoder_command)
-train.add_command(train_nearest_command)
-train.add_command(train_student_command)
-train.add_command(train_affinity_command)
-train.add_command(train_trust_command)
-train.add_command(train_all_command)
-train.add_command(train_film_check_command)
-cli.add_command(train)
-evaluate.add_command(reconstruction_command)
-evaluate.add_command(sheet_command)
-evaluate.add_command(draw_command)
-evaluate.add_command(masks_command)
-evaluate.add_command(judge_command)
-evaluate.add_command(memorisation_command)
-evaluate.add_command(downstream_command)
-evaluate.add_command(sides_command)
-evaluate.add_command(film_check_command)
-evaluate.add_command(hearing_command)
-evaluate.add_command(trust_command)
-evaluate.add_command(words_maps_command)
-evaluate.add_command(changes_command)
-evaluate.add_command(age_command)
-cli.add_command(evaluate)
-cli.add_command(report_command)
 
 
 def main() -> None:

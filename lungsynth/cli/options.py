@@ -2,140 +2,259 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
-import click
-
+from lungsynth.errors import ConfigError
 from lungsynth.model.options import (
     MAX_GUIDANCE,
     MAX_STEPS,
+    PRECISION_HELP,
     PRECISION_NAMES,
-    SCHEDULERS,
+    SCHEDULER_HELP,
     SampleOptions,
-)
-
-F = TypeVar("F", bound=Callable[..., Any])
-T = TypeVar("T")
-
-
-class RefinementOption(click.Option):
-    """An option whose help lists the refinements there are, plugins included, when it is asked for."""
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """The two columns of the option's help."""
-        # deferred: it imports numpy and every refinement, which parsing options needs none of
-        import lungsynth.masks.refine
-        from lungsynth.masks.registry import REFINEMENTS
-
-        assert lungsynth.masks.refine  # imported so that every refinement is registered
-        record = super().get_help_record(ctx)
-        return record and (record[0], record[1].replace("NAMES", ", ".join(REFINEMENTS)))
-
-
-def with_options(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
-    """A decorator that adds click options to a command; its help lists them in this order."""
-
-    def wrap(command: F) -> F:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return wrap
-
-
-def sampling_options(guidance_help: str | None = None) -> Callable[[F], F]:
-    """`--steps` and `--guidance` of a command that draws; defaults and limits are the program's."""
-    return with_options(
-        [
-            click.option(
-                "--steps",
-                type=click.IntRange(min=1, max=MAX_STEPS),
-                default=SampleOptions.steps,
-                show_default=True,
-            ),
-            click.option(
-                "--guidance",
-                type=click.FloatRange(min=1.0, max=MAX_GUIDANCE),
-                default=SampleOptions.guidance,
-                show_default=True,
-                help=guidance_help,
-            ),
-        ]
-    )
-
-
-def scheduler_option(*, with_names: bool = False) -> Callable[[F], F]:
-    """`--scheduler` of a command that draws."""
-    *names, last = SCHEDULERS
-    return click.option(
-        "--scheduler",
-        default=SampleOptions.scheduler,
-        show_default=True,
-        help=f"{SampleOptions.scheduler}, {', '.join(names)} or {last}." if with_names else None,
-    )
-
-
-def precision_option(
-    of: str = "the denoising network", default: str | None = "auto"
-) -> Callable[[F], F]:
-    """`--precision` of a command that draws or trains.
-
-    Args:
-        of: Whose number format it is.
-        default: None where a preset or a file of settings decides; they say auto.
-    """
-    told = "  [default: auto]" if default is None else ""
-    return click.option(
-        "--precision",
-        type=click.Choice(PRECISION_NAMES),
-        default=default,
-        show_default=default is not None,
-        help=f"Number format of {of}; auto is bf16 where the processor has it, half the time, "
-        f"else fp32.{told}",
-    )
-
-
-def asked(kind: type[T], options: Mapping[str, Any]) -> T:
-    """What a command was given, as the dataclass its work takes.
-
-    Args:
-        kind: A dataclass with a field an option. What it has no field for goes into its field
-            `shared`: options that several commands have, see `with_options`.
-        options: Name -> value, as click gives them.
-    """
-    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    rest = {name: value for name, value in options.items() if name not in names}
-    own = {name: value for name, value in options.items() if name in names}
-    return kind(**own, **({"shared": rest} if "shared" in names else rest))
-
-
-GUIDANCE_INTERVAL = click.option(
-    "--guidance-interval",
-    default=None,
-    metavar="LOW,HIGH",
-    help="Timesteps, 0 (clean) to 1000 (noise), between which guidance is on, such as 200,800.  "
-    "[default: everywhere]",
+    option,
 )
 
 
-VERIFY_OPTIONS = [
-    click.option(
-        "--verify",
-        "n_redraws",
-        type=click.IntRange(min=0, max=100),
+def interval_of(text: str | None) -> tuple[float, float] | None:
+    """`200,800` -> (200.0, 800.0); None stays None.
+
+    Raises:
+        ConfigError: not two numbers.
+    """
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ConfigError(
+            f"--guidance-interval {text!r}: expected two timesteps, such as 200,800."
+        ) from error
+    return low, high
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """How pictures are drawn; see `SampleOptions`."""
+
+    steps: int = option(default=SampleOptions.steps, min=1, max=MAX_STEPS)
+    guidance: float = option(
+        default=SampleOptions.guidance,
+        min=1.0,
+        max=MAX_GUIDANCE,
+        help="How strictly the prompt is followed; 1 = off.",
+    )
+    scheduler: str = option(default="default", help=SCHEDULER_HELP)
+    guidance_interval: str | None = option(
         default=None,
+        metavar="LOW,HIGH",
+        help="Timesteps, 0 (clean) to 1000 (noise), between which guidance is on, such as "
+        "200,800.  [default: everywhere]",
+    )
+    precision: str = option(
+        default="auto", choices=PRECISION_NAMES, help=PRECISION_HELP.format("the denoising network")
+    )
+
+    def drawing(self) -> SampleOptions:
+        """What the sampler takes."""
+        return SampleOptions(
+            steps=self.steps,
+            guidance=self.guidance,
+            guidance_interval=interval_of(self.guidance_interval),
+            scheduler=self.scheduler,
+            precision=self.precision,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verifying:
+    """Who rejects pictures, and how often they are drawn again."""
+
+    n_redraws: int | None = option(
+        "--verify",
+        default=None,
+        min=0,
+        max=100,
         metavar="N",
-        help="Draw again, at most N times, what --verifier rejects; the record tells every attempt.",
-    ),
-    click.option(
+        help="Draw again, at most N times, what --verifier rejects; the record tells every "
+        "attempt.",
+    )
+    verifier_folder: Path | None = option(
         "--verifier",
-        "verifier_folder",
-        type=click.Path(path_type=Path),
         default=None,
         metavar="DIR",
-        help="Encoder of `train encoder --patients half-b` that judges pictures against their prompts.",
-    ),
-]
+        help="Encoder of `train encoder --patients half-b` that judges pictures against their "
+        "prompts.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """A checkpoint that is asked about its words."""
+
+    model: str | None = option(
+        "--checkpoint",
+        "--model",
+        default=None,
+        metavar="NAME|DIR|HUB_ID",
+        help="[default: the shipped one]",
+    )
+    threads: int | None = option(default=None, min=1, help="CPU threads.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealFilms:
+    """Real films that the model has not seen."""
+
+    sources: tuple[str, ...] = option(
+        "--data",
+        required=True,
+        metavar="SOURCE",
+        help="Real films: Parquet file, folder, or `datasets` name; repeat for several.",
+    )
+    image_column: str = option(
+        default="image", metavar="NAME", help="Column of the image in every Parquet file."
+    )
+    split: str = option(
+        default="test",
+        metavar="NAME",
+        help="Value of the `split` column of films the model has not seen; '' takes every row.",
+    )
+    limit: int | None = option(
+        default=None, min=1, metavar="N", help="At most N films, drawn with the seed."
+    )
+    out: Path = option(path="dir", metavar="DIR", help="Where the report goes.")
+    seed: int = option(default=0, min=0, help="Of every draw and resampling.")
+    quiet: bool = option(help="No progress bar.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """Samples beside real films."""
+
+    sources: tuple[str, ...] = option(
+        "--data",
+        required=True,
+        metavar="SOURCE",
+        help="Real films: Parquet file, folder, or `datasets` name; repeat for several.",
+    )
+    synthetic: Path = option(
+        metavar="DIR|PARQUET", help="What was drawn: folder with records, or Parquet."
+    )
+    image_column: str = option(
+        default="image", metavar="NAME", help="Column of the image in every Parquet file."
+    )
+    test_split: str = option(
+        default="test",
+        metavar="NAME",
+        help="Value of the `split` column of films the model has not seen.",
+    )
+    out: Path = option(path="dir", metavar="DIR", help="Where the report goes.")
+    limit: int | None = option(
+        default=None, min=1, metavar="N", help="At most N synthetic pictures and N test films."
+    )
+    seed: int = option(default=0, min=0, help="Of every draw and resampling.")
+    quiet: bool = option(help="No progress bar.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """The encoder that judges."""
+
+    encoder_folder: Path | None = option(
+        "--encoder",
+        default=None,
+        metavar="DIR",
+        help="Encoder of `train encoder`.  [default: the shipped one]",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """Films the model was trained on."""
+
+    train_split: str = option(
+        default="train",
+        metavar="NAME",
+        help="Value of the `split` column of films the model was trained on.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingFilms:
+    """Films to train on."""
+
+    sources: tuple[str, ...] = option(
+        "--data",
+        required=True,
+        metavar="SOURCE",
+        help="Parquet file, folder, or `datasets` name; repeat for several.",
+    )
+    image_column: str = option(default="image", metavar="NAME")
+    split: str = option(
+        default="train",
+        metavar="NAME",
+        help="Value of the `split` column to train on; '' takes every row.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """A training run."""
+
+    out: Path = option(
+        path="dir", metavar="DIR", help="Run folder. The same command again resumes."
+    )
+    preset: str | None = option(default=None, metavar="NAME", help="A named set of options.")
+    steps: int | None = option(default=None, min=1, metavar="N")
+    batch_size: int | None = option(default=None, min=1, metavar="N")
+    lr: float | None = option(default=None, above=0)
+    seed: int | None = option(default=None, min=0)
+    precision: str | None = option(
+        default=None,
+        choices=PRECISION_NAMES,
+        help=PRECISION_HELP.format("the network") + "  [default: auto]",
+    )
+    max_minutes: float | None = option(default=None, min=0, help="Stop, resumable, after so long.")
+    save_minutes: float | None = option(
+        default=None, min=0, help="Wall time between states on disk, which a kill can lose."
+    )
+    sample_every: int | None = option(default=None, min=0, metavar="STEPS")
+    threads: int | None = option(default=None, min=1, help="CPU threads.")
+    device: str = option(default="auto", help="auto, cpu, cuda, cuda:1 …")
+    quiet: bool = option(help="No progress bar.")
+    dry_run: bool = option("-n", "--dry-run", help="Print the resolved options and stop.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskLoop:
+    """A training run on masks that a checkpoint makes."""
+
+    checkpoint: Path = option(
+        path="dir",
+        exists=True,
+        metavar="DIR",
+        help="Checkpoint whose class tokens label the films.",
+    )
+    out: Path = option(
+        path="dir", metavar="DIR", help="Run folder. The same command again resumes."
+    )
+    split: str = option(
+        default="train",
+        metavar="NAME",
+        help="Value of the `split` column to train on; '' takes every row.",
+    )
+    limit: int = option(default=600, min=1, metavar="N", help="At most N films of each --data.")
+    steps: int | None = option(default=None, min=1, metavar="N")
+    batch_size: int | None = option(default=None, min=1, metavar="N")
+    lr: float | None = option(default=None, above=0)
+    seed: int = option(default=0, min=0)
+    precision: str = option(
+        default="auto", choices=PRECISION_NAMES, help=PRECISION_HELP.format("the network")
+    )
+    max_minutes: float | None = option(default=None, min=0, help="Stop, resumable, after so long.")
+    threads: int | None = option(default=None, min=1, help="CPU threads.")
+    device: str = option(default="auto", help="auto, cpu, cuda, cuda:1 …")
+    install: bool = option(help="Copy the result into the checkpoint.")
+    quiet: bool = option(help="No progress bar.")

@@ -1,48 +1,15 @@
-"""`python -m lungsynth report`."""
+"""`python -m lungsynth report`: its options."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import click
-
-from lungsynth.cli.options import asked
+from lungsynth.model.options import argument, option
 
 
-@click.command("report")
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=None,
-    metavar="DIR",
-    help="Where report.html and report.md go.  [default: DIR]",
-)
-@click.option(
-    "--keep",
-    "kept",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=None,
-    metavar="DIR",
-    help="No page: small copies of the results, such as masks-NAME.json, without film-by-film lists.",
-)
-@click.option(
-    "--into",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=None,
-    metavar="FILE.md",
-    help="No page: fill this file's blocks from the kept results in DIR; other text stays.",
-)
-@click.option(
-    "--checkpoint",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=None,
-    metavar="DIR",
-    help="No page: write obedience, masks and copies of the kept results in DIR into figures.json of this "
-    "checkpoint, for the cards of all it draws.",
-)
-def report_command(**options: Any) -> None:
+@dataclass(frozen=True, kw_only=True)
+class ReportCommand:
     """One page of every figure below a folder, each with its plot, command, n, seeds and intervals.
 
     Takes the JSON of `evaluate` downstream, masks, judge, fidelity, obedience, sides, memorisation,
@@ -59,6 +26,32 @@ def report_command(**options: Any) -> None:
     on its own line. After "figures:" come names of kept results; several of masks are set side by
     side; "targets NAME …" shows headline figures beside their targets, "plot NAME" the plot.
     """
-    from lungsynth.cli.run import report as work  # deferred: a quick --help
 
-    work.run_report(asked(work.ReportCommand, options))
+    folder: Path = argument(path="dir", metavar="DIR")
+    out: Path | None = option(
+        default=None,
+        path="dir",
+        metavar="DIR",
+        help="Where report.html and report.md go.  [default: DIR]",
+    )
+    kept: Path | None = option(
+        "--keep",
+        default=None,
+        path="dir",
+        metavar="DIR",
+        help="No page: small copies of the results, such as masks-NAME.json, without film-by-film "
+        "lists.",
+    )
+    into: Path | None = option(
+        default=None,
+        path="file",
+        metavar="FILE.md",
+        help="No page: fill this file's blocks from the kept results in DIR; other text stays.",
+    )
+    checkpoint: Path | None = option(
+        default=None,
+        path="dir",
+        metavar="DIR",
+        help="No page: write obedience, masks and copies of the kept results in DIR into "
+        "figures.json of this checkpoint, for the cards of all it draws.",
+    )

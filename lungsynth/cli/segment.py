@@ -1,110 +1,15 @@
-"""`python -m lungsynth segment`."""
+"""`python -m lungsynth segment`: its options."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import click
-
-from lungsynth.cli.options import RefinementOption, asked
-
-if TYPE_CHECKING:
-    pass
+from lungsynth.model.options import argument, option
 
 
-@click.command("segment")
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE…")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("segmented"),
-    show_default=True,
-    metavar="DIR",
-    help="One folder a film is made in here, at the film's own path.",
-)
-@click.option(
-    "--model",
-    default=None,
-    metavar="NAME|DIR",
-    help="A checkpoint with class tokens.  [default: mini, shipped]",
-)
-@click.option(
-    "--classes",
-    default=None,
-    metavar="NAME",
-    help="Convention of the masks, where the checkpoint has several, such as nlm.",
-)
-@click.option(
-    "--prompt",
-    default=None,
-    metavar="TEXT",
-    help="Text the films are read with.  [default: the one the tokens were learnt with]",
-)
-@click.option(
-    "--refine",
-    "method",
-    cls=RefinementOption,
-    default=None,
-    metavar="NAME",
-    help="How the mask is refined: NAMES.  [default: as `sample`]",
-)
-@click.option(
-    "--set",
-    "refine_values",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A parameter of the refinement, such as beta=16, crf.theta_beta=8, ignore_band=0.1 "
-    "or clean_up=false; repeat for several.",
-)
-@click.option(
-    "--noise",
-    "n_noise",
-    type=click.IntRange(min=1, max=64),
-    default=1,
-    show_default=True,
-    help="Noise draws averaged; more are steadier and slower.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0, max=2**63 - 65),
-    default=0,
-    show_default=True,
-    help="Seed of the noise.",
-)
-@click.option(
-    "--probability", is_flag=True, help="Also write each class's probability as a picture."
-)
-@click.option(
-    "--overwrite",
-    is_flag=True,
-    help="Segment again what is done, and replace masks of other films of the same name.",
-)
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=4,
-    show_default=True,
-    help="Films read together.",
-)
-@click.option("--threads", type=click.IntRange(min=1), default=None, help="CPU threads.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …")
-@click.option(
-    "--invert",
-    type=click.Choice(["auto", "yes", "no"]),
-    default="auto",
-    show_default=True,
-    help="Films whose bone is dark are inverted: where it shows, always, never.",
-)
-@click.option(
-    "--orient",
-    type=click.Choice(["auto", "off"]),
-    default="auto",
-    show_default=True,
-    help="Films are put upright as their file declares and the picture shows; or left as they lie.",
-)
-@click.option("--quiet", is_flag=True, help="No progress bar, no warnings, no last line.")
-def segment_command(**options: Any) -> None:
+@dataclass(frozen=True, kw_only=True)
+class SegmentCommand:
     """Outline the organs on your own real X-rays, of any size.
 
     \b
@@ -121,6 +26,66 @@ def segment_command(**options: Any) -> None:
     same command resumes. Films that cannot be read are listed at the end; exit code 1. Nothing about
     the patient is read from DICOM files. Research only; not for diagnosis.
     """
-    from lungsynth.cli.run import segment as work  # deferred: a quick --help
 
-    work.run_segment(asked(work.SegmentCommand, options))
+    images: tuple[str, ...] = argument(metavar="IMAGE…")
+    out: Path = option(
+        default=Path("segmented"),
+        path="dir",
+        metavar="DIR",
+        help="One folder a film is made in here, at the film's own path.",
+    )
+    model: str | None = option(
+        default=None,
+        metavar="NAME|DIR",
+        help="A checkpoint with class tokens.  [default: mini, shipped]",
+    )
+    classes: str | None = option(
+        default=None,
+        metavar="NAME",
+        help="Convention of the masks, where the checkpoint has several, such as nlm.",
+    )
+    prompt: str | None = option(
+        default=None,
+        metavar="TEXT",
+        help="Text the films are read with.  [default: the one the tokens were learnt with]",
+    )
+    method: str | None = option(
+        "--refine",
+        default=None,
+        refinements=True,
+        metavar="NAME",
+        help="How the mask is refined: NAMES.  [default: as `sample`]",
+    )
+    refine_values: tuple[str, ...] = option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="A parameter of the refinement, such as beta=16, crf.theta_beta=8, ignore_band=0.1 "
+        "or clean_up=false; repeat for several.",
+    )
+    n_noise: int = option(
+        "--noise",
+        default=1,
+        min=1,
+        max=64,
+        help="Noise draws averaged; more are steadier and slower.",
+    )
+    seed: int = option(default=0, min=0, max=2**63 - 65, help="Seed of the noise.")
+    probability: bool = option(help="Also write each class's probability as a picture.")
+    overwrite: bool = option(
+        help="Segment again what is done, and replace masks of other films of the same name."
+    )
+    batch_size: int = option(default=4, min=1, help="Films read together.")
+    threads: int | None = option(default=None, min=1, help="CPU threads.")
+    device: str = option(default="auto", help="auto, cpu, cuda …")
+    invert: str = option(
+        default="auto",
+        choices=("auto", "yes", "no"),
+        help="Films whose bone is dark are inverted: where it shows, always, never.",
+    )
+    orient: str = option(
+        default="auto",
+        choices=("auto", "off"),
+        help="Films are put upright as their file declares and the picture shows; or left as they "
+        "lie.",
+    )
+    quiet: bool = option(help="No progress bar, no warnings, no last line.")

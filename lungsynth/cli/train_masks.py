@@ -1,92 +1,16 @@
-"""`python -m lungsynth train student` and `train affinity`."""
+"""`python -m lungsynth train student`, `affinity`, `trust`, `film-check` and `all`: their options."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import click
-
-from lungsynth.cli.options import asked, precision_option, with_options
-
-LOOP_OPTIONS = [
-    click.option(
-        "--checkpoint",
-        type=click.Path(path_type=Path, file_okay=False, exists=True),
-        required=True,
-        metavar="DIR",
-        help="Checkpoint whose class tokens label the films.",
-    ),
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path, file_okay=False),
-        required=True,
-        metavar="DIR",
-        help="Run folder. The same command again resumes.",
-    ),
-    click.option(
-        "--split",
-        default="train",
-        show_default=True,
-        metavar="NAME",
-        help="Value of the `split` column to train on; '' takes every row.",
-    ),
-    click.option(
-        "--limit",
-        type=click.IntRange(min=1),
-        default=600,
-        show_default=True,
-        metavar="N",
-        help="At most N films of each --data.",
-    ),
-    click.option("--steps", type=click.IntRange(min=1), default=None, metavar="N"),
-    click.option("--batch-size", type=click.IntRange(min=1), default=None, metavar="N"),
-    click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=None),
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
-    precision_option("the network"),
-    click.option(
-        "--max-minutes",
-        type=click.FloatRange(min=0),
-        default=None,
-        help="Stop, resumable, after so long.",
-    ),
-    click.option("--threads", type=click.IntRange(min=1), default=None, help="CPU threads."),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …"),
-    click.option("--install", is_flag=True, help="Copy the result into the checkpoint."),
-    click.option("--quiet", is_flag=True, help="No progress bar."),
-]
+from lungsynth.cli.options import MaskLoop
+from lungsynth.model.options import option
 
 
-@click.command("student")
-@with_options(LOOP_OPTIONS)
-@click.option(
-    "--data",
-    "sources",
-    metavar="SOURCE",
-    multiple=True,
-    help="Films without masks, to be labelled by the chain; repeat for several.",
-)
-@click.option(
-    "--annotated",
-    metavar="[CONVENTION=]SOURCE[@K]",
-    multiple=True,
-    help="Films with expert masks, all or K of them; repeat for several.",
-)
-@click.option(
-    "--teacher",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    default=None,
-    metavar="DIR",
-    help="An earlier student that labels beside the tokens.",
-)
-@click.option(
-    "--teacher-weight",
-    type=click.FloatRange(0, 1),
-    default=0.7,
-    show_default=True,
-    help="What the teacher counts beside the tokens.",
-)
-def train_student_command(**options: Any) -> None:
+@dataclass(frozen=True, kw_only=True)
+class TrainStudentCommand(MaskLoop):
     """Train a small network on the masks the chain makes of many films.
 
     \b
@@ -94,42 +18,192 @@ def train_student_command(**options: Any) -> None:
         --out runs/student --install
     python -m lungsynth train student --annotated masks.parquet@24 --data films.parquet …
     """
-    from lungsynth.cli.run import train_masks as work  # deferred: a quick --help
 
-    work.run_train_student(asked(work.TrainStudentCommand, options))
+    sources: tuple[str, ...] = option(
+        "--data",
+        metavar="SOURCE",
+        help="Films without masks, to be labelled by the chain; repeat for several.",
+    )
+    annotated: tuple[str, ...] = option(
+        metavar="[CONVENTION=]SOURCE[@K]",
+        help="Films with expert masks, all or K of them; repeat for several.",
+    )
+    teacher: Path | None = option(
+        default=None,
+        path="dir",
+        exists=True,
+        metavar="DIR",
+        help="An earlier student that labels beside the tokens.",
+    )
+    teacher_weight: float = option(
+        default=0.7, min=0, max=1, help="What the teacher counts beside the tokens."
+    )
 
 
-@click.command("affinity")
-@with_options(LOOP_OPTIONS)
-@click.option(
-    "--data",
-    "sources",
-    metavar="SOURCE",
-    multiple=True,
-    required=True,
-    help="Films; their masks, if they have any, are not read. Repeat for several.",
-)
-@click.option("--classes", default=None, metavar="NAME", help="Convention of the classes.")
-@click.option(
-    "--install-as",
-    default=None,
-    metavar="FOLDER",
-    help="Name that --install gives it.  [default: affinity, or affinity-NAME of a second set]",
-)
-@click.option(
-    "--student-weight",
-    type=click.FloatRange(0, 1),
-    default=0.0,
-    show_default=True,
-    help="What the checkpoint's student counts in the maps that label; 0 = attention and CRF alone.",
-)
-def train_affinity_command(**options: Any) -> None:
+@dataclass(frozen=True, kw_only=True)
+class TrainAffinityCommand(MaskLoop):
     """Train AffinityNet, without pixel labels, on places attention and CRF alone are certain of.
 
     \b
     python -m lungsynth train affinity --data films.parquet --checkpoint runs/diffusion/pipeline \\
         --out runs/affinity --install
     """
-    from lungsynth.cli.run import train_masks as work  # deferred: a quick --help
 
-    work.run_train_affinity(asked(work.TrainAffinityCommand, options))
+    sources: tuple[str, ...] = option(
+        "--data",
+        required=True,
+        metavar="SOURCE",
+        help="Films; their masks, if they have any, are not read. Repeat for several.",
+    )
+    classes: str | None = option(default=None, metavar="NAME", help="Convention of the classes.")
+    install_as: str | None = option(
+        default=None,
+        metavar="FOLDER",
+        help="Name that --install gives it.  [default: affinity, or affinity-NAME of a second set]",
+    )
+    student_weight: float = option(
+        default=0.0,
+        min=0,
+        max=1,
+        help="What the checkpoint's student counts in the maps that label; 0 = attention and CRF "
+        "alone.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainTrustCommand:
+    """Fit trust, the IoU a mask is likely to have, on films with expert masks.
+
+    \b
+    python -m lungsynth train trust --checkpoint DIR --annotated v7=kermany.parquet@110 \\
+        --annotated nlm=nlm.parquet --data nih.parquet --out runs/trust --install
+    """
+
+    checkpoint: Path = option(
+        path="dir", exists=True, metavar="DIR", help="Checkpoint whose masks are judged."
+    )
+    out: Path = option(
+        path="dir", metavar="DIR", help="Run folder: samples, the fitted trust, report."
+    )
+    annotated: tuple[str, ...] = option(
+        required=True,
+        metavar="[CLASSES=]SOURCE[@K]",
+        help="Films with expert masks, all or K of them; repeat for several. Those that the "
+        "student was not trained on are taken first.",
+    )
+    sources: tuple[str, ...] = option(
+        "--data",
+        metavar="SOURCE",
+        help="Training films without masks, for the shapes that are usual; repeat for several.",
+    )
+    limit: int = option(default=120, min=0, metavar="N", help="At most N films of each --data.")
+    n_broken: int = option(
+        "--broken",
+        default=20,
+        min=0,
+        metavar="N",
+        help="Films of each set of classes also inverted, upside down and turned.",
+    )
+    n_no_films: int = option(
+        "--no-films", default=48, min=0, metavar="N", help="Pictures that are no films."
+    )
+    split: str = option(
+        default="train", metavar="NAME", help="Value of the `split` column; '' takes every row."
+    )
+    seed: int = option(default=0, min=0)
+    threads: int | None = option(default=None, min=1, help="CPU threads.")
+    install: bool = option(help="Copy the result into the checkpoint.")
+    quiet: bool = option(help="No progress bar.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainFilmCheckCommand:
+    """Train the network that tells upright frontal chest films from everything else.
+
+    \b
+    python -m lungsynth train film-check --data films.parquet --data more.parquet \\
+        --chest-ct chest.nii.gz --other-ct abdomen.nii.gz --out runs/film-check
+
+    Beside the films it sees drawn pictures, what comes with scikit-image, scikit-learn, Matplotlib
+    and pydicom, and films taken apart.
+    """
+
+    sources: tuple[str, ...] = option(
+        "--data",
+        required=True,
+        metavar="SOURCE",
+        help="Frontal films, upright and of usual polarity; repeat for several.",
+    )
+    chests: tuple[Path, ...] = option(
+        "--chest-ct",
+        path="file",
+        exists=True,
+        metavar="FILE",
+        help="NIfTI volume of a chest: lateral views are drawn from it; repeat for several.",
+    )
+    others: tuple[Path, ...] = option(
+        "--other-ct",
+        path="file",
+        exists=True,
+        metavar="FILE",
+        help="NIfTI volume of another part of the body.",
+    )
+    folders: tuple[Path, ...] = option(
+        "--pictures",
+        path="dir",
+        exists=True,
+        metavar="DIR",
+        help="More pictures that are no chest films.",
+    )
+    out: Path = option(
+        path="dir", metavar="DIR", help="Run folder. The same command again resumes."
+    )
+    split: str = option(
+        default="train",
+        metavar="NAME",
+        help="Value of the `split` column to train on; '' takes every row.",
+    )
+    limit: int = option(default=2000, min=1, metavar="N", help="At most N films of each --data.")
+    n_other: int = option(default=6000, min=1, metavar="N", help="Pictures that are no films.")
+    steps: int | None = option(default=None, min=1, metavar="N")
+    batch_size: int | None = option(default=None, min=1, metavar="N")
+    lr: float | None = option(default=None, above=0)
+    seed: int = option(default=0, min=0)
+    max_minutes: float | None = option(default=None, min=0, help="Stop, resumable, after so long.")
+    threads: int | None = option(default=None, min=1, help="CPU threads.")
+    quiet: bool = option(help="No progress bar.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainAllCommand:
+    """Make everything that hangs on a checkpoint's weights: tokens, student, walk, trust.
+
+    Steps whose command, sources and parts of the checkpoint are unchanged are skipped, so the same
+    command again resumes.
+
+    \b
+    python -m lungsynth train all --config examples/train_all.yaml --checkpoint DIR \\
+        --data kermany=kermany.parquet --data nlm=nlm.parquet
+    """
+
+    config: Path = option(
+        path="file", exists=True, metavar="FILE", help="Recipe, such as examples/train_all.yaml."
+    )
+    checkpoint: Path = option(
+        path="dir",
+        exists=True,
+        metavar="DIR",
+        help="Checkpoint whose tokens, networks and trust are made.",
+    )
+    runs: Path = option(
+        default=Path("runs/all"),
+        path="dir",
+        metavar="DIR",
+        help="Where steps work and what is done is noted.",
+    )
+    sources: tuple[str, ...] = option(
+        "--data", metavar="NAME=SOURCE", help="A source the recipe names; repeat for several."
+    )
+    only: str = option(default="", metavar="NAME,NAME", help="These steps alone.")
+    dry_run: bool = option(help="Say what would be done, and do nothing.")
+    force: bool = option(help="Do every step, also unchanged ones.")

@@ -61,6 +61,8 @@ def scheduler_label(config: Mapping[str, Any]) -> str:
     return Scheduler(str(config["_class_name"]), {LOG_SNR: bool(config.get(LOG_SNR))}).label
 
 
+SCHEDULER_HELP = f"default, {', '.join(list(SCHEDULERS)[:-1])} or {list(SCHEDULERS)[-1]}."
+
 PRECISION_NAMES = ("auto", "fp32", "bf16")
 """Of `lungsynth.model.precision`."""
 

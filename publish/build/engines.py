@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lungsynth.errors import ConfigError, MissingDependencyError
+from publish.build.executors import check_slurm, run_local, run_ray, run_slurm
 from publish.build.plan import Plan
 from publish.build.ranks import DrawRank, WorkFolder, places
 from publish.build.worker import Job
@@ -127,8 +128,6 @@ def check_engine(engine: Engine, the_plan: Plan, out: Path) -> None:
                 f'--engine {engine.name}: {module} is not installed; run: pip install -e ".[scale]"'
             ) from error
     if engine.name == "slurm":
-        from publish.build.executors import check_slurm
-
         check_slurm(WorkFolder(engine.root(out), the_plan.config).path)
 
 
@@ -169,8 +168,6 @@ def draw_by_engine(
         LungSynthError: what a worker met; finished shards stay, and the same command goes on.
         WorkerError: workers died more often than the engine retries.
     """
-    from publish.build.executors import run_local, run_ray, run_slurm
-
     folder = WorkFolder(engine.root(job.out), the_plan.config)
     table = places(the_plan)
     folder.prepare(the_plan, table, finished)

@@ -8,7 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+from datasets import Features
+
 from lungsynth.errors import ConfigError
+from publish.build.finish import finish
 from publish.data.errata import ERRATA_NAME, read_errata
 from publish.data.manifest import Manifest, inside, read_manifest
 from publish.data.shards import Shard, locked, shard_metadata, write_atomic, write_shard
@@ -25,8 +29,6 @@ def withdraw(out: Path, rows: Mapping[str, str]) -> Manifest:
         ConfigError: a row is not in it, or was withdrawn before.
         OutputError: the folder cannot be written.
     """
-
-    from publish.build.finish import finish  # deferred: cards import torch
 
     manifest = read_manifest(out)
     with locked(out):
@@ -75,8 +77,6 @@ def _places(
     out: Path, shards: tuple[Shard, ...], only: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """Row id -> shard, of all rows or of some."""
-    import pyarrow.parquet as pq  # deferred: slow to import
-
     if only is not None and not only:
         return {}
     return {
@@ -89,9 +89,6 @@ def _places(
 
 def _rewrite(out: Path, shard: Shard, withdrawn: Mapping[str, str]) -> Shard:
     """A shard without some rows."""
-    import pyarrow.parquet as pq  # deferred: slow to import
-    from datasets import Features  # deferred: slow to import
-
     path = inside(out, shard.name)
     told: dict[str, Any] = shard_metadata(path)
     with pq.ParquetFile(path) as file:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lungsynth.errors import ConfigError, WorkerError
+from publish.build.pool import visible_gpus, workers_for
 from publish.build.ranks import DrawRank
 
 
@@ -29,8 +30,9 @@ def run_local(step: DrawRank, n_left: int, workers: int | None, options: Mapping
         WorkerError: a process was killed.
         Exception: what a rank raised.
     """
-    from publish.build.pool import visible_gpus, workers_for
-    from publish.build.process_executor import ProcessExecutor
+    from publish.build.process_executor import (
+        ProcessExecutor,  # it imports datatrove, which is optional
+    )
 
     the_plan = step.job.plan
     executor = ProcessExecutor(

@@ -13,13 +13,17 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from tqdm import tqdm
+
 from lungsynth.about.figures import read_figures
 from lungsynth.about.sources import read_sources
 from lungsynth.errors import OutputError
 from lungsynth.files import check_writable
 from publish.build.engines import Engine, adopt, check_engine, draw_by_engine
 from publish.build.errata import reconcile
+from publish.build.finish import collect_reports, finish, write_reports
 from publish.build.plan import Plan
+from publish.build.pool import in_processes, visible_gpus, workers_for
 from publish.build.worker import (
     THREADS,
     Drawer,
@@ -30,6 +34,7 @@ from publish.build.worker import (
     make_job,
 )
 from publish.build.worker import load as _load
+from publish.card.dataset_card import read_human
 from publish.data.errata import read_errata
 from publish.data.licences import all_sources, licence_of
 from publish.data.manifest import (
@@ -75,9 +80,6 @@ def build(
         WorkerError: a worker died; finished shards stay.
         MissingDependencyError: the engine is not installed.
     """
-    from publish.build.finish import collect_reports, finish, write_reports
-    from publish.card.dataset_card import read_human
-
     if engine is not None:
         check_engine(engine, the_plan, out)
     names = the_plan.names
@@ -136,10 +138,6 @@ def _draw(
     quiet: bool,
 ) -> None:
     """Draw the shards that are not finished; the manifest follows them."""
-    from tqdm import tqdm
-
-    from publish.build.pool import in_processes, visible_gpus, workers_for
-
     left = [shard for shard in the_plan.shards if shard[2] not in finished]
     orders = (Order(*shard, the_plan.indices(*shard[:2])) for shard in left)
     workers = min(workers or workers_for(the_plan, len(left)), len(left))

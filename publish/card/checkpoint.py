@@ -6,6 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scipy.stats import (
+    binomtest,
+)
+
 from lungsynth.about.figures import KINDS as FIGURE_KINDS
 from lungsynth.about.figures import TITLES, Figure
 from lungsynth.about.sources import Source
@@ -96,10 +100,6 @@ def by_eye(look: LookSettings | None) -> str:
     """What people saw who looked at published pairs."""
     if look is None:
         return "Nobody has looked at a sample of the published pairs and counted bad ones."
-    from scipy.stats import (
-        binomtest,  # deferred: slow to import, and most builds have no such figure
-    )
-
     ends = binomtest(look.bad, look.n).proportion_ci(0.95, method="exact")
     by = f" ({markdown_text(look.by)})" if look.by else ""
     return (

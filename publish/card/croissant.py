@@ -5,8 +5,13 @@ Made from the manifest, with a SHA-256 for each Parquet file, which the Hub's ow
 
 from __future__ import annotations
 
+import logging
+import warnings
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from lungsynth import RESEARCH_NOTICE
 from publish.data.licences import all_sources, licence_of
@@ -224,9 +229,6 @@ def _record_sets(manifest: Manifest, out: Path) -> list[dict[str, Any]]:
 
 
 def _fields(manifest: Manifest, out: Path, split: str) -> list[dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     shards = [s for s in manifest.shards if s.split == split]
     soft = {column_name("probability", n) for n in manifest.classes.values()}
     found = []
@@ -266,9 +268,6 @@ def validate(path: Path) -> list[str]:
     Raises:
         MissingDependencyError: mlcroissant is not installed.
     """
-    import logging
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its own dependencies
         mlc = need("mlcroissant")

@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+import yaml  # type: ignore[import-untyped]
+from datasets import DatasetInfo, Features, SplitDict, SplitInfo
+
 from lungsynth import RESEARCH_NOTICE
 from lungsynth.errors import ConfigError
 from publish.card.checkpoint import (
@@ -168,10 +172,6 @@ def _human(name: str, written: Mapping[str, str]) -> str:
 
 def front_matter(manifest: Manifest, out: Path, card: CardSettings, licence: Licence) -> str:
     """The YAML the Hub reads; the features are those in the Parquet files."""
-    import pyarrow.parquet as pq
-    import yaml  # type: ignore[import-untyped]
-    from datasets import DatasetInfo, Features, SplitDict, SplitInfo
-
     schema = pq.read_schema(out / manifest.shards[0].name)
     splits = SplitDict()
     for split in manifest.splits:
@@ -221,9 +221,6 @@ def front_matter(manifest: Manifest, out: Path, card: CardSettings, licence: Lic
 
 
 def _preview_info(out: Path) -> dict[str, Any]:
-    import pyarrow.parquet as pq
-    from datasets import DatasetInfo, Features, SplitDict, SplitInfo
-
     path = out / "preview" / "train-00000-of-00001.parquet"
     with pq.ParquetFile(path) as file:
         table = file.read()

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from datasets import Features, Value
+from datasets import Image as ImageFeature
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
 from lungsynth.arrays import UInt8Array
 from lungsynth.contact import contact_sheet
-from lungsynth.images import overlay, png_bytes
+from lungsynth.images import class_colour, overlay, png_bytes
 from publish.data.rows import ASKED, N_BINS, Summary, decode, pick_rows, spread
 from publish.data.shards import Shard
 
@@ -39,11 +43,6 @@ def examples(out: Path, shards: Sequence[Shard], n_rows: int) -> bytes:
 
 def distributions(summary: Summary) -> bytes:
     """PNG with histograms of class areas and trust, and bars of what prompts ask for."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # deferred: slow to import
-    from matplotlib.figure import Figure  # deferred: slow to import
-
-    from lungsynth.images import class_colour
-
     told = [column for column in ASKED if summary.asked[column]]
     n_axes = 2 + len(told)
     n_columns = min(3, n_axes)
@@ -98,15 +97,13 @@ def preview_rows(out: Path, shards: Sequence[Shard], n_rows: int) -> list[dict[s
 
 def preview_features() -> Any:
     """Columns of the preview."""
-    from datasets import Features, Image, Value  # deferred: slow to import
-
     text = Value("string")
     return Features(
         {
             "id": text,
             "split": text,
-            "image": Image(mode="L"),
-            "overlay": Image(mode="RGB"),
+            "image": ImageFeature(mode="L"),
+            "overlay": ImageFeature(mode="RGB"),
             "prompt": text,
         }
     )

@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
+
 from lungsynth import RESEARCH_NOTICE, __version__
 from lungsynth.about.figures import read_figures
 from lungsynth.about.sources import read_sources
 from lungsynth.errors import ConfigError
+from lungsynth.evaluation.downstream.report import arm_title
 from lungsynth.model.checkpoint import NEAREST_FOLDER
 from publish.card.checkpoint import measured_section, sources_table
 from publish.card.markup import markdown_text
@@ -77,7 +80,6 @@ def figures(report: Any, prefix: str = "") -> list[tuple[str, float, str]]:
 
 def _named_arms(report: Mapping[str, Any]) -> dict[str, Any]:
     """Lists of `evaluate downstream` by name, Dice and IoU only."""
-    from lungsynth.evaluation.downstream.report import arm_title
 
     def title(told: Mapping[str, Any]) -> str:
         return f"{told['model']}, {arm_title(told)}, n = {told['n_real']}"
@@ -130,8 +132,6 @@ def make_model_card(
     Raises:
         ConfigError: the licence is not stated or contradicts the base's.
     """
-    import yaml  # type: ignore[import-untyped]
-
     licence = licence_chain(facts, is_lora=checkpoint.is_lora)
     reports = {path.name: read_report(path) for path in facts.evaluation}
     kept, sources = read_figures(checkpoint.folder), read_sources(checkpoint.folder)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lungsynth.about.figures import Figure
+from lungsynth.masks.classes import CONVENTIONS
 from publish.card.checkpoint import obeyed
 from publish.card.evaluation import masks_lines
 from publish.card.markup import markdown_text
@@ -41,8 +42,6 @@ def class_table(manifest: Manifest, summary: Summary) -> str:
 
 def masks_note(manifest: Manifest) -> str:
     """What else is to be known of mask values."""
-    from lungsynth.masks.classes import CONVENTIONS
-
     names = [name.lower() for name in manifest.classes.values()]
     told = "."
     band = manifest.config["refine"]["ignore_band"]

@@ -9,8 +9,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
+import yaml  # type: ignore[import-untyped]
+from datasets import Features, disable_progress_bars, enable_progress_bars, load_dataset
+from datasets.utils import are_progress_bars_disabled
+
 from publish.build.finish import CARD_NAME, FIGURES, PREVIEW_NAME
 from publish.card import croissant
+from publish.check.rows import expected_features
 from publish.data.manifest import MANIFEST_NAME, Manifest, inside
 from publish.data.rows import iter_rows, rejected_rows
 from publish.data.shards import file_sha256
@@ -83,11 +89,6 @@ def file_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
 
 def card_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
     """Front matter, and Markdown that renders with every figure."""
-    import yaml  # type: ignore[import-untyped]
-    from datasets import Features
-
-    from publish.check.rows import expected_features
-
     text = (dist / CARD_NAME).read_text(encoding="utf-8")
     parts = text.split("---\n", 2)
     if len(parts) != 3 or parts[0]:
@@ -169,15 +170,11 @@ def text_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
 
 
 def _columns(dist: Path, manifest: Manifest) -> list[tuple[str, str]]:
-    import pyarrow.parquet as pq
-
     schema = pq.read_schema(inside(dist, manifest.shards[0].name))
     return [(field.name, str(field.type)) for field in schema]
 
 
 def _footer(path: Path) -> str:
-    import pyarrow.parquet as pq
-
     told = pq.read_metadata(path).metadata or {}
     return "\n".join(
         value.decode("utf-8", "replace") for key, value in told.items() if key != b"ARROW:schema"
@@ -199,9 +196,6 @@ def _personal(text: str, where: str) -> Iterator[str]:
 
 def load_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
     """`load_dataset` of every config and split, plain and streaming, counted and compared."""
-    from datasets import disable_progress_bars, enable_progress_bars, load_dataset
-    from datasets.utils import are_progress_bars_disabled
-
     hidden = are_progress_bars_disabled()
     logger = logging.getLogger("datasets")
     level = logger.level
@@ -237,6 +231,4 @@ def load_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
 
 def _n_preview(dist: Path) -> int:
     """Rows in the preview."""
-    import pyarrow.parquet as pq
-
     return int(pq.read_metadata(dist / PREVIEW_NAME).num_rows)

@@ -11,6 +11,10 @@ import numpy as np
 
 from lungsynth import __version__
 from lungsynth.errors import ConfigError
+from lungsynth.masks.refine import RefineConfig
+from lungsynth.model.checkpoint import other_weights, resolve, weights_hash, where_weights_are
+from lungsynth.model.sampling import SampleOptions
+from publish.build.plan import checkpoint_folder, settings_sha256
 from publish.build.worker import fixed_threads, load
 from publish.data.manifest import (
     PROCESSOR,
@@ -19,8 +23,10 @@ from publish.data.manifest import (
     inside,
     read_manifest,
 )
+from publish.data.prompts import RowPrompt
 from publish.data.rows import decode, iter_rows
 from publish.data.schema import RowSpec, column_name, row
+from publish.data.settings import FilterSettings, from_mapping
 from publish.data.shards import Shard, shard_metadata
 
 if TYPE_CHECKING:
@@ -87,9 +93,6 @@ def replay(
         ConfigError: a row is not there, or the checkpoint is another one.
         CheckpointError: the checkpoint is not there.
     """
-    from lungsynth.model.checkpoint import other_weights, resolve, weights_hash, where_weights_are
-    from publish.build.plan import checkpoint_folder, settings_sha256
-
     manifest = read_manifest(dist)
     found = [find_row(dist, manifest, one) for one in row_ids]
     config = manifest.config
@@ -131,11 +134,6 @@ def _replay_one(
     old: dict[str, Any],
     notes: tuple[str, ...],
 ) -> Replayed:
-    from lungsynth.masks.refine import RefineConfig
-    from lungsynth.model.sampling import SampleOptions
-    from publish.data.prompts import RowPrompt
-    from publish.data.settings import FilterSettings, from_mapping
-
     config = manifest.config
     batch, place, known = _batch(dist, manifest, shard, old)
     results = synthesizer.generate(

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from lungsynth.arrays import IGNORE, UInt8Array
 from lungsynth.errors import DataError
@@ -79,9 +81,6 @@ def row_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
 
 def _schema_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
     """Columns and row groups, from the footers."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     wanted = expected_features(manifest).arrow_schema
     config = canonical_sha256(manifest.config)
     for shard in manifest.shards:

@@ -16,6 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet
+
 from lungsynth.errors import ConfigError, DataError
 
 GRAMMAR_VERSION = 2
@@ -178,11 +183,6 @@ def check_prompts(lines: Sequence[str], where: str) -> list[str]:
 
 def _column(path: Path, column: str) -> list[str]:
     """A text column of a table; nulls are left out."""
-    import pyarrow as pa  # deferred: slow to import
-    import pyarrow.csv  # deferred: slow to import
-    import pyarrow.json  # deferred: slow to import
-    import pyarrow.parquet  # deferred: slow to import
-
     try:
         if path.suffix == ".csv":
             table = pyarrow.csv.read_csv(path)

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from lungsynth.arrays import IntArray, UInt8Array
@@ -40,9 +42,6 @@ def iter_rows(
     Raises:
         DataError: a shard cannot be read.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     for shard in shards:
         path = inside(out, shard.name)
         try:
@@ -65,8 +64,6 @@ def pick_rows(
         positions: Rows, from 0.
         columns: Which.
     """
-    import pyarrow.parquet as pq
-
     found: dict[int, dict[str, Any]] = {}
     start = 0
     for shard in shards:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml  # type: ignore[import-untyped]
+
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.masks.config import RefineConfig
 from lungsynth.model.options import (
@@ -239,8 +241,6 @@ def from_mapping(kind: type[T], values: Any, where: str) -> T:
 
 
 def _load_yaml(path: Path) -> dict[str, Any]:
-    import yaml  # type: ignore[import-untyped]
-
     class Loader(yaml.SafeLoader):  # type: ignore[misc]
         """Safe, and refuses a key that is written twice."""
 

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from lungsynth.errors import ConfigError, OutputError
 
 MAX_ROW_GROUP_BYTES = 100_000_000
@@ -140,9 +143,6 @@ def shard_metadata(path: Path) -> dict[str, Any]:
     Raises:
         OutputError: the file is not one of its shards.
     """
-    import pyarrow as pa  # deferred: slow to import
-    import pyarrow.parquet as pq  # deferred: slow to import
-
     try:
         told = pq.read_metadata(path).metadata or {}
         return dict(json.loads(told[b"lungsynth"]))
@@ -187,9 +187,6 @@ def write_shard(
     Raises:
         OutputError: it cannot be written; nothing of it stays.
     """
-    import pyarrow as pa  # deferred: slow to import
-    import pyarrow.parquet as pq  # deferred: slow to import
-
     path = out / name
     schema = features.arrow_schema
     leaves = [leaf for field in schema for leaf in _leaves(field.name, field.type)]
@@ -231,8 +228,6 @@ def write_shard(
 
 def _leaves(path: str, kind: Any) -> list[str]:
     """Parquet leaf columns of an Arrow column: "image" -> "image.bytes", "image.path"."""
-    import pyarrow as pa  # deferred: slow to import
-
     if pa.types.is_struct(kind):
         return [leaf for child in kind for leaf in _leaves(f"{path}.{child.name}", child.type)]
     if pa.types.is_list(kind):

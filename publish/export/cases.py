@@ -12,6 +12,7 @@ import numpy as np
 
 from lungsynth.arrays import IGNORE, UInt8Array
 from lungsynth.errors import ConfigError, DataError
+from lungsynth.masks.classes import CONVENTIONS
 from publish.data.manifest import Manifest
 from publish.data.rows import decode, iter_rows
 
@@ -63,8 +64,6 @@ def iter_cases(dist: Path, manifest: Manifest) -> Iterator[Case]:
 
 def description(manifest: Manifest) -> str:
     """A sentence on the set for the file that describes it: what it is, and by whose rule masks are."""
-    from lungsynth.masks.classes import CONVENTIONS  # deferred: imports torch
-
     told = "Synthetic chest X-rays. Research only. Not for diagnosis."
     name = str(manifest.config["convention"])
     if name:

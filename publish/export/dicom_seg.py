@@ -70,8 +70,8 @@ def write_dicom_seg(dist: Path, manifest: Manifest, out: Path) -> int:
 
 def make_image(one: Case) -> Any:
     """The picture as a Secondary Capture dataset."""
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+    from pydicom.dataset import FileDataset, FileMetaDataset  # optional
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage  # optional
 
     meta: Any = FileMetaDataset()
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
@@ -113,8 +113,8 @@ def make_image(one: Case) -> Any:
 
 def make_seg(one: Case, image: Any, present: dict[int, str]) -> Any:
     """The mask as a SEG object of an image."""
-    import highdicom as hd
-    from pydicom.sr.codedict import codes
+    import highdicom as hd  # optional
+    from pydicom.sr.codedict import codes  # optional
 
     described = [
         hd.seg.SegmentDescription(
@@ -169,7 +169,7 @@ def _about(one: Case) -> str:
 
 
 def _code(value: int, name: str) -> Any:
-    import highdicom as hd
+    import highdicom as hd  # optional
 
     code, scheme, meaning = CODES.get(name.lower(), (f"CLASS{value}", "99LUNGSYNTH", name[:64]))
     return hd.sr.CodedConcept(value=code, scheme_designator=scheme, meaning=meaning)

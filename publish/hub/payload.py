@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
+
 from lungsynth.errors import ConfigError, OutputError
 
 TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{30,}")
@@ -163,8 +165,6 @@ def front_matter(readme: Path) -> dict[str, Any]:
     Raises:
         ConfigError: there is none, or it is no YAML mapping.
     """
-    import yaml  # type: ignore[import-untyped]
-
     text = readme.read_text(encoding="utf-8")
     parts = text.split("---\n", 2)
     try:

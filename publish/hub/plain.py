@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from lungsynth.errors import ConfigError
+from lungsynth.model import autoencoder
 from lungsynth.model.checkpoint import CARRIED_MODULE, CLASS_NAME
 from publish.hub.weights import Checkpoint
 
@@ -37,8 +38,6 @@ def write_plain(checkpoint: Checkpoint, out: Path) -> None:
             f"--plain-diffusers: {checkpoint.folder} is {kind}, which diffusers loads as it is. Leave "
             "the option out."
         )
-    from lungsynth.model import autoencoder  # deferred: it imports torch and diffusers
-
     source = inspect.getsource(autoencoder)
     # diffusers names the module a class comes from when it saves it: here this file, not lungsynth
     source = re.sub(r"^    __module__ = .*\n", "", source, flags=re.MULTILINE)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import ast
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import yaml  # type: ignore[import-untyped]
 
 import lungsynth
 from lungsynth import RESEARCH_NOTICE
@@ -108,8 +111,6 @@ def requirements(names: set[str], hardware: Hardware) -> str:
     Raises:
         ConfigError: a package that is imported is not installed here.
     """
-    import sys
-
     tops = {name.split(".")[0] for name in names} - {*sys.stdlib_module_names, *IGNORED}
     wanted = sorted({*(DISTRIBUTIONS.get(top, top) for top in tops), *ALWAYS})
     lines = [*hardware.lines, f"torch=={hardware.torch}"]
@@ -123,8 +124,6 @@ def requirements(names: set[str], hardware: Hardware) -> str:
 
 def readme(root: Path, hardware: Hardware) -> str:
     """The Space's README.md: front matter of the repository's own, pinned for the hardware."""
-    import yaml  # type: ignore[import-untyped]
-
     values: dict[str, Any] = front_matter(root / "README.md")
     if values.get("sdk") != "gradio" or values.get("app_file") != "app.py":
         raise ConfigError(f"{root / 'README.md'}: its front matter is not that of a Gradio Space.")

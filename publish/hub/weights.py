@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from lungsynth.errors import CheckpointError, ConfigError
+from lungsynth.masks.classes import load_classes
 from lungsynth.model.checkpoint import NEAREST_FOLDER, PICKLED, check_folder, weights_hash
 from publish.hub.payload import LocalFile, Payload, front_matter, hash_file, read_folder
 
@@ -95,8 +99,6 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 def _parameters(path: Path, dtypes: set[str]) -> int:
     """Numbers in a weight file, read from its header."""
-    from safetensors import SafetensorError, safe_open
-
     total = 0
     try:
         with safe_open(path, framework="np") as file:
@@ -110,8 +112,6 @@ def _parameters(path: Path, dtypes: set[str]) -> int:
 
 
 def _classes(folder: Path) -> dict[str, int]:
-    from lungsynth.masks.classes import load_classes
-
     return {spec.name: spec.id for spec in load_classes(folder)}
 
 
@@ -124,8 +124,6 @@ def check_own_card(checkpoint: Checkpoint) -> list[str]:
     Raises:
         ConfigError: its front matter is broken, or names no licence.
     """
-    import re
-
     path = checkpoint.own_card
     assert path is not None
     if not front_matter(path).get("license"):

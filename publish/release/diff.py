@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+from datasets import Features
+
 from lungsynth.errors import ConfigError
 from publish.data.manifest import Manifest, inside
 from publish.data.rows import decode, iter_rows
@@ -153,9 +156,6 @@ def next_version(version: str, bump: str) -> str:
 
 def _columns(dist: Path, manifest: Manifest) -> dict[str, str]:
     """Column -> its feature as text."""
-    import pyarrow.parquet as pq  # deferred: slow to import
-    from datasets import Features  # deferred: slow to import
-
     schema = pq.read_schema(inside(dist, manifest.shards[0].name))
     return {name: repr(kind) for name, kind in Features.from_arrow_schema(schema).items()}
 

@@ -16,6 +16,7 @@ from publish.data.errata import ERRATA_NAME
 from publish.data.manifest import MANIFEST_NAME, Manifest, inside, read_manifest, understood
 from publish.data.schema import SCHEMA_VERSION
 from publish.data.shards import Shard, file_sha256
+from publish.hub.push import TAG
 
 if TYPE_CHECKING:
     from publish.hub.reader import HubReader
@@ -86,8 +87,6 @@ def _told(folder: Path) -> dict[str, Any]:
 
 def last_tag(tags: dict[str, str]) -> str | None:
     """The highest vX.Y.Z of some tags; None without any."""
-    from publish.hub.push import TAG
-
     named = [tag for tag in tags if TAG.fullmatch(tag)]
     return max(named, key=lambda tag: tuple(map(int, tag[1:].split("."))), default=None)
 

@@ -12,10 +12,14 @@ from click.testing import CliRunner, Result
 from evaluation_films import fields_of, picture, write_films
 from PIL import Image
 
-from lungsynth.cli.evaluate.group import evaluate
-from lungsynth.cli.train_encoder import train_encoder_command
+from lungsynth.cli.main import cli
 from lungsynth.errors import CheckpointError, DataError
 from lungsynth.evaluation.words.encoder_training import EncoderOptions
+
+evaluate, train_encoder_command = (
+    cli.commands["evaluate"],
+    cli.commands["train"].commands["encoder"],
+)
 
 
 def call(command: Any, *args: object) -> Result:

@@ -80,8 +80,11 @@ LAYERS = {
         ("lungsynth.evaluation.fidelity", "lungsynth.evaluation.masks"),
         ("lungsynth.evaluation.downstream",),
         ("lungsynth.report",),
+        (
+            "lungsynth.cli",
+            "lungsynth.cli.evaluate",
+        ),  # options; what a command does is imported late
         ("lungsynth.cli.run", "lungsynth.cli.evaluate.run"),
-        ("lungsynth.cli", "lungsynth.cli.evaluate"),
         ("lungsynth.__main__",),
     ),
     "publish": (

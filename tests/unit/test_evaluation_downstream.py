@@ -24,10 +24,11 @@ from lungsynth.evaluation.downstream.models import (
     splice,
     train,
 )
-from lungsynth.evaluation.downstream.options import DownstreamOptions, real_counts
+from lungsynth.evaluation.downstream.options import real_counts
 from lungsynth.evaluation.downstream.report import ratio_interval, seed_films_interval, summarise
 from lungsynth.evaluation.downstream.sets import filtered, named_sources
 from lungsynth.evaluation.masks.figures import TruthSpec, dice
+from lungsynth.evaluation.options import DownstreamOptions
 from lungsynth.films.framing import whole
 from lungsynth.training.segmenter import Fit
 

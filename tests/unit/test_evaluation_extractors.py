@@ -14,7 +14,7 @@ from evaluation_films import picture, random_encoder
 from safetensors.torch import save_file
 from torch import nn
 
-from lungsynth.cli.evaluate.group import ENCODER_NAMES
+from lungsynth.cli.evaluate.samples import ENCODER_NAMES
 from lungsynth.errors import (
     CheckpointError,
     ConfigError,

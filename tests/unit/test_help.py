@@ -5,15 +5,16 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import re
-from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
 import click
 import pytest
 
-from publish.cli import COMMANDS as PUBLISH
+from lungsynth.cli.command import Commands
+from lungsynth.cli.main import COMMANDS as COMMANDS_OF_LUNGSYNTH
+from lungsynth.cli.main import EVALUATIONS, TRAIN
+from publish.cli import COMMANDS as COMMANDS_OF_PUBLISH
 
 
 def load_maker() -> ModuleType:
@@ -74,28 +75,11 @@ def test_the_real_program_prints_the_same(run_cli) -> None:  # type: ignore[no-u
         assert ran.out.partition("Options:")[2].split() == golden.partition("Options:")[2].split()
 
 
-@pytest.mark.parametrize("path", COMMANDS, ids="-".join)
-def test_the_work_of_a_command_takes_its_options(path: tuple[str, ...]) -> None:
-    """A field an option; options that several commands share may go into `shared`."""
-    command = COMMANDS[path]
-    if isinstance(command, click.Group) or path[0] != "lungsynth":
-        return
-    assert command.callback is not None
-    source = inspect.getsource(inspect.unwrap(command.callback))
-    place = re.search(r"from (\S+) import (\w+) as work  # deferred: ", source)
-    kind = re.search(r"work\.(\w+)(?:\(\*\*options\)|, options\))", source)
-    assert place and kind, "its work is not deferred"
-    work = importlib.import_module(f"{place[1]}.{place[2]}")
-    wanted = {field.name for field in fields(getattr(work, kind[1]))}
-    given = {parameter.name for parameter in command.params}
-    assert wanted - {"shared"} <= given
-    assert "shared" in wanted or wanted >= given
-
-
-def test_the_work_of_every_command_of_publish_is_there_and_takes_its_options() -> None:
+@pytest.mark.parametrize("table", [COMMANDS_OF_LUNGSYNTH, TRAIN, EVALUATIONS, COMMANDS_OF_PUBLISH])
+def test_the_work_of_every_command_is_there_and_takes_its_options(table: Commands) -> None:
     """Work is named in a text and imported when the command is called."""
-    for kind, work in PUBLISH.values():
+    for kind, work in table.values():
         module, _, name = work.partition(":")
         function = getattr(importlib.import_module(module), name)
-        [parameter] = inspect.signature(function).parameters.values()
-        assert parameter.annotation == kind.__name__, work
+        first = next(iter(inspect.signature(function).parameters.values()))
+        assert first.annotation == kind.__name__, work

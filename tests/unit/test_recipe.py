@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from lungsynth.cli.run.train_all import TrainAllCommand, run_train_all
+from lungsynth.cli.run.train_all import run_train_all
+from lungsynth.cli.train_masks import TrainAllCommand
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.training.recipe import read_recipe
 

@@ -1,61 +1,109 @@
-"""`python -m lungsynth evaluate reconstruction` and `evaluate sheet`."""
+"""`python -m lungsynth evaluate reconstruction`, `sheet`, `draw` and `film-check`: their options."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import click
-
-from lungsynth.cli.options import asked, sampling_options
+from lungsynth.cli.options import Drawing, Verifying
+from lungsynth.model.options import option
 
 
-@click.command("reconstruction")
-@click.option("--data", "sources", multiple=True, required=True, metavar="SOURCE")
-@click.option("--model", default=None, metavar="NAME|DIR|HUB_ID", help="Whose autoencoder.")
-@click.option(
-    "--vae",
-    "vae_folder",
-    type=click.Path(path_type=Path),
-    default=None,
-    metavar="DIR",
-    help="An autoencoder of `train vae` instead.",
-)
-@click.option("--adults/--all", default=True, show_default=True, help="Which test films.")
-@click.option(
-    "--rival-on",
-    type=click.Choice(["same", "all"]),
-    default="same",
-    show_default=True,
-    help="Train films PCA is fitted on: those like the test films, or all.",
-)
-@click.option("--image-column", default="image", show_default=True, metavar="NAME")
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), default=None, metavar="DIR"
-)
-def reconstruction_command(**options: Any) -> None:
+@dataclass(frozen=True, kw_only=True)
+class ReconstructionCommand:
     """PSNR of the autoencoder on real test films, beside PCA of the same compression.
 
     PCA is fitted on patches of the train split: 16x16 patches with as many components as the
     autoencoder has channels.
     """
-    from lungsynth.cli.evaluate.run import model as work  # deferred: a quick --help
 
-    work.run_reconstruction(asked(work.ReconstructionCommand, options))
+    sources: tuple[str, ...] = option("--data", required=True, metavar="SOURCE")
+    model: str | None = option(default=None, metavar="NAME|DIR|HUB_ID", help="Whose autoencoder.")
+    vae_folder: Path | None = option(
+        "--vae", default=None, metavar="DIR", help="An autoencoder of `train vae` instead."
+    )
+    adults: bool = option("--adults/--all", default=True, help="Which test films.")
+    rival_on: str = option(
+        default="same",
+        choices=("same", "all"),
+        help="Train films PCA is fitted on: those like the test films, or all.",
+    )
+    image_column: str = option(default="image", metavar="NAME")
+    out: Path | None = option(default=None, path="dir", metavar="DIR")
 
 
-@click.command("sheet")
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="PNG"
-)
-@click.option("--model", default=None, metavar="NAME|DIR|HUB_ID")
-@click.option("--seeds", type=click.IntRange(min=1, max=32), default=8, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The first.")
-@click.option("--prompt", "prompts", multiple=True, metavar="TEXT", help="[default: eight]")
-@sampling_options()
-@click.option("--masks", is_flag=True, help="With the refined masks drawn in.")
-def sheet_command(**options: Any) -> None:
+@dataclass(frozen=True, kw_only=True)
+class SheetCommand(Drawing):
     """A contact sheet: a row a prompt, a column a seed. Nothing is picked."""
-    from lungsynth.cli.evaluate.run import model as work  # deferred: a quick --help
 
-    work.run_sheet(asked(work.SheetCommand, options))
+    out: Path = option(path="file", metavar="PNG")
+    model: str | None = option(default=None, metavar="NAME|DIR|HUB_ID")
+    seeds: int = option(default=8, min=1, max=32)
+    seed: int = option(default=0, min=0, help="The first.")
+    prompts: tuple[str, ...] = option("--prompt", metavar="TEXT", help="[default: eight]")
+    masks: bool = option(help="With the refined masks drawn in.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawCommand(Verifying, Drawing):
+    """Draw a balanced set of samples with what each prompt asked for. Resumes."""
+
+    out: Path = option(path="dir", metavar="DIR")
+    n: int = option(default=1000, min=1)
+    model: str | None = option(default=None, metavar="NAME|DIR|HUB_ID")
+    seed: int = option(default=0, min=0)
+    batch_size: int = option(default=8, min=1)
+    quiet: bool = option()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilmCheckCommand:
+    """Count how often the film check is wrong, both ways: false alarms and what it misses.
+
+    \b
+    python -m lungsynth evaluate film-check --data films.parquet --out runs/film-check-report
+
+    Every film is shown as it is, inverted, turned by 90, 180 and 270 degrees, both, and mirrored;
+    then drawn pictures, pictures that training did not see, and films taken apart.
+    """
+
+    sources: tuple[str, ...] = option(
+        "--data",
+        required=True,
+        metavar="SOURCE",
+        help="Frontal films, upright and of usual polarity; repeat for several.",
+    )
+    split: str = option(
+        default="test", metavar="NAME", help="Value of the `split` column; '' takes every row."
+    )
+    limit: int | None = option(
+        default=None, min=1, metavar="N", help="At most N films of each --data."
+    )
+    folders: tuple[Path, ...] = option(
+        "--pictures",
+        path="dir",
+        exists=True,
+        metavar="DIR",
+        help="More pictures that are no chest films.",
+    )
+    n_moved: int | None = option(
+        default=None,
+        min=0,
+        metavar="N",
+        help="Films of each --data that are shown turned and inverted too.  [default: all]",
+    )
+    n_other: int = option(
+        default=100, min=1, metavar="N", help="Pictures of each kind that is no film."
+    )
+    folder: Path | None = option(
+        "--film-check",
+        default=None,
+        path="dir",
+        exists=True,
+        metavar="DIR",
+        help="A network of `train film-check`.  [default: shipped]",
+    )
+    out: Path = option(path="dir", metavar="DIR", help="Where the report goes.")
+    seed: int = option(default=0, min=0)
+    threads: int | None = option(default=None, min=1, help="CPU threads.")
+    quiet: bool = option(help="No progress bar.")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from lungsynth.cli.annotate import AnnotateCommand
 from lungsynth.errors import ConfigError, OutputError
 from lungsynth.files import check_writable
 from lungsynth.films.annotation import parse_class_options
@@ -26,18 +26,6 @@ from lungsynth.masks.classes import classes_path
 from lungsynth.model.checkpoint import resolve
 
 PAGE_NAME = "annotate.html"
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnnotateCommand:
-    """Its options, as `--help` describes them."""
-
-    files: tuple[str, ...]
-    importing: bool
-    out: Path
-    named: tuple[str, ...]
-    model: str | None
-    images: Path | None
 
 
 def run_annotate(command: AnnotateCommand) -> None:

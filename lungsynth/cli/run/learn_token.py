@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import click
 import numpy as np
 
 from lungsynth.about.sources import collect_sources, write_sources
+from lungsynth.cli.learn_token import LearnTokenCommand
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.films.data import Record, read_records
 from lungsynth.films.framing import whole
@@ -25,34 +25,6 @@ from lungsynth.training.tokens import (
     learn_from_films,
     suggest_films,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class LearnTokenCommand:
-    """Its options, as `--help` describes them."""
-
-    sources: tuple[str, ...]
-    name: str | None
-    class_id: int | None
-    k: int
-    side: str
-    checkpoint: Path
-    image_column: str
-    mask_column: str
-    split: str
-    foreground: int
-    ignore: int
-    n_parts: int
-    wanted: str | None
-    convention: str
-    set_name: str
-    like: str
-    ratio: str
-    out: Path | None
-    prior_file: Path | None
-    suggest: bool
-    seed: int
-    quiet: bool
 
 
 def parse_ratio(text: str) -> dict[str, Any]:
@@ -74,9 +46,6 @@ def parse_ratio(text: str) -> dict[str, Any]:
 
 def run_learn_token(command: LearnTokenCommand) -> None:
     """Learn a class token from K annotated films, on a frozen checkpoint."""
-    foreground = command.foreground
-    ignore = command.ignore
-    side = command.side
     if not command.suggest and (
         command.name is None or (command.class_id is None and command.out is None)
     ):
@@ -87,31 +56,67 @@ def run_learn_token(command: LearnTokenCommand) -> None:
     ratio = parse_ratio(command.ratio) if command.ratio else None
     pipe, _ = load_pipeline(str(command.checkpoint))
     if command.suggest:
-        pixels = side_pixels(pipe)
-        films = [
-            film
-            for source in command.sources
-            for film in read_records(
-                source,
-                image_column=command.image_column,
-                text_column=None,
-                split=command.split or None,
-            )
-        ]
-        squares = np.stack([whole(film.image, pixels=pixels) for film in films])
-        for index in suggest_films(
-            pipe, squares, command.k, seed=command.seed, quiet=command.quiet
-        ):
-            click.echo(films[index].fields.get("id") or f"row {index}")
+        _suggest(command, pipe)
         return
     assert command.name is not None
-    keep = (
-        None
-        if command.wanted is None
-        else [one.strip() for one in command.wanted.split(",") if one.strip()]
+    films, ids = _chosen_films(command)
+    info = {"convention": command.convention, "films": ",".join(ids), "seed": str(command.seed)}
+    options = LearnOptions(
+        side=command.side,
+        foreground=command.foreground,
+        ignore=command.ignore,
+        seed=command.seed,
     )
+    if command.prior_file is not None:
+        films = _labelled_by_prior(command, films, pixels=side_pixels(pipe))
+        options = replace(options, side="both", foreground=255, ignore=127)
+        info |= {"label_free": "true", "prior": command.prior_file.name, "shots": "0"}
+    token = learn_from_films(pipe, command.name, films, options, quiet=command.quiet, info=info)
+    if command.out is not None:
+        token.save(command.out)
+        click.echo(str(command.out))
+    elif command.class_id is not None:
+        if command.prior_file is None:
+            write_sources(command.checkpoint, collect_sources(films, used_for="masks"))
+        path = add_to_checkpoint(
+            token,
+            command.checkpoint,
+            class_id=command.class_id,
+            n_parts=command.n_parts,
+            convention=command.convention,
+            entry=Entry(command.set_name, command.like, ratio),
+        )
+        click.echo(str(path))
+
+
+def _suggest(command: LearnTokenCommand, pipe: Any) -> None:
+    """Print the ids of the films that are most worth annotating."""
+    films = [
+        film
+        for source in command.sources
+        for film in read_records(
+            source,
+            image_column=command.image_column,
+            text_column=None,
+            split=command.split or None,
+        )
+    ]
+    squares = np.stack([whole(film.image, pixels=side_pixels(pipe)) for film in films])
+    for index in suggest_films(pipe, squares, command.k, seed=command.seed, quiet=command.quiet):
+        click.echo(films[index].fields.get("id") or f"row {index}")
+
+
+def _chosen_films(command: LearnTokenCommand) -> tuple[list[Record], list[str]]:
+    """K films spread evenly over the sources, or those that were named; and their ids.
+
+    Raises:
+        DataError: a source has too few, or a named film is not there.
+    """
+    keep = None
+    if command.wanted is not None:
+        keep = [one.strip() for one in command.wanted.split(",") if one.strip()]
     rng = np.random.default_rng(command.seed)
-    films, ids = [], []
+    films: list[Record] = []
     for index, source in enumerate(command.sources):
         share = command.k // len(command.sources) + (index < command.k % len(command.sources))
         if not share and keep is None:
@@ -126,46 +131,32 @@ def run_learn_token(command: LearnTokenCommand) -> None:
             )
         )
         if keep is not None:
-            chosen = [row for row in rows if row.fields.get("id") in keep]
+            films += [row for row in rows if row.fields.get("id") in keep]
         elif len(rows) < share:
             raise DataError(f"{source}: {len(rows)} annotated films, {share} are needed.")
         else:
-            chosen = [rows[i] for i in rng.choice(len(rows), share, replace=False)]
-        films += chosen
-        ids += [film.fields.get("id", "") for film in chosen]
+            films += [rows[i] for i in rng.choice(len(rows), share, replace=False)]
+    ids = [film.fields.get("id", "") for film in films]
     if keep is not None and set(keep) - set(ids):
         raise DataError(
             f"--films: no annotated film has the id {sorted(set(keep) - set(ids))[0]!r}."
         )
-    info = {"convention": command.convention, "films": ",".join(ids), "seed": str(command.seed)}
-    if command.prior_file is not None:
-        priors = load_priors(command.prior_file)
-        if command.name not in priors:
-            raise ConfigError(
-                f"{command.prior_file}: no class {command.name!r}; it has {', '.join(priors)}."
-            )
-        pixels = side_pixels(pipe)
-        seen = [whole(film.image, pixels=pixels) for film in films]
-        films = [Record(image, "", prior_mask(image, priors[command.name])) for image in seen]
-        side, foreground, ignore = "both", 255, 127
-        info |= {"label_free": "true", "prior": command.prior_file.name, "shots": "0"}
-    options = LearnOptions(side=side, foreground=foreground, ignore=ignore, seed=command.seed)
-    token = learn_from_films(pipe, command.name, films, options, quiet=command.quiet, info=info)
-    if command.out is not None:
-        token.save(command.out)
-        click.echo(str(command.out))
-    if command.class_id is not None and command.out is None:
-        if command.prior_file is None:
-            write_sources(command.checkpoint, collect_sources(films, used_for="masks"))
-        click.echo(
-            str(
-                add_to_checkpoint(
-                    token,
-                    command.checkpoint,
-                    class_id=command.class_id,
-                    n_parts=command.n_parts,
-                    convention=command.convention,
-                    entry=Entry(command.set_name, command.like, ratio),
-                )
-            )
+    return films, ids
+
+
+def _labelled_by_prior(
+    command: LearnTokenCommand, films: list[Record], *, pixels: int
+) -> list[Record]:
+    """Films with masks of a prior in place of experts'.
+
+    Raises:
+        ConfigError: the file has no prior of the class.
+    """
+    assert command.prior_file is not None and command.name is not None
+    priors = load_priors(command.prior_file)
+    if command.name not in priors:
+        raise ConfigError(
+            f"{command.prior_file}: no class {command.name!r}; it has {', '.join(priors)}."
         )
+    seen = [whole(film.image, pixels=pixels) for film in films]
+    return [Record(image, "", prior_mask(image, priors[command.name])) for image in seen]

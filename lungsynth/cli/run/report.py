@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from pathlib import Path
 
 import click
 
+from lungsynth.cli.report import ReportCommand
 from lungsynth.report.blocks import write_into
 from lungsynth.report.files import keep
 from lungsynth.report.kept import keep_with_checkpoint
 from lungsynth.report.page import write_page
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportCommand:
-    """Its options, as `--help` describes them."""
-
-    folder: Path
-    out: Path | None
-    kept: Path | None
-    into: Path | None
-    checkpoint: Path | None
 
 
 def run_report(command: ReportCommand) -> None:

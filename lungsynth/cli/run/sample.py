@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import click
 import torch
 from tqdm import tqdm
 
-from lungsynth.cli.run.values import interval_of, rejection_of
+from lungsynth.cli.run.values import rejection_of
+from lungsynth.cli.sample import SampleCommand, WordsCommand
 from lungsynth.files import check_writable
 from lungsynth.masks.refine import RefineConfig, with_values
 from lungsynth.model.checkpoint import load_pipeline
-from lungsynth.model.sampling import SampleOptions
 from lungsynth.output import write_result
 from lungsynth.pipeline import Result, Synthesizer
 from lungsynth.prompts import read_prompt
@@ -24,54 +23,17 @@ from lungsynth.verify.asked import asked_fields
 from lungsynth.verify.redraw import Rejection, redraw
 
 
-@dataclass(frozen=True, kw_only=True)
-class SampleCommand:
-    """Its options, as `--help` describes them."""
-
-    prompts: tuple[str, ...]
-    out: Path
-    seed: int
-    n: int
-    steps: int
-    guidance: float
-    height: int | None
-    width: int | None
-    scheduler: str
-    precision: str
-    words: tuple[str, ...]
-    model: str | None
-    lora: str | None
-    method: str
-    refine_values: tuple[str, ...]
-    classes: str | None
-    batch_size: int
-    guidance_interval: str | None
-    n_redraws: int | None
-    verifier_folder: Path | None
-    threads: int | None
-    device: str
-    quiet: bool
-
-
 def run_sample(command: SampleCommand) -> None:
     """Draw X-rays from prompts, with attention maps and masks."""
     if command.threads:
         torch.set_num_threads(command.threads)
     check_writable(command.out, make=False)
-    rejection = rejection_of(command.n_redraws, command.verifier_folder)
+    rejection = rejection_of(command)
     refine_config = with_values(RefineConfig(method=command.method), command.refine_values)
     synthesizer = Synthesizer(
         command.model, lora=command.lora, device=command.device, classes=command.classes
     )
-    options = SampleOptions(
-        steps=command.steps,
-        guidance=command.guidance,
-        guidance_interval=interval_of(command.guidance_interval),
-        height=command.height,
-        width=command.width,
-        scheduler=command.scheduler,
-        precision=command.precision,
-    )
+    options = replace(command.drawing(), height=command.height, width=command.width)
     texts = [prompt for prompt in command.prompts for _ in range(command.n)]
     seeds = [command.seed + k for _ in command.prompts for k in range(command.n)]
     if not command.quiet:
@@ -128,14 +90,6 @@ def _verified(
         record = {**kept.value.record, "verify": kept.report(verifier)}
         yield replace(kept.value, record=record)
     click.echo(f"verifier {verifier.name}: {rejection.tally.sentence()}", err=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class WordsCommand:
-    """Its options, as `--help` describes them."""
-
-    prompt: str
-    model: str | None
 
 
 def run_words(command: WordsCommand) -> None:

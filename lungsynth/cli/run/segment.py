@@ -3,42 +3,18 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 
 import click
 import torch
 from tqdm import tqdm
 
 from lungsynth.cli.run.segment_films import SegmentRun
+from lungsynth.cli.segment import SegmentCommand
 from lungsynth.files import check_writable
 from lungsynth.films.finding import search_films
 from lungsynth.masks.refine import RefineConfig, with_values
 from lungsynth.model.put_right import Righting
 from lungsynth.pipeline import Synthesizer
-
-
-@dataclass(frozen=True, kw_only=True)
-class SegmentCommand:
-    """Its options, as `--help` describes them."""
-
-    images: tuple[str, ...]
-    out: Path
-    model: str | None
-    classes: str | None
-    prompt: str | None
-    method: str | None
-    refine_values: tuple[str, ...]
-    n_noise: int
-    seed: int
-    probability: bool
-    overwrite: bool
-    batch_size: int
-    threads: int | None
-    device: str
-    invert: str
-    orient: str
-    quiet: bool
 
 
 def run_segment(command: SegmentCommand) -> None:

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 
 import click
 
+from lungsynth.cli.tools import DoctorCommand, PackCommand
 from lungsynth.doctor import examine
 from lungsynth.films.data import read_records
 from lungsynth.films.packing import pack
-
-
-@dataclass(frozen=True, kw_only=True)
-class DoctorCommand:
-    """Its options, as `--help` describes them."""
-
-    model: str | None
-    as_json: bool
 
 
 def run_doctor(command: DoctorCommand) -> None:
@@ -43,21 +34,6 @@ def run_doctor(command: DoctorCommand) -> None:
             click.echo(f"  - {problem}")
     if problems:
         sys.exit(1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PackCommand:
-    """Its options, as `--help` describes them."""
-
-    sources: tuple[str, ...]
-    out: Path
-    image_column: str
-    text_column: str
-    split: str
-    short_side: int
-    quality: int
-    max_megabytes: float
-    quiet: bool
 
 
 def run_pack(command: PackCommand) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from lungsynth.about.sources import (
     sources_of_data,
     write_sources,
 )
+from lungsynth.cli.train import TrainDiffusionCommand, TrainVaeCommand
 from lungsynth.errors import CheckpointError, ConfigError
 from lungsynth.films.data import read_records
 from lungsynth.films.framing import whole
@@ -64,27 +65,9 @@ def resolve_device(name: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainVaeCommand:
-    """Its options, as `--help` describes them."""
-
-    sources: tuple[str, ...]
-    image_column: str
-    text_column: str
-    split: str
-    out: Path
-    preset: str | None
-    threads: int | None
-    device: str
-    quiet: bool
-    dry_run: bool
-    pixels: int
-    shared: Mapping[str, Any]  # of options that several commands have
-
-
 def run_train_vae(command: TrainVaeCommand) -> None:
     """Train the autoencoder, starting at PCA."""
-    options = given(preset_of(VAE_PRESETS, command.preset, "cpu"), command.shared)
+    options = given(preset_of(VAE_PRESETS, command.preset, "cpu"), vars(command))
     if command.dry_run:
         click.echo(json.dumps(asdict(options), indent=2))
         return
@@ -128,30 +111,6 @@ def run_train_vae(command: TrainVaeCommand) -> None:
     click.echo(f"{command.out / 'vae'}: {state}", err=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainDiffusionCommand:
-    """Its options, as `--help` describes them."""
-
-    sources: tuple[str, ...]
-    image_column: str
-    text_column: str
-    split: str
-    out: Path
-    preset: str | None
-    threads: int | None
-    device: str
-    quiet: bool
-    dry_run: bool
-    vae_folder: Path | None
-    init_from: str | None
-    pixels: int | None
-    sample_prompts: tuple[str, ...]
-    boxes: Path | None
-    regions_from: Path | None
-    train_text_encoder: bool | None
-    shared: Mapping[str, Any]  # of options that several commands have
-
-
 def run_train_diffusion(command: TrainDiffusionCommand) -> None:
     """Train the text-to-image model, from scratch or from a Stable Diffusion checkpoint."""
     if (command.vae_folder is None) == (command.init_from is None):
@@ -165,7 +124,7 @@ def run_train_diffusion(command: TrainDiffusionCommand) -> None:
         preset_of(
             DIFFUSION_PRESETS, command.preset, "cpu" if command.init_from is None else "finetune"
         ),
-        {**command.shared, "train_text_encoder": train_text_encoder},
+        {**vars(command), "train_text_encoder": train_text_encoder},
     )
     if command.dry_run:
         click.echo(json.dumps(asdict(options), indent=2))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
 
+from lungsynth.cli.train_masks import TrainAllCommand
 from lungsynth.errors import ConfigError
 from lungsynth.files import check_writable
 from lungsynth.training.recipe import (
@@ -25,20 +24,15 @@ from lungsynth.training.recipe import (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainAllCommand:
-    """Its options, as `--help` describes them."""
-
-    config: Path
-    checkpoint: Path
-    runs: Path
-    sources: tuple[str, ...]
-    only: str
-    dry_run: bool
-    force: bool
+def call_program(arguments: list[str]) -> None:
+    """Run a command of the program that runs."""
+    program = click.get_current_context().find_root().command
+    program.main(args=arguments, prog_name="lungsynth", standalone_mode=False)
 
 
-def run_train_all(command: TrainAllCommand, call: Callable[[list[str]], Any]) -> None:
+def run_train_all(
+    command: TrainAllCommand, call: Callable[[list[str]], Any] = call_program
+) -> None:
     """Do a recipe's steps; `call` runs a command of the program by its arguments."""
     recipe = read_recipe(command.config, _given(command.sources))
     wanted = [one.strip() for one in command.only.split(",") if one.strip()]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -14,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from lungsynth.cli.run.train import given, preset_of, resolve_device
+from lungsynth.cli.train import TrainEncoderCommand, TrainNearestCommand
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import ImageSet, read_films, write_report
 from lungsynth.evaluation.words.encoder_training import (
@@ -28,28 +27,9 @@ from lungsynth.model.nearest import save_nearest
 from lungsynth.verify.verifier import calibrate, half_of, save_rules
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainEncoderCommand:
-    """Its options, as `--help` describes them."""
-
-    sources: tuple[str, ...]
-    image_column: str
-    split: str
-    val_split: str
-    test_split: str
-    out: Path
-    preset: str | None
-    threads: int | None
-    device: str
-    quiet: bool
-    dry_run: bool
-    patients: str
-    shared: Mapping[str, Any]  # of options that several commands have
-
-
 def run_train_encoder(command: TrainEncoderCommand) -> None:
     """Train the encoder that `evaluate` measures with, on real films."""
-    options = given(preset_of(ENCODER_PRESETS, command.preset, "cpu"), command.shared)
+    options = given(preset_of(ENCODER_PRESETS, command.preset, "cpu"), vars(command))
     if command.dry_run:
         click.echo(json.dumps(asdict(options), indent=2))
         return
@@ -120,17 +100,6 @@ def _make_verifier(folder: Path, held: ImageSet, patients: str, seed: int) -> No
         name.removeprefix("val "): value for name, value in held_out_accuracy(encoder, held).items()
     }
     save_rules(calibrate(encoder, held.images, accuracy, patients=patients, seed=seed), folder)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainNearestCommand:
-    """Its options, as `--help` describes them."""
-
-    sources: tuple[str, ...]
-    image_column: str
-    split: str
-    checkpoint: Path
-    quiet: bool
 
 
 def run_train_nearest(command: TrainNearestCommand) -> None:

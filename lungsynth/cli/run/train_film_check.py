@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
 
 from lungsynth.cli.run.train import given
+from lungsynth.cli.train_masks import TrainFilmCheckCommand
 from lungsynth.training.film_check.data import gather_pictures
 from lungsynth.training.film_check.train import FOLDER, FilmCheckOptions, train_film_check
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainFilmCheckCommand:
-    """Its options, as `--help` describes them."""
-
-    sources: tuple[str, ...]
-    chests: tuple[Path, ...]
-    others: tuple[Path, ...]
-    folders: tuple[Path, ...]
-    out: Path
-    split: str
-    limit: int
-    n_other: int
-    seed: int
-    threads: int | None
-    quiet: bool
-    shared: Mapping[str, Any]  # of options that several commands have
-
-
 def run_train_film_check(command: TrainFilmCheckCommand) -> None:
     """Train the network that tells upright frontal chest films from everything else."""
-    options = given(FilmCheckOptions(seed=command.seed), command.shared)
+    options = given(FilmCheckOptions(), vars(command))
     if command.threads:
         torch.set_num_threads(command.threads)
     pictures, weights = gather_pictures(

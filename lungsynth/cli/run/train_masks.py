@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 
 from lungsynth.about.sources import sources_of_data, write_sources
 from lungsynth.cli.run.train import given, resolve_device
+from lungsynth.cli.train_masks import TrainAffinityCommand, TrainStudentCommand
 from lungsynth.errors import ConfigError
 from lungsynth.masks.affinity import AFFINITY_FOLDER
 from lungsynth.masks.classes import classes_path, load_classes
@@ -65,32 +66,9 @@ def install(folder: Path, checkpoint: Path, name: str) -> Path:
     return target
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainStudentCommand:
-    """Its options, as `--help` describes them."""
-
-    checkpoint: Path
-    out: Path
-    split: str
-    limit: int
-    seed: int
-    max_minutes: float | None
-    threads: int | None
-    device: str
-    install: bool
-    quiet: bool
-    sources: tuple[str, ...]
-    annotated: tuple[str, ...]
-    teacher: Path | None
-    teacher_weight: float
-    shared: Mapping[str, Any]  # of options that several commands have
-
-
 def run_train_student(command: TrainStudentCommand) -> None:
     """Train a small network on the masks the chain makes of many films."""
-    options = given(
-        StudentOptions(seed=command.seed), {**command.shared, "max_minutes": command.max_minutes}
-    )
+    options = given(StudentOptions(), vars(command))
     if command.threads:
         torch.set_num_threads(command.threads)
     chosen = resolve_device(command.device)
@@ -152,36 +130,8 @@ def _write_mask_sources(
         write_sources(command.checkpoint, found)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainAffinityCommand:
-    """Its options, as `--help` describes them."""
-
-    checkpoint: Path
-    out: Path
-    split: str
-    limit: int
-    seed: int
-    max_minutes: float | None
-    threads: int | None
-    device: str
-    install: bool
-    quiet: bool
-    sources: tuple[str, ...]
-    classes: str | None
-    install_as: str | None
-    student_weight: float
-    shared: Mapping[str, Any]  # of options that several commands have
-
-
-def run_train_affinity(command: TrainAffinityCommand) -> None:
-    """Train AffinityNet, without pixel labels, on places attention and CRF alone are certain of."""
-    options = given(
-        AffinityOptions(seed=command.seed), {**command.shared, "max_minutes": command.max_minutes}
-    )
-    if command.threads:
-        torch.set_num_threads(command.threads)
-    chosen = resolve_device(command.device)
-    synthesizer = Synthesizer(str(command.checkpoint), device=chosen, classes=command.classes)
+def _affinity_films(command: TrainAffinityCommand, synthesizer: Synthesizer) -> dict[str, Any]:
+    """Films and the places attention and CRF are certain of, kept in the run folder."""
     config = RefineConfig(student_weight=command.student_weight)
 
     def make() -> dict[str, Any]:
@@ -207,15 +157,19 @@ def run_train_affinity(command: TrainAffinityCommand) -> None:
         ]
         return {"images": np.stack(films), "labels": np.stack(labels)}
 
-    key = {
-        "sources": command.sources,
-        "split": command.split,
-        "limit": command.limit,
-        "seed": command.seed,
-        "classes": command.classes,
-        "student_weight": command.student_weight,
-    }
-    films = cached(command.out / "films.npz", key, make)
+    named = ("sources", "split", "limit", "seed", "classes", "student_weight")
+    key = {name: getattr(command, name) for name in named}
+    return cached(command.out / "films.npz", key, make)
+
+
+def run_train_affinity(command: TrainAffinityCommand) -> None:
+    """Train AffinityNet, without pixel labels, on places attention and CRF alone are certain of."""
+    options = given(AffinityOptions(), vars(command))
+    if command.threads:
+        torch.set_num_threads(command.threads)
+    chosen = resolve_device(command.device)
+    synthesizer = Synthesizer(str(command.checkpoint), device=chosen, classes=command.classes)
+    films = _affinity_films(command, synthesizer)
     certain = float((films["labels"] != 255).mean())
     click.echo(f"{len(films['images'])} films, {certain:.1%} of their places certain", err=True)
     model = train_affinity(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
 
+from lungsynth.cli.run.train import given
 from lungsynth.cli.run.train_masks import install
+from lungsynth.cli.train_masks import TrainTrustCommand
 from lungsynth.files import check_writable
 from lungsynth.model.tensor_files import write_folder
 from lungsynth.pipeline import Synthesizer
@@ -21,24 +20,12 @@ from lungsynth.training.trust.samples import sample_rows
 from lungsynth.trust.score import TRUST_FOLDER, save_trust
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainTrustCommand:
-    """Its options, as `--help` describes them."""
-
-    checkpoint: Path
-    out: Path
-    threads: int | None
-    install: bool
-    quiet: bool
-    shared: Mapping[str, Any]  # of `TrustFilms`
-
-
 def run_train_trust(command: TrainTrustCommand) -> None:
     """Fit trust, the IoU a mask is likely to have, on films with expert masks."""
     if command.threads:
         torch.set_num_threads(command.threads)
     check_writable(command.out)
-    films = TrustFilms(**command.shared)
+    films = given(TrustFilms(annotated=command.annotated), vars(command))
     samples, shapes = gather_for_trust(
         Synthesizer(str(command.checkpoint)), command.checkpoint, films, quiet=command.quiet
     )

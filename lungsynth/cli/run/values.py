@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from lungsynth.cli.options import Verifying
 from lungsynth.errors import ConfigError
 from lungsynth.verify.redraw import Rejection
 from lungsynth.verify.verifier import load_verifier
@@ -24,30 +23,14 @@ def numbers(text: str, option: str, *, low: int, high: int) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def interval_of(text: str | None) -> tuple[float, float] | None:
-    """`200,800` -> (200.0, 800.0); None stays None.
-
-    Raises:
-        ConfigError: not two numbers.
-    """
-    if text is None:
-        return None
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise ConfigError(
-            f"--guidance-interval {text!r}: expected two timesteps, such as 200,800."
-        ) from error
-    return low, high
-
-
-def rejection_of(n_redraws: int | None, folder: Path | None) -> Rejection | None:
+def rejection_of(command: Verifying) -> Rejection | None:
     """`--verify N --verifier DIR` -> who rejects; None where neither is given.
 
     Raises:
         ConfigError: one of the two without the other.
         CheckpointError: the folder holds no verifier.
     """
+    n_redraws, folder = command.n_redraws, command.verifier_folder
     if (n_redraws is None) != (folder is None):
         raise ConfigError("--verify N and --verifier DIR go together: how often, and who judges.")
     if n_redraws is None or folder is None:

@@ -1,49 +1,15 @@
-"""Options of `evaluate downstream`: what was asked for, checked."""
+"""What `evaluate downstream` was asked for, checked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.evaluation.downstream.models import PRESETS, Preset
-
-
-@dataclass(frozen=True, kw_only=True)
-class DownstreamOptions:
-    """Options of `evaluate downstream`; see its help."""
-
-    synthetic: Sequence[str]  # [NAME=]PATH
-    real: Sequence[str]
-    tests: Sequence[str]
-    out: Path
-    preset: str = "quick"
-    arms: str = "all"
-    n: str = ""  # "1,5,all"; "" = the preset's and all
-    seeds: int = 3
-    models: str = "all"
-    filters: str = "none"
-    augmentations: str = "standard"
-    keep: float = 0.5  # share that a filter keeps
-    real_share: float = 0.5
-    steps: int | None = None
-    pixels: int | None = None
-    limit_test: int | None = None
-    limit_synthetic: int | None = None
-    train_split: str = "train"
-    test_split: str = "test"
-    convention: str = ""
-    synthetic_convention: str = ""
-    mixed_conventions: bool = False
-    foreground: Sequence[int] = (255,)
-    ignore: Sequence[int] = (127,)
-    mask_ids: str = ""
-    image_column: str = "image"
-    mask_column: str = "mask"
-    device: str = "auto"
-    quiet: bool = False
+from lungsynth.evaluation.options import DownstreamOptions
 
 
 def chosen(text: str, known: Sequence[str], option: str) -> list[str]:

@@ -18,9 +18,6 @@ from lungsynth.evaluation.downstream.cells import ARMS, FILTERS, Cell, Shown, ru
 from lungsynth.evaluation.downstream.data import describe
 from lungsynth.evaluation.downstream.models import AUGMENTATIONS, MODELS
 from lungsynth.evaluation.downstream.options import (
-    DownstreamOptions as DownstreamOptions,
-)
-from lungsynth.evaluation.downstream.options import (
     arguments,
     chosen,
     preset_of,
@@ -34,6 +31,7 @@ from lungsynth.evaluation.downstream.sets import (
     refuse_conventions,
     refuse_leaks,
 )
+from lungsynth.evaluation.options import DownstreamOptions
 from lungsynth.files import check_writable
 
 CELLS = "cells"

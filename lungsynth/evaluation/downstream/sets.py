@@ -19,8 +19,8 @@ from lungsynth.evaluation.common import write_report
 from lungsynth.evaluation.downstream.cells import agreement, keep_best
 from lungsynth.evaluation.downstream.data import Pairs, read_real, read_synthetic
 from lungsynth.evaluation.downstream.models import Preset
-from lungsynth.evaluation.downstream.options import DownstreamOptions
 from lungsynth.evaluation.masks.figures import TruthSpec
+from lungsynth.evaluation.options import DownstreamOptions
 from lungsynth.films.data import FIELDS
 
 MIN_SYNTHETIC, MIN_TEST = 8, 2

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from lungsynth.evaluation.common import RECORD_NAME, write_report
 from lungsynth.evaluation.masks.figures import ALL, METRICS, TruthSpec, compare
 from lungsynth.evaluation.masks.reading import batches, read_masked
 from lungsynth.evaluation.masks.report import mean_interval, resample_films
+from lungsynth.evaluation.options import JudgeOptions
 from lungsynth.files import check_writable
 from lungsynth.films.data import Record, read_records
 from lungsynth.films.framing import whole
@@ -33,28 +33,6 @@ PIXELS = 128
 
 MIN_TRAIN = 8
 BATCH = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class JudgeOptions:
-    """Options of `evaluate judge`; see its help."""
-
-    sources: Sequence[str]
-    synthetic: Path
-    out: Path
-    train_split: str = "train"
-    test_split: str = "test"
-    image_column: str = "image"
-    mask_column: str = "mask"
-    foreground: Sequence[int] = (255,)
-    ignore: Sequence[int] = (127,)
-    convention: str = ""
-    mask_ids: str = ""
-    judge_folder: Path | None = None
-    steps: int = 1500
-    limit: int | None = None  # of test films, and of generated pictures
-    seed: int = 0
-    quiet: bool = False
 
 
 def real_films(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from lungsynth.evaluation.masks.reading import (
 from lungsynth.evaluation.masks.registry import RivalContext
 from lungsynth.evaluation.masks.report import summarise, table, write_csv
 from lungsynth.evaluation.masks.rivals import make_rivals, parse_rivals
+from lungsynth.evaluation.options import MasksOptions
 from lungsynth.files import check_writable
 from lungsynth.films.data import Record
 from lungsynth.masks.classes import ClassSpec
@@ -37,38 +38,6 @@ N_TRAIN = 400
 
 TRIVIAL = "mean-mask,otsu,ellipses"
 """Rivals measured unless others are named; one that cannot run is then left out with a note."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MasksOptions:
-    """Options of `evaluate masks`; see its help."""
-
-    source: str
-    split: str = "test"  # "" takes every row
-    image_column: str = "image"
-    mask_column: str = "mask"
-    text_column: str = ""  # "" reads every film with the checkpoint's class prompt
-    foreground: Sequence[int] = (255,)
-    class_ids: str = ""
-    counted: str = ""  # names of classes that count together; "" = those of `class_ids`, else all
-    classes: str | None = None  # convention of the checkpoint's masks
-    student_weight: float | None = None
-    refine_values: Sequence[str] = ()  # see `lungsynth.masks.refine.with_values`
-    ignore: Sequence[int] = (127,)
-    convention: str = ""
-    limit: int | None = None
-    seed: int = 0
-    model: str | None = None
-    methods: str = "all"
-    rivals: str = TRIVIAL
-    rival_split: str = "train"
-    shots: int = 1
-    rival_steps: int = 250
-    word: str = ""
-    n_noise: int = 1
-    batch_size: int = 8
-    out: Path | None = None
-    quiet: bool = False
 
 
 def split_names(text: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from lungsynth import __version__
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import Interval, write_report
 from lungsynth.evaluation.masks.report import ranks_correlate
+from lungsynth.evaluation.options import TrustOptions
 from lungsynth.files import check_writable
 from lungsynth.masks.classes import load_classes
 from lungsynth.model.backbone import side_pixels
@@ -30,20 +31,6 @@ from lungsynth.trust.score import TrustModel
 GOOD = 0.8
 """IoU from which a mask is called good."""
 BINS = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrustOptions:
-    """Options of `evaluate trust`; see its help."""
-
-    annotated: Sequence[str]
-    model: str | None = None
-    split: str = "test"
-    n_broken: int = 30
-    n_no_films: int = 40
-    seed: int = 0
-    out: Path | None = None
-    quiet: bool = False
 
 
 def per_picture(

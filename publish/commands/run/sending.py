@@ -1,4 +1,4 @@
-"""What every command that sends something to the Hub does; `push` and `space`."""
+"""What every command that sends something to the Hub does; `python -m publish push`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,15 @@ import click
 from click.core import ParameterSource
 
 from lungsynth.errors import LungSynthError
-from publish.commands.sending import PushCommand, SendOptions, SpaceCommand
+from publish.commands.sending import PushCommand, SendOptions
 from publish.hub.dataset_files import read_dataset
 from publish.hub.errors import redact
 from publish.hub.limit import ends_by
-from publish.hub.payload import Payload, read_folder
+from publish.hub.payload import Payload
 from publish.hub.push import Outcome, Progress, explain, push
 from publish.hub.push_plan import Plan, check_tag, make_plan, offline_plan
 from publish.hub.repository import Hub, check_repo_name
 from publish.hub.retry import Deadline, Retry, SystemClock
-from publish.hub.space_files import HARDWARE, write_space
 
 
 def begin(command: SendOptions) -> Deadline:
@@ -156,21 +154,3 @@ def run_push(command: PushCommand) -> None:
     deadline = begin(command)
     payload = read_dataset(command.dist)
     send(payload, command, deadline, message=release_message(payload, command.tag))
-
-
-def run_space(command: SpaceCommand) -> None:
-    """Publish the page as a Space."""
-    deadline = begin(command)
-    with ExitStack() as stack:
-        folder = command.out or Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="publish-space-"))
-        )
-        hardware = HARDWARE[command.hardware]
-        write_space(folder, hardware)
-        send(
-            read_folder(folder, "space"),
-            command,
-            deadline,
-            message=f"The page, for {command.hardware}",
-            hardware=hardware.flavour,
-        )

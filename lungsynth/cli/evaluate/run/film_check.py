@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import click
 import torch
 
+from lungsynth.cli.evaluate.model import FilmCheckCommand
 from lungsynth.evaluation.common import write_report
 from lungsynth.evaluation.film_check import (
     measure_films,
@@ -22,23 +20,6 @@ from lungsynth.training.film_check.no_films import (
     packaged_pictures,
     split_pictures,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class FilmCheckCommand:
-    """Its options, as `--help` describes them."""
-
-    sources: tuple[str, ...]
-    split: str
-    limit: int | None
-    folders: tuple[Path, ...]
-    n_moved: int | None
-    n_other: int
-    folder: Path | None
-    out: Path
-    seed: int
-    threads: int | None
-    quiet: bool
 
 
 def run_film_check(command: FilmCheckCommand) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
@@ -13,15 +11,18 @@ from PIL import Image
 from torch import Tensor
 
 from lungsynth.arrays import UInt8Array
+from lungsynth.cli.evaluate.model import DrawCommand, ReconstructionCommand, SheetCommand
 from lungsynth.cli.run.train import load_vae
+from lungsynth.cli.run.values import rejection_of
 from lungsynth.contact import contact_sheet
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import write_report
+from lungsynth.evaluation.drawing import draw_set
 from lungsynth.films.data import read_records
 from lungsynth.films.framing import whole
 from lungsynth.images import overlay
 from lungsynth.model.checkpoint import load_pipeline
-from lungsynth.model.sampling import SampleOptions, draw
+from lungsynth.model.sampling import draw
 from lungsynth.pipeline import Synthesizer
 from lungsynth.training.captions import is_child
 from lungsynth.training.vae import linear_rival, psnr, to_unit
@@ -36,19 +37,6 @@ SHEET_PROMPTS = (
     "AP chest X-ray of a male patient with COVID-19 pneumonia",
     "PA chest X-ray of a 44-year-old woman, pulmonary tuberculosis in the right upper field",
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReconstructionCommand:
-    """Its options, as `--help` describes them."""
-
-    sources: tuple[str, ...]
-    model: str | None
-    vae_folder: Path | None
-    adults: bool
-    rival_on: str
-    image_column: str
-    out: Path | None
 
 
 def _squares(
@@ -123,20 +111,6 @@ def run_reconstruction(command: ReconstructionCommand) -> None:
         write_report(figures, command.out / "reconstruction.json")
 
 
-@dataclass(frozen=True, kw_only=True)
-class SheetCommand:
-    """Its options, as `--help` describes them."""
-
-    out: Path
-    model: str | None
-    seeds: int
-    seed: int
-    prompts: tuple[str, ...]
-    steps: int
-    guidance: float
-    masks: bool
-
-
 def run_sheet(command: SheetCommand) -> None:
     """A contact sheet: a row a prompt, a column a seed. Nothing is picked."""
     texts = [p for p in (command.prompts or SHEET_PROMPTS) for _ in range(command.seeds)]
@@ -144,7 +118,7 @@ def run_sheet(command: SheetCommand) -> None:
         command.seed + k for _ in (command.prompts or SHEET_PROMPTS) for k in range(command.seeds)
     ]
     synthesizer = Synthesizer(command.model)
-    options = SampleOptions(steps=command.steps, guidance=command.guidance)
+    options = command.drawing()
     pictures: list[Image.Image] = []
     if command.masks:
         for result in synthesizer.generate(texts, numbers, options=options, words=[], batch_size=8):
@@ -162,4 +136,25 @@ def run_sheet(command: SheetCommand) -> None:
     labels = [t if k % command.seeds == 0 else f"seed {numbers[k]}" for k, t in enumerate(texts)]
     command.out.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(pictures, labels, n_columns=command.seeds, pixels=192).save(command.out)
+    click.echo(str(command.out))
+
+
+def run_draw(command: DrawCommand) -> None:
+    """Draw a balanced set of samples with what each prompt asked for. Resumes."""
+    options = command.drawing()
+    rejection = rejection_of(command)
+    drawn = draw_set(
+        Synthesizer(command.model),
+        command.out,
+        n=command.n,
+        options=options,
+        seed=command.seed,
+        batch=command.batch_size,
+        quiet=command.quiet,
+        rejection=rejection,
+    )
+    for _ in drawn:
+        pass
+    if rejection is not None:
+        click.echo(f"verifier {rejection.verifier.name}: {rejection.tally.sentence()}", err=True)
     click.echo(str(command.out))

@@ -1,0 +1,162 @@
+"""`evaluate fidelity`, `obedience`, `neighbours`, `memorisation` and `age`: what they do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from PIL import Image
+
+from lungsynth.cli.evaluate.samples import (
+    AgeCommand,
+    FidelityCommand,
+    MemorisationCommand,
+    NeighboursCommand,
+    ObedienceCommand,
+)
+from lungsynth.cli.options import Compared, Encoded
+from lungsynth.errors import OutputError
+from lungsynth.evaluation.common import ImageSet, read_films, read_samples, write_report
+from lungsynth.evaluation.copies.memorisation import evaluate_memorisation, memorisation_table
+from lungsynth.evaluation.copies.neighbours import evaluate_neighbours, neighbours_table
+from lungsynth.evaluation.fidelity.extractors import load_extractor
+from lungsynth.evaluation.fidelity.measure import FidelityOptions, evaluate_fidelity, fidelity_table
+from lungsynth.evaluation.words.age import age_table, evaluate_age
+from lungsynth.evaluation.words.obedience import evaluate_obedience, obedience_table
+from lungsynth.files import check_writable
+from lungsynth.model.encoder import DEFAULT_FOLDER, Encoder, checksum, load_encoder
+
+
+def encoder_of(command: Encoded) -> tuple[Encoder, str]:
+    """The encoder, and its name for the report."""
+    chosen = command.encoder_folder or DEFAULT_FOLDER
+    return load_encoder(chosen), checksum(chosen)
+
+
+def samples_of(command: Compared, place: Path | None = None) -> ImageSet:
+    """Samples with what was asked for; see `read_samples`."""
+    return read_samples(
+        place or command.synthetic,
+        image_column=command.image_column,
+        limit=command.limit,
+        seed=command.seed,
+    )
+
+
+def films_of(command: Compared, split: str) -> ImageSet:
+    """Every real film of a split; see `read_films`."""
+    return read_films(
+        command.sources,
+        split=split,
+        image_column=command.image_column,
+        seed=command.seed,
+        quiet=command.quiet,
+    )
+
+
+def save(sheet: Image.Image, path: Path) -> None:
+    """Write a contact sheet.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        sheet.save(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error}).") from error
+
+
+def run_fidelity(command: FidelityCommand) -> None:
+    """Frechet and kernel distance, precision, recall, density, coverage and diversity."""
+    extractor = load_extractor(command.extractor_name)
+    drawn = samples_of(command)
+    test, train = (films_of(command, split) for split in (command.test_split, command.train_split))
+    report = evaluate_fidelity(
+        drawn,
+        train,
+        test.limited(command.limit, command.seed),
+        extractor,
+        FidelityOptions(
+            match=command.match,
+            n_subsamples=command.n_subsamples,
+            n_pairs=command.n_pairs,
+            seed=command.seed,
+            quiet=command.quiet,
+        ),
+    )
+    write_report({**report, "encoder": extractor.checksum}, command.out / "fidelity.json")
+    click.echo(fidelity_table(report))
+
+
+def run_obedience(command: ObedienceCommand) -> None:
+    """Do samples show the age group, view, finding and sex they were asked for?"""
+    encoder, name = encoder_of(command)
+    drawn = samples_of(command)
+    test = films_of(command, command.test_split).limited(command.limit, command.seed)
+    report = evaluate_obedience(drawn, test, encoder, seed=command.seed, quiet=command.quiet)
+    write_report({**report, "encoder": name}, command.out / "obedience.json")
+    click.echo(obedience_table(report))
+
+
+def run_neighbours(command: NeighboursCommand) -> None:
+    """Nearest training film of every sample, beside those of real test films."""
+    encoder, name = encoder_of(command)
+    drawn = samples_of(command)
+    test, train = (films_of(command, split) for split in (command.test_split, command.train_split))
+    report, sheets = evaluate_neighbours(
+        drawn,
+        train,
+        test.limited(command.limit, command.seed),
+        encoder,
+        seed=command.seed,
+        quiet=command.quiet,
+    )
+    write_report({**report, "encoder": name}, command.out / "neighbours.json")
+    for measure, sheet in sheets.items():
+        path = command.out / f"closest_{measure}.png"
+        save(sheet, path)
+        click.echo(f"{path}", err=True)
+    click.echo(neighbours_table(report))
+
+
+def run_memorisation(command: MemorisationCommand) -> None:
+    """Copies of training films among synthetic pictures: the release gate."""
+    check_writable(command.out)
+    encoder, name = encoder_of(command)
+    inside = command.synthetic / "data"  # of a published folder, which also holds a preview
+    drawn = samples_of(command, inside if any(inside.glob("*.parquet")) else None)
+    train = films_of(command, command.train_split)
+    calibration, test = (
+        films_of(command, split).limited(command.limit, command.seed)
+        for split in (command.calibration_split, command.test_split)
+    )
+    report, sheet = evaluate_memorisation(
+        drawn,
+        train,
+        calibration,
+        test,
+        encoder,
+        n_planted=command.n_planted,
+        seed=command.seed,
+        quiet=command.quiet,
+    )
+    about = {
+        "encoder": name,
+        "synthetic": command.synthetic.name,
+        "sources": [Path(source).name for source in command.sources],
+    }
+    write_report({**report, **about}, command.out / "memorisation.json")
+    save(sheet, command.out / "closest.png")
+    click.echo(memorisation_table(report))
+    if command.gate and not report["passed"]:
+        click.get_current_context().exit(1)
+
+
+def run_age(command: AgeCommand) -> None:
+    """Age asked against age judged."""
+    encoder, name = encoder_of(command)
+    samples = samples_of(command)
+    train, test = (films_of(command, split) for split in (command.train_split, command.test_split))
+    report = evaluate_age(samples, train, test, encoder, seed=command.seed, quiet=command.quiet)
+    write_report({**report, "encoder": name}, command.out / "age.json")
+    click.echo(age_table(report))
