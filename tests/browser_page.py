@@ -61,7 +61,9 @@ def shot(page: Any, name: str, *, whole: bool = False, colours: int = 192) -> No
         return
     page.wait_for_timeout(800)
     with Image.open(io.BytesIO(page.screenshot(full_page=whole))) as picture:
-        small = picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+        small = picture.convert("RGB").quantize(
+            colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+        )
         small.save(Path(SHOTS) / name, optimize=True)
 
 
