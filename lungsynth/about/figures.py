@@ -6,16 +6,14 @@ not of a single release; so it stands in the card of the weights and in that of 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from lungsynth.errors import CheckpointError, OutputError
+from lungsynth.about.kept import parsed, read_kept, write_kept
 
 FIGURES_NAME = "figures.json"
-VERSION = 1
 
 KINDS = ("obedience", "masks", "memorisation")
 """What a card must tell; figures of other kinds may be kept besides."""
@@ -81,13 +79,7 @@ def write_figures(folder: Path, figures: Iterable[Figure]) -> Path:
     kept = [one for one in read_figures(folder) if one.kind not in {n.kind for n in new}]
     order = {kind: k for k, kind in enumerate(KINDS)}
     every = sorted([*kept, *new], key=lambda one: (order.get(one.kind, 9), one.kind))
-    path = folder / FIGURES_NAME
-    told = {"version": VERSION, "figures": [_json(one) for one in every]}
-    try:
-        path.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}).") from error
-    return path
+    return write_kept(folder / FIGURES_NAME, to_json(every))
 
 
 def _json(one: Figure) -> dict[str, Any]:
@@ -104,19 +96,8 @@ def read_figures(folder: Path) -> list[Figure]:
     Raises:
         CheckpointError: its `figures.json` cannot be understood.
     """
-    path = folder / FIGURES_NAME
-    if not path.is_file():
-        return []
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if told["version"] != VERSION:
-            raise ValueError(f"version {told['version']!r}, expected {VERSION}")
-        return figures_of(told["figures"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{path}: cannot be understood ({error}). Write it by "
-            "`python -m lungsynth report RESULTS --checkpoint DIR`."
-        ) from error
+    writer = "`python -m lungsynth report RESULTS --checkpoint DIR`"
+    return read_kept(folder / FIGURES_NAME, figures_of, writer=writer)
 
 
 def figures_of(told: Iterable[Mapping[str, Any]]) -> list[Figure]:
@@ -127,16 +108,10 @@ def figures_of(told: Iterable[Mapping[str, Any]]) -> list[Figure]:
     """
     numbers = {"value", "low", "high", "real", "chance"}
     kinds: dict[str, Any] = {
-        one.name: int | float if one.name in numbers else int if one.name == "n" else str
+        one.name: int | float | None if one.name in numbers else int if one.name == "n" else str
         for one in fields(Figure)
     }
-    found = []
-    for one in told:
-        wrong = [k for k, v in one.items() if v is not None and not isinstance(v, kinds.get(k, ()))]
-        if wrong:
-            raise ValueError(f"`{wrong[0]}` of a figure is {one[wrong[0]]!r}")
-        found.append(Figure(**one))
-    return found
+    return parsed(Figure, told, kinds, "figure")
 
 
 def to_json(figures: Iterable[Figure]) -> list[dict[str, Any]]:

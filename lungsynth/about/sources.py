@@ -6,18 +6,16 @@ licence of whatever is drawn later need not be remembered by a person.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from lungsynth.errors import CheckpointError, OutputError
+from lungsynth.about.kept import parsed, read_kept, write_kept
 from lungsynth.films.data import Record, open_source
 
 SOURCES_NAME = "sources.json"
-VERSION = 1
 
 FREE_WITH_ATTRIBUTION = "free-with-attribution"
 """The owner's own terms: any use, but the owner is to be named. No identifier of the Hub."""
@@ -193,13 +191,8 @@ def write_sources(folder: Path, sources: Iterable[Source]) -> Path:
         OutputError: the file cannot be written.
         CheckpointError: what is there cannot be understood.
     """
-    path = folder / SOURCES_NAME
-    told = {"version": VERSION, "sources": list(map(asdict, merged(read_sources(folder), sources)))}
-    try:
-        path.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}).") from error
-    return path
+    every = merged(read_sources(folder), sources)
+    return write_kept(folder / SOURCES_NAME, [asdict(one) for one in every])
 
 
 def read_sources(folder: Path) -> list[Source]:
@@ -211,19 +204,8 @@ def read_sources(folder: Path) -> list[Source]:
     Raises:
         CheckpointError: its `sources.json` cannot be understood.
     """
-    path = folder / SOURCES_NAME
-    if not path.is_file():
-        return []
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if told["version"] != VERSION:
-            raise ValueError(f"version {told['version']!r}, expected {VERSION}")
-        return sources_of(told["sources"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{path}: cannot be understood ({error}). Write it by "
-            "`lungsynth.about.sources.write_sources`."
-        ) from error
+    writer = "`lungsynth.about.sources.write_sources`"
+    return read_kept(folder / SOURCES_NAME, sources_of, writer=writer)
 
 
 def sources_of(told: Iterable[Mapping[str, Any]]) -> list[Source]:
@@ -233,13 +215,7 @@ def sources_of(told: Iterable[Mapping[str, Any]]) -> list[Source]:
         ValueError, TypeError: a field is missing, unknown, or of another type.
     """
     kinds = {one.name: int if one.name == "n" else str for one in fields(Source)}
-    found = []
-    for one in told:
-        wrong = [k for k, v in one.items() if not isinstance(v, kinds.get(k, ()))]
-        if wrong:
-            raise ValueError(f"`{wrong[0]}` of a source is {one[wrong[0]]!r}")
-        source = Source(**one)
-        if not (source.name and source.licence):
-            raise ValueError("a source without name or licence")
-        found.append(source)
+    found = parsed(Source, told, kinds, "source")
+    if not all(one.name and one.licence for one in found):
+        raise ValueError("a source without name or licence")
     return found
