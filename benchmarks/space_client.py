@@ -122,7 +122,6 @@ class Visitor:
             self.values[one["id"]] = one.get("props", {}).get("value")
         self._waiting: dict[str, asyncio.Queue[dict[str, Any]]] = {}
         self._early: dict[str, list[dict[str, Any]]] = {}
-        self._tasks: list[asyncio.Task[None]] = []
         self._reader: asyncio.Task[None] | None = None
 
     def set(self, label: str, value: Any) -> None:
@@ -148,11 +147,10 @@ class Visitor:
         return next(key for key, one in self.events.items() if one.get("api_name") == name)
 
     async def open(self) -> None:
-        """Fetch the page, keep the session alive, run the page's load events."""
+        """Fetch the page, run its load events."""
         begun = time.monotonic()
         (await self.client.get(self.address)).raise_for_status()
         self.page_seconds = time.monotonic() - begun
-        self._tasks.append(asyncio.create_task(self._heartbeat()))
         loads = [
             key
             for key, one in self.events.items()
@@ -162,12 +160,11 @@ class Visitor:
 
     async def close(self) -> None:
         """Leave: the server may forget the session."""
-        for task in [*self._tasks, self._reader]:
-            if task is not None:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, httpx.HTTPError):
-                    await task
-        self._tasks, self._reader = [], None
+        if self._reader is not None:
+            self._reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError, httpx.HTTPError):
+                await self._reader
+        self._reader = None
 
     async def draw(self, prompt: str, seed: int, steps: int) -> Answer:
         """Draw as the button does, and run what follows a drawing; the panels' values are kept."""
@@ -261,12 +258,6 @@ class Visitor:
                         "output": {"error": message.get("message")},
                     }
                 )
-
-    async def _heartbeat(self) -> None:
-        url = f"{self.address}{API}/heartbeat/{self.session}"
-        async with self.client.stream("GET", url) as stream:
-            async for _ in stream.aiter_lines():
-                pass
 
     async def x_ray(self) -> NDArray[np.uint8]:
         """Pixels of the X-ray that the page shows this visitor."""

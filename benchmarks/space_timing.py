@@ -149,6 +149,25 @@ def slider_times(page: Any, n: int) -> dict[str, list[float]]:
     return times
 
 
+def tabs_drawn(browser: Any, address: str, n: int, steps: int) -> tuple[int, float]:
+    """How many of `n` tabs of one browser, opened at once, show the picture of their own seed; seconds.
+
+    A browser has six connections a server over HTTP/1.1.
+    """
+    context, begun = browser.new_context(), time.perf_counter()
+    tabs = [context.new_page() for _ in range(n)]
+    for seed, tab in enumerate(tabs):
+        tab.set_default_timeout(600_000)
+        tab.goto(f"{address}?prompt=chest&seed={seed}&steps={steps}", wait_until="commit")
+    good = 0
+    for seed, tab in enumerate(tabs):
+        tab.get_by_text(f"Done: seed {seed}.").wait_for()
+        tab.wait_for_function(f"location.search.includes('seed={seed}&')")
+        said = tab.locator("#ls-viewer canvas").first.get_attribute("aria-label")
+        good += f"seed {seed}." in said
+    return good, time.perf_counter() - begun
+
+
 def _set_number(page: Any, label: str, value: float) -> None:
     field = page.get_by_label(label, exact=True).first
     field.fill(f"{value:g}")
@@ -172,10 +191,11 @@ def summary(values: Sequence[float]) -> dict[str, float]:
 @click.option("--steps", default=20, show_default=True)
 @click.option("--checkpoint", default="mini", show_default=True, help="Shipped name or folder.")
 @click.option("--sliders/--no-sliders", default=True, show_default=True, help="Masks made anew.")
+@click.option("--tabs", default=0, help="Instead: so many tabs of one browser, each a drawing.")
 @click.option(
     "--json", "path", type=click.Path(path_type=Path), default=None, help="Figures as JSON."
 )
-def main(n: int, steps: int, checkpoint: str, sliders: bool, path: Path | None) -> None:
+def main(n: int, steps: int, checkpoint: str, sliders: bool, tabs: int, path: Path | None) -> None:
     """Measure the page in a browser. Exit code 1 where a target is missed."""
     from playwright.sync_api import sync_playwright
 
@@ -189,6 +209,13 @@ def main(n: int, steps: int, checkpoint: str, sliders: bool, path: Path | None) 
         sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        if tabs:
+            good, taken = tabs_drawn(browser, address, tabs, steps)
+            browser.close()
+            print(
+                f"{good} of {tabs} tabs drew their own picture, {steps} steps each, in {taken:.0f} s"
+            )
+            sys.exit(good != tabs)
         times = load_times(browser, address, few)
         page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
         page.set_default_timeout(300_000)

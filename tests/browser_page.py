@@ -55,14 +55,16 @@ def pixels(page: Any) -> bytes:
     return base64.b64decode(data.partition(",")[2])
 
 
-def shot(page: Any, name: str, *, whole: bool = False, colours: int = 192) -> None:
-    """A small picture of what is seen."""
+def shot(page: Any, name: str, *, whole: bool = False, most: int = 290_000) -> None:
+    """A picture of what is seen, of `most` bytes: with fewer colours where it needs them."""
     if not SHOTS:
         return
     page.wait_for_timeout(800)
     with Image.open(io.BytesIO(page.screenshot(full_page=whole))) as picture:
-        small = picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
-        small.save(Path(SHOTS) / name, optimize=True)
+        seen, path = picture.convert("RGB"), Path(SHOTS) / name
+        seen.save(path, optimize=True)
+        if path.stat().st_size > most:
+            seen.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def set_number(page: Any, label: str, value: str) -> None:

@@ -11,10 +11,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from lungsynth.about.kept import read_list, write_list
+from lungsynth.about.kept import parsed, read_kept, write_kept
 
 FIGURES_NAME = "figures.json"
-VERSION = 1
 
 KINDS = ("obedience", "masks", "memorisation")
 """What a card must tell; figures of other kinds may be kept besides."""
@@ -80,11 +79,11 @@ def write_figures(folder: Path, figures: Iterable[Figure]) -> Path:
     kept = [one for one in read_figures(folder) if one.kind not in {n.kind for n in new}]
     order = {kind: k for k, kind in enumerate(KINDS)}
     every = sorted([*kept, *new], key=lambda one: (order.get(one.kind, 9), one.kind))
-    return write_list(folder / FIGURES_NAME, VERSION, "figures", [_json(one) for one in every])
+    return write_kept(folder / FIGURES_NAME, to_json(every))
 
 
 def _json(one: Figure) -> dict[str, Any]:
-    """Without what is not known."""
+    """Without what is not told."""
     return {key: value for key, value in asdict(one).items() if value not in (None, "")}
 
 
@@ -97,11 +96,11 @@ def read_figures(folder: Path) -> list[Figure]:
     Raises:
         CheckpointError: its `figures.json` cannot be understood.
     """
-    advice = "Write it by `python -m lungsynth report RESULTS --checkpoint DIR`."
-    return read_list(folder / FIGURES_NAME, VERSION, "figures", figures_of, advice)
+    writer = "`python -m lungsynth report RESULTS --checkpoint DIR`"
+    return read_kept(folder / FIGURES_NAME, figures_of, writer=writer)
 
 
-def figures_of(rows: Iterable[Mapping[str, Any]]) -> list[Figure]:
+def figures_of(told: Iterable[Mapping[str, Any]]) -> list[Figure]:
     """Figures of JSON.
 
     Raises:
@@ -109,16 +108,10 @@ def figures_of(rows: Iterable[Mapping[str, Any]]) -> list[Figure]:
     """
     numbers = {"value", "low", "high", "real", "chance"}
     kinds: dict[str, Any] = {
-        one.name: int | float if one.name in numbers else int if one.name == "n" else str
+        one.name: int | float | None if one.name in numbers else int if one.name == "n" else str
         for one in fields(Figure)
     }
-    found = []
-    for one in rows:
-        wrong = [k for k, v in one.items() if v is not None and not isinstance(v, kinds.get(k, ()))]
-        if wrong:
-            raise ValueError(f"`{wrong[0]}` of a figure is {one[wrong[0]]!r}")
-        found.append(Figure(**one))
-    return found
+    return parsed(Figure, told, kinds, "figure")
 
 
 def to_json(figures: Iterable[Figure]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Lists that travel with a checkpoint as JSON: `{"version": …, KEY: [{…}, …]}`."""
+"""Lists kept with a checkpoint as JSON, such as `sources.json`: written, read and checked."""
 
 from __future__ import annotations
 
@@ -9,38 +9,31 @@ from typing import Any, TypeVar
 
 from lungsynth.errors import CheckpointError, OutputError
 
+VERSION = 1
 T = TypeVar("T")
 
 
-def write_list(path: Path, version: int, key: str, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write a list.
+def write_kept(path: Path, entries: Sequence[Mapping[str, Any]]) -> Path:
+    """Write a list; its key is the file's name.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    value = {"version": version, key: list(rows)}
+    told = {"version": VERSION, path.stem: list(entries)}
     try:
-        path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error}).") from error
     return path
 
 
-def read_list(
-    path: Path,
-    version: int,
-    key: str,
-    parse: Callable[[Iterable[Mapping[str, Any]]], list[T]],
-    advice: str,
-) -> list[T]:
+def read_kept(path: Path, parse: Callable[[Any], list[T]], *, writer: str) -> list[T]:
     """Read a list; [] where there is no such file.
 
     Args:
-        path: The file; its folder may be none here (a name on the Hub).
-        version: Expected.
-        key: Of the list.
-        parse: Its rows, checked.
-        advice: What to do where the file cannot be understood.
+        path: See `write_kept`.
+        parse: Makes entries of JSON, or raises ValueError, KeyError or TypeError.
+        writer: What writes such a file, for the message.
 
     Raises:
         CheckpointError: it cannot be understood.
@@ -48,9 +41,34 @@ def read_list(
     if not path.is_file():
         return []
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if value["version"] != version:
-            raise ValueError(f"version {value['version']!r}, expected {version}")
-        return parse(value[key])
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if told["version"] != VERSION:
+            raise ValueError(f"version {told['version']!r}, expected {VERSION}")
+        return parse(told[path.stem])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: cannot be understood ({error}). {advice}") from error
+        raise CheckpointError(
+            f"{path}: cannot be understood ({error}). Write it by {writer}."
+        ) from error
+
+
+def parsed(
+    kind: Callable[..., T], told: Iterable[Mapping[str, Any]], kinds: Mapping[str, Any], what: str
+) -> list[T]:
+    """Dataclasses of JSON.
+
+    Args:
+        kind: The dataclass.
+        told: Entries.
+        kinds: Field -> the type its value must have.
+        what: An entry, for the message.
+
+    Raises:
+        ValueError, TypeError: a field is missing, unknown, or of another type.
+    """
+    found = []
+    for one in told:
+        wrong = [k for k, v in one.items() if not isinstance(v, kinds.get(k, ()))]
+        if wrong:
+            raise ValueError(f"`{wrong[0]}` of a {what} is {one[wrong[0]]!r}")
+        found.append(kind(**one))
+    return found

@@ -12,11 +12,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from lungsynth.about.kept import read_list, write_list
+from lungsynth.about.kept import parsed, read_kept, write_kept
 from lungsynth.films.data import Record, open_source
 
 SOURCES_NAME = "sources.json"
-VERSION = 1
 
 FREE_WITH_ATTRIBUTION = "free-with-attribution"
 """The owner's own terms: any use, but the owner is to be named. No identifier of the Hub."""
@@ -192,8 +191,8 @@ def write_sources(folder: Path, sources: Iterable[Source]) -> Path:
         OutputError: the file cannot be written.
         CheckpointError: what is there cannot be understood.
     """
-    rows = [asdict(one) for one in merged(read_sources(folder), sources)]
-    return write_list(folder / SOURCES_NAME, VERSION, "sources", rows)
+    every = merged(read_sources(folder), sources)
+    return write_kept(folder / SOURCES_NAME, [asdict(one) for one in every])
 
 
 def read_sources(folder: Path) -> list[Source]:
@@ -205,24 +204,18 @@ def read_sources(folder: Path) -> list[Source]:
     Raises:
         CheckpointError: its `sources.json` cannot be understood.
     """
-    advice = "Write it by `lungsynth.about.sources.write_sources`."
-    return read_list(folder / SOURCES_NAME, VERSION, "sources", sources_of, advice)
+    writer = "`lungsynth.about.sources.write_sources`"
+    return read_kept(folder / SOURCES_NAME, sources_of, writer=writer)
 
 
-def sources_of(rows: Iterable[Mapping[str, Any]]) -> list[Source]:
+def sources_of(told: Iterable[Mapping[str, Any]]) -> list[Source]:
     """Sources of JSON.
 
     Raises:
         ValueError, TypeError: a field is missing, unknown, or of another type.
     """
     kinds = {one.name: int if one.name == "n" else str for one in fields(Source)}
-    found = []
-    for one in rows:
-        wrong = [k for k, v in one.items() if not isinstance(v, kinds.get(k, ()))]
-        if wrong:
-            raise ValueError(f"`{wrong[0]}` of a source is {one[wrong[0]]!r}")
-        source = Source(**one)
-        if not (source.name and source.licence):
-            raise ValueError("a source without name or licence")
-        found.append(source)
+    found = parsed(Source, told, kinds, "source")
+    if not all(one.name and one.licence for one in found):
+        raise ValueError("a source without name or licence")
     return found

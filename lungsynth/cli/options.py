@@ -200,35 +200,47 @@ class TrainingFilms:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loop:
+class Run:
     """A training run."""
 
     out: Path = option(
         path="dir", metavar="DIR", help="Run folder. The same command again resumes."
     )
-    preset: str | None = option(default=None, metavar="NAME", help="A named set of options.")
     steps: int | None = option(default=None, min=1, metavar="N")
     batch_size: int | None = option(default=None, min=1, metavar="N")
     lr: float | None = option(default=None, above=0)
-    seed: int | None = option(default=None, min=0)
+    seed: int = option(default=0, min=0)
+    max_minutes: float | None = option(default=None, min=0, help="Stop, resumable, after so long.")
+    threads: int | None = option(default=None, min=1, help="CPU threads.")
+    quiet: bool = option(help="No progress bar.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceRun(Run):
+    """A training run, and what it runs on."""
+
     precision: str | None = option(
         default=None,
         choices=PRECISION_NAMES,
         help=PRECISION_HELP.format("the network") + "  [default: auto]",
     )
-    max_minutes: float | None = option(default=None, min=0, help="Stop, resumable, after so long.")
+    device: str = option(default="auto", help="auto, cpu, cuda, cuda:1 …")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop(DeviceRun):
+    """A training run with presets."""
+
+    preset: str | None = option(default=None, metavar="NAME", help="A named set of options.")
     save_minutes: float | None = option(
         default=None, min=0, help="Wall time between states on disk, which a kill can lose."
     )
     sample_every: int | None = option(default=None, min=0, metavar="STEPS")
-    threads: int | None = option(default=None, min=1, help="CPU threads.")
-    device: str = option(default="auto", help="auto, cpu, cuda, cuda:1 …")
-    quiet: bool = option(help="No progress bar.")
     dry_run: bool = option("-n", "--dry-run", help="Print the resolved options and stop.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskLoop:
+class MaskLoop(DeviceRun):
     """A training run on masks that a checkpoint makes."""
 
     checkpoint: Path = option(
@@ -237,24 +249,10 @@ class MaskLoop:
         metavar="DIR",
         help="Checkpoint whose class tokens label the films.",
     )
-    out: Path = option(
-        path="dir", metavar="DIR", help="Run folder. The same command again resumes."
-    )
     split: str = option(
         default="train",
         metavar="NAME",
         help="Value of the `split` column to train on; '' takes every row.",
     )
     limit: int = option(default=600, min=1, metavar="N", help="At most N films of each --data.")
-    steps: int | None = option(default=None, min=1, metavar="N")
-    batch_size: int | None = option(default=None, min=1, metavar="N")
-    lr: float | None = option(default=None, above=0)
-    seed: int = option(default=0, min=0)
-    precision: str = option(
-        default="auto", choices=PRECISION_NAMES, help=PRECISION_HELP.format("the network")
-    )
-    max_minutes: float | None = option(default=None, min=0, help="Stop, resumable, after so long.")
-    threads: int | None = option(default=None, min=1, help="CPU threads.")
-    device: str = option(default="auto", help="auto, cpu, cuda, cuda:1 …")
     install: bool = option(help="Copy the result into the checkpoint.")
-    quiet: bool = option(help="No progress bar.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lungsynth.cli.options import MaskLoop
+from lungsynth.cli.options import MaskLoop, Run
 from lungsynth.model.options import option
 
 
@@ -117,7 +117,7 @@ class TrainTrustCommand:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainFilmCheckCommand:
+class TrainFilmCheckCommand(Run):
     """Train the network that tells upright frontal chest films from everything else.
 
     \b
@@ -155,9 +155,6 @@ class TrainFilmCheckCommand:
         metavar="DIR",
         help="More pictures that are no chest films.",
     )
-    out: Path = option(
-        path="dir", metavar="DIR", help="Run folder. The same command again resumes."
-    )
     split: str = option(
         default="train",
         metavar="NAME",
@@ -165,13 +162,6 @@ class TrainFilmCheckCommand:
     )
     limit: int = option(default=2000, min=1, metavar="N", help="At most N films of each --data.")
     n_other: int = option(default=6000, min=1, metavar="N", help="Pictures that are no films.")
-    steps: int | None = option(default=None, min=1, metavar="N")
-    batch_size: int | None = option(default=None, min=1, metavar="N")
-    lr: float | None = option(default=None, above=0)
-    seed: int = option(default=0, min=0)
-    max_minutes: float | None = option(default=None, min=0, help="Stop, resumable, after so long.")
-    threads: int | None = option(default=None, min=1, help="CPU threads.")
-    quiet: bool = option(help="No progress bar.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from lungsynth.errors import DataError, OutputError
 from lungsynth.report.files import Result, read_results
+from lungsynth.report.page import draw_result
 from lungsynth.report.words import targets_table
 
 START = re.compile(r"<!-- figures: *(.*?) *-->")
@@ -137,8 +138,6 @@ def write_into(page: Path, folder: Path) -> tuple[bool, list[Path], list[str]]:
         DataError: see `fill` and `lungsynth.report.files.read_results`; or the page cannot be read.
         OutputError: it cannot be written.
     """
-    from lungsynth.report.page import draw_result
-
     results = read_results(folder)
     try:
         before = page.read_text(encoding="utf-8")

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
 from lungsynth.errors import DataError, OutputError
 from lungsynth.images import slug
 from lungsynth.report.files import Result, UnfitError, found_below, read_result
@@ -48,9 +51,6 @@ def draw_result(result: Result) -> bytes | None:
         return buffer.getvalue()
     if result.kind.draw is None:
         return None
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # deferred: slow to import
-    from matplotlib.figure import Figure  # deferred: slow to import
-
     n_bars = len(result.report.get("stages", ())) or 2 * len(result.report.get("tasks", ()))
     figure = Figure(figsize=(8, max(3.2, 0.26 * n_bars + 1)), layout="constrained")
     FigureCanvasAgg(figure)

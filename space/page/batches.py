@@ -22,9 +22,16 @@ from space.page.text import data_uri
 MAX_TABLE = 200_000  # bytes of a CSV file
 
 
-def batch_tab(part: dict[str, Any]) -> dict[str, Any]:
-    """Many prompts; steps and guidance are those set under Advanced. Its parts by name."""
-    name = gr.BrowserState("", storage_key="lungsynth-batch", secret="not-a-secret")
+def batch_tab(part: dict[str, Any], name: gr.BrowserState) -> list[Any]:
+    """Many prompts; steps and guidance are those set under Advanced.
+
+    Args:
+        part: The main panel's parts by name.
+        name: Of the batch this browser began.
+
+    Returns:
+        What `shown_of` is of.
+    """
     turn = gr.State(
         ""
     )  # a change of it draws the next row: each waits for its turn as a visitor does
@@ -58,7 +65,7 @@ def batch_tab(part: dict[str, Any]) -> dict[str, Any]:
         api_visibility="private",
     )
     stop.click(stopped, name, [progress, turn], cancels=[step, begun], **QUIET)
-    return {"name": name, "shown": shown}
+    return shown
 
 
 def begin(

@@ -36,15 +36,18 @@ KEEP_SECONDS = 1800
 def build_demo() -> gr.Blocks:
     """The page; nothing is loaded until it is opened."""
     with gr.Blocks(title=text.TITLE, analytics_enabled=False, delete_cache=(300, 900)) as demo:
+        # outside the tabs: what stands in one that was not opened yet is empty when the page is loaded
+        begun = gr.BrowserState("", storage_key="lungsynth-batch", secret="not-a-secret")
+        history = gr.BrowserState([], storage_key="lungsynth-history", secret="not-a-secret")
         gr.HTML(text.BANNER, elem_id="ls-banner", padding=False)
         gr.Markdown(f"# {text.TITLE}\n{text.SUBTITLE}", elem_id="ls-title")
         with gr.Tabs():
             with gr.Tab("Draw", id="draw"):
-                draw = _draw_tab()
+                draw = _draw_tab(history)
             with gr.Tab("Your X-ray", id="film"):
                 film_tab(draw["convention"])
             with gr.Tab("Batch", id="batch"):
-                many = batches.batch_tab(draw)
+                shown = batches.batch_tab(draw, begun)
             with gr.Tab("Model", id="about") as about_tab:
                 card = gr.Markdown(elem_id="ls-card")
         line = gr.HTML(padding=False)
@@ -55,7 +58,7 @@ def build_demo() -> gr.Blocks:
         demo.load(None, None, None, js=ON_OPEN, api_visibility="private")
         demo.load(opening.report_words, draw["prompt"], draw["words"], **QUIET)
         demo.load(text.history, draw["history"], draw["before"], **QUIET)
-        demo.load(batches.again, many["name"], many["shown"], **QUIET)
+        demo.load(batches.again, begun, shown, **QUIET)
         # pressed by the script when Back or Forward was; the address is given it by `js`
         again = gr.Button("Open the address", elem_id="ls-reopen", elem_classes="ls-hide")
         again.click(
@@ -69,7 +72,7 @@ def build_demo() -> gr.Blocks:
     return serving.guarded(demo.queue(max_size=serving.MAX_EVENTS))
 
 
-def _draw_tab() -> dict[str, Any]:
+def _draw_tab(history: gr.BrowserState) -> dict[str, Any]:
     """The main panel; its parts by name."""
     part: dict[str, Any] = {
         "studies": gr.State([], time_to_live=KEEP_SECONDS),
@@ -77,7 +80,7 @@ def _draw_tab() -> dict[str, Any]:
         "pinned": gr.State([], time_to_live=KEEP_SECONDS),
         "linked": gr.State(None),  # the link the page was opened with, for what no control shows
         "begin": gr.State(""),  # a change of it draws: a link was opened, or chance has chosen
-        "history": gr.BrowserState([], storage_key="lungsynth-history", secret="not-a-secret"),
+        "history": history,
     }
     with gr.Row(elem_id="ls-draw-tab"):
         with gr.Column(elem_id="ls-ask", min_width=320):

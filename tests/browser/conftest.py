@@ -19,6 +19,10 @@ ARGUMENTS = [
 ]
 
 
+LEAVING = ("AbortError", "Connection errored out")
+"""What Gradio says when a page is left while it is told something."""
+
+
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """Address of the page, and the folder of its log and temporary files."""
@@ -67,7 +71,14 @@ def open_page(
         context.set_default_timeout(patience)
         page = context.new_page()
         page.on("request", lambda r: foreign.append(r.url) if not local(r.url) else None)
-        page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+        page.on(
+            "console",
+            lambda m: (
+                complaints.append(m.text)
+                if m.type == "error" and not any(one in m.text for one in LEAVING)
+                else None
+            ),
+        )
         page.on("pageerror", lambda e: complaints.append(str(e)))
         page.goto((at or served[0]) + query)
         return page

@@ -192,6 +192,16 @@ def test_a_batch_goes_on_after_a_reload(open_page):
     assert download.value.suggested_filename == "lungsynth-batch.parquet"
 
 
+def test_what_was_drawn_here_is_listed_after_a_reload(open_page):
+    page = open_page("?prompt=chest&seed=8&steps=2")
+    drawn(page, 8)
+    page.wait_for_function("(localStorage['lungsynth-history'] ?? '').length > 200")
+    page.goto(page.url.split("?")[0])
+    ready(page)
+    page.get_by_role("button", name=re.compile("^Drawn in this browser")).click()
+    page.get_by_role("link", name="chest, seed 8").wait_for()
+
+
 def test_more_tabs_than_a_browser_has_connections_all_draw(open_page):
     first = open_page("?prompt=chest&seed=0&steps=2")
     tabs = [first, *(first.context.new_page() for _ in range(7))]

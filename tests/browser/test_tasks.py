@@ -125,7 +125,7 @@ def test_by_phone_draw_look_compare_and_take_home(open_page):
     drawn(page, 0)
     page.wait_for_timeout(500)
     assert in_view(page, "#ls-viewer .lv-stage") > 0.99  # nobody scrolled
-    shot(page, "space-390-done.png")
+    shot(page, "space-390.png")
     page.locator("#ls-viewer .lv-words button", has_text="child").tap()
     page.locator("#ls-viewer .lv-legend", has_text="child").wait_for()
     stage(page, "Mask")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+from dataclasses import MISSING, fields
 from pathlib import Path
 from types import ModuleType
 
 import click
 import pytest
 
-from lungsynth.cli.command import Commands
+from lungsynth.cli.command import Commands, collected, command
 from lungsynth.cli.main import COMMANDS as COMMANDS_OF_LUNGSYNTH
 from lungsynth.cli.main import EVALUATIONS, TRAIN
 from publish.cli import COMMANDS as COMMANDS_OF_PUBLISH
@@ -83,3 +84,25 @@ def test_the_work_of_every_command_is_there_and_takes_its_options(table: Command
         function = getattr(importlib.import_module(module), name)
         first = next(iter(inspect.signature(function).parameters.values()))
         assert first.annotation == kind.__name__, work
+
+
+@pytest.mark.parametrize("table", [COMMANDS_OF_LUNGSYNTH, TRAIN, EVALUATIONS, COMMANDS_OF_PUBLISH])
+def test_what_is_parsed_makes_the_options(table: Commands, tmp_path: Path) -> None:
+    """With what must be given alone, every other field has its default."""
+    (tmp_path / "file").write_text("")
+    for name, (kind, work) in table.items():
+        made = command(name, kind, work)
+        words = []
+        for one in made.params:
+            if one.required:
+                value = "file" if isinstance(one.type, click.Path) and one.type.file_okay else ""
+                if isinstance(one.type, click.Choice):
+                    value = str(one.type.choices[0])
+                elif isinstance(one.type, click.Path):
+                    value = str(tmp_path / value)
+                words += [value or "x"] if isinstance(one, click.Argument) else [one.opts[0], value]
+        parsed = made.make_context(name, words, help_option_names=["-h", "--help"]).params
+        options = kind(**collected(kind, parsed))
+        for field in fields(kind):
+            if field.default is not MISSING:
+                assert getattr(options, field.name) == field.default, (name, field.name)
