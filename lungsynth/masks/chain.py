@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,8 +26,10 @@ from lungsynth.masks.fusion import TOKEN_GAMMAS, WORD_GAMMAS
 from lungsynth.masks.reading import join, label, organs, split
 from lungsynth.masks.refine import RefineConfig, refine
 from lungsynth.masks.registry import needs_affinity
-from lungsynth.masks.student import StudentMaps
 from lungsynth.masks.walk import AffinityField
+
+if TYPE_CHECKING:
+    from lungsynth.masks.student import StudentMaps
 
 READING, THRESHOLD, WALK, CRF = "reading", "threshold", "walk", "crf"
 STUDENT, CLEAN_UP = "student", "clean-up"

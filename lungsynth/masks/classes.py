@@ -23,10 +23,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lungsynth.errors import CheckpointError, ConfigError
-from lungsynth.masks.tokens import ClassToken
+
+if TYPE_CHECKING:
+    from lungsynth.masks.tokens import ClassToken
 
 CLASSES_NAME = "classes.json"
 NAME = r"[A-Za-z0-9_-]+"
@@ -72,6 +74,8 @@ def parse_classes(spec: dict[str, Any], folder: Path) -> list[ClassSpec]:
     Raises:
         ConfigError: a key is missing, or ids are doubled or out of 1-254.
     """
+    from lungsynth.masks.tokens import ClassToken  # deferred: torch, which names do without
+
     classes = []
     try:
         for entry in spec["classes"]:

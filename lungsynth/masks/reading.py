@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import DataError
@@ -15,6 +13,9 @@ from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.coarse import check_map, class_level, coarse_mask, shift_background
 from lungsynth.masks.config import RefineConfig
 from lungsynth.masks.registry import searches_level
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Read(NamedTuple):
@@ -105,6 +106,8 @@ def _read_organ(
     config: RefineConfig,
 ) -> FloatArray:
     if all(s.id in logits for s in specs):
+        import torch  # deferred: logits are there, so it is loaded; names and labels do without
+
         stacked = torch.stack([logits[s.id][index] for s in specs])
         scores = torch.cat([torch.zeros_like(stacked[:1]), stacked])
         return np.asarray(scores.softmax(0).float().numpy())

@@ -12,11 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import lungsynth
 from lungsynth.errors import CheckpointError
-from lungsynth.model.backbone import network
 from lungsynth.model.layout import Layout, check_layout, read_layout
 from lungsynth.model.vocabulary import Vocabulary
 
@@ -124,6 +121,10 @@ def load_pipeline(
     Raises:
         CheckpointError: nothing is there, it is of another kind, incomplete, corrupt or pickled.
     """
+    import torch  # deferred: finding and checking a checkpoint do without
+
+    from lungsynth.model.backbone import network  # deferred: likewise
+
     where = resolve(model)
     folder = Path(where)
     if folder.exists() and not folder.is_dir():

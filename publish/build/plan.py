@@ -15,6 +15,10 @@ from lungsynth.about.figures import FIGURES_NAME
 from lungsynth.about.sources import SOURCES_NAME
 from lungsynth.arrays import IntArray
 from lungsynth.errors import CheckpointError, ConfigError
+from lungsynth.masks.classes import CLASSES_NAME, load_classes
+from lungsynth.masks.refine import check_config
+from lungsynth.model.checkpoint import check_folder, resolve, shipped_names, weights_hash
+from lungsynth.model.options import SCHEDULERS, scheduler_label
 from publish.data.manifest import canonical_sha256
 from publish.data.prompts import (
     GRAMMAR_VERSION,
@@ -120,10 +124,7 @@ def plan(settings: Settings) -> Plan:
             or the sampler is unknown; the shares of the splits are wrong, or a split stays empty.
         DataError: the file of prompts cannot be read.
     """
-    from lungsynth.masks.classes import load_classes
-    from lungsynth.masks.refine import check_config
-    from lungsynth.model.checkpoint import resolve, weights_hash
-    from lungsynth.model.precision import resolve_precision
+    from lungsynth.model.precision import resolve_precision  # deferred: torch
 
     folder = checkpoint_folder(resolve(settings.model))
     specs = load_classes(folder, settings.convention)
@@ -191,8 +192,6 @@ def checkpoint_folder(where: str) -> Path:
     Raises:
         CheckpointError: it is not there, or incomplete.
     """
-    from lungsynth.model.checkpoint import check_folder, shipped_names
-
     folder = Path(where)
     if not folder.is_dir():
         raise CheckpointError(
@@ -204,8 +203,6 @@ def checkpoint_folder(where: str) -> Path:
 
 
 def _chosen(every: dict[int, str], wanted: tuple[str, ...] | None, folder: Path) -> dict[int, str]:
-    from lungsynth.masks.classes import CLASSES_NAME
-
     if not every:
         raise ConfigError(
             f"--model {folder}: no {CLASSES_NAME}, so its masks have no fixed classes. Learn class "
@@ -280,8 +277,6 @@ def scheduler_name(folder: Path, sampler: str = "default") -> str:
         CheckpointError: the checkpoint does not say.
         ConfigError: the name is unknown.
     """
-    from lungsynth.model.options import SCHEDULERS, scheduler_label
-
     if sampler != "default":
         if sampler not in SCHEDULERS:
             raise ConfigError(
@@ -311,8 +306,6 @@ def settings_sha256(folder: Path) -> str:
 
 def _part_hash(folder: Path, part: str) -> str:
     """16 hex digits over the weights in one folder of a checkpoint; "" when there are none."""
-    from lungsynth.model.checkpoint import weights_hash
-
     if not any((folder / part).rglob("*.safetensors")):
         return ""
     return weights_hash(str(folder / part))

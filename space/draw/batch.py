@@ -182,8 +182,7 @@ def as_parquet(batch: Batch) -> bytes:
     Raises:
         LungSynthError: none was drawn.
     """
-    import pyarrow as pa  # deferred: half a second that only batches need
-    import pyarrow.parquet as pq  # deferred: likewise
+    import pyarrow.parquet  # deferred: half a second that only batches need
 
     kinds = {
         "image": "Image",
@@ -209,10 +208,10 @@ def as_parquet(batch: Batch) -> bytes:
         name: {"_type": "Image"} if kind == "Image" else {"dtype": kind, "_type": "Value"}
         for name, kind in kinds.items()
     }
-    table = pa.Table.from_pylist(rows)
+    table = pyarrow.Table.from_pylist(rows)
     told = {"huggingface": json.dumps({"info": {"features": features}})}
     buffer = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(told), buffer, compression="zstd")
+    pyarrow.parquet.write_table(table.replace_schema_metadata(told), buffer, compression="zstd")
     return buffer.getvalue()
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import lungsynth.masks.refine  # noqa: F401  (every refinement registers)
 from lungsynth.errors import LungSynthError
+from lungsynth.masks.classes import conventions, load_classes
 from lungsynth.masks.registry import REFINEMENTS, needs_affinity
+from lungsynth.model.checkpoint import DEFAULT, resolve
 from lungsynth.model.measured import Measured, read_measured
 
 if TYPE_CHECKING:
@@ -67,8 +69,6 @@ def synthesizer(convention: str = "") -> Synthesizer:
 def public_name(name: str | None) -> str:
     """A checkpoint's name without a path of this machine."""
     if name is None:
-        from lungsynth.model.checkpoint import DEFAULT  # deferred: imports torch
-
         return DEFAULT
     path = Path(name)
     return path.resolve().name if path.is_dir() or path.is_absolute() else name
@@ -94,8 +94,6 @@ def usable(method: str, has_field: bool) -> bool:
 
 def measured() -> Measured:
     """The figures that travel with the checkpoint; none where it has none or cannot be read."""
-    from lungsynth.model.checkpoint import resolve  # deferred: imports torch
-
     try:
         return read_measured(Path(resolve(model_name())))
     except LungSynthError:
@@ -104,9 +102,6 @@ def measured() -> Measured:
 
 def _conventions() -> tuple[tuple[str, str], ...]:
     """Title and name of the mask conventions there are, the checkpoint's own first as ""."""
-    from lungsynth.masks.classes import conventions, load_classes  # deferred: imports torch
-    from lungsynth.model.checkpoint import resolve  # deferred: imports torch
-
     folder = Path(resolve(model_name()))
     found = []
     for name in sorted(conventions(folder)) if folder.is_dir() else []:
@@ -135,8 +130,6 @@ def convention_of(name: str) -> str:
 
 def model_card() -> str:
     """The checkpoint's card, Markdown without its front matter; "" when there is none."""
-    from lungsynth.model.checkpoint import resolve  # deferred: imports torch
-
     try:
         card = Path(resolve(model_name())) / "README.md"
         text = card.read_text(encoding="utf-8") if card.is_file() else ""

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from lungsynth.arrays import IGNORE, FloatArray, UInt8Array
 from lungsynth.images import class_colour, overlay
+from lungsynth.masks import chain
+from lungsynth.masks.chain import Aids, Judge, Masked, run
 from lungsynth.masks.kept import keeping
+from lungsynth.masks.reading import label
 from lungsynth.masks.refine import RefineConfig, check_affinity, refine
 from space.draw.tuning import Tuning
 
 if TYPE_CHECKING:
-    from lungsynth.masks.chain import Aids, Judge, Masked
     from lungsynth.masks.classes import ClassSpec
     from lungsynth.masks.student import StudentMaps
     from lungsynth.masks.walk import AffinityField
@@ -84,8 +86,6 @@ class Study:
     @property
     def aids(self) -> Aids:
         """What the stages of `lungsynth.masks.chain` need beside the attention."""
-        from lungsynth.masks.chain import Aids  # deferred: imports torch
-
         return Aids(self.field, self.student, self.judge)
 
 
@@ -178,9 +178,6 @@ def make(study: Study, tuning: Tuning) -> Made:
 
 def _stages(study: Study, config: RefineConfig, done: Masked) -> tuple[Stage, ...]:
     """The stages that were used for one class at least, in their order."""
-    from lungsynth.masks import chain  # deferred: imports torch
-    from lungsynth.masks.reading import label  # deferred: imports torch
-
     used = {name for one in done.posterior.stages.values() for name in one["used"]}
     stages: list[Stage] = [("Threshold", STAGES["Threshold"], done.coarse)]
     if chain.WALK in used:
@@ -250,7 +247,6 @@ def by_rule(study: Study, tuning: Tuning, methods: Sequence[str]) -> list[tuple[
 
 def _run(study: Study, config: RefineConfig) -> Masked:
     """`lungsynth.masks.chain.run`; results that the next mask may share are kept, organ by organ."""
-    from lungsynth.masks.chain import run  # deferred: imports torch
 
     def refiner(organ: str, p: FloatArray, own: RefineConfig) -> FloatArray:
         with keeping(study.cache.setdefault(organ, {})):
@@ -261,7 +257,5 @@ def _run(study: Study, config: RefineConfig) -> Masked:
 
 def _labels(study: Study, config: RefineConfig) -> UInt8Array:
     """(H, W) class ids after walk and CRF, without student and clean-up."""
-    from lungsynth.masks.reading import label  # deferred: imports torch
-
     done = _run(study, replace(config, student_weight=0.0))
     return label(done.posterior.probability, study.specs)

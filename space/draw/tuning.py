@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lungsynth.errors import ConfigError
+from lungsynth.masks.chain import CRF, STAGES, WALK
 from lungsynth.masks.refine import RefineConfig, check_config, with_values
 from lungsynth.permalink import Permalink, refine_texts
 
@@ -86,8 +87,6 @@ class Tuning:
 
 def used(method: str) -> set[str]:
     """The controls a refinement listens to; moving another would change the link and not the mask."""
-    from lungsynth.masks.chain import CRF, STAGES, WALK  # deferred: imports torch
-
     names, stages = {"ignore_band"}, STAGES.get(method, (WALK, CRF))
     if WALK in stages:
         names |= {"beta", "walk_steps"}

@@ -12,6 +12,7 @@ from lungsynth.arrays import UInt8Array
 from lungsynth.errors import DataError, LungSynthError
 from lungsynth.files import pack
 from lungsynth.films.film import read_film
+from lungsynth.masks.reading import label
 from lungsynth.masks.refine import RefineConfig
 from space.draw.model import synthesizer, usable
 from space.draw.study import STAGES, Region, Stage, regions_of
@@ -80,7 +81,6 @@ def segment(
 
 
 def _segment(path: Path, name: str, tuning: Tuning, convention: str, compare: bool) -> Reading:
-    from lungsynth.masks.reading import label  # deferred: imports torch
     from lungsynth.output import film_warnings, segment_files  # deferred: imports torch
     from lungsynth.segment import segment_film, to_film  # deferred: imports torch
 

@@ -11,6 +11,7 @@ import gradio as gr
 
 from lungsynth.errors import ConfigError, LungSynthError
 from lungsynth.masks.refine import RefineConfig
+from lungsynth.model.checkpoint import other_weights
 from lungsynth.permalink import Permalink
 from space.draw import actions, compose, tuning
 from space.draw.model import ModelState, convention_of, measured, model_state, synthesizer
@@ -70,8 +71,6 @@ def reopened(query: str) -> tuple[Any, ...]:
 
 def opened_with(query: dict[str, str]) -> tuple[Any, ...]:
     """`opened`, at an address with these values."""
-    from lungsynth.model.checkpoint import other_weights  # deferred: it imports torch
-
     state = model_state()
     asked = None
     try:

@@ -223,6 +223,7 @@ def test_errors_and_data_stand_at_the_bottom() -> None:
         "lungsynth.training.captions",
         "lungsynth.cli.main",
         "lungsynth.prompts, lungsynth.model.vocabulary, lungsynth.masks.quality, lungsynth.masks.refine",
+        "lungsynth.masks.chain, lungsynth.masks.classes, lungsynth.model.checkpoint, lungsynth.permalink",
     ],
 )
 def test_importing_is_light(modules: str) -> None:
