@@ -41,7 +41,7 @@ class FilterSettings:
     max_area: float = _ranged(0.4, 0, 1)
     areas: dict[str, tuple[float, float]] = field(default_factory=dict)  # class -> its own limits
     min_trust: float = _ranged(0.75, 0, 1)  # predicted IoU of every class
-    min_stability: float = _ranged(0.9, 0, 1)  # IoU of the mask thresholded high and low, likewise
+    min_stability: float = _ranged(0, 0, 1)  # IoU of the mask thresholded high and low, likewise
     min_plausibility: float = _ranged(0.01, 0, 1)  # share of training masks at least as unusual
     min_contrast: float = _ranged(10.0, 0, 128)  # standard deviation of the picture's grey levels
     min_pass: float = _ranged(0.5, 0, 1)  # share of rows that must pass, or `check` fails
