@@ -19,31 +19,15 @@ from lungsynth.errors import (
 )
 from publish.hub.payload import Payload
 from publish.hub.push_plan import (
-    TAG,
     Changes,
     Plan,
     Tree,
-    check_tag,
     compare,
-    make_plan,
-    offline_plan,
 )
-from publish.hub.repository import Hub, RepoState
+from publish.hub.reader import RepoState
+from publish.hub.repository import Hub
 from publish.hub.retry import Transient
 from publish.hub.verify import verify
-
-__all__ = [
-    "TAG",
-    "Outcome",
-    "Plan",
-    "Progress",
-    "check_tag",
-    "compare",
-    "explain",
-    "make_plan",
-    "offline_plan",
-    "push",
-]
 
 
 @dataclass

@@ -9,7 +9,8 @@ from typing import Any
 
 from lungsynth.errors import ConfigError, TagExistsError
 from publish.hub.payload import Payload
-from publish.hub.repository import Hub, RemoteFile
+from publish.hub.reader import RemoteFile
+from publish.hub.repository import Hub
 
 TAG = re.compile(r"v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 Tree = Mapping[str, RemoteFile]

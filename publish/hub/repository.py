@@ -19,10 +19,8 @@ from huggingface_hub.utils._runtime import is_xet_available
 from lungsynth.errors import ConfigError, HubError
 from publish.hub.errors import redact
 from publish.hub.payload import LocalFile
-from publish.hub.reader import HubReader, RemoteFile, RepoState, check_repo_name
+from publish.hub.reader import HubReader
 from publish.hub.retry import Transient, find_cause
-
-__all__ = ["Hub", "HubReader", "RemoteFile", "RepoState", "check_repo_name", "redact"]
 
 
 class Hub(HubReader):

@@ -16,7 +16,7 @@ from publish.data.errata import ERRATA_NAME
 from publish.data.manifest import MANIFEST_NAME, Manifest, inside, read_manifest, understood
 from publish.data.schema import SCHEMA_VERSION
 from publish.data.shards import Shard, file_sha256
-from publish.hub.push import TAG
+from publish.hub.push_plan import TAG
 
 if TYPE_CHECKING:
     from publish.hub.reader import HubReader

@@ -21,7 +21,8 @@ from publish.hub.limit import ends_by
 from publish.hub.payload import Payload
 from publish.hub.push import Outcome, Progress, explain, push
 from publish.hub.push_plan import Plan, check_tag, make_plan, offline_plan
-from publish.hub.repository import Hub, check_repo_name
+from publish.hub.reader import check_repo_name
+from publish.hub.repository import Hub
 from publish.hub.retry import Deadline, Retry, SystemClock
 
 
