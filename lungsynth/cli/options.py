@@ -77,7 +77,7 @@ class Verifying:
         min=0,
         max=100,
         metavar="N",
-        help="Draw again, at most N times, what --verifier rejects; the record tells every "
+        help="Draw again, at most N times, what a verifier rejects; the record tells every "
         "attempt.",
     )
     verifier_folder: Path | None = option(
@@ -85,7 +85,7 @@ class Verifying:
         default=None,
         metavar="DIR",
         help="Encoder of `train encoder --patients half-b` that judges pictures against their "
-        "prompts.",
+        "prompts.  [default: the one shipped with the checkpoint]",
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from lungsynth.arrays import Float64Array, IntArray, UInt8Array
@@ -19,6 +20,9 @@ from lungsynth.films.framing import whole
 
 PIXELS = 256  # side of every picture that is compared
 SUFFIXES = (".png", ".jpg", ".jpeg")
+CHOSEN_BY = "chosen_by"
+"""Field of a picture that a verifier chose among several drawings: the verifier's checksum."""
+
 RECORDS_NAME, RECORD_NAME = "records.jsonl", "record.json"
 
 
@@ -214,7 +218,35 @@ def _entry(text: str, folder: Path, where: str) -> tuple[Path, dict[str, str]]:
     if not path.is_file():
         raise DataError(f"{where}: its picture {path} does not exist.")
     prompt = {"prompt": record["prompt"]} if isinstance(record.get("prompt"), str) else {}
-    return path, {**prompt, **_text_fields(record.get("fields", {}))}
+    told = record.get("verify")
+    chosen = {CHOSEN_BY: str(told["verifier"])} if isinstance(told, dict) else {}
+    return path, {**prompt, **_text_fields(record.get("fields", {})), **chosen}
+
+
+def _choosers(source: Path) -> set[str]:
+    """Verifiers that chose among the drawings of a dataset's shards, as their footers tell; "" = none."""
+    found = set()
+    for path in [source] if source.is_file() else sorted(source.glob("*.parquet")):
+        told = (pq.read_metadata(path).metadata or {}).get(b"lungsynth", b"{}")
+        footer = json.loads(told)
+        found.add(str(footer.get("verifier", "")) if isinstance(footer, dict) else "")
+    return found
+
+
+def chosen_by(images: ImageSet) -> str:
+    """The verifier that chose these pictures among several drawings each; "" where nobody did.
+
+    Raises:
+        DataError: some were chosen and others not, or by another: figures before and after are
+            never mixed.
+    """
+    choosers = {fields.get(CHOSEN_BY, "") for fields in images.fields}
+    if len(choosers) > 1:
+        raise DataError(
+            f"Pictures chosen by {', '.join(sorted(map(repr, choosers)))} ('' = by nobody) lie together. "
+            "Figures before and after reject and redraw are never mixed: draw them into two folders."
+        )
+    return next(iter(choosers), "")
 
 
 def _text_fields(values: Mapping[str, Any]) -> dict[str, str]:
@@ -230,6 +262,11 @@ def _read_parquet(source: Path, image_column: str) -> ImageSet:
         )
     if len(rows) == 0:
         raise DataError(f"{source}: no row.")
+    choosers = _choosers(source)
+    if len(choosers) > 1:
+        raise DataError(f"{source}: shards of several builds, chosen by {sorted(choosers)}.")
+    chooser = next(iter(choosers), "")
+    chosen = {CHOSEN_BY: chooser} if chooser else {}
     images, names, fields = [], [], []
     for index, row in enumerate(rows):
         name = str(row.get("id") or row.get("file") or index)
@@ -238,7 +275,8 @@ def _read_parquet(source: Path, image_column: str) -> ImageSet:
         )
         names.append(name)
         inner = row.get("fields")
-        fields.append(_text_fields({**row, **(inner if isinstance(inner, dict) else {})}))
+        inner = inner if isinstance(inner, dict) else {}
+        fields.append({**_text_fields({**row, **inner}), **chosen})
     return ImageSet(np.stack(images), names, list(fields))
 
 

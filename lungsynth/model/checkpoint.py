@@ -20,6 +20,12 @@ from lungsynth.model.vocabulary import Vocabulary
 NEAREST_FOLDER = "nearest"
 """Features of a checkpoint's training films; see `lungsynth.model.nearest`."""
 
+VERIFIER_FOLDER = "verifier"
+"""The network that may reject a checkpoint's drawings; see `lungsynth.verify.verifier`."""
+
+DRAWS_NOTHING = (NEAREST_FOLDER, VERIFIER_FOLDER)
+"""Folders of a checkpoint on which no picture and no mask depends; its hash leaves them out."""
+
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 DEFAULT = "mini"
 CLASS_NAME = "PatchAutoencoderKL"
@@ -190,8 +196,8 @@ def weights_hash(folder: str) -> str:
     """First 16 hex digits of a SHA-256 over all weight files of a folder, by name and content."""
     digest = hashlib.sha256()
     for path in sorted(Path(folder).rglob("*.safetensors")):
-        if NEAREST_FOLDER in path.relative_to(folder).parts[:-1]:
-            continue  # draws nothing
+        if path.relative_to(folder).parts[0] in DRAWS_NOTHING:
+            continue
         digest.update(path.relative_to(folder).as_posix().encode())
         with path.open("rb") as handle:
             while block := handle.read(1 << 20):

@@ -112,7 +112,7 @@ class Embedding:
 
 def shrink(images: UInt8Array, pixels: int) -> Tensor:
     """(N, H, W) uint8 -> (N, 1, pixels, pixels) float32 in [-1, 1], area-averaged."""
-    x = torch.from_numpy(np.ascontiguousarray(images))[:, None].float()
+    x = torch.tensor(images)[:, None].float()
     if x.shape[-2:] != (pixels, pixels):
         x = F.interpolate(x, size=(pixels, pixels), mode="area")
     return x.div(127.5).sub(1)

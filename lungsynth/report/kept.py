@@ -60,7 +60,7 @@ def _figures(result: Result) -> Iterator[Figure]:
     r = result.report
     command = result.command + ("" if result.command_is_whole else " (with options not kept)")
     weights = str(r.get("model_hash") or "")
-    if kind == "obedience":
+    if kind == "obedience" and not r.get("verifier"):  # of chosen pictures it is the choice's
         for task, t in r["tasks"].items():
             title = task.replace("_", " ")
             ours = t["synthetic"]["balanced_accuracy"]

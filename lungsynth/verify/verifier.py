@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsynth.arrays import UInt8Array
-from lungsynth.errors import CheckpointError, OutputError
+from lungsynth.errors import CheckpointError, ConfigError, OutputError
+from lungsynth.model.checkpoint import CHECKPOINTS, DEFAULT, VERIFIER_FOLDER
 from lungsynth.model.encoder import HEADS, Embedding, Encoder, checksum, embed, load_encoder
 
 VERIFIER_NAME = "verifier.json"
 FORMAT = "lungsynth-verifier-1"
+SHIPPED = "shipped"
 HALVES = ("half-a", "half-b")
 MIN_ACCURACY = 0.65  # balanced, on real films; a head below it would reject by chance
 QUANTILE = 0.99  # of real films' distances: one real film in a hundred would be rejected
@@ -151,6 +153,50 @@ def save_rules(rules: Rules, folder: Path) -> None:
         (folder / VERIFIER_NAME).write_text(json.dumps(told, indent=2, sort_keys=True) + "\n")
     except OSError as error:
         raise OutputError(f"{folder / VERIFIER_NAME}: cannot be written ({error}).") from error
+
+
+def verifier_folder(given: str | Path | None, checkpoint: Path | None = None) -> Path:
+    """Where the verifier lies.
+
+    Args:
+        given: Its folder; None or "shipped" for the one that comes with a checkpoint.
+        checkpoint: Folder of the checkpoint that draws; without a verifier of its own, that of the
+            shipped default is taken.
+
+    Raises:
+        ConfigError: none was given, and none is shipped.
+    """
+    if given is not None and str(given) != SHIPPED:
+        return Path(given)
+    for place in (checkpoint, CHECKPOINTS / DEFAULT):
+        if place is not None and (place / VERIFIER_FOLDER / VERIFIER_NAME).is_file():
+            return place / VERIFIER_FOLDER
+    raise ConfigError(
+        "No verifier is shipped with this checkpoint. Make one with `train encoder --patients half-b`, "
+        "then pass --verifier RUN/encoder."
+    )
+
+
+def refuse_judge(verifier: Verifier, judge: str) -> None:
+    """Refuse a verifier that also measures: its figures would measure its own choice.
+
+    Args:
+        verifier: Who rejects.
+        judge: Checksum of the encoder that measures; see `lungsynth.model.encoder.checksum`.
+
+    Raises:
+        ConfigError: they are the same network, or the verifier saw every patient the judge saw.
+    """
+    if verifier.name == judge:
+        raise ConfigError(
+            f"The verifier is the encoder {judge} that measures. Whoever chooses pictures by a network "
+            "must measure them by another: train one with --patients half-b and another --seed."
+        )
+    if verifier.rules.patients not in HALVES:
+        raise ConfigError(
+            f"The verifier {verifier.name} was trained on patients {verifier.rules.patients!r}; expected "
+            f"{' or '.join(HALVES)}, so that it does not see what the measuring encoder sees."
+        )
 
 
 def load_verifier(folder: Path) -> Verifier:

@@ -12,18 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from lungsynth.errors import ConfigError, DataError, OutputError
+from publish.build.redraws import redraw_figures
 from publish.card import croissant, figures
 from publish.card import dataset_card as card
 from publish.card.evaluation import taken
 from publish.data.changelog import CHANGELOG_NAME, make_changelog
 from publish.data.errata import ERRATA_NAME
-from publish.data.manifest import File, Manifest, json_bytes
+from publish.data.manifest import File, Manifest, inside, json_bytes
 from publish.data.rows import rejected_rows, summarise
 from publish.data.settings import Settings
-from publish.data.shards import file_sha256, write_atomic, write_shard
+from publish.data.shards import file_sha256, shard_metadata, write_atomic, write_shard
 
 PREVIEW_NAME = "preview/train-00000-of-00001.parquet"
 REJECTED_NAME = "rejected.jsonl"
+REDRAWN_NAME = "redrawn.jsonl"
 CARD_NAME = "README.md"
 EVALUATION = "evaluation"
 MEMORISATION_NAME = f"{EVALUATION}/memorisation.json"
@@ -50,6 +52,7 @@ def finish(out: Path, manifest: Manifest) -> Manifest:
     write_atomic(out / "id2label.json", json_bytes(manifest.classes))
     lines = [json.dumps(one, ensure_ascii=False) + "\n" for one in rejected_rows(out, shards)]
     write_atomic(out / REJECTED_NAME, "".join(lines).encode())
+    manifest = _with_redraws(out, manifest)
     preview = figures.preview_rows(out, shards, manifest.n_rows)
     write_shard(preview, figures.preview_features(), out, PREVIEW_NAME, metadata={"preview": True})
     summary = summarise(out, manifest)
@@ -66,6 +69,18 @@ def finish(out: Path, manifest: Manifest) -> Manifest:
     return done
 
 
+def _with_redraws(out: Path, manifest: Manifest) -> Manifest:
+    """Write what a verifier rejected, where there is one, and sum it up."""
+    if "verifier" not in manifest.config:
+        return manifest
+    footers = [shard_metadata(inside(out, shard.name)) for shard in manifest.shards]
+    found = sorted((one for told in footers for one in told["redrawn"]), key=lambda one: one["id"])
+    lines = [json.dumps(one, ensure_ascii=False) + "\n" for one in found]
+    write_atomic(out / REDRAWN_NAME, "".join(lines).encode())
+    figures = redraw_figures(footers, manifest.config, manifest.n_drawn)
+    return replace(manifest, redrawn=figures)
+
+
 def repository_files(out: Path) -> list[str]:
     """Names of the files of a finished dataset besides its shards and manifest, sorted."""
     names = [
@@ -74,6 +89,7 @@ def repository_files(out: Path) -> list[str]:
         "id2label.json",
         croissant.CROISSANT_NAME,
         REJECTED_NAME,
+        REDRAWN_NAME,
         ERRATA_NAME,
         PREVIEW_NAME,
         *FIGURES,

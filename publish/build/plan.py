@@ -17,8 +17,16 @@ from lungsynth.arrays import IntArray
 from lungsynth.errors import CheckpointError, ConfigError
 from lungsynth.masks.classes import CLASSES_NAME, load_classes
 from lungsynth.masks.refine import check_config
-from lungsynth.model.checkpoint import check_folder, resolve, shipped_names, weights_hash
+from lungsynth.model.checkpoint import (
+    VERIFIER_FOLDER,
+    check_folder,
+    resolve,
+    shipped_names,
+    weights_hash,
+)
 from lungsynth.model.options import SCHEDULERS, scheduler_label
+from lungsynth.verify.verifier import verifier_folder
+from publish.build.redraws import told_of_verifier
 from publish.data.manifest import canonical_sha256
 from publish.data.prompts import (
     GRAMMAR_VERSION,
@@ -53,6 +61,7 @@ class Plan:
     prompts: tuple[str, ...] | None  # of a file; None = the grammar
     rows: dict[str, IntArray]  # split -> row numbers, ascending
     settings: Settings
+    verifier: Path | None = None  # folder of who may reject, see `publish.build.redraws`
 
     def n_shards(self, split: str) -> int:
         """Parquet files of a split."""
@@ -112,6 +121,13 @@ def _prompt(prompts: tuple[str, ...] | None, seed: int, index: int) -> RowPrompt
     return make_prompt(seed, index)
 
 
+AS_SET = (
+    *("n", "seed", "shard_rows", "batch_size", "steps", "guidance"),
+    *("keep_attention", "keep_probability"),
+)
+"""Settings that a manifest repeats as they are."""
+
+
 def plan(settings: Settings) -> Plan:
     """Decide everything about a dataset before a checkpoint is loaded.
 
@@ -121,7 +137,8 @@ def plan(settings: Settings) -> Plan:
     Raises:
         CheckpointError: there is no such checkpoint, or it is incomplete.
         ConfigError: it has no classes, so masks would mean something else in every row; a class
-            or the sampler is unknown; the shares of the splits are wrong, or a split stays empty.
+            or the sampler is unknown; the shares of the splits are wrong, or a split stays empty;
+            the verifier also measures.
         DataError: the file of prompts cannot be read.
     """
     from lungsynth.model.precision import resolve_precision  # deferred: torch
@@ -137,14 +154,10 @@ def plan(settings: Settings) -> Plan:
     prompts = _prompts(settings)
     rows = _split_rows(settings, prompts)
     sampler = scheduler_name(folder, settings.scheduler)
+    verifier = None if settings.verifier is None else verifier_folder(settings.verifier, folder)
     hashes = {f"{part}_hash": _part_hash(folder, part) for part in PARTS}
     config = {
-        "n": settings.n,
-        "seed": settings.seed,
-        "shard_rows": settings.shard_rows,
-        "batch_size": settings.batch_size,
-        "steps": settings.steps,
-        "guidance": settings.guidance,
+        **{name: getattr(settings, name) for name in AS_SET},
         "sampler": settings.scheduler,
         "scheduler": sampler,
         "precision": precision,
@@ -158,13 +171,12 @@ def plan(settings: Settings) -> Plan:
         else {"n": len(prompts), "sha256": prompts_sha256(prompts)},
         "splits": dict(settings.splits),
         "filter": asdict(settings.filter),
-        "keep_attention": settings.keep_attention,
-        "keep_probability": settings.keep_probability,
         "model": folder.resolve().name,
         "model_hash": weights_hash(str(folder)),
         "model_settings_sha256": settings_sha256(folder),
         **hashes,
         "classes": id2label(classes),
+        **told_of_verifier(verifier, settings.redraws),
         "schema_version": SCHEMA_VERSION,
         "code_version": __version__,
     }
@@ -181,7 +193,7 @@ def plan(settings: Settings) -> Plan:
         keep_probability=settings.keep_probability,
         limits=settings.filter,
     )
-    made = Plan(config, folder, spec, prompts, rows, settings)
+    made = Plan(config, folder, spec, prompts, rows, settings, verifier)
     _ = made.features  # refuses classes that cannot be columns
     return made
 
@@ -293,11 +305,14 @@ def scheduler_name(folder: Path, sampler: str = "default") -> str:
 def settings_sha256(folder: Path) -> str:
     """SHA-256 over a checkpoint's JSON files by name and content: tokenizer, schedule, classes.
 
-    What only tells about the checkpoint (`ABOUT`) is left out: no pixel depends on it.
+    What only tells about the checkpoint (`ABOUT`) and its verifier, which a build that uses it names
+    by itself, are left out: no pixel depends on them.
     """
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.json")):
         if path.parent == folder and path.name in ABOUT:
+            continue
+        if path.relative_to(folder).parts[0] == VERIFIER_FOLDER:
             continue
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
         digest.update(path.read_bytes() + b"\0")

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from lungsynth.errors import ConfigError, PromptError
 from publish.build.plan import Plan
+from publish.build.redraws import flags_of, judged, rejections, verifier_of
 from publish.data.manifest import canonical_sha256, environment
 from publish.data.prompts import row_seed
 from publish.data.schema import row
 from publish.data.shards import Shard, write_shard
 
 if TYPE_CHECKING:
-    from lungsynth.pipeline import Synthesizer
+    from lungsynth.pipeline import Result, Synthesizer
 
 THREADS = 1
 """Threads that draw a shard. Sums of floats depend on how many share them: two threads move up to
@@ -45,7 +46,8 @@ class Job:
 
 def make_job(the_plan: Plan, out: Path, withdrawn: Mapping[str, str]) -> Job:
     """The job of a plan; it is the same for every shard, and small."""
-    lean = replace(the_plan, folder=the_plan.folder.absolute(), rows={})
+    verifier = the_plan.verifier.absolute() if the_plan.verifier is not None else None
+    lean = replace(the_plan, folder=the_plan.folder.absolute(), verifier=verifier, rows={})
     return Job(lean, out.absolute(), dict(withdrawn), environment())
 
 
@@ -189,6 +191,8 @@ class Footer:
         self.config_sha256 = canonical_sha256(the_plan.config)
         self.rejected: list[dict[str, Any]] = []
         self.withdrawn: list[str] = []
+        self.verifier: str = the_plan.config.get("verifier", {}).get("verifier", "")
+        self.redrawn: list[dict[str, Any]] = []  # drawings it rejected
 
     def value(self) -> dict[str, Any]:
         """As JSON."""
@@ -198,7 +202,30 @@ class Footer:
             "rank": self.rank,
             "rejected": self.rejected,
             "withdrawn": sorted(self.withdrawn),
+            **({"verifier": self.verifier, "redrawn": self.redrawn} if self.verifier else {}),
         }
+
+
+def _kept(
+    the_plan: Plan,
+    order: Order,
+    draw: Callable[[Sequence[int], Sequence[int]], Iterator[Result]],
+    seeds: Sequence[int],
+    texts: Sequence[str],
+    told: Footer,
+) -> Iterator[tuple[Result, list[str]]]:
+    """What is drawn, or of what is drawn again what is kept; with why the verifier rejects it still."""
+    if the_plan.verifier is None:
+        for result in draw(range(len(seeds)), seeds):
+            yield result, []
+        return
+    verifier = verifier_of(the_plan.verifier, the_plan.config)
+    every = judged(
+        lambda own, with_seeds: list(draw(own, with_seeds)), seeds, texts, verifier, the_plan.config
+    )
+    for index, kept in zip(order.indices, every, strict=True):
+        told.redrawn += rejections(the_plan.row_id(index), order.split, kept)
+        yield kept.value, flags_of(kept)
 
 
 def _rows(
@@ -209,21 +236,28 @@ def _rows(
 
     the_plan, config = job.plan, job.plan.config
     asked = [the_plan.prompt(i) for i in order.indices]
-    results = synthesizer.generate(
-        [one.text for one in asked],
-        [row_seed(int(config["seed"]), i) for i in order.indices],
-        options=SampleOptions(
-            steps=int(config["steps"]),
-            guidance=float(config["guidance"]),
-            scheduler=str(config["sampler"]),
-            precision=str(config["precision"]),
-        ),
-        refine_config=the_plan.settings.refine,
-        batch_size=int(config["batch_size"]),
-        words=None if the_plan.spec.keep_attention else [],
-    )
-    for index, one, result in zip(order.indices, asked, results, strict=True):
+    texts = [one.text for one in asked]
+
+    def draw(own: Sequence[int], seeds: Sequence[int]) -> Iterator[Result]:
+        return synthesizer.generate(
+            [texts[k] for k in own],
+            list(seeds),
+            options=SampleOptions(
+                steps=int(config["steps"]),
+                guidance=float(config["guidance"]),
+                scheduler=str(config["sampler"]),
+                precision=str(config["precision"]),
+            ),
+            refine_config=the_plan.settings.refine,
+            batch_size=int(config["batch_size"]),
+            words=None if the_plan.spec.keep_attention else [],
+        )
+
+    seeds = [row_seed(int(config["seed"]), i) for i in order.indices]
+    results = _kept(the_plan, order, draw, seeds, texts, told)
+    for index, one, (result, flags) in zip(order.indices, asked, results, strict=True):
         made = row(result, one, the_plan.spec, row_id=the_plan.row_id(index), split=order.split)
+        made["qc_flags"] += flags
         on_row()
         if the_plan.spec.limits.apply and made["qc_flags"]:
             told.rejected.append(

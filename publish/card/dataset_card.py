@@ -31,6 +31,7 @@ from publish.card.sections import (
     filter_section,
     masks_note,
     memorisation_section,
+    redraw_section,
     withdrawn_section,
 )
 from publish.card.text import HUMAN, TEXT
@@ -87,7 +88,7 @@ def make_card(
         masks_note=masks_note(manifest),
         columns=columns_table(manifest),
         **_claims(manifest, card, summary, reports),
-        filter=filter_section(manifest, summary),
+        filter=filter_section(manifest, summary) + redraw_section(manifest),
         config_sha=canonical_sha256(config)[:16],
         evaluation=evaluation_section(reports),
         further=further_sections(reports),

@@ -56,6 +56,8 @@ def taken(place: Path, report: Mapping[str, Any], model_hash: str) -> tuple[str,
         return f"masks-{slug(kept['source'])}-{slug(str(report['split']))}", kept
     if kind == "downstream":
         return f"downstream-{slug('-'.join(t['name'] for t in report['tests']))}", kept
+    if report.get("verifier"):
+        return f"{kind}-redrawn", kept
     return kind, kept
 
 
@@ -97,7 +99,8 @@ def further_sections(reports: Mapping[str, Mapping[str, Any]]) -> str:
                 rows = [(t.figure, t.here) for t in KINDS[wanted].targets(report)]
                 lines += [
                     *heading,
-                    f"`{name}`, by `python -m lungsynth evaluate {wanted}`; 95 % intervals.",
+                    f"`{name}`, by `python -m lungsynth evaluate {wanted}`; 95 % intervals."
+                    f"{_choice(wanted, report)}",
                     "",
                     "| figure | value |",
                     "| --- | --- |",
@@ -106,6 +109,16 @@ def further_sections(reports: Mapping[str, Mapping[str, Any]]) -> str:
                 ]
                 heading = []
     return "\n".join(lines) + "\n" if lines else ""
+
+
+def _choice(kind: str, report: Mapping[str, Any]) -> str:
+    """Whether obedience was measured before or after a verifier chose."""
+    if kind != "obedience":
+        return ""
+    chosen = report.get("verifier")
+    if chosen:
+        return f" **After** reject and redraw by the verifier `{markdown_text(str(chosen))}`."
+    return " **Before** any choice: every first drawing counts."
 
 
 def _downstream_lines(name: str, report: Mapping[str, Any]) -> list[str]:

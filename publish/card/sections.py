@@ -124,6 +124,35 @@ def filter_section(manifest: Manifest, summary: Summary) -> str:
     return "\n".join(lines)
 
 
+def redraw_section(manifest: Manifest) -> str:
+    """What a verifier rejected and how often; "" where nobody rejects."""
+    told = manifest.redrawn
+    if not told:
+        return ""
+    who, n = manifest.config["verifier"], max(1, int(told["drawings"]))
+    kept = "kept out" if manifest.config["filter"]["apply"] else "published, see `qc_flags`"
+    lines = [
+        "",
+        "",
+        "**Rejected and drawn again.** A network judged each picture against its prompt and by its "
+        f"distance to real films (verifier `{who['verifier']}`, trained with seed {who['seed']} on one "
+        f"half of the patients, {markdown_text(str(who['patients']))}). What it rejected was drawn again "
+        f"with another seed, at most {who['redraws']} times. Of {told['drawings']:,} drawings "
+        f"{told['rejected']:,} ({100 * told['rejected'] / n:.1f} %) were rejected; of {told['rows']:,} "
+        f"rows {told['first_rejected']:,} needed more than one drawing and {told['unmet']:,} were rejected "
+        f"every time and {kept}. Each rejection is a line of `redrawn.jsonl`. The verifier chooses and "
+        "does not measure: obedience is measured by another network, and stated apart for pictures "
+        "before and after this choice.",
+    ]
+    if told["by_reason"]:
+        lines += ["", "| reason | drawings | share of all drawings |", "| --- | --- | --- |"]
+        lines += [
+            f"| {markdown_text(why)} | {count:,} | {100 * count / n:.1f} % |"
+            for why, count in told["by_reason"].items()
+        ]
+    return "\n".join(lines)
+
+
 def evaluation_section(reports: Mapping[str, dict[str, Any]]) -> str:
     """Mask accuracy on real films, from the results in the folder."""
     lines = []

@@ -15,6 +15,7 @@ from lungsynth.masks.refine import RefineConfig
 from lungsynth.model.checkpoint import other_weights, resolve, weights_hash, where_weights_are
 from lungsynth.model.sampling import SampleOptions
 from publish.build.plan import checkpoint_folder, settings_sha256
+from publish.build.redraws import drawn_together
 from publish.build.worker import fixed_threads, load
 from publish.data.manifest import (
     PROCESSOR,
@@ -23,7 +24,7 @@ from publish.data.manifest import (
     inside,
     read_manifest,
 )
-from publish.data.prompts import RowPrompt
+from publish.data.prompts import RowPrompt, row_seed
 from publish.data.rows import decode, iter_rows
 from publish.data.schema import RowSpec, column_name, row
 from publish.data.settings import FilterSettings, from_mapping
@@ -193,5 +194,25 @@ def _batch(
     drawn = sorted([*drawn, *told["rejected"]], key=lambda one: int(str(one["id"]).split("-")[1]))
     index = [one["id"] for one in drawn].index(old["id"])
     first = index // size * size
-    batch = [(str(one["prompt"]), int(one["seed"])) for one in drawn[first : first + size]]
-    return batch, index - first, True
+    here = drawn[first : first + size]
+    if "redrawn" in told:
+        return _redrawn_batch(manifest, told, here, old)
+    return [(str(one["prompt"]), int(one["seed"])) for one in here], index - first, True
+
+
+def _redrawn_batch(
+    manifest: Manifest, told: dict[str, Any], here: list[dict[str, Any]], old: dict[str, Any]
+) -> tuple[list[tuple[str, int]], int, bool]:
+    """Likewise where some of the batch were drawn again: those that waited for the same attempt."""
+    seed, ids = int(manifest.config["seed"]), [str(one["id"]) for one in here]
+    places, seeds = drawn_together(
+        ids,
+        [row_seed(seed, int(one.split("-")[1])) for one in ids],
+        told,
+        int(manifest.config["verifier"]["redraws"]),
+        int(old["seed"]),
+    )
+    if not seeds:
+        return [(str(old["prompt"]), int(old["seed"]))], 0, False
+    batch = [(str(here[k]["prompt"]), one) for k, one in zip(places, seeds, strict=True)]
+    return batch, seeds.index(int(old["seed"])), True

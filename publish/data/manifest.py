@@ -89,6 +89,7 @@ class Manifest:
     sources: tuple[Source, ...] = ()  # what the checkpoint was made from, as it says itself
     measured: tuple[Figure, ...] = ()  # of the checkpoint, as kept with it
     date: str = ""  # of the version, YYYY-MM-DD
+    redrawn: dict[str, Any] = field(default_factory=dict)  # see `publish.build.redraws`
 
     @property
     def n_rows(self) -> int:
@@ -138,6 +139,7 @@ class Manifest:
             "withdrawn": self.withdrawn,
             "sources": [asdict(one) for one in self.sources],
             "measured": to_json(self.measured),
+            **({"redrawn": self.redrawn} if self.redrawn else {}),
             "config_sha256": canonical_sha256(self.config),
             "config": self.config,
             "environment": self.environment,
@@ -200,6 +202,7 @@ def read_manifest(out: Path) -> Manifest:
             tuple(sources_of(told.get("sources", ()))),
             tuple(figures_of(told.get("measured", ()))),
             str(told.get("date", "")),
+            dict(told.get("redrawn", {})),
         )
 
 

@@ -157,6 +157,19 @@ class Settings:
         default=True,
         help="Columns with each class's probability.",
     )
+    verifier: str | None = option(
+        default=None,
+        metavar="DIR",
+        help="Draw again what this encoder rejects (of `lungsynth train encoder --patients half-b`); "
+        "shipped for the checkpoint's own.  [default: nobody rejects]",
+    )
+    redraws: int = option(
+        default=3,
+        min=0,
+        max=100,
+        metavar="N",
+        help="Drawings after the first, of a picture it rejects.",
+    )
     evaluation: tuple[str, ...] = option(
         default=(),
         metavar="FILE",
@@ -284,6 +297,9 @@ def _absolute(values: dict[str, Any], folder: Path) -> dict[str, Any]:
             out[key] = place(out[key])
     if isinstance(out.get("evaluation"), list):
         out["evaluation"] = [place(one) for one in out["evaluation"]]
+    verifier = out.get("verifier")
+    if isinstance(verifier, str) and verifier != "shipped":
+        out["verifier"] = place(verifier)
     model = out.get("model")
     if isinstance(model, str) and (folder / model).is_dir():
         out["model"] = str(folder / model)

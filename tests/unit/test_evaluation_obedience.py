@@ -11,7 +11,13 @@ from evaluation_films import image_set, picture, random_encoder
 from PIL import Image
 
 from lungsynth.errors import DataError, OutputError
-from lungsynth.evaluation.common import Interval, read_samples, resample_clusters, write_report
+from lungsynth.evaluation.common import (
+    CHOSEN_BY,
+    Interval,
+    read_samples,
+    resample_clusters,
+    write_report,
+)
 from lungsynth.evaluation.words.judgement import score_tasks
 from lungsynth.evaluation.words.obedience import evaluate_obedience, obedience_table
 from lungsynth.model.encoder import Embedding, embed
@@ -69,6 +75,26 @@ def test_obedience_compares_samples_with_real_films() -> None:
     gap = 100 * (1.0 - sex["real"]["balanced_accuracy"]["value"])
     assert sex["balanced_accuracy_points"]["value"] == pytest.approx(gap, abs=1e-3)
     assert "sex (adults), real (rows true, columns judged)" in obedience_table(report)
+
+
+def test_figures_before_and_after_a_choice_are_never_mixed(tmp_path: Path) -> None:
+    real, encoder = image_set(32), random_encoder()
+    asked = [{**ADULT, "sex": "MF"[k % 2]} for k in range(8)]
+    chosen = [{**one, CHOSEN_BY: "abc"} for one in asked]
+    before = evaluate_obedience(image_set(8, fields=asked), real, encoder)
+    after = evaluate_obedience(image_set(8, fields=chosen), real, encoder)
+    assert (before["verifier"], after["verifier"]) == ("", "abc")
+    assert obedience_table(before).startswith("Before any choice")
+    assert obedience_table(after).startswith("After reject and redraw by the verifier abc")
+    with pytest.raises(DataError, match="before and after reject and redraw are never mixed"):
+        evaluate_obedience(image_set(8, fields=asked[:4] + chosen[4:]), real, encoder)
+    lines = [
+        {"file": "a.png", "prompt": "x", "fields": {}, "verify": {"verifier": "abc"}},
+        {"file": "a.png", "prompt": "x", "fields": {}},
+    ]
+    Image.fromarray(picture(0)).save(tmp_path / "a.png")
+    (tmp_path / "records.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert [one.get(CHOSEN_BY, "") for one in read_samples(tmp_path).fields] == ["abc", ""]
 
 
 def test_samples_without_fields_are_refused() -> None:

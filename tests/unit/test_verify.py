@@ -11,21 +11,25 @@ import numpy as np
 import pytest
 from evaluation_films import image_set, random_encoder, write_films
 
-from lungsynth.errors import CheckpointError
+from lungsynth.errors import CheckpointError, ConfigError
 from lungsynth.evaluation.drawing import balanced_prompts, draw_set
+from lungsynth.model.checkpoint import DEFAULT
 from lungsynth.model.encoder import HEADS, save_encoder
 from lungsynth.model.sampling import SampleOptions
 from lungsynth.permalink import MAX_SEED
 from lungsynth.verify.asked import asked_fields, asked_years
 from lungsynth.verify.redraw import Rejection, Tally, derived_seed, redraw
 from lungsynth.verify.verifier import (
+    SHIPPED,
     Rules,
     Verdict,
     Verifier,
     calibrate,
     half_of,
     load_verifier,
+    refuse_judge,
     save_rules,
+    verifier_folder,
 )
 
 ADULT = {"age_group": "adult", "view": "AP", "finding": "pneumonia", "sex": "F"}
@@ -142,6 +146,32 @@ def test_a_verifier_is_read_as_it_was_written(tmp_path: Path) -> None:
     path.write_text("[]")
     with pytest.raises(CheckpointError, match="not the rules of a verifier"):
         load_verifier(tmp_path / "e")
+
+
+def test_the_verifier_of_the_checkpoint_comes_before_the_shipped_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lungsynth.verify.verifier.CHECKPOINTS", tmp_path)
+    own, shipped = tmp_path / "own", tmp_path / DEFAULT
+    with pytest.raises(ConfigError, match="No verifier is shipped"):
+        verifier_folder(None, own)
+    for folder in (shipped, own):
+        save_encoder(random_encoder(), folder / "verifier")
+        save_rules(Rules("half-b", 3, 1.5, GOOD), folder / "verifier")
+    assert verifier_folder(SHIPPED, own) == own / "verifier"
+    assert verifier_folder(None, tmp_path / "other") == shipped / "verifier"
+    assert verifier_folder(None) == shipped / "verifier"
+    assert verifier_folder(tmp_path / "given", own) == tmp_path / "given"
+
+
+def test_the_encoder_that_measures_may_not_reject() -> None:
+    judge = Verifier(random_encoder(), Rules("half-b", 1, 1.0, GOOD), "abc")
+    refuse_judge(judge, "another")
+    with pytest.raises(ConfigError, match="is the encoder abc that measures"):
+        refuse_judge(judge, "abc")
+    whole = Verifier(random_encoder(), Rules("all", 1, 1.0, GOOD), "abc")
+    with pytest.raises(ConfigError, match="trained on patients 'all'"):
+        refuse_judge(whole, "another")
 
 
 class Fussy(Verifier):
@@ -271,10 +301,16 @@ def test_train_sample_and_draw_with_a_verifier(
     assert done.err.count("rejected seed") == sum(bool(a["reasons"]) for a in verify["attempts"])
 
 
-def test_verify_needs_a_verifier(tmp_path: Path, run_cli: Callable[..., Any]) -> None:
+def test_verify_needs_a_verifier(
+    tmp_path: Path, run_cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lungsynth.verify.verifier.CHECKPOINTS", tmp_path / "none")
     done = run_cli("sample", "normal", "--verify", 2, "--out", tmp_path)
     assert done.code == 1
-    assert "--verify N and --verifier DIR go together" in done.err
+    assert "No verifier is shipped with this checkpoint" in done.err
+    done = run_cli("sample", "normal", "--verifier", tmp_path, "--out", tmp_path)
+    assert done.code == 1
+    assert "--verifier DIR needs --verify N" in done.err
     done = run_cli("sample", "normal", "--out", tmp_path, "--guidance-interval", "high")
     assert done.code == 1
     assert "expected two timesteps, such as 200,800" in done.err

@@ -28,7 +28,7 @@ def run_sample(command: SampleCommand) -> None:
     if command.threads:
         torch.set_num_threads(command.threads)
     check_writable(command.out, make=False)
-    rejection = rejection_of(command)
+    rejection = rejection_of(command, command.model)
     refine_config = with_values(RefineConfig(method=command.method), command.refine_values)
     synthesizer = Synthesizer(
         command.model, lora=command.lora, device=command.device, classes=command.classes

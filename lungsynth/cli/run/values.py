@@ -1,11 +1,18 @@
-"""What options of several commands mean: numbers in a text, and who rejects."""
+"""What options of several commands mean: numbers in a text, who rejects; and parts that are kept."""
 
 from __future__ import annotations
 
+import json
+from collections import UserDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from lungsynth.cli.options import Verifying
-from lungsynth.errors import ConfigError
+from lungsynth.errors import ConfigError, OutputError
+from lungsynth.model.checkpoint import resolve
 from lungsynth.verify.redraw import Rejection
-from lungsynth.verify.verifier import load_verifier
+from lungsynth.verify.verifier import load_verifier, verifier_folder
 
 
 def numbers(text: str, option: str, *, low: int, high: int) -> tuple[int, ...]:
@@ -23,16 +30,55 @@ def numbers(text: str, option: str, *, low: int, high: int) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def rejection_of(command: Verifying) -> Rejection | None:
+def rejection_of(command: Verifying, model: str | None = None) -> Rejection | None:
     """`--verify N --verifier DIR` -> who rejects; None where neither is given.
 
+    Args:
+        command: Without a folder the verifier shipped with the checkpoint is taken.
+        model: The checkpoint.
+
     Raises:
-        ConfigError: one of the two without the other.
+        ConfigError: a folder without how often; or no verifier is shipped.
         CheckpointError: the folder holds no verifier.
     """
     n_redraws, folder = command.n_redraws, command.verifier_folder
-    if (n_redraws is None) != (folder is None):
-        raise ConfigError("--verify N and --verifier DIR go together: how often, and who judges.")
-    if n_redraws is None or folder is None:
+    if n_redraws is None:
+        if folder is not None:
+            raise ConfigError(
+                "--verifier DIR needs --verify N: how often a picture is drawn again."
+            )
         return None
-    return Rejection(load_verifier(folder), n_redraws)
+    return Rejection(load_verifier(verifier_folder(folder, Path(resolve(model)))), n_redraws)
+
+
+class KeptParts(UserDict[str, Any]):
+    """Finished parts of a report, in a file, so that the same command goes on where it was killed.
+
+    Args:
+        path: The file; what it holds of other settings is left.
+        key: Settings that decide the parts, JSON.
+    """
+
+    def __init__(self, path: Path, key: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.path, self.key = path, json.loads(json.dumps(dict(key)))
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+            if told["key"] == self.key:
+                self.data = dict(told["parts"])
+        except (OSError, ValueError, KeyError, TypeError):
+            self.data = {}  # none yet, or cut by a kill
+
+    def __setitem__(self, name: str, part: Any) -> None:
+        self.data[name] = part
+        text = json.dumps({"key": self.key, "parts": self.data})
+        partial = self.path.with_name(f".{self.path.name}.partial")
+        try:
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(self.path)
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written ({error}). Choose --out.") from error
+
+    def remove(self) -> None:
+        """The report is written: the parts are needed no more."""
+        self.path.unlink(missing_ok=True)

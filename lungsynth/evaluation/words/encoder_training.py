@@ -22,6 +22,9 @@ from lungsynth.training.common import LoopOptions, Run, torch_generator
 HEAD_WEIGHTS = {"age_group": 0.25, "view": 1.0, "finding": 1.0, "sex": 1.0}
 """Shares of the loss; age is learnt within a few steps."""
 
+MIN_TELLING = 0.5
+"""Share of the adults drawn that answer for findings, where enough of them do."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderOptions(LoopOptions):
@@ -142,12 +145,25 @@ def settle(encoder: Encoder, run: Run, x: Tensor, weights: np.ndarray, batch_siz
     encoder.feature_std.copy_(spread.clamp_min(float(spread.median()) * 0.05 + 1e-6))
 
 
-def draw_weights(children: np.ndarray, child_share: float) -> np.ndarray:
-    """(N,) bool -> (N,) chances that sum to 1, `child_share` of them on children."""
+def draw_weights(
+    children: np.ndarray, child_share: float, telling: np.ndarray | None = None
+) -> np.ndarray:
+    """(N,) bool -> (N,) chances that sum to 1, `child_share` of them on children.
+
+    Args:
+        children: (N,) bool.
+        child_share: Of the chances.
+        telling: (N,) bool, films that answer for findings. Among adults they have at least
+            `MIN_TELLING` of the chances, so that films which are all normal do not swamp them.
+    """
     weights = np.ones(len(children))
+    if telling is not None:
+        asked, rest = telling & ~children, ~telling & ~children
+        if 0 < asked.sum() < MIN_TELLING * (~children).sum():
+            weights[asked] = MIN_TELLING / (1 - MIN_TELLING) * rest.sum() / asked.sum()
     if 0 < children.sum() < len(children):
         weights[children] = child_share / children.sum()
-        weights[~children] = (1 - child_share) / (~children).sum()
+        weights[~children] *= (1 - child_share) / weights[~children].sum()
     return weights / weights.sum()
 
 
@@ -210,7 +226,8 @@ def train_encoder(
             "No film tells age, view, finding or sex in both classes; the encoder needs the "
             "columns `age`, `view`, `label`, `sex`."
         )
-    chances = draw_weights(children, options.child_share)
+    telling = labels[:, HEAD_NAMES.index("finding")] != UNKNOWN
+    chances = draw_weights(children, options.child_share, telling)
     x = shrink(films.images, options.pixels)
     truth = torch.from_numpy(labels)
     torch.manual_seed(options.seed)

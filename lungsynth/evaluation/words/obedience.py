@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lungsynth.errors import DataError
-from lungsynth.evaluation.common import ImageSet, Interval, need
+from lungsynth.evaluation.common import ImageSet, Interval, chosen_by, need
 from lungsynth.evaluation.words.judgement import accuracy, balanced_accuracy, score_tasks
 from lungsynth.evaluation.words.labels import UNKNOWN, asked_labels, film_labels
 from lungsynth.model.encoder import Encoder, embed
@@ -35,12 +35,15 @@ def evaluate_obedience(
     Returns:
         JSON: task name -> `synthetic`, `real` (counts, accuracies) and the differences synthetic
         minus real in percentage points; a task that only one side can answer has no difference.
+        `verifier` names who chose the samples among several drawings; "" where nobody did.
 
     Raises:
-        DataError: too few pictures, or no sample records what was asked.
+        DataError: too few pictures, no sample records what was asked, or some samples were chosen by
+            a verifier and others not.
     """
     need(synthetic, MIN_IMAGES, "synthetic")
     need(test, MIN_IMAGES, "real test")
+    verifier = chosen_by(synthetic)
     asked = asked_labels(synthetic.fields)
     if not (asked != UNKNOWN).any():
         raise DataError(
@@ -69,7 +72,8 @@ def evaluate_obedience(
                 draws = measure(score.draws) - measure(real[name].draws)
                 entry[f"{key}_points"] = Interval.of(100 * gap, 100 * draws).report()
         tasks[name] = entry
-    return {"tasks": tasks, "n_synthetic": len(synthetic), "n_real": len(test), "seed": seed}
+    counts = {"n_synthetic": len(synthetic), "n_real": len(test)}
+    return {"tasks": tasks, **counts, "seed": seed, "verifier": verifier}
 
 
 def obedience_table(report: dict[str, Any]) -> str:
@@ -78,9 +82,13 @@ def obedience_table(report: dict[str, Any]) -> str:
     def interval(values: dict[str, float]) -> Interval:
         return Interval(values["value"], values["low"], values["high"])
 
+    chosen = report.get("verifier")
     lines = [
+        f"After reject and redraw by the verifier {chosen}."
+        if chosen
+        else "Before any choice: every first drawing counts.",
         f"{'task':<20}{'n':>6}  {'balanced accuracy %':<22}{'n real':>7}  {'on real films %':<22}"
-        f"{'difference in points':<22}"
+        f"{'difference in points':<22}",
     ]
     for name, entry in report["tasks"].items():
         line = f"{name:<20}{entry['synthetic']['n']:>6}  "

@@ -1,0 +1,164 @@
+"""Reject and redraw inside a build: who may reject, what was rejected, and how often.
+
+The verifier chooses and never measures, so it is another network, of another seed and half of the
+patients, than the encoder of `evaluate obedience`. Every drawing it rejects goes into the footer of its
+shard, from there into `redrawn.jsonl`, and the rate into the manifest and the card.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lungsynth.errors import ConfigError
+from lungsynth.model.encoder import DEFAULT_FOLDER, checksum
+from lungsynth.verify.asked import asked_fields
+from lungsynth.verify.redraw import Kept, derived_seed, redraw
+from lungsynth.verify.verifier import VERIFIER_NAME, Verifier, load_verifier, refuse_judge
+from publish.data.shards import file_sha256
+
+if TYPE_CHECKING:
+    from lungsynth.pipeline import Result
+
+FLAG = "verifier: "
+"""Begins a reason of the verifier among a row's `qc_flags`."""
+
+
+def told_of_verifier(folder: Path | None, n_redraws: int) -> dict[str, Any]:
+    """What the configuration says of who rejects; {} for nobody, as in builds before there was one.
+
+    Raises:
+        CheckpointError: the folder holds no verifier.
+        ConfigError: it is the encoder that measures, or was trained on every patient.
+    """
+    if folder is None:
+        return {}
+    verifier = load_verifier(folder)
+    refuse_judge(verifier, checksum(DEFAULT_FOLDER))
+    rules = file_sha256(folder / VERIFIER_NAME)[:16]
+    return {"verifier": {**verifier.report(), "rules": rules, "redraws": n_redraws}}
+
+
+def verifier_of(folder: Path, config: Mapping[str, Any]) -> Verifier:
+    """The verifier a configuration names.
+
+    Raises:
+        CheckpointError, ConfigError: it is not there, or another.
+    """
+    verifier, wanted = load_verifier(folder), config["verifier"]
+    rules = file_sha256(folder / VERIFIER_NAME)[:16]
+    if (verifier.name, rules) != (wanted["verifier"], wanted["rules"]):
+        raise ConfigError(
+            f"{folder}: verifier {verifier.name} with rules {rules}; the build was started with "
+            f"{wanted['verifier']} and {wanted['rules']}. Give every machine the same folder."
+        )
+    return verifier
+
+
+def judged(
+    draw: Callable[[Sequence[int], Sequence[int]], Sequence[Result]],
+    seeds: Sequence[int],
+    prompts: Sequence[str],
+    verifier: Verifier,
+    config: Mapping[str, Any],
+) -> Iterator[Kept[Result]]:
+    """Pictures the verifier accepts, or the least bad of `redraws` + 1; see `redraw`.
+
+    Args:
+        draw: (indices of prompts, their seeds) -> as many results.
+        seeds: N, of the first drawings.
+        prompts: N.
+        verifier: See `verifier_of`.
+        config: Of the plan.
+    """
+    return redraw(
+        draw,
+        lambda result: result.image,
+        seeds,
+        [asked_fields(one) for one in prompts],
+        verifier,
+        int(config["verifier"]["redraws"]),
+        batch_size=int(config["batch_size"]),
+    )
+
+
+def flags_of(kept: Kept[Any]) -> list[str]:
+    """Why the verifier rejects even the drawing that was kept, as `qc_flags` say it."""
+    reasons = next(one.reasons for one in kept.attempts if one.seed == kept.seed)
+    return [FLAG + reason for reason in reasons]
+
+
+def rejections(row_id: str, split: str, kept: Kept[Any]) -> list[dict[str, Any]]:
+    """A line of the log for each drawing of a row that was rejected; the prompt stands in the row."""
+    return [
+        {
+            "id": row_id,
+            "split": split,
+            "seed": one.seed,
+            "reasons": list(one.reasons),
+            "distance": one.distance,
+        }
+        for one in kept.attempts
+        if one.reasons
+    ]
+
+
+def drawn_together(
+    ids: Sequence[str],
+    first_seeds: Sequence[int],
+    told: Mapping[str, Any],
+    n_redraws: int,
+    row: int,
+) -> tuple[list[int], list[int]]:
+    """Which rows of a batch were drawn at once with the kept drawing of one, and with which seeds.
+
+    Args:
+        ids: Of the batch, in order.
+        first_seeds: Of their first drawings.
+        told: The footer of their shard.
+        n_redraws: Of the configuration.
+        row: Seed of the kept drawing.
+
+    Returns:
+        Positions in the batch, and their seeds.
+    """
+    rejected = Counter(str(one["id"]) for one in told["redrawn"])
+    attempts = {one: min(rejected[one], n_redraws) + 1 for one in ids}
+    for attempt in range(n_redraws + 1):
+        here = [k for k, one in enumerate(ids) if attempts[one] > attempt]
+        seeds = [derived_seed(first_seeds[k], attempt) for k in here]
+        if row in seeds:
+            return here, seeds
+    return [], []
+
+
+def redraw_figures(
+    footers: Sequence[Mapping[str, Any]], config: Mapping[str, Any], n_rows: int
+) -> dict[str, Any]:
+    """How often drawings were rejected, by reason; {} where nobody rejects.
+
+    Args:
+        footers: Of the shards.
+        config: Of the dataset.
+        n_rows: Rows drawn, published or not.
+
+    Returns:
+        JSON: `rows`, `drawings`, `rejected` drawings, `first_rejected` (rows whose first drawing was),
+        `unmet` (rows whose every drawing was), `by_reason`.
+    """
+    if "verifier" not in config:
+        return {}
+    lines = [one for footer in footers for one in footer["redrawn"]]
+    each, limit = Counter(str(one["id"]) for one in lines), int(config["verifier"]["redraws"]) + 1
+    unmet = sum(n == limit for n in each.values())
+    reasons = Counter(reason for one in lines for reason in one["reasons"])
+    return {
+        "rows": n_rows,
+        "drawings": n_rows + len(lines) - unmet,
+        "rejected": len(lines),
+        "first_rejected": len(each),
+        "unmet": unmet,
+        "by_reason": dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
+    }
