@@ -92,14 +92,19 @@ def _obeyed(figures: Iterable[Figure]) -> dict[str, Any]:
     for fact, about in (("sex", "sex"), ("view", "view"), ("age", "age_group")):
         of_fact = [one for one in scores if one.about == about]
         if of_fact:
-            obeys[fact] = not any(one.is_chance for one in of_fact)
+            obeys[fact] = all(_beats_chance(one) for one in of_fact)
     side = [one for one in scores if one.name == "side"]
     if side:
-        obeys["side"] = not any(one.is_chance for one in side)
+        obeys["side"] = all(_beats_chance(one) for one in side)
     findings = [one for one in scores if one.about == "finding"]
-    if findings and all(one.is_chance for one in findings):
+    if findings and not any(_beats_chance(one) for one in findings):
         obeys["findings"] = ()
     return obeys
+
+
+def _beats_chance(one: Figure) -> bool:
+    """Whether the whole interval lies above guessing; without one the value alone is not believed."""
+    return one.low is not None and one.chance is not None and one.low > one.chance
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -68,6 +68,17 @@ def test_findings_are_offered_where_somebody_obeys_them(tmp_path):
     assert read_measured(tmp_path).findings(("pneumonia",)) == ()
 
 
+def test_what_goes_the_other_way_or_has_no_interval_is_not_offered(tmp_path):
+    write_figures(tmp_path, [obeyed("side", 0.2), obeyed("view (adults)", 0.3, "view")])
+    known = read_measured(tmp_path)
+    assert not known.offers("side") and not known.offers("view")
+    one = Figure(kind="obedience", name="side", value=0.9, n=3, command="-", chance=0.5)
+    write_figures(tmp_path, [one])
+    assert not read_measured(tmp_path).offers("side")
+    write_figures(tmp_path, [obeyed("finding", 0.3, "finding")])
+    assert read_measured(tmp_path).findings(("pneumonia",)) == ()
+
+
 def test_without_figures_nothing_is_claimed_and_no_side_is_offered(tmp_path):
     known = read_measured(tmp_path)
     assert known == Measured() and known.sentence("lung") == "“lung”: not measured."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import struct
 import sys
 import zipfile
@@ -16,11 +17,12 @@ from dicoms import PATIENT, write_dicom
 from PIL import Image
 from tiny import film, png
 
+from lungsynth.about.figures import Figure, write_figures
 from lungsynth.errors import ConfigError, DataError, LungSynthError
 from lungsynth.model.measured import Measured
 from space.draw import compose, limits, upload
-from space.draw.model import MODEL_VARIABLE, synthesizer
-from space.page import gallery, text
+from space.draw.model import MODEL_VARIABLE, measured, synthesizer
+from space.page import gallery, opening, text
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +92,25 @@ def test_only_what_the_checkpoint_obeys_comes_by_chance():
     for _ in range(40):
         controls, _ = compose.surprise(known)
         assert not controls.side and controls.findings[0] in ("no finding", "pneumonia")
+
+
+def test_the_page_offers_a_side_only_where_the_checkpoints_figures_say_it_is_obeyed(
+    checkpoint, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(checkpoint, tmp_path / "checkpoint")
+    monkeypatch.setenv(MODEL_VARIABLE, str(folder))
+    shown = {}
+    for share in (0.45, 0.2, 0.8):
+        ends = {"low": share - 0.1, "high": share + 0.1, "chance": 0.5}
+        write_figures(
+            folder,
+            [Figure(kind="obedience", name="side", value=share, n=100, command="-", **ends)],
+        )
+        *_, side = opening._offered()
+        shown[share] = side["visible"]
+        drawn = {compose.surprise(measured())[0].side for _ in range(60)}
+        assert bool(drawn - {""}) == (share == 0.8)
+    assert shown == {0.45: False, 0.2: False, 0.8: True}
 
 
 def test_surprises_can_be_drawn_and_differ():
