@@ -1,4 +1,4 @@
-"""`python -m benchmarks latency | capture | refine | compare | relabel | outlines | samplers`."""
+"""`python -m benchmarks latency | capture | refine | compare | relabel | outlines | samplers | curve`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from benchmarks.compare import compare_command
+from benchmarks.curve import curve
 from benchmarks.outlines import outlines
 from benchmarks.refine import refine_command
 from benchmarks.relabel import relabel
@@ -144,6 +145,7 @@ main.add_command(relabel)
 main.add_command(compare_command)
 main.add_command(outlines)
 main.add_command(samplers)
+main.add_command(curve)
 
 if __name__ == "__main__":
     main()

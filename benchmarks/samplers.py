@@ -6,22 +6,42 @@ import itertools
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
-from lungsynth.evaluation.common import ImageSet, read_films
-from lungsynth.evaluation.drawing import balanced_prompts
-from lungsynth.evaluation.fidelity.distances import frechet_distance
-from lungsynth.evaluation.words.judgement import balanced_accuracy, score_tasks
-from lungsynth.evaluation.words.labels import asked_labels, film_labels
-from lungsynth.model.encoder import DEFAULT_FOLDER, Embedding, checksum, embed, load_encoder
-from lungsynth.model.sampling import SampleOptions, draw
+from benchmarks.sampler_figures import (
+    COLUMNS,
+    Real,
+    interval_text,
+    markdown,
+    measure,
+    real_side,
+)
+from lungsynth.evaluation.common import read_films
+from lungsynth.model.checkpoint import load_pipeline, name_and_hash
+from lungsynth.model.encoder import DEFAULT_FOLDER, checksum, load_encoder
+from lungsynth.model.sampling import SampleOptions
 
-GROUPS = ("adults", "children")
+MIDDLE = (200.0, 800.0)
+
+QUICK = (
+    (20, "default", 1.5, None),
+    (20, "default", 1.0, None),
+    (20, "default", 2.0, None),
+    (20, "default", 3.0, MIDDLE),
+    (20, "dpm", 1.5, None),
+    (10, "dpm", 1.5, None),
+    (20, "default", 3.0, None),
+    (10, "default", 1.5, None),
+    (20, "euler", 1.5, None),
+    (30, "default", 1.5, None),
+)
+"""Samplers of the quick table, the most telling first."""
+QUICK_N, QUICK_MINUTES = 60, 10.0
+FULL_N = 200
 
 
 def grid(
@@ -45,92 +65,11 @@ def grid(
             )
 
 
-def is_child(fields: Sequence[Mapping[str, str]]) -> np.ndarray:
-    """(N,) bool, from `age_group`."""
-    return np.array([one.get("age_group") == "child" for one in fields])
-
-
-def real_side(films: ImageSet, encoder: Any) -> tuple[Embedding, np.ndarray, dict[str, float]]:
-    """Features of real test films, which are children's, and the judge's accuracy on them."""
-    seen, labels = embed(encoder, films.images), film_labels(films.fields)
-    scores = score_tasks(seen, labels, films.clusters(), n_resamples=2)
-    return (
-        seen,
-        labels[:, 0] == 1,
-        {k: float(balanced_accuracy(v.counts)) for k, v in scores.items()},
-    )
-
-
-def floor_of(features: np.ndarray, seed: int) -> float:
-    """Fréchet distance of two random halves of real films: what a perfect model of that size gets."""
-    order = np.random.default_rng(seed).permutation(len(features))
-    return frechet_distance(features[order[: len(order) // 2]], features[order[len(order) // 2 :]])
-
-
-def measure(
-    pipe: Any,
-    options: SampleOptions,
-    n: int,
-    encoder: Any,
-    real: tuple[Embedding, np.ndarray, dict[str, float]],
-    *,
-    seed: int = 0,
-    batch: int = 8,
-) -> dict[str, Any]:
-    """One row of the table: the same prompts and seeds for every sampler."""
-    asked = balanced_prompts(n)
-    images, seconds, scheduler = [], 0.0, pipe.scheduler
-    for start in range(0, n, batch):
-        part = range(start, min(start + batch, n))
-        begun = time.perf_counter()
-        drawn = draw(
-            pipe,
-            [asked[k].prompt for k in part],
-            [seed + k for k in part],
-            options,
-            capture=False,
-        )
-        seconds += time.perf_counter() - begun
-        images.append(drawn.images)
-    pipe.scheduler = scheduler
-    fields = [one.fields for one in asked]
-    seen, child = embed(encoder, np.concatenate(images)), is_child(fields)
-    films, real_child, accuracy = real
-    scores = score_tasks(seen, asked_labels(fields), [str(k) for k in range(n)], n_resamples=2)
-    points = {
-        name: round(100 * (float(balanced_accuracy(score.counts)) - accuracy[name]), 1)
-        for name, score in scores.items()
-        if name in accuracy
-    }
-    frechet = {
-        group: round(
-            frechet_distance(seen.features[child == one], films.features[real_child == one]), 2
-        )
-        for group, one in zip(GROUPS, (False, True), strict=True)
-        if (child == one).sum() > 1 and (real_child == one).sum() > 1
-    }
-    return {
-        **{k: v for k, v in asdict(options).items() if k in COLUMNS},
-        "seconds": round(seconds / n, 4),
-        "frechet": frechet,
-        "points": points,
-        "mean_points": round(float(np.mean(list(points.values()))), 1) if points else None,
-    }
-
-
-COLUMNS = ("steps", "scheduler", "guidance", "guidance_interval")
-
-
-def line(row: Mapping[str, Any]) -> str:
-    """A row as text."""
-    interval = row["guidance_interval"]
-    told = "-" if interval is None else f"{interval[0]:g}-{interval[1]:g}"
-    frechet = " ".join(f"{row['frechet'].get(group, float('nan')):>9.2f}" for group in GROUPS)
-    points = ", ".join(f"{name} {value:+.1f}" for name, value in row["points"].items())
-    return (
-        f"{row['steps']:>5} {row['scheduler']:<9}{row['guidance']:>5g} {told:<10}{row['seconds']:>7.3f} "
-        f"{frechet}  {points}"
-    )
+def cost_of(options: SampleOptions) -> float:
+    """Calls of the U-Net a picture, as a share of steps that are guided everywhere cost two."""
+    low, high = options.guidance_interval or (0.0, 1000.0)
+    guided = (high - low) / 1000 if options.guidance > 1 else 0.0
+    return options.steps * (1 + guided)
 
 
 def parse_intervals(texts: Sequence[str]) -> list[tuple[float, float] | None]:
@@ -150,16 +89,102 @@ def parse_intervals(texts: Sequence[str]) -> list[tuple[float, float] | None]:
     return out
 
 
+def read_rows(path: Path, told: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Finished rows of the same weights, judge, number and seed; a line cut by a kill is left out."""
+    rows = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            row = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if {k: row.get(k) for k in told} == dict(told):
+            rows.append(row)
+    return rows
+
+
+def find_row(rows: Sequence[dict[str, Any]], options: SampleOptions) -> dict[str, Any] | None:
+    """The row of a sampler, where it is finished."""
+    key = json.loads(json.dumps({k: asdict(options)[k] for k in COLUMNS}))
+    return next((one for one in rows if {k: one[k] for k in COLUMNS} == key), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """What a table is made with."""
+
+    samplers: Sequence[SampleOptions]
+    n: int
+    seed: int
+    batch: int
+    minutes: float | None  # no row is begun that would end later
+    out: Path
+
+
+def make_table(
+    pipe: Any, encoder: Any, real: Real, told: Mapping[str, Any], how: Table
+) -> list[Any]:
+    """Draw and judge the rows that are missing; each is written as it is finished.
+
+    Returns:
+        The rows there are, in the order of `how.samplers`.
+    """
+    begun, rows = time.monotonic(), read_rows(how.out, told)
+    how.out.parent.mkdir(parents=True, exist_ok=True)
+    spent, cost = 0.0, 0.0  # seconds, and calls of the U-Net that took them
+    for options in how.samplers:
+        row = find_row(rows, options)
+        if row is None:
+            price = cost_of(options)
+            ahead = price * spent / cost if cost else 0.0
+            passed = time.monotonic() - begun
+            if how.minutes is not None and passed + ahead > 60 * how.minutes:
+                print(
+                    f"left for another run (over {how.minutes:g} minutes): {options.steps} steps …"
+                )
+                continue
+            start = time.monotonic()
+            row = measure(pipe, options, how.n, encoder, real, seed=how.seed, batch=how.batch)
+            spent, cost = spent + time.monotonic() - start, cost + price
+            row = json.loads(json.dumps({**told, **row}))
+            rows.append(row)
+            with how.out.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        print(
+            f"{row['steps']} steps, {row['scheduler']}, guidance {row['guidance']:g} "
+            f"({interval_text(row['guidance_interval'])}): {row['seconds']:.3f} s, "
+            f"{row['mean_points']} points",
+            flush=True,
+        )
+    found = (find_row(rows, options) for options in how.samplers)
+    return [row for row in found if row is not None]
+
+
 @click.command()
 @click.option("--data", "sources", multiple=True, required=True, metavar="SOURCE")
-@click.option("--model", default=None)
-@click.option("--n", default=200, show_default=True, help="Pictures a sampler.")
-@click.option("--steps", multiple=True, type=int, default=(10, 20), show_default=True)
+@click.option("--model", default=None, metavar="NAME|DIR")
 @click.option(
-    "--scheduler", "schedulers", multiple=True, default=("default", "dpm"), show_default=True
+    "--quick",
+    is_flag=True,
+    help=f"Ten samplers, {QUICK_N} pictures each, at most {QUICK_MINUTES:g} minutes; instead of the grid.",
+)
+@click.option("--n", type=int, default=None, help=f"Pictures a sampler.  [default: {FULL_N}]")
+@click.option(
+    "--minutes",
+    type=float,
+    default=None,
+    help="No row is begun that would end later.  [default: no limit]",
+)
+@click.option("--steps", multiple=True, type=int, default=(10, 15, 20, 30), show_default=True)
+@click.option(
+    "--scheduler", "names", multiple=True, default=("default", "dpm", "euler"), show_default=True
 )
 @click.option(
-    "--guidance", "guidances", multiple=True, type=float, default=(1.5, 3.0), show_default=True
+    "--guidance",
+    "scales",
+    multiple=True,
+    type=float,
+    default=(1.0, 1.5, 2.0, 3.0),
+    show_default=True,
 )
 @click.option(
     "--interval",
@@ -169,55 +194,56 @@ def parse_intervals(texts: Sequence[str]) -> list[tuple[float, float] | None]:
     show_default=True,
     help="Timesteps where guidance is on, or all; repeat.",
 )
-@click.option("--encoder", "folder", type=click.Path(path_type=Path), default=None, metavar="DIR")
-@click.option("--batch-size", default=8, show_default=True)
+@click.option(
+    "--encoder",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_FOLDER,
+    metavar="DIR",
+    help="The judge.  [default: the shipped one]",
+)
+@click.option("--batch-size", "batch", default=8, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="JSON"
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    metavar="JSONL",
+    help="A line a row; the same command again resumes.",
 )
-def samplers(
-    sources: tuple[str, ...],
-    model: str | None,
-    n: int,
-    steps: tuple[int, ...],
-    schedulers: tuple[str, ...],
-    guidances: tuple[float, ...],
-    intervals: tuple[str, ...],
-    folder: Path | None,
-    batch_size: int,
-    seed: int,
-    out: Path,
-) -> None:
-    """Table of samplers: seconds, Fréchet distance, obedience in points below real films. Resumes.
+def samplers(folder: Path, out: Path, **given: Any) -> None:
+    """Table of samplers: seconds, Fréchet distance ÷ floor, obedience in points below real films.
 
-    Fréchet distances of few pictures are high for every sampler alike: compare rows, and with the
-    floor, of two halves of the real films.
+    \b
+    python -m benchmarks samplers --quick --data kermany.parquet --data nih.parquet --out quick.jsonl
     """
-    from lungsynth.model.checkpoint import load_pipeline, name_and_hash
-
-    encoder_folder = folder or DEFAULT_FOLDER
-    encoder = load_encoder(encoder_folder)
-    films = read_films(sources, split="test", seed=seed)
-    real = real_side(films, encoder)
-    pipe, _ = load_pipeline(model)
-    told = {**name_and_hash(model), "encoder": checksum(encoder_folder), "n": n, "seed": seed}
-    held = json.loads(out.read_text()) if out.is_file() else {}
-    rows = held.get("rows", []) if {k: held.get(k) for k in told} == told else []
-    told["floor"] = {
-        group: round(floor_of(real[0].features[real[1] == one], seed), 2)
-        for group, one in zip(GROUPS, (False, True), strict=True)
-        if (real[1] == one).sum() > 3
-    }
-    print(
-        "steps scheduler  scale interval  s/image    adults  children  balanced accuracy - real, points"
+    quick, seed = bool(given["quick"]), int(given["seed"])
+    chosen = (
+        [SampleOptions(**dict(zip(COLUMNS, one, strict=True))) for one in QUICK]
+        if quick
+        else list(
+            grid(
+                given["steps"],
+                given["names"],
+                given["scales"],
+                parse_intervals(given["intervals"]),
+            )
+        )
     )
-    for options in grid(steps, schedulers, guidances, parse_intervals(intervals)):
-        key = json.loads(json.dumps({k: asdict(options)[k] for k in COLUMNS}))
-        row = next((one for one in rows if {k: one[k] for k in COLUMNS} == key), None)
-        if row is None:
-            row = measure(pipe, options, n, encoder, real, seed=seed, batch=batch_size)
-            rows.append(json.loads(json.dumps(row)))
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text(json.dumps({**told, "rows": rows}, indent=2) + "\n")
-        print(line(row))
-    print(f"floor: {told['floor']}")
+    how = Table(
+        samplers=chosen,
+        n=given["n"] or (QUICK_N if quick else FULL_N),
+        seed=seed,
+        batch=given["batch"],
+        minutes=given["minutes"] or (QUICK_MINUTES if quick else None),
+        out=out,
+    )
+    encoder = load_encoder(folder)
+    real = real_side(read_films(given["sources"], split="test", seed=seed), encoder, seed)
+    pipe, _ = load_pipeline(given["model"])
+    hashes = {**name_and_hash(given["model"]), "encoder": checksum(folder)}
+    told = {**hashes, "n": how.n, "seed": seed, "floor": dict(real.floor)}
+    rows = make_table(pipe, encoder, real, told, how)
+    command = "python -m benchmarks samplers " + ("--quick" if quick else f"--n {how.n}")
+    print()
+    print(markdown(rows, told, command))

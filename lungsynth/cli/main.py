@@ -41,6 +41,7 @@ TRAIN: Commands = {
 }
 EVALUATIONS: Commands = {
     "fidelity": (samples.FidelityCommand, f"{EVALUATE}.samples:run_fidelity"),
+    "detail": (samples.DetailCommand, f"{EVALUATE}.samples:run_detail"),
     "obedience": (samples.ObedienceCommand, f"{EVALUATE}.samples:run_obedience"),
     "neighbours": (samples.NeighboursCommand, f"{EVALUATE}.samples:run_neighbours"),
     "memorisation": (samples.MemorisationCommand, f"{EVALUATE}.samples:run_memorisation"),

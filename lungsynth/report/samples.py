@@ -137,6 +137,7 @@ def obedience_how(r: Report) -> str:
     return (
         f"{sets}seed {r['seed']}; brackets: bootstrap over pictures, real films of a patient together; "
         f"judge `{r.get('encoder', '?')}`."
+        + (f" **After** reject and redraw by `{r['verifier']}`." if r.get("verifier") else "")
     )
 
 

@@ -12,13 +12,16 @@ import pytest
 from click.testing import CliRunner
 from evaluation_films import image_set, random_encoder, write_films
 
+from benchmarks.sampler_figures import best_trades, markdown
 from benchmarks.samplers import grid, parse_intervals, samplers
+from lungsynth.cli.run.values import KeptParts
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import ImageSet
 from lungsynth.evaluation.words import changes
 from lungsynth.evaluation.words.age import age_table, agreement, evaluate_age, fit_judge, years_of
 from lungsynth.evaluation.words.changes import (
     CHANGES,
+    Pairs,
     auc,
     auc_interval,
     changes_table,
@@ -27,6 +30,46 @@ from lungsynth.evaluation.words.changes import (
 )
 from lungsynth.model.encoder import Embedding
 from lungsynth.model.sampling import Drawn, SampleOptions
+
+
+def test_changes_that_were_judged_are_not_drawn_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    n_drawn = 0
+
+    def draw(_: Any, prompts: list[str], seeds: list[int], *args: Any, **how: Any) -> Drawn:
+        nonlocal n_drawn
+        n_drawn += len(prompts)
+        if n_drawn > 8:
+            raise KeyboardInterrupt
+        images = np.stack(
+            [
+                np.full((8, 8), (9 * len(t) + s) % 256, np.uint8)
+                for t, s in zip(prompts, seeds, strict=True)
+            ]
+        )
+        return Drawn(images, None, None, None)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(changes, "draw", draw)
+    key = {"n": 2, "model_hash": "abc"}
+
+    def parts() -> KeptParts:
+        return KeptParts(tmp_path / "parts.json", key)
+
+    def run(kept: KeptParts) -> Any:
+        pairs = Pairs(options=SampleOptions(), n=2)
+        return evaluate_changes(None, random_encoder(), pairs, kept=kept)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(parts())
+    assert len(parts()) == 2  # of four, each of two pairs
+    assert not KeptParts(tmp_path / "parts.json", {**key, "n": 3})
+    n_drawn = 0
+    report, kept = run(parts()), parts()
+    assert n_drawn == 8 and set(report["changes"]) == {change.name for change in CHANGES}
+    assert dict(kept) == json.loads(json.dumps(report["changes"]))
+    kept.remove()
+    assert not (tmp_path / "parts.json").exists()
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
@@ -68,7 +111,7 @@ def test_a_word_that_is_heard_is_told_from_one_that_is_not(monkeypatch: pytest.M
 
     monkeypatch.setattr(changes, "draw", draw)
     monkeypatch.setattr(changes, "embed", embed)
-    report = evaluate_changes(None, random_encoder(), SampleOptions(), n=12)
+    report = evaluate_changes(None, random_encoder(), Pairs(options=SampleOptions(), n=12))
     told = report["changes"]
     assert told["man / woman"]["auc"]["value"] == 1.0
     assert told["man / woman"]["right_order"]["low"] == 1.0
@@ -150,14 +193,44 @@ def test_the_commands_write_reports(
     report = json.loads((out / "changes.json").read_text())
     assert set(report["changes"]) == {change.name for change in CHANGES}
     assert report["changes"]["normal / pneumonia, adults"]["real"]["n"] > 0
-    table = CliRunner().invoke(
-        samplers,
-        [
-            *("--data", str(films), "--model", str(checkpoint), "--n", "10", "--steps", "1"),
-            *("--scheduler", "dpm", "--guidance", "1.5", "--out", str(out / "samplers.json")),
-        ],
-    )
+    args = [
+        *("--data", str(films), "--model", str(checkpoint), "--n", "10", "--steps", "1"),
+        *("--scheduler", "dpm", "--guidance", "1.5", "--out", str(out / "samplers.jsonl")),
+    ]
+    table = CliRunner().invoke(samplers, args)
     assert table.exception is None, table.output
-    rows = json.loads((out / "samplers.json").read_text())["rows"]
+    path = out / "samplers.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [row["guidance_interval"] for row in rows] == [None, [200.0, 800.0]]
-    assert all(set(row["frechet"]) == {"adults", "children"} for row in rows)
+    assert all(set(row["frechet"]) == set(row["ratio"]) == {"adults", "children"} for row in rows)
+    assert "| steps | scheduler |" in table.output and "200-800" in table.output
+    # a run that was killed within the second row goes on with it, and draws the first no more
+    first, second = path.read_text().splitlines(keepends=True)
+    path.write_text(first.replace('"seconds": ', '"seconds": 9') + second[:40] + "\n")
+    assert CliRunner().invoke(samplers, args).exception is None
+    again = [json.loads(one) for one in path.read_text().splitlines() if one.endswith("}")]
+    assert again[0]["seconds"] > 9
+    same = ("frechet", "points", "guidance_interval")
+    assert {k: again[1][k] for k in same} == {k: rows[1][k] for k in same}
+    stopped = CliRunner().invoke(samplers, [*args, "--steps", "2", "--minutes", "1e-9"])
+    assert "left for another run" in stopped.output
+    assert len(path.read_text().splitlines()) == 3
+
+
+def sampler_row(points: float, ratio: float, seconds: float) -> dict[str, Any]:
+    return {
+        **{"steps": 20, "scheduler": "dpm", "guidance": 2.0, "guidance_interval": (200.0, 800.0)},
+        **{"seconds": seconds, "frechet": {"adults": 8 * ratio}, "ratio": {"adults": ratio}},
+        **{"points": {"sex (adults)": points}, "mean_points": points},
+    }
+
+
+def test_the_table_of_samplers_marks_what_nothing_beats() -> None:
+    rows = [sampler_row(-4, 2, 1.0), sampler_row(-5, 2, 1.0), sampler_row(-9, 3, 0.5)]
+    assert best_trades(rows) == [0, 2]
+    told = {"floor": {"adults": 8.0}, "n": 60, "seed": 0, "model_hash": "abc", "encoder": "def"}
+    lines = markdown(rows, told, "python -m benchmarks samplers --quick").splitlines()
+    assert [line.startswith("| **20** |") for line in lines[2:5]] == [True, False, True]
+    assert "| dpm | 2 | 200-800 | 1.000 | 16.0 (2 ×) | – | -4.0 | -4.0 |" in lines[2]
+    assert "Weights `abc`" in lines[-1]
+    assert len({line.count("|") for line in lines[:5]}) == 1

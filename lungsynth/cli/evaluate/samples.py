@@ -1,4 +1,4 @@
-"""`evaluate fidelity`, `obedience`, `neighbours`, `memorisation` and `age`: their options."""
+"""`evaluate fidelity`, `detail`, `obedience`, `neighbours`, `memorisation` and `age`: their options."""
 
 from __future__ import annotations
 
@@ -38,6 +38,28 @@ class FidelityCommand(Trained, Compared):
     )
     n_pairs: int = option(
         "--pairs", default=200, min=2, metavar="N", help="Random pairs behind each MS-SSIM."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetailCommand(Trained, Compared):
+    """Power by band of frequency, and radiomics ÷ those of the autoencoder's reconstructions.
+
+    Samples stand beside real test films and beside real films that the checkpoint's autoencoder gave
+    back: more than that no sample can show. Bands are 8 to 128 cycles a picture; --limit is of each
+    set in an age group, 240 where it is not given.
+
+    \b
+    python -m lungsynth evaluate detail --data films.parquet --synthetic drawn --out out/detail
+    """
+
+    model: str | None = option(
+        default=None,
+        metavar="NAME|DIR|HUB_ID",
+        help="Whose autoencoder reconstructs.  [default: the shipped one]",
+    )
+    n_subsamples: int = option(
+        "--subsamples", default=40, min=20, metavar="N", help="Random halves behind each interval."
     )
 
 

@@ -8,7 +8,7 @@ on real test films stands beside it, as what could be reached.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -118,48 +118,62 @@ def _on_films(films: ImageSet, encoder: Encoder, seed: int) -> dict[str, dict[st
     return out
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairs:
+    """How the pairs are drawn."""
+
+    options: SampleOptions
+    n: int = N_PAIRS  # of each change
+    seed: int = 0  # pair k is drawn with seed + k
+    batch: int = 8  # pictures drawn together
+    quiet: bool = True  # no progress bar
+
+
 def evaluate_changes(
     pipe: Any,
     encoder: Encoder,
-    options: SampleOptions,
+    how: Pairs,
     *,
     films: ImageSet | None = None,
-    n: int = N_PAIRS,
-    seed: int = 0,
-    batch: int = 8,
-    quiet: bool = True,
+    kept: MutableMapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Draw every change's pairs and judge them.
 
     Args:
         pipe: A Stable Diffusion pipeline.
         encoder: The judge.
-        options: How pictures are drawn.
+        how: How the pairs are drawn.
         films: Real test films for what the judge reaches there.
-        n: Pairs a change.
-        seed: Pair k is drawn with seed `seed + k`.
-        batch: Pictures drawn together.
-        quiet: No progress bar.
+        kept: Change -> what was judged before, which is not drawn again; each that is finished is put
+            into it.
 
     Returns:
         JSON: change -> `auc` with interval, `right_order` (share of pairs whose picture of the second
         word has the higher chance), `grey_levels` (mean absolute difference of a pair), `real`.
     """
-    real = {} if films is None else _on_films(films, encoder, seed + 1)
+    real = {} if films is None else _on_films(films, encoder, how.seed + 1)
     changes: dict[str, Any] = {}
-    with tqdm(total=2 * n * len(CHANGES), unit="image", disable=quiet) as bar:
+    n, batch = how.n, how.batch
+    with tqdm(total=2 * n * len(CHANGES), unit="image", disable=how.quiet) as bar:
         for change in CHANGES:
+            if kept is not None and change.name in kept:
+                changes[change.name] = dict(kept[change.name])
+                bar.update(2 * n)
+                continue
             prompts = [text for pair in pair_prompts(change, n) for text in pair]
-            seeds = [seed + k for k in range(n) for _ in range(2)]
+            seeds = [how.seed + k for k in range(n) for _ in range(2)]
             images = []
             for start in range(0, len(prompts), batch):
                 part = slice(start, start + batch)
-                images.append(draw(pipe, prompts[part], seeds[part], options, capture=False).images)
+                drawn = draw(pipe, prompts[part], seeds[part], how.options, capture=False)
+                images.append(drawn.images)
                 bar.update(len(images[-1]))
-            changes[change.name] = _judge(change, np.concatenate(images), encoder, seed)
+            changes[change.name] = _judge(change, np.concatenate(images), encoder, how.seed)
             if change.name in real:
                 changes[change.name]["real"] = real[change.name]
-    return {"changes": changes, "n_pairs": n, "seed": seed, "drawing": asdict(options)}
+            if kept is not None:
+                kept[change.name] = changes[change.name]
+    return {"changes": changes, "n_pairs": n, "seed": how.seed, "drawing": asdict(how.options)}
 
 
 def _judge(

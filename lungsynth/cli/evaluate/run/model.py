@@ -142,7 +142,7 @@ def run_sheet(command: SheetCommand) -> None:
 def run_draw(command: DrawCommand) -> None:
     """Draw a balanced set of samples with what each prompt asked for. Resumes."""
     options = command.drawing()
-    rejection = rejection_of(command)
+    rejection = rejection_of(command, command.model)
     drawn = draw_set(
         Synthesizer(command.model),
         command.out,

@@ -1,4 +1,4 @@
-"""`evaluate fidelity`, `obedience`, `neighbours`, `memorisation` and `age`: what they do."""
+"""`evaluate fidelity`, `detail`, `obedience`, `neighbours`, `memorisation` and `age`: what they do."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ from PIL import Image
 
 from lungsynth.cli.evaluate.samples import (
     AgeCommand,
+    DetailCommand,
     FidelityCommand,
     MemorisationCommand,
     NeighboursCommand,
     ObedienceCommand,
 )
 from lungsynth.cli.options import Compared, Encoded
-from lungsynth.errors import OutputError
+from lungsynth.errors import ConfigError, OutputError
 from lungsynth.evaluation.common import ImageSet, read_films, read_samples, write_report
 from lungsynth.evaluation.copies.memorisation import evaluate_memorisation, memorisation_table
 from lungsynth.evaluation.copies.neighbours import evaluate_neighbours, neighbours_table
+from lungsynth.evaluation.fidelity.detail import DETAIL_LIMIT, detail_table, evaluate_detail
 from lungsynth.evaluation.fidelity.extractors import load_extractor
 from lungsynth.evaluation.fidelity.measure import FidelityOptions, evaluate_fidelity, fidelity_table
 from lungsynth.evaluation.words.age import age_table, evaluate_age
 from lungsynth.evaluation.words.obedience import evaluate_obedience, obedience_table
 from lungsynth.files import check_writable
+from lungsynth.model.checkpoint import load_pipeline, name_and_hash
 from lungsynth.model.encoder import DEFAULT_FOLDER, Encoder, checksum, load_encoder
 
 
@@ -94,8 +97,33 @@ def run_obedience(command: ObedienceCommand) -> None:
     drawn = samples_of(command)
     test = films_of(command, command.test_split).limited(command.limit, command.seed)
     report = evaluate_obedience(drawn, test, encoder, seed=command.seed, quiet=command.quiet)
+    if report["verifier"] == name:
+        raise ConfigError(
+            f"{command.synthetic}: chosen by the encoder {name}, which is to measure here. Name another "
+            "with --encoder."
+        )
     write_report({**report, "encoder": name}, command.out / "obedience.json")
     click.echo(obedience_table(report))
+
+
+def run_detail(command: DetailCommand) -> None:
+    """Power by band of frequency, and radiomics, beside the autoencoder's reconstructions."""
+    check_writable(command.out)
+    samples = read_samples(command.synthetic, image_column=command.image_column)
+    train, test = (films_of(command, split) for split in (command.train_split, command.test_split))
+    pipe, _ = load_pipeline(command.model)
+    report = evaluate_detail(
+        pipe,
+        samples,
+        train,
+        test,
+        n_subsamples=command.n_subsamples,
+        limit=command.limit or DETAIL_LIMIT,
+        seed=command.seed,
+        quiet=command.quiet,
+    )
+    write_report({**report, **name_and_hash(command.model)}, command.out / "detail.json")
+    click.echo(detail_table(report))
 
 
 def run_neighbours(command: NeighboursCommand) -> None:

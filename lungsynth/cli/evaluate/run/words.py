@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -15,10 +17,10 @@ from lungsynth.cli.evaluate.words import (
     WordsMapsCommand,
 )
 from lungsynth.cli.options import RealFilms
-from lungsynth.cli.run.values import numbers
+from lungsynth.cli.run.values import KeptParts, numbers
 from lungsynth.errors import CheckpointError
 from lungsynth.evaluation.common import ImageSet, read_films, write_report
-from lungsynth.evaluation.words.changes import changes_table, evaluate_changes
+from lungsynth.evaluation.words.changes import Pairs, changes_table, evaluate_changes
 from lungsynth.evaluation.words.hearing import hearing, hearing_table
 from lungsynth.evaluation.words.maps import WordsOptions, evaluate_words, words_table
 from lungsynth.evaluation.words.sides import evaluate_sides, sides_table
@@ -107,18 +109,19 @@ def run_changes(command: ChangesCommand) -> None:
     pipe, _ = load_pipeline(command.model)
     encoder, encoder_name = encoder_of(command)
     films = films_of(command) if command.sources else None
-    report = evaluate_changes(
-        pipe,
-        encoder,
-        command.drawing(),
-        films=films,
+    how = Pairs(
+        options=command.drawing(),
         n=command.n_pairs,
         seed=command.seed,
         batch=command.batch_size,
         quiet=command.quiet,
     )
     about = {**name_and_hash(command.model), "encoder": encoder_name}
+    key: dict[str, Any] = {**about, **asdict(how), "data": [*command.sources]}
+    kept = KeptParts(command.out / "changes.parts.json", key)
+    report = evaluate_changes(pipe, encoder, how, films=films, kept=kept)
     write_report({**report, **about}, command.out / "changes.json")
+    kept.remove()
     click.echo(changes_table(report))
 
 
