@@ -20,7 +20,7 @@ COMMANDS: Commands = {
     "filter": (reading.FilterCommand, f"{WORK}.reading:run_filter"),
     "erratum": (reading.ErratumCommand, f"{WORK}.reading:run_erratum"),
     "export": (reading.ExportCommand, f"{WORK}.reading:run_export"),
-    "push": (sending.PushCommand, f"{WORK}.sending:run_push"),
+    "push": (sending.PushCommand, f"{WORK}.push:run_push"),
     "release": (build.ReleaseCommand, f"{WORK}.build:run_release"),
     "weights": (sending.WeightsCommand, f"{WORK}.weights:run_weights"),
     "space": (sending.SpaceCommand, f"{WORK}.space:run_space"),

@@ -55,6 +55,9 @@ class PushCommand(SendOptions):
     the commit is downloaded and loaded again, plain and streaming, and only then tagged. Whatever
     goes wrong, main holds the old files or the new ones; the same command goes on.
 
+    First the folder is checked as by `publish check`, which does not count for the deadline. A failed
+    check ends with exit code 8: nothing is pushed then.
+
     The token is that of `hf auth login` or HF_TOKEN. HF_ENDPOINT names another server;
     HF_HUB_DISABLE_XET=1 uploads by LFS.
     """

@@ -29,11 +29,6 @@ class Prepared:
     changes: Diff | None  # None for a first release
     checks: tuple[Checked, ...]
 
-    @property
-    def is_fit(self) -> bool:
-        """Whether every check passed, or was knowingly left unmeasured."""
-        return all(one.is_fit for one in self.checks)
-
 
 def prepare(
     the_plan: Plan,

@@ -170,6 +170,22 @@ def test_what_was_not_measured_is_no_ok(model, copy):
     assert "Released without" not in (copy / "README.md").read_text()
 
 
+@pytest.mark.parametrize("words", [(), ("--yes",), ("--dry-run",), ("--json", "--yes")])
+def test_push_alone_stops_at_what_check_finds(model, copy, words):
+    """Whether it would send, plan, or only look: nothing is asked of any Hub."""
+    write_sources(model, [NIH])
+    assert rebuild(model, copy, unmeasured=False).code == 0
+    ran = run_publish("push", copy, "--repo", "lab/films", *words)
+    assert ran.code == 8 and "Nothing was pushed" in ran.err
+    assert "nothing tells" in ran.out and "--unmeasured memorisation" in ran.out
+    if "--json" in words:
+        told = json.loads(ran.out)
+        verdicts = {one["name"]: one["verdict"] for one in told["checks"]}
+        assert told["status"] == "not fit" and verdicts["memorisation"] == "not measured"
+    assert rebuild(model, copy).code == 0
+    assert run_publish("push", copy, "--repo", "lab/films", "--dry-run").code == 0
+
+
 def test_a_release_without_it_is_knowing_and_the_card_says_so(model, copy):
     write_sources(model, [NIH])
     assert rebuild(model, copy).code == 0
@@ -240,6 +256,11 @@ def test_a_bad_row_planted_is_found(copy, monkeypatch):
     found = row_problems(copy, dataclasses.replace(manifest, config=filtered))
     [told] = [one for one in found if "swapped" in one and one.startswith(first)]
     assert told.endswith("published, but the filter finds: swapped lung")
+    dataclasses.replace(manifest, config=filtered).write(copy)
+    for words in (("check", copy, "--no-load"), ("push", copy, "--repo", "lab/films", "--yes")):
+        ran = run_publish(*words)
+        assert ran.code == (3 if words[0] == "check" else 8)
+        assert f"        {told}\n" in ran.out
 
 
 def test_the_version_is_dated_once_and_the_date_is_cited(checkpoint, copy, monkeypatch):

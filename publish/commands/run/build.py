@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from publish.build.engines import Engine, read_engine
 from publish.build.plan import Plan, plan
 from publish.build.run import build
 from publish.commands.build import BuildCommand, BuildOptions, ReleaseCommand
-from publish.commands.run.reading import not_fit, print_checks
+from publish.commands.run.push import stop_unfit
 from publish.commands.run.sending import begin, release_message, send
 from publish.data.settings import read_settings
 from publish.hub.dataset_files import read_dataset
@@ -24,9 +23,6 @@ from publish.hub.repository import Hub
 from publish.hub.retry import Deadline, Retry
 from publish.release.previous import fetch_last
 from publish.release.release import Prepared, prepare
-
-NOT_FIT = 8
-"""Exit code when a check failed; 3 means "no access" to commands that push."""
 
 
 def plan_of(command: BuildOptions) -> Plan:
@@ -85,14 +81,7 @@ def run_release(command: ReleaseCommand) -> None:
     deadline = begin(command)
     prepared = _prepared(command, deadline)
     computed = f"v{prepared.version}"
-    if not prepared.is_fit:
-        if command.as_json:
-            told = {"status": "not fit", "checks": [one.to_json() for one in prepared.checks]}
-            click.echo(json.dumps(told, indent=2, ensure_ascii=False))
-        else:
-            print_checks(prepared.checks)
-        click.echo(f"{not_fit(command.out)}. Nothing was pushed", err=True)
-        sys.exit(NOT_FIT)
+    stop_unfit(command, command.out, prepared.checks)
     bump = prepared.changes.bump if prepared.changes else "first release"
     _say(command, f"{prepared.previous or 'nothing'} -> {prepared.version} ({bump})")
     for line in prepared.changes.lines() if prepared.changes else ():

@@ -1,4 +1,4 @@
-"""What every command that sends something to the Hub does; `python -m publish push`."""
+"""What every command that sends something to the Hub does."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import click
 from click.core import ParameterSource
 
 from lungsynth.errors import LungSynthError
-from publish.commands.sending import PushCommand, SendOptions
-from publish.hub.dataset_files import read_dataset
+from publish.commands.sending import SendOptions
 from publish.hub.errors import redact
 from publish.hub.limit import ends_by
 from publish.hub.payload import Payload
@@ -148,10 +147,3 @@ def release_message(payload: Payload, tag: str | None) -> str:
     first = payload.splits[0].config
     n_rows = sum(split.n_rows for split in payload.splits if split.config == first)
     return f"{f'Release {tag}' if tag else 'Publish'}: {n_rows:,} synthetic rows"
-
-
-def run_push(command: PushCommand) -> None:
-    """Publish a built dataset."""
-    deadline = begin(command)
-    payload = read_dataset(command.dist)
-    send(payload, command, deadline, message=release_message(payload, command.tag))
