@@ -123,7 +123,8 @@ def resume_words(context: click.Context) -> list[str]:
         context: Of the command that runs; every option that was really given is taken from it.
     """
     words = [str(context.info_name)]
-    for one in context.command.params:
+    params = context.command.params
+    for one in sorted(params, key=lambda one: not isinstance(one, click.Argument)):
         name = str(one.name)
         if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE or name == "yes":
             continue
