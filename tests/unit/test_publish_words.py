@@ -116,7 +116,8 @@ def test_each_fault_of_a_pair_has_its_reason(change, reason):
     image, mask = pair()
     scores = {name: dict(one) for name, one in SCORES.items()}
     change(image, mask, scores)
-    found = reasons_against(image, mask, scores, CLASSES, FilterSettings(), PARTS)
+    limits = FilterSettings(min_stability=0.9)
+    found = reasons_against(image, mask, scores, CLASSES, limits, PARTS)
     assert (reason in found) if reason else found == []
 
 
