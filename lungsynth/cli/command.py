@@ -129,7 +129,10 @@ def _parameter(one: Field[Any], hint: Any, *, unset: bool) -> click.Parameter:
     kind = _type(items[0] if origin in (*LISTS, dict) else hint, how)
     if how["names"] is None:
         nargs = -1 if listed else 1
-        return click.Argument([one.name], nargs=nargs, metavar=how["metavar"], type=kind)
+        needed = one.default is MISSING and one.default_factory is MISSING
+        return click.Argument(
+            [one.name], nargs=nargs, required=needed, metavar=how["metavar"], type=kind
+        )
     names = how["names"] or (f"--{one.name.replace('_', '-')}",)
     flag = hint is bool and "/" not in names[0]
     default = _default(one, how, listed=listed, flag=flag)
