@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lungsynth.training.diffusion import DiffusionOptions
 from lungsynth.training.vae import VaeOptions
 
@@ -35,6 +37,26 @@ VAE_PRESETS: dict[str, VaeOptions] = {
 TEXT_TOO = ("words", "words-long")
 """Presets that train the text encoder of the checkpoint they start from; others leave it frozen."""
 
+WORDS = DiffusionOptions(
+    steps=900,
+    batch_size=64,
+    lr=3e-4,
+    warmup_steps=40,
+    optimizer="muon",
+    ema_decay=0.995,
+    per_adult=5,
+    per_child=1,
+    per_healthy=2,
+    pooled_text=True,
+    text_lr_ratio=0.5,
+    weight_floor=0.3,
+    balance="facts",
+    grounding=0.05,
+    facts=0.005,
+    caption_dropout=0.12,
+    train_text_encoder=True,
+)
+
 DIFFUSION_PRESETS: dict[str, DiffusionOptions] = {
     # two CPU cores, about an hour and a half
     "cpu": DiffusionOptions(
@@ -63,47 +85,17 @@ DIFFUSION_PRESETS: dict[str, DiffusionOptions] = {
         sample_every=5000,
     ),
     # words that act, from weights that draw chests already
-    "words": DiffusionOptions(
-        steps=900,
-        batch_size=64,
-        lr=3e-4,
-        warmup_steps=40,
-        optimizer="muon",
-        ema_decay=0.995,
-        per_adult=5,
-        per_child=1,
-        per_healthy=2,
-        pooled_text=True,
-        text_lr_ratio=0.5,
-        weight_floor=0.3,
-        balance="facts",
-        grounding=0.05,
-        facts=0.005,
-        caption_dropout=0.12,
-        train_text_encoder=True,
-    ),
+    "words": WORDS,
     # the same for as many hours as there are: constant rate, and the judge's voice fades; what it
     # leaves is ended by a short run of "words" with --init-from
-    "words-long": DiffusionOptions(
+    "words-long": replace(
+        WORDS,
         steps=13_000,
-        batch_size=64,
-        lr=3e-4,
         warmup_steps=100,
-        optimizer="muon",
         decay="constant",
         ema_decay=0.999,
-        per_adult=5,
-        per_child=1,
-        per_healthy=2,
-        pooled_text=True,
-        text_lr_ratio=0.5,
-        weight_floor=0.3,
-        balance="facts",
-        grounding=0.05,
         facts=0.006,
         facts_until=0.8,
-        caption_dropout=0.12,
-        train_text_encoder=True,
     ),
     # an existing Stable Diffusion 1.x/2.x checkpoint
     "finetune": DiffusionOptions(
