@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lungsynth.errors import ConfigError
 from lungsynth.model.options import (
@@ -103,19 +104,38 @@ class Asking:
     threads: int | None = option(default=None, min=1, help="CPU threads.")
 
 
+def sources_option(first: str) -> Any:
+    """`--data`, one or several; `first` is how its help begins."""
+    return option(
+        "--data",
+        required=True,
+        metavar="SOURCE",
+        help=f"{first}, folder, or `datasets` name; repeat for several.",
+    )
+
+
+def image_column_option() -> Any:
+    """`--image-column` of sources that may be Parquet."""
+    return option(
+        default="image", metavar="NAME", help="Column of the image in every Parquet file."
+    )
+
+
+def train_split_option() -> Any:
+    """`--split` of films to train on."""
+    return option(
+        default="train",
+        metavar="NAME",
+        help="Value of the `split` column to train on; '' takes every row.",
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class RealFilms:
     """Real films that the model has not seen."""
 
-    sources: tuple[str, ...] = option(
-        "--data",
-        required=True,
-        metavar="SOURCE",
-        help="Real films: Parquet file, folder, or `datasets` name; repeat for several.",
-    )
-    image_column: str = option(
-        default="image", metavar="NAME", help="Column of the image in every Parquet file."
-    )
+    sources: tuple[str, ...] = sources_option("Real films: Parquet file")
+    image_column: str = image_column_option()
     split: str = option(
         default="test",
         metavar="NAME",
@@ -133,18 +153,11 @@ class RealFilms:
 class Compared:
     """Samples beside real films."""
 
-    sources: tuple[str, ...] = option(
-        "--data",
-        required=True,
-        metavar="SOURCE",
-        help="Real films: Parquet file, folder, or `datasets` name; repeat for several.",
-    )
+    sources: tuple[str, ...] = sources_option("Real films: Parquet file")
     synthetic: Path = option(
         metavar="DIR|PARQUET", help="What was drawn: folder with records, or Parquet."
     )
-    image_column: str = option(
-        default="image", metavar="NAME", help="Column of the image in every Parquet file."
-    )
+    image_column: str = image_column_option()
     test_split: str = option(
         default="test",
         metavar="NAME",
@@ -185,18 +198,9 @@ class Trained:
 class TrainingFilms:
     """Films to train on."""
 
-    sources: tuple[str, ...] = option(
-        "--data",
-        required=True,
-        metavar="SOURCE",
-        help="Parquet file, folder, or `datasets` name; repeat for several.",
-    )
+    sources: tuple[str, ...] = sources_option("Parquet file")
     image_column: str = option(default="image", metavar="NAME")
-    split: str = option(
-        default="train",
-        metavar="NAME",
-        help="Value of the `split` column to train on; '' takes every row.",
-    )
+    split: str = train_split_option()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,10 +253,6 @@ class MaskLoop(DeviceRun):
         metavar="DIR",
         help="Checkpoint whose class tokens label the films.",
     )
-    split: str = option(
-        default="train",
-        metavar="NAME",
-        help="Value of the `split` column to train on; '' takes every row.",
-    )
+    split: str = train_split_option()
     limit: int = option(default=600, min=1, metavar="N", help="At most N films of each --data.")
     install: bool = option(help="Copy the result into the checkpoint.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lungsynth.cli.options import sources_option
 from lungsynth.model.options import option
 
 
@@ -23,12 +24,7 @@ class DoctorCommand:
 class PackCommand:
     """Pack films and texts (no masks) into one small Parquet file for a machine with a GPU."""
 
-    sources: tuple[str, ...] = option(
-        "--data",
-        required=True,
-        metavar="SOURCE",
-        help="Parquet file, folder, or `datasets` name; repeat for several.",
-    )
+    sources: tuple[str, ...] = sources_option("Parquet file")
     out: Path = option(path="file", metavar="FILE")
     image_column: str = option(default="image", metavar="NAME")
     text_column: str = option(default="text", metavar="NAME")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lungsynth.cli.options import MaskLoop, Run
+from lungsynth.cli.options import MaskLoop, Run, train_split_option
 from lungsynth.model.options import option
 
 
@@ -155,11 +155,7 @@ class TrainFilmCheckCommand(Run):
         metavar="DIR",
         help="More pictures that are no chest films.",
     )
-    split: str = option(
-        default="train",
-        metavar="NAME",
-        help="Value of the `split` column to train on; '' takes every row.",
-    )
+    split: str = train_split_option()
     limit: int = option(default=2000, min=1, metavar="N", help="At most N films of each --data.")
     n_other: int = option(default=6000, min=1, metavar="N", help="Pictures that are no films.")
 
