@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from lungsynth.errors import CheckpointError, ShapeError
 from lungsynth.model.backbone import key_weights, network, read_queries, reading_noise, stride
-from lungsynth.model.precision import rounded
+from lungsynth.model.precision import rounded_network
 from lungsynth.model.tensor_files import load_tensors, save_tensors
 
 
@@ -166,23 +166,24 @@ def read_tokens(
         A timestep after the other: class id -> (B, H, W), on the CPU.
     """
     height, width = (n * stride(pipe) for n in latents.shape[-2:])
-    device, out = latents.device, []
+    times = sorted({t for token in tokens.values() for t in parse_timesteps(token)})
+    seen = []
     with torch.inference_mode():
-        for t in sorted({t for token in tokens.values() for t in parse_timesteps(token)}):
-            noise = torch.stack(
-                [torch.randn(latents.shape[1:], generator=reading_noise(s, t)) for s in seeds]
-            ).to(device)
-            with rounded(str(device), precision):
-                queries = read_queries(
-                    network(pipe), scheduler, latents, embeddings, t=t, noise=noise
+        with rounded_network(network(pipe), precision):
+            for t in times:
+                noise = torch.stack(
+                    [torch.randn(latents.shape[1:], generator=reading_noise(s, t)) for s in seeds]
+                ).to(latents.device)
+                seen.append(
+                    read_queries(network(pipe), scheduler, latents, embeddings, t=t, noise=noise)
                 )
-            out.append(
-                {
-                    k: token_logits(queries, keys, token, height=height, width=width).cpu()
-                    for k, token in tokens.items()
-                }
-            )
-    return out
+        return [
+            {
+                k: token_logits(queries, keys, token, height=height, width=width).cpu()
+                for k, token in tokens.items()
+            }
+            for queries in seen
+        ]
 
 
 def learn_token(

@@ -121,10 +121,17 @@ def test_the_network_rounds_and_the_sampler_does_not(pipe: Any) -> None:
 
 
 def test_the_network_is_left_as_it_was(pipe: Any) -> None:
-    for name in PRECISIONS:
+    before = {k: v.clone() for k, v in pipe.unet.state_dict().items()}
+    for name, kind in PRECISIONS.items():
         with pytest.raises(ZeroDivisionError), rounded_network(pipe.unet, name):
+            inside = {p.dtype for p in pipe.unet.parameters()}
+            assert inside == {kind or torch.float32}
             raise ZeroDivisionError
-    assert not pipe.unet._forward_hooks and not torch.is_autocast_enabled("cpu")
+    assert not pipe.unet._forward_hooks and not pipe.unet._forward_pre_hooks
+    assert not torch.is_autocast_enabled("cpu")
+    after = pipe.unet.state_dict()
+    assert all(torch.equal(before[k], after[k]) for k in before)
+    assert all(after[k].dtype == before[k].dtype for k in before)
 
 
 def test_a_run_says_what_it_took_and_another_processor_may_go_on(
