@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from lungsynth.errors import CheckpointError, ConfigError, OutputError
 from lungsynth.model.precision import AUTO, resolve_precision
 from lungsynth.model.tensor_files import load_tensors, save_tensors
 from lungsynth.training.muon import Muon, is_matrix
+from lungsynth.training.team import Team
 
 STATE_NAME = "state.safetensors"
 OPTIONS_NAME = "options.json"
@@ -80,6 +81,23 @@ class Ema:
     def copy_to(self, model: nn.Module) -> None:
         for name, parameter in model.named_parameters():
             parameter.copy_(self.shadow[name])
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """A loss whose step can be shared among threads."""
+
+    def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """Loss of a step and numbers to log."""
+        ...
+
+    def prepare(self, step: int) -> Any:
+        """The batch of a step."""
+        ...
+
+    def part(self, batch: Any, part: slice) -> tuple[Tensor, dict[str, float]]:
+        """What some pictures of a batch add to its loss and numbers."""
+        ...
 
 
 class Run:
@@ -141,7 +159,14 @@ class Run:
                 raise CheckpointError(
                     f"{described}: not the options of a run ({error}). Use another --out."
                 ) from error
-            free = {"max_minutes", "save_minutes", "log_every", "sample_every", "max_shard_size"}
+            free = {
+                "max_minutes",
+                "save_minutes",
+                "log_every",
+                "sample_every",
+                "max_shard_size",
+                "workers",
+            }
             if self.is_auto:  # another processor may go on with the run
                 free.add("precision")
             changed = {
@@ -221,9 +246,10 @@ class Run:
 
     def loop(
         self,
-        loss_fn: Callable[[int], tuple[Tensor, dict[str, float]]],
+        loss_fn: Callable[[int], tuple[Tensor, dict[str, float]]] | Shared,
         *,
         on_sample: Callable[[int], dict[str, float]] | None = None,
+        team: Team | None = None,
         quiet: bool = False,
     ) -> bool:
         """Run to the last step, or until `max_minutes`. True when the run is complete.
@@ -231,11 +257,11 @@ class Run:
         Args:
             loss_fn: Step index -> loss and numbers to log; draws its data from `(seed, step)`.
             on_sample: Called with EMA weights in place every `sample_every` steps and at the end.
+            team: Threads that share a step; `loss_fn` is then a `Shared`.
             quiet: No progress bar.
         """
         options = self.options
         begun = saved = logged = time.monotonic()
-        device = next(iter(self.params.values())).device
         sums: dict[str, float] = {}
         count = 0
         bar = tqdm(
@@ -248,11 +274,7 @@ class Run:
                 for optimizer in self.optimizers:
                     for group in optimizer.param_groups:
                         group["lr"] = rate * group["ratio"]
-                with torch.autocast(
-                    device.type, torch.bfloat16, enabled=options.precision == "bf16"
-                ):
-                    loss, numbers = loss_fn(self.step)
-                loss.backward()
+                loss, numbers = self._backward(loss_fn, team)
                 norm = torch.nn.utils.clip_grad_norm_(
                     list(self.params.values()), options.grad_clip or float("inf")
                 )
@@ -300,6 +322,32 @@ class Run:
                     break
         self.save()
         return self.step >= options.steps
+
+    def autocast(self) -> torch.autocast:
+        """The context a loss is computed in."""
+        device = next(iter(self.params.values())).device
+        # a step uses each weight once, so that there is nothing to cache
+        return torch.autocast(
+            device.type,
+            torch.bfloat16,
+            enabled=self.options.precision == "bf16",
+            cache_enabled=False,
+        )
+
+    def _backward(
+        self, loss_fn: Callable[[int], tuple[Tensor, dict[str, float]]] | Shared, team: Team | None
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Loss and numbers of the step at hand; gradients are left in the parameters."""
+        if team is not None and isinstance(loss_fn, Shared):
+            batch = loss_fn.prepare(self.step)
+            parameters = list(self.params.values())
+            return team.backward(
+                lambda part: loss_fn.part(batch, part), self.options.batch_size, parameters
+            )
+        with self.autocast():
+            loss, numbers = loss_fn(self.step)
+        loss.backward()
+        return loss.detach(), numbers
 
     def with_ema(self, call: Callable[[], dict[str, float]]) -> dict[str, float]:
         """Call with the EMA weights in the model; the raw weights come back in any case."""

@@ -23,6 +23,7 @@ from lungsynth.model.vocabulary import Vocabulary, count_words, train_tokenizer
 from lungsynth.training.captions import caption
 from lungsynth.training.common import LoopOptions, Run, torch_generator
 from lungsynth.training.frames import Frames
+from lungsynth.training.team import Team
 from lungsynth.training.vae import to_unit
 from lungsynth.training.words.balance import balanced_weights
 from lungsynth.training.words.facts import (
@@ -34,6 +35,7 @@ from lungsynth.training.words.facts import (
 )
 from lungsynth.training.words.grounding import (
     AttentionTap,
+    Grounded,
     find_phrases,
     grounding_loss,
     tap_attention,
@@ -66,6 +68,7 @@ class DiffusionOptions(LoopOptions):
     facts: float = 0.0  # weight of `training.words.facts`
     facts_until: float = 0.0  # share of the run in which that weight falls to 0; 0 = it stays
     judge_steps: int = 1200  # training steps of the judge of latents
+    workers: int = 1  # threads that share a step, see `training.team`; changes its rounding only
     lora_rank: int = 0  # 0 = full fine-tuning; > 0 = LoRA adapters of this rank on the U-Net
 
 
@@ -200,6 +203,28 @@ def add_lora(unet: Any, rank: int) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The pictures of a step, and what is asked of them."""
+
+    x_0: Tensor  # (B, C, h, w) float32, scaled
+    eps: Tensor  # likewise, the noise
+    t: Tensor  # (B,) timesteps
+    ids: Tensor  # (B, tokens) of the captions
+    phrases: list[Grounded]  # whose place is known
+    labels: Tensor  # (B, facts), see `training.words.facts`
+    facts_weight: float
+
+    def phrases_in(self, part: slice) -> list[Grounded]:
+        """Those of some of the pictures, counted from the first of them."""
+        start, stop, _ = part.indices(len(self.x_0))
+        return [
+            replace(one, example=one.example - start)
+            for one in self.phrases
+            if start <= one.example < stop
+        ]
+
+
 class DiffusionLoss:
     """Loss of one step: `‖prediction - target‖²` weighted by min-SNR-γ.
 
@@ -231,9 +256,9 @@ class DiffusionLoss:
         self.judge = judge
         self.labels = fact_labels(frames.fields)
 
-    def embed(self, captions: list[str]) -> tuple[Tensor, Any]:
-        """Captions -> hidden states (B, tokens, width), and the tokens with their offsets."""
-        tokens = self.parts.tokenizer(
+    def tokens(self, captions: list[str]) -> Any:
+        """Captions -> `input_ids` (B, tokens) and `offset_mapping`."""
+        return self.parts.tokenizer(
             captions,
             padding="max_length",
             truncation=True,
@@ -241,9 +266,12 @@ class DiffusionLoss:
             return_offsets_mapping=True,
             max_length=self.parts.tokenizer.model_max_length,
         )
-        return self.parts.text_encoder(tokens.input_ids.to(self.device))[0], tokens
 
     def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        return self.part(self.prepare(step))
+
+    def prepare(self, step: int) -> Batch:
+        """The pictures of a step, noised, and their captions."""
         options = self.options
         rng = np.random.default_rng((options.seed, step))
         chosen = rng.choice(len(self.latents), options.batch_size, p=self.frames.weights)
@@ -256,33 +284,45 @@ class DiffusionLoss:
         # stratified timesteps: one from each of B equal intervals, so that every batch covers all
         spread = torch.rand(len(x_0), generator=generator) + torch.arange(len(x_0))
         t = (spread * (self.noise.config.num_train_timesteps / len(x_0))).long().to(self.device)
-        x_t = self.noise.add_noise(x_0, eps, t).contiguous(memory_format=torch.channels_last)
-        hidden, tokens = self.embed(captions)
-        if self.tap is not None:
-            self.tap.clear()
-            self.tap.wanted = options.grounding > 0
-        prediction = self.parts.unet(x_t, t, encoder_hidden_states=hidden).sample
-        v = self.kind == "v_prediction"
-        target = self.noise.get_velocity(x_0, eps, t) if v else eps
-        per_image = F.mse_loss(prediction.float(), target, reduction="none").flatten(1).mean(1)
-        loss = (self.weight(t) * per_image).mean()
-        numbers = {"mse": float(per_image.mean().detach())}
+        tokens = self.tokens(captions)
+        phrases: list[Grounded] = []
         if self.tap is not None and options.grounding > 0:
             assert self.frames.regions is not None
             regions = torch.from_numpy(self.frames.regions[chosen]).float() / 255
             phrases = find_phrases(captions, tokens["offset_mapping"].tolist(), regions)
-            if phrases:
-                grounding = grounding_loss(self.tap, phrases)
-                loss = loss + options.grounding * grounding
-                numbers["grounding"] = float(grounding.detach())
-        facts_weight = self.facts_weight(step)
-        if self.judge is not None and facts_weight > 0:
-            labels = torch.from_numpy(stated(captions, self.labels[chosen])).to(self.device)
+        labels = torch.from_numpy(stated(captions, self.labels[chosen])).to(self.device)
+        ids = tokens.input_ids.to(self.device)
+        return Batch(x_0, eps, t, ids, phrases, labels, self.facts_weight(step))
+
+    def part(self, batch: Batch, part: slice = slice(None)) -> tuple[Tensor, dict[str, float]]:
+        """The share of a batch's loss that some of its pictures have; the shares add up to the loss."""
+        n = len(batch.x_0)
+        x_0, eps, t = batch.x_0[part], batch.eps[part], batch.t[part]
+        x_t = self.noise.add_noise(x_0, eps, t).contiguous(memory_format=torch.channels_last)
+        hidden = self.parts.text_encoder(batch.ids[part])[0]
+        phrases = batch.phrases_in(part)
+        if self.tap is not None:
+            self.tap.clear()
+            self.tap.wanted = bool(phrases)
+        prediction = self.parts.unet(x_t, t, encoder_hidden_states=hidden).sample
+        v = self.kind == "v_prediction"
+        target = self.noise.get_velocity(x_0, eps, t) if v else eps
+        per_image = F.mse_loss(prediction.float(), target, reduction="none").flatten(1).mean(1)
+        loss = (self.weight(t) * per_image).sum() / n
+        numbers = {"mse": float(per_image.sum().detach()) / n}
+        if phrases:
+            assert self.tap is not None
+            share = len(phrases) / len(batch.phrases)
+            grounding = share * grounding_loss(self.tap, phrases)
+            loss = loss + self.options.grounding * grounding
+            numbers["grounding"] = float(grounding.detach())
+        if self.judge is not None and batch.facts_weight > 0:
             guess = self.judge(self.clean(x_t, prediction.float(), t))
             with torch.no_grad():
                 truth = self.judge(x_0)
-            facts = fact_excess(guess, truth, labels, self.alphas[t].sqrt())
-            loss = loss + facts_weight * facts
+            signal = self.alphas[t].sqrt()
+            facts = fact_excess(guess, truth, batch.labels[part], signal, of=batch.labels)
+            loss = loss + batch.facts_weight * facts
             numbers["facts"] = float(facts.detach())
         return loss, numbers
 
@@ -441,7 +481,8 @@ def train_diffusion(
             draw_samples(parts, sample_prompts, out / f"sample_{step:07d}.png", device)
         return {}
 
-    done = run.loop(loss, on_sample=on_sample, quiet=quiet)
+    team = Team(options.workers, run.autocast) if options.workers > 1 else None
+    done = run.loop(loss, on_sample=on_sample, team=team, quiet=quiet)
     if tap is not None:
         tap.clear()  # what it holds belongs to a graph, and a module with it cannot be copied
     run.ema.copy_to(model)

@@ -117,12 +117,16 @@ class LatentJudge(nn.Module):
         return [head(pooled) for head in self.heads]
 
 
-def _over_facts(losses: Sequence[Tensor], labels: Tensor) -> Tensor:
-    """Sum over facts of the mean of (B,) losses where the fact is known; 0 where none is."""
+def _over_facts(losses: Sequence[Tensor], labels: Tensor, of: Tensor | None = None) -> Tensor:
+    """Sum over facts of the mean of (B,) losses where the fact is known; 0 where none is.
+
+    With `of`, labels of the batch these are a part of: the part's share of the batch's.
+    """
     total = torch.zeros((), device=labels.device)
+    counts = ((labels if of is None else of) != UNKNOWN).float().sum(0).clamp_min(1.0)
     for column, loss in enumerate(losses):
         known = (labels[:, column] != UNKNOWN).float()
-        total = total + (loss * known).sum() / known.sum().clamp_min(1.0)
+        total = total + (loss * known).sum() / counts[column]
     return total
 
 
@@ -149,6 +153,8 @@ def fact_excess(
     truth: Sequence[Tensor],
     labels: Tensor,
     signal: Tensor | None = None,
+    *,
+    of: Tensor | None = None,
 ) -> Tensor:
     """How much less sure the judge is of the facts on estimates than on the real latents.
 
@@ -161,10 +167,11 @@ def fact_excess(
         labels: (B, len(FACTS)) int64.
         signal: (B,) weights in [0, 1], the signal of the noisy latents: an estimate made from noise
             alone is the mean of all films of its words, and cannot look like one of them.
+        of: Labels of the batch that these are a part of; None where they are all of it.
     """
     pairs = zip(_entropies(guess, labels), _entropies(truth, labels), strict=True)
     excess = [(one - other).clamp_min(0) for one, other in pairs]
-    return _over_facts(excess if signal is None else [e * signal for e in excess], labels)
+    return _over_facts(excess if signal is None else [e * signal for e in excess], labels, of)
 
 
 def blurred(latents: Tensor, generator: torch.Generator) -> Tensor:

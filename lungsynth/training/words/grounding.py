@@ -12,6 +12,7 @@ It is computed on the probabilities the plain processor computes anyway.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -81,8 +82,11 @@ def find_phrases(
 
 
 @dataclass
-class AttentionTap:
-    """Where the processors leave the attention of a training step, by number of positions."""
+class AttentionTap(threading.local):
+    """Where the processors leave the attention of a training step, by number of positions.
+
+    Each thread has its own.
+    """
 
     maps: dict[int, list[Tensor]] = field(
         default_factory=dict

@@ -1,0 +1,102 @@
+"""Threads that share the pictures of a training step, each as many as its core gets through.
+
+One thread a core has no barriers inside a layer to wait at, and where cores are not equally quick (a
+machine shared with others), the slower one is given less, so that both are done at once. A step's
+loss and gradient are those of the whole batch, but for the order in which they are summed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+GRAIN = 4
+"""Pictures by which shares change: every new size of a batch costs the kernels a preparation."""
+
+MEMORY = 0.8
+"""Of the moving average of speeds."""
+
+PartLoss = Callable[[slice], tuple[Tensor, dict[str, float]]]
+"""Pictures of a batch -> their part of the loss and of the numbers to log; the parts add up."""
+
+
+class Team:
+    """Threads that share a step.
+
+    Args:
+        size: Threads; at least 1.
+        autocast: Makes the context each thread computes its part in.
+    """
+
+    def __init__(self, size: int, autocast: Callable[[], Any]) -> None:
+        self.autocast = autocast
+        self.speeds: list[float | None] = [None] * size  # pictures a second
+        self.shares: list[int] = []
+        threads = torch.get_num_threads()
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        free = list(cores) if len(cores) >= size else []
+
+        def begin() -> None:
+            torch.set_num_threads(1)
+            if free:
+                os.sched_setaffinity(0, {free.pop()})
+
+        self.pool = ThreadPoolExecutor(size, "team", initializer=begin)
+        # every thread is there, and has its core, before the first step
+        list(self.pool.map(time.sleep, [0.05] * size))
+        torch.set_num_threads(threads)  # a thread's own number sets that of threads to come
+
+    def split(self, n: int) -> list[slice]:
+        """The parts of a batch of `n`, in proportion to speeds; kept while little would change."""
+        speeds = [speed or 1.0 for speed in self.speeds]
+        wanted = [n * speed / sum(speeds) for speed in speeds]
+        off = [abs(a - b) for a, b in zip(wanted, self.shares, strict=bool(self.shares))]
+        if sum(self.shares) != n or max(off) > 0.75 * GRAIN:
+            rest = [max(1, round(share / GRAIN)) * GRAIN for share in wanted[1:]]
+            self.shares = [n - sum(rest), *rest] if sum(rest) < n else even(n, len(wanted))
+        ends = [sum(self.shares[: k + 1]) for k in range(len(self.shares))]
+        return [slice(end - share, end) for share, end in zip(self.shares, ends, strict=True)]
+
+    def backward(
+        self, loss_of: PartLoss, n: int, parameters: Sequence[nn.Parameter]
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Loss of a batch of `n` pictures, numbers to log; gradients are left in the parameters."""
+
+        def work(part: slice) -> tuple[Any, Any, Any, float]:
+            begun = time.perf_counter()
+            if part.start == part.stop:
+                return None, {}, [None] * len(parameters), 0.0
+            with self.autocast():
+                loss, numbers = loss_of(part)
+            found = torch.autograd.grad(loss, list(parameters), allow_unused=True)
+            return loss.detach(), numbers, found, time.perf_counter() - begun
+
+        parts = self.split(n)
+        total, numbers = torch.zeros(()), dict[str, float]()
+        for index, (loss, said, found, seconds) in enumerate(self.pool.map(work, parts)):
+            if loss is None:
+                continue
+            total = total + loss.float()
+            for name, value in said.items():
+                numbers[name] = numbers.get(name, 0.0) + value
+            for parameter, gradient in zip(parameters, found, strict=True):
+                if gradient is not None and parameter.grad is None:
+                    parameter.grad = gradient
+                elif gradient is not None:
+                    assert parameter.grad is not None
+                    parameter.grad += gradient
+            speed = (parts[index].stop - parts[index].start) / max(seconds, 1e-6)
+            old = self.speeds[index] or speed
+            self.speeds[index] = MEMORY * old + (1 - MEMORY) * speed
+        return total, numbers
+
+
+def even(n: int, size: int) -> list[int]:
+    """`n` pictures in `size` shares that differ by one at most."""
+    return [n // size + (k < n % size) for k in range(size)]
