@@ -76,6 +76,13 @@ class TrainDiffusionCommand(Loop, TrainingFilms):
         metavar="DIR",
         help="Folder of the student that says where lungs and heart are, for the grounding loss.",
     )
+    workers: int | None = option(
+        default=None,
+        min=1,
+        max=64,
+        help="Threads that share a step, each as many pictures as its core gets through: quicker where "
+        "cores are shared with others. Changes the rounding only.  [default: 1]",
+    )
     sample_prompts: tuple[str, ...] = option(
         "--sample-prompt",
         metavar="TEXT",
