@@ -38,19 +38,17 @@ class Team:
         self.autocast = autocast
         self.speeds: list[float | None] = [None] * size  # pictures a second
         self.shares: list[int] = []
-        threads = torch.get_num_threads()
+        self.threads = torch.get_num_threads()
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         free = list(cores) if len(cores) >= size else []
 
         def begin() -> None:
-            torch.set_num_threads(1)
             if free:
                 os.sched_setaffinity(0, {free.pop()})
 
         self.pool = ThreadPoolExecutor(size, "team", initializer=begin)
         # every thread is there, and has its core, before the first step
         list(self.pool.map(time.sleep, [0.05] * size))
-        torch.set_num_threads(threads)  # a thread's own number sets that of threads to come
 
     def split(self, n: int) -> list[slice]:
         """The parts of a batch of `n`, in proportion to speeds; kept while little would change."""
@@ -69,6 +67,7 @@ class Team:
         """Loss of a batch of `n` pictures, numbers to log; gradients are left in the parameters."""
 
         def work(part: slice) -> tuple[Any, Any, Any, float]:
+            torch.set_num_threads(1)
             begun = time.perf_counter()
             if part.start == part.stop:
                 return None, {}, [None] * len(parameters), 0.0
@@ -78,6 +77,9 @@ class Team:
             return loss.detach(), numbers, found, time.perf_counter() - begun
 
         parts = self.split(n)
+        torch.set_num_threads(
+            1
+        )  # the number of threads that have none of their own, as in autograd
         total, numbers = torch.zeros(()), dict[str, float]()
         for index, (loss, said, found, seconds) in enumerate(self.pool.map(work, parts)):
             if loss is None:
@@ -94,6 +96,7 @@ class Team:
             speed = (parts[index].stop - parts[index].start) / max(seconds, 1e-6)
             old = self.speeds[index] or speed
             self.speeds[index] = MEMORY * old + (1 - MEMORY) * speed
+        torch.set_num_threads(self.threads)
         return total, numbers
 
 
