@@ -38,17 +38,13 @@ class Team:
         self.autocast = autocast
         self.speeds: list[float | None] = [None] * size  # pictures a second
         self.shares: list[int] = []
-        self.threads = torch.get_num_threads()
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-        free = list(cores) if len(cores) >= size else []
-
-        def begin() -> None:
-            if free:
-                os.sched_setaffinity(0, {free.pop()})
-
-        self.pool = ThreadPoolExecutor(size, "team", initializer=begin)
-        # every thread is there, and has its core, before the first step
-        list(self.pool.map(time.sleep, [0.05] * size))
+        own = cores if len(cores) >= size else []
+        # one pool a member, so that a part always goes to the same core
+        self.members = [
+            ThreadPoolExecutor(1, f"team{k}", initializer=_settle, initargs=(own[k : k + 1],))
+            for k in range(size)
+        ]
 
     def split(self, n: int) -> list[slice]:
         """The parts of a batch of `n`, in proportion to speeds; kept while little would change."""
@@ -76,12 +72,15 @@ class Team:
             found = torch.autograd.grad(loss, list(parameters), allow_unused=True)
             return loss.detach(), numbers, found, time.perf_counter() - begun
 
-        parts = self.split(n)
-        torch.set_num_threads(
-            1
-        )  # the number of threads that have none of their own, as in autograd
+        parts, threads = self.split(n), torch.get_num_threads()
+        torch.set_num_threads(1)  # of a thread that has no number of its own, as in autograd
+        try:
+            waited = [m.submit(work, p) for m, p in zip(self.members, parts, strict=True)]
+            done = [one.result() for one in waited]
+        finally:
+            torch.set_num_threads(threads)
         total, numbers = torch.zeros(()), dict[str, float]()
-        for index, (loss, said, found, seconds) in enumerate(self.pool.map(work, parts)):
+        for index, (loss, said, found, seconds) in enumerate(done):
             if loss is None:
                 continue
             total = total + loss.float()
@@ -96,8 +95,13 @@ class Team:
             speed = (parts[index].stop - parts[index].start) / max(seconds, 1e-6)
             old = self.speeds[index] or speed
             self.speeds[index] = MEMORY * old + (1 - MEMORY) * speed
-        torch.set_num_threads(self.threads)
         return total, numbers
+
+
+def _settle(cores: Sequence[int]) -> None:
+    """Keep the calling thread on some cores; on any where none are named."""
+    if cores:
+        os.sched_setaffinity(0, set(cores))
 
 
 def even(n: int, size: int) -> list[int]:

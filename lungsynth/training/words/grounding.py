@@ -85,13 +85,16 @@ def find_phrases(
 class AttentionTap(threading.local):
     """Where the processors leave the attention of a training step, by number of positions.
 
-    Each thread has its own.
+    Each thread has its own, and a copy is empty: what is held belongs to a graph.
     """
 
     maps: dict[int, list[Tensor]] = field(
         default_factory=dict
     )  # N -> (B, N, tokens), mean of heads
     wanted: bool = True
+
+    def __reduce__(self) -> tuple[type[AttentionTap], tuple[()]]:
+        return AttentionTap, ()
 
     def take(self, probabilities: Tensor) -> None:
         """Keep (B, heads, N, tokens)."""
