@@ -95,7 +95,7 @@ def tiny_frames(n: int = 12, pixels: int = 64) -> Any:
 def tiny_checkpoint(folder: Path, *, tokens: bool = False) -> Path:
     """A lungsynth checkpoint with random weights, 64 px, saved in `folder`."""
     from lungsynth.about.sources import Source, write_sources
-    from lungsynth.training.diffusion import build_parts, save_pipeline
+    from lungsynth.training.diffusion.parts import build_parts, save_pipeline
     from lungsynth.training.presets import DIFFUSION_PRESETS, VAE_PRESETS
     from lungsynth.training.vae import build
 

@@ -207,7 +207,7 @@ def test_queries_are_those_of_the_layer(unet: Any) -> None:
 
 def test_lora_layers_are_captured(sd_folder: Any) -> None:
     from lungsynth.model.checkpoint import load_pipeline
-    from lungsynth.training.diffusion import add_lora
+    from lungsynth.training.diffusion.parts import add_lora
 
     unet = load_pipeline(str(sd_folder))[0].unet
     add_lora(unet, 2)

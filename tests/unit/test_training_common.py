@@ -33,7 +33,8 @@ from lungsynth.training.common import (
     learning_rate,
     torch_generator,
 )
-from lungsynth.training.diffusion import build_parts, train_diffusion
+from lungsynth.training.diffusion.parts import build_parts
+from lungsynth.training.diffusion.train import train_diffusion
 from lungsynth.training.presets import DIFFUSION_PRESETS, VAE_PRESETS
 from lungsynth.training.vae import build, train_vae
 

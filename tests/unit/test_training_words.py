@@ -17,15 +17,15 @@ from lungsynth.films.data import Record
 from lungsynth.films.framing import CLOSE_UPS, Framing
 from lungsynth.masks.student import Student
 from lungsynth.training.captions import describe_place
-from lungsynth.training.diffusion import (
-    DiffusionLoss,
-    DiffusionOptions,
+from lungsynth.training.diffusion.loss import DiffusionLoss
+from lungsynth.training.diffusion.options import DiffusionOptions
+from lungsynth.training.diffusion.parts import (
     add_pooled_text,
     build_parts,
     load_parts,
     save_pipeline,
-    train_diffusion,
 )
+from lungsynth.training.diffusion.train import train_diffusion
 from lungsynth.training.frames import cut_frames, load_frames, save_frames
 from lungsynth.training.muon import Muon, is_matrix, orthogonalise
 from lungsynth.training.presets import DIFFUSION_PRESETS, VAE_PRESETS
@@ -291,7 +291,7 @@ def test_pooled_text_keeps_what_was_learnt_and_hears_the_prompt(tmp_path: Path) 
     same = {k: torch.equal(v, wider.state_dict()[k]) for k, v in parts.unet.state_dict().items()}
     assert all(same.values())
     parts.unet = wider
-    from lungsynth.training.diffusion import assemble
+    from lungsynth.training.diffusion.parts import assemble
 
     assemble(parts).save_pretrained(tmp_path / "pipeline")
     from diffusers import StableDiffusionPipeline

@@ -1,0 +1,203 @@
+"""The components of a Stable Diffusion pipeline: built, loaded, put together, written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lungsynth.model.tensor_files import write_folder
+from lungsynth.model.vocabulary import Vocabulary, count_words, train_tokenizer
+from lungsynth.training.captions import caption
+from lungsynth.training.diffusion.options import DiffusionOptions
+from lungsynth.training.frames import Frames
+
+
+@dataclass
+class Parts:
+    """The components of a Stable Diffusion pipeline."""
+
+    vae: Any
+    text_encoder: Any
+    tokenizer: Any
+    unet: Any
+    scheduler: Any  # the sampling scheduler; its config also defines the noise schedule
+    vocabulary: Vocabulary | None = None
+
+
+def draw_captions(frames: Frames, chosen: Sequence[int], rng: np.random.Generator) -> list[str]:
+    """One fresh caption for each chosen picture."""
+    return [caption(frames.texts[i], frames.fields[i], frames.framing[i], rng) for i in chosen]
+
+
+def build_parts(vae: Any, frames: Frames, options: DiffusionOptions) -> Parts:
+    """New text encoder, tokenizer and U-Net around a trained autoencoder."""
+    from diffusers import DDIMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    torch.manual_seed(options.seed)
+    rng = np.random.default_rng((options.seed, 7))
+    chosen = rng.choice(len(frames.images), options.n_vocabulary, p=frames.weights)
+    captions = draw_captions(frames, chosen.tolist(), rng)
+    tokenizer = train_tokenizer(captions, max_length=options.max_length)
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=options.text_width,
+            intermediate_size=4 * options.text_width,
+            num_hidden_layers=options.text_layers,
+            num_attention_heads=max(1, options.text_width // 64),
+            projection_dim=options.text_width,
+            max_position_embeddings=options.max_length,
+            hidden_act="quick_gelu",
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    n = len(options.block_out_channels)
+    stride = 2 ** (len(vae.config.block_out_channels) - 1)
+    unet = UNet2DConditionModel(
+        sample_size=vae.config.sample_size // stride,
+        in_channels=vae.config.latent_channels,
+        out_channels=vae.config.latent_channels,
+        block_out_channels=options.block_out_channels,
+        down_block_types=("CrossAttnDownBlock2D",) * n,
+        up_block_types=("CrossAttnUpBlock2D",) * n,
+        layers_per_block=options.layers_per_block,
+        cross_attention_dim=options.text_width,
+        attention_head_dim=options.n_heads if len(options.n_heads) > 1 else options.n_heads[0],
+        norm_num_groups=16,
+    )
+    scheduler = DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        steps_offset=1,  # without effect on trailing spacing; the pipeline sets it, with a warning
+    )
+    return Parts(vae, text_encoder, tokenizer, unet, scheduler, count_words(captions))
+
+
+def learn_words(parts: Parts, frames: Frames, options: DiffusionOptions) -> None:
+    """Count the words of the captions that an existing checkpoint will be trained on."""
+    rng = np.random.default_rng((options.seed, 7))
+    chosen = rng.choice(len(frames.images), options.n_vocabulary, p=frames.weights)
+    parts.vocabulary = count_words(draw_captions(frames, chosen.tolist(), rng))
+
+
+def load_parts(init_from: str) -> Parts:
+    """The components of an existing Stable Diffusion 1.x/2.x checkpoint, directory or Hub id."""
+    from lungsynth.model.checkpoint import load_pipeline
+
+    pipe, vocabulary = load_pipeline(init_from)
+    return Parts(pipe.vae, pipe.text_encoder, pipe.tokenizer, pipe.unet, pipe.scheduler, vocabulary)
+
+
+def add_lora(unet: Any, rank: int) -> None:
+    """Freeze the U-Net and add LoRA adapters to its attention projections (through peft)."""
+    from peft import LoraConfig
+
+    unet.requires_grad_(False)
+    unet.add_adapter(
+        LoraConfig(
+            r=rank,
+            lora_alpha=rank,
+            init_lora_weights="gaussian",
+            target_modules=["to_q", "to_k", "to_v", "to_out.0"],
+        )
+    )
+
+
+def add_pooled_text(unet: Any) -> Any:
+    """The U-Net with a second path for the words: pooled, and added to the time embedding.
+
+    diffusers builds it from `addition_embed_type="text"`, and plain pipelines call it with what they
+    have. Its last layer starts small, so what the U-Net has learnt stays.
+    """
+    from diffusers import UNet2DConditionModel  # deferred: slow to import
+
+    if unet.config.addition_embed_type == "text":
+        return unet
+    wider: Any = UNet2DConditionModel.from_config(
+        unet.config, addition_embed_type="text", addition_embed_type_num_heads=8
+    )
+    missing, unexpected = wider.load_state_dict(unet.state_dict(), strict=False)
+    assert not unexpected and all(name.startswith("add_embedding.") for name in missing)
+    nn.init.constant_(wider.add_embedding.norm2.weight, 0.1)
+    return wider
+
+
+def assemble(parts: Parts) -> Any:
+    """A `StableDiffusionPipeline` of the parts, without safety checker (it judges photographs)."""
+    from diffusers import StableDiffusionPipeline
+
+    return StableDiffusionPipeline(
+        vae=parts.vae,
+        text_encoder=parts.text_encoder,
+        tokenizer=parts.tokenizer,
+        unet=parts.unet,
+        scheduler=parts.scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def save_pipeline(parts: Parts, out: Path, options: DiffusionOptions) -> None:
+    """Write `out/pipeline` (diffusers layout, fp16) or, for LoRA, `out/lora`."""
+    import copy
+
+    from lungsynth.model.checkpoint import quiet_libraries
+
+    if options.lora_rank:
+        from diffusers import StableDiffusionPipeline
+        from diffusers.utils import convert_state_dict_to_diffusers
+        from peft import get_peft_model_state_dict
+
+        layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(parts.unet))
+        write_folder(
+            out / "lora",
+            lambda folder: StableDiffusionPipeline.save_lora_weights(
+                folder, unet_lora_layers=layers, safe_serialization=True
+            ),
+        )
+        return
+    modules = (parts.vae, parts.text_encoder, parts.tokenizer, parts.unet, parts.scheduler)
+    with quiet_libraries():  # they advise against casting to half precision, which is meant here
+        half = Parts(
+            *(
+                copy.deepcopy(m).to("cpu", torch.float16, memory_format=torch.contiguous_format)
+                if hasattr(m, "state_dict")
+                else m
+                for m in modules
+            )
+        )
+
+    def save(folder: Path) -> None:
+        assemble(half).save_pretrained(
+            folder, safe_serialization=True, max_shard_size=options.max_shard_size
+        )
+        for config in folder.glob("*/config.json"):  # a path of this machine says nothing elsewhere
+            told = json.loads(config.read_text())
+            if told.pop("_name_or_path", None) is not None:
+                config.write_text(json.dumps(told, indent=2, sort_keys=True) + "\n")
+        if parts.vocabulary is not None:
+            parts.vocabulary.save(folder)
+
+    # a tokenizer keeps the padding of its last call, which is no part of the checkpoint
+    parts.tokenizer.backend_tokenizer.no_padding()
+    parts.tokenizer.backend_tokenizer.no_truncation()
+    with quiet_libraries():
+        write_folder(out / "pipeline", save)
