@@ -1,51 +1,20 @@
 """Code in the documents: every block is parsed by what it is for, so that no option in it is made up.
 
-Blocks of Python that take a model are run by slow tests; those that take the Hub by the tests named in
-`RUN_ELSEWHERE`. Shell blocks draw, train and publish for hours, so their commands are parsed, not run.
+`integration/test_docs_run` runs them.
 """
 
 from __future__ import annotations
 
 import ast
 import importlib
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 import yaml
-
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = (
-    ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
-    ROOT / "examples" / "annotations" / "README.md",
-    *sorted((ROOT / "lungsynth" / "checkpoints").glob("*/README.md")),
-)
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LANGUAGES = {"bash", "python", "yaml", ""}
-"""What is handled below; without a name: a picture in letters."""
-
-STUBS = ("python", "pip", "git", "hf", "apt-get", "benchmarks/arms.sh")
-"""Programs of shell blocks; everything else in them the shell itself must know."""
-
-VARIABLES = {"DATA": "--data films.parquet", "PORT": "8000"}
-RUN_ELSEWHERE = ("snapshot_download", "hf_hub_download", "dataset[")
-"""Signs of Python that needs the Hub (`test_publish_hub_loading`, `test_publish_export`) or rows."""
-
-
-def blocks(language: str) -> list[tuple[str, str]]:
-    """(place, code) of every block of a language."""
-    found = []
-    for path in DOCUMENTS:
-        for k, (name, code) in enumerate(BLOCK.findall(path.read_text(encoding="utf-8"))):
-            if name == language:
-                found.append((f"{path.relative_to(ROOT)}#{k}", code))
-    return found
+from documents import BLOCK, DOCUMENTS, LANGUAGES, ROOT, blocks, commands, home_of
 
 
 def test_every_block_is_of_a_language_that_is_checked():
@@ -54,38 +23,10 @@ def test_every_block_is_of_a_language_that_is_checked():
         assert told <= LANGUAGES, path
 
 
-def commands(code: str, folder: Path) -> list[list[str]]:
-    """The programs a shell block starts, with their words, as the shell itself expands them."""
-    log = folder / "log"
-    log.unlink(missing_ok=True)
-    stubs = "".join(
-        f"{name}() {{ printf '%s\\0' {name} \"$@\" >> {log}; printf '\\n\\0' >> {log}; }}\n"
-        for name in STUBS
-    )
-    variables = "".join(f"{name}='{value}'\n" for name, value in VARIABLES.items())
-    program = f"set -eu\n{stubs}{variables}{code}"
-    done = subprocess.run(
-        ["bash", "-c", program], cwd=folder, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    words = log.read_text(encoding="utf-8").split("\0") if log.exists() else []
-    found: list[list[str]] = [[]]
-    for word in words[:-1]:
-        if word == "\n":
-            found.append([])
-        elif word != "…":
-            found[-1].append(word)
-    return found[:-1]
-
-
 def entry(module: str) -> Any:
     """The command line behind `python -m MODULE`; None when it is none of ours."""
-    homes = {"lungsynth": "lungsynth.cli.main", "publish": "publish.cli"}
-    homes["benchmarks"] = "benchmarks.__main__"
-    if module.split(".")[0] not in homes:
-        return None
-    loaded = importlib.import_module(homes.get(module, module))
-    return getattr(loaded, "cli", None) or getattr(loaded, "main", None)
+    home = home_of(module)
+    return getattr(home, "cli", None) or getattr(home, "main", None)
 
 
 def parse(words: list[str]) -> None:
@@ -147,31 +88,6 @@ def test_python_compiles_and_imports_what_there_is(place, code):
             module = importlib.import_module(str(node.module))
             missing = [one.name for one in node.names if not hasattr(module, one.name)]
             assert not missing, f"{place}: {node.module} has no {missing}"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("place", "code"),
-    [one for one in blocks("python") if not any(sign in one[1] for sign in RUN_ELSEWHERE)],
-)
-def test_python_runs_in_a_bare_process(place, code, tmp_path):
-    """From the root, as a reader would, but with fewer steps, and within ten minutes."""
-    code = code.replace("steps=20", "steps=2")
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, f"{place}: {done.stderr}"
 
 
 def test_settings_in_documents_are_settings():
