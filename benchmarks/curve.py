@@ -13,7 +13,8 @@ import click
 import numpy as np
 
 from lungsynth.errors import DataError
-from lungsynth.training.common import METRICS_NAME, OPTIONS_NAME
+from lungsynth.training.common import OPTIONS_NAME
+from lungsynth.training.metrics import METRICS_NAME
 
 SERIES = {
     "loss": "loss",

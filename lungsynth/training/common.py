@@ -21,12 +21,12 @@ from tqdm import tqdm
 from lungsynth.errors import CheckpointError, ConfigError, OutputError
 from lungsynth.model.precision import AUTO, resolve_precision
 from lungsynth.model.tensor_files import load_tensors, save_tensors
+from lungsynth.training.metrics import METRICS_NAME, Metrics, trim
 from lungsynth.training.muon import Muon, is_matrix
 from lungsynth.training.team import Team
 
 STATE_NAME = "state.safetensors"
 OPTIONS_NAME = "options.json"
-METRICS_NAME = "metrics.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,19 +188,7 @@ class Run:
             temporary.replace(described)
         except OSError as error:
             raise OutputError(f"{described}: cannot be written ({error}).") from error
-        self._trim_metrics()
-
-    def _trim_metrics(self) -> None:
-        path = self.out / METRICS_NAME
-        if path.exists():
-            kept = []
-            for line in path.read_text().splitlines():
-                try:
-                    if json.loads(line)["step"] <= self.step:
-                        kept.append(line)
-                except (json.JSONDecodeError, KeyError):
-                    continue  # a line cut by a kill
-            path.write_text("".join(line + "\n" for line in kept))
+        trim(self.out / METRICS_NAME, self.step)
 
     def save(self) -> None:
         tensors: dict[str, Tensor] = {}
@@ -261,60 +249,24 @@ class Run:
             quiet: No progress bar.
         """
         options = self.options
-        begun = saved = logged = time.monotonic()
-        sums: dict[str, float] = {}
-        count = 0
+        begun = saved = time.monotonic()
+        metrics = Metrics(self.out / METRICS_NAME, options.batch_size)
         bar = tqdm(
             total=options.steps, initial=self.step, disable=quiet, unit="step", mininterval=2
         )
-        with (self.out / METRICS_NAME).open("a") as metrics, bar:
+        with bar:
             while self.step < options.steps:
-                self.model.train()
                 rate = learning_rate(self.step, options)
-                for optimizer in self.optimizers:
-                    for group in optimizer.param_groups:
-                        group["lr"] = rate * group["ratio"]
-                loss, numbers = self._backward(loss_fn, team)
-                norm = torch.nn.utils.clip_grad_norm_(
-                    list(self.params.values()), options.grad_clip or float("inf")
-                )
-                if torch.isfinite(norm):
-                    for optimizer in self.optimizers:
-                        optimizer.step()
-                else:
-                    numbers["skipped"] = 1.0
-                for optimizer in self.optimizers:
-                    optimizer.zero_grad(set_to_none=True)
-                self.ema.update(self.model, self.step)
-                self.step += 1
+                metrics.add(self._advance(loss_fn, team, rate))
                 bar.update(1)
-                for key, value in {
-                    "loss": float(loss.detach()),
-                    "grad": float(norm),
-                    **numbers,
-                }.items():
-                    sums[key] = sums.get(key, 0.0) + value
-                count += 1
-                now = time.monotonic()
-                if self.step % options.log_every == 0 or self.step == options.steps:
-                    line: dict[str, float] = {k: v / count for k, v in sums.items()}
-                    line |= {
-                        "step": self.step,
-                        "lr": rate,
-                        "images_per_s": count * options.batch_size / max(now - logged, 1e-9),
-                    }
-                    metrics.write(json.dumps(line) + "\n")
-                    metrics.flush()
+                at_end = self.step == options.steps
+                if self.step % options.log_every == 0 or at_end:
+                    line = metrics.close_line(self.step, rate)
                     bar.set_postfix(loss=f"{line['loss']:.4f}")
-                    sums, count, logged = {}, 0, now
-                if on_sample and (
-                    self.step == options.steps
-                    or (options.sample_every and self.step % options.sample_every == 0)
-                ):
-                    extra = self.with_ema(lambda: on_sample(self.step))
-                    metrics.write(json.dumps({"step": self.step, **extra}) + "\n")
-                    metrics.flush()
-                    logged = time.monotonic()
+                sampled = options.sample_every and self.step % options.sample_every == 0
+                if on_sample and (sampled or at_end):
+                    metrics.note(self.step, self.with_ema(lambda: on_sample(self.step)))
+                now = time.monotonic()
                 if now - saved > options.save_minutes * 60:
                     self.save()
                     saved = time.monotonic()
@@ -322,6 +274,32 @@ class Run:
                     break
         self.save()
         return self.step >= options.steps
+
+    def _advance(
+        self,
+        loss_fn: Callable[[int], tuple[Tensor, dict[str, float]]] | Shared,
+        team: Team | None,
+        rate: float,
+    ) -> dict[str, float]:
+        """One step of the optimisers and the average; the numbers to log."""
+        self.model.train()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["ratio"]
+        loss, numbers = self._backward(loss_fn, team)
+        norm = torch.nn.utils.clip_grad_norm_(
+            list(self.params.values()), self.options.grad_clip or float("inf")
+        )
+        if torch.isfinite(norm):
+            for optimizer in self.optimizers:
+                optimizer.step()
+        else:
+            numbers["skipped"] = 1.0
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        self.ema.update(self.model, self.step)
+        self.step += 1
+        return {"loss": float(loss.detach()), "grad": float(norm), **numbers}
 
     def autocast(self) -> torch.autocast:
         """The context a loss is computed in."""

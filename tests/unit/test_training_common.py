@@ -24,7 +24,6 @@ from lungsynth.errors import CheckpointError, ConfigError, OutputError
 from lungsynth.model import tensor_files
 from lungsynth.model.tensor_files import load_tensors, save_tensors, write_folder
 from lungsynth.training.common import (
-    METRICS_NAME,
     OPTIONS_NAME,
     STATE_NAME,
     Ema,
@@ -35,6 +34,7 @@ from lungsynth.training.common import (
 )
 from lungsynth.training.diffusion.parts import build_parts
 from lungsynth.training.diffusion.train import train_diffusion
+from lungsynth.training.metrics import METRICS_NAME
 from lungsynth.training.presets import DIFFUSION_PRESETS, VAE_PRESETS
 from lungsynth.training.vae import build, train_vae
 

@@ -16,10 +16,11 @@ from tiny import tiny_frames
 from torch import Tensor, nn
 
 from lungsynth.errors import ConfigError
-from lungsynth.training.common import METRICS_NAME, STATE_NAME
+from lungsynth.training.common import STATE_NAME
 from lungsynth.training.diffusion.options import DiffusionOptions
 from lungsynth.training.diffusion.parts import build_parts
 from lungsynth.training.diffusion.train import train_diffusion
+from lungsynth.training.metrics import METRICS_NAME
 from lungsynth.training.presets import DIFFUSION_PRESETS, VAE_PRESETS
 from lungsynth.training.team import GRAIN, Team, even
 from lungsynth.training.vae import build
