@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from lungsynth.evaluation.words.hearing import (
     hearing,
     hearing_table,
 )
+from lungsynth.evaluation.words.passes import Passes
 from lungsynth.model.vocabulary import count_words, split_words
 from lungsynth.training.captions import caption
 
@@ -189,7 +191,7 @@ def test_a_network_that_hears_sex_wins_by_sex_and_nothing_else(
     films = image_set(24, fields=fields)
     for index, told in enumerate(fields):
         films.images[index] = 250 if told["sex"] == "M" else 5
-    report = hearing(hearer(kind), films, timesteps=(300, 700), n_seeds=1)
+    report = hearing(hearer(kind), films, Passes(timesteps=(300, 700)))
     assert report["facts"]["sex"]["share"] == {"value": 1.0, "low": 1.0, "high": 1.0}
     assert report["facts"]["sex"]["gap_percent"]["value"] > 100
     age = report["facts"]["age"]
@@ -203,14 +205,15 @@ def test_both_captions_are_given_the_same_noise_in_any_batch(
 ) -> None:
     pipe, latents = hearer(), torch.ones(3, 1, 8, 8)
     captions = [["a man. x", "a woman. x"]] * 3
-    whole = caption_losses(pipe, latents, captions, timesteps=(500,), n_seeds=2, batch=64)
+    how = Passes(timesteps=(500,), n_seeds=2)
+    whole = caption_losses(pipe, latents, captions, replace(how, batch=64))
     noised, t = pipe.calls[0]
     assert len(noised) == 12
     assert t.unique().tolist() == [500]
     assert torch.equal(noised[0], noised[2])  # film 0: caption 0 and 1, first noise
     assert not torch.equal(noised[0], noised[1])  # two noises
     assert not torch.equal(noised[0], noised[4])  # two films
-    parts = caption_losses(pipe, latents, captions, timesteps=(500,), n_seeds=2, batch=5)
+    parts = caption_losses(pipe, latents, captions, replace(how, batch=5))
     assert all(np.allclose(a, b) for a, b in zip(whole, parts, strict=True))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from lungsynth.evaluation.words.map_reading import (
     lung_regions,
     masked_films,
 )
+from lungsynth.evaluation.words.passes import Passes
 from lungsynth.model.measured import read_measured
 
 SIDE = 16
@@ -213,16 +215,15 @@ def test_maps_are_of_the_film_whatever_the_batch(pipe: Any) -> None:
     images = [film(i, height=64, width=64)[0] for i in range(3)]
     prompt = "Chest X-ray of a man. Left lung, heart and right lung"
     words = [["right lung", "of"], ["right lung"], ["left lung"]]
-    together = film_maps(pipe, images, [prompt] * 3, words, timesteps=(300, 700), precision="fp32")
-    alone = film_maps(
-        pipe, images, [prompt] * 3, words, timesteps=(300, 700), precision="fp32", batch=1
-    )
+    how = Passes(timesteps=(300, 700), precision="fp32")
+    together = film_maps(pipe, images, [prompt] * 3, words, how)
+    alone = film_maps(pipe, images, [prompt] * 3, words, replace(how, batch=1))
     assert [list(maps) for maps in together] == words
     for a, b in zip(together, alone, strict=True):
         for word in a:
             assert a[word].shape == (PIXELS, PIXELS)
             assert np.abs(a[word].astype(int) - b[word]).max() <= 1
-    other = film_maps(pipe, images[:1], [prompt], [["right lung"]], timesteps=(10,))
+    other = film_maps(pipe, images[:1], [prompt], [["right lung"]], Passes(timesteps=(10,)))
     assert not np.array_equal(other[0]["right lung"], together[0]["right lung"])
 
 

@@ -9,7 +9,7 @@ half of the films. This is far more sensitive than looking at samples, and takes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from tqdm import tqdm
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import ImageSet, Interval, resample_clusters
 from lungsynth.evaluation.words.facts import FACTS, FactPair, choose_pairs
+from lungsynth.evaluation.words.passes import Passes
 from lungsynth.films.framing import whole
 from lungsynth.model.backbone import (
     add_noise,
@@ -37,6 +38,7 @@ TIMESTEPS = (400, 600, 750, 900)
 """Where films are noised: from the shape of a chest being seen to it hardly being seen."""
 
 N_SEEDS = 2
+PASSES = Passes(timesteps=TIMESTEPS, n_seeds=N_SEEDS, batch=32)
 PER_FACT = 60
 N_RESAMPLES = 1000
 
@@ -65,13 +67,7 @@ def caption_losses(
     pipe: Any,
     latents: Tensor,
     captions: Sequence[Sequence[str]],
-    *,
-    timesteps: Sequence[int] = TIMESTEPS,
-    n_seeds: int = N_SEEDS,
-    seed: int = 0,
-    precision: str = "auto",
-    batch: int = 32,
-    quiet: bool = True,
+    how: Passes = PASSES,
 ) -> list[NDArray[np.float64]]:
     """Mean squared error of the prediction for films under several captions each, same noise for all.
 
@@ -79,12 +75,7 @@ def caption_losses(
         pipe: A Stable Diffusion pipeline.
         latents: (N, C, h, w) scaled, clean latents of the films.
         captions: N lists of captions.
-        timesteps: T, where films are noised.
-        n_seeds: Noises a film and timestep.
-        seed: Of the noise.
-        precision: Of the network, see `lungsynth.model.precision`.
-        batch: Passes at a time.
-        quiet: No progress bar.
+        how: Of T timesteps.
 
     Returns:
         N arrays (captions of the film, T), mean over noises.
@@ -99,23 +90,23 @@ def caption_losses(
         (film, c, k, s)
         for film, told in enumerate(captions)
         for c in range(len(told))
-        for k in range(len(timesteps))
-        for s in range(n_seeds)
+        for k in range(len(how.timesteps))
+        for s in range(how.n_seeds)
     ]
-    sums = [np.zeros((len(told), len(timesteps))) for told in captions]
-    steps = torch.tensor(list(timesteps), device=device)
-    starts = range(0, len(units), batch)
-    for start in tqdm(starts, desc="listening", unit="batch", disable=quiet, mininterval=2):
-        part = units[start : start + batch]
+    sums = [np.zeros((len(told), len(how.timesteps))) for told in captions]
+    steps = torch.tensor(list(how.timesteps), device=device)
+    starts = range(0, len(units), how.batch)
+    for start in tqdm(starts, desc="listening", unit="batch", disable=how.quiet, mininterval=2):
+        part = units[start : start + how.batch]
         x = latents[[film for film, *_ in part]]
-        noise = torch.stack([_noise(latents, seed, film, k, s) for film, _, k, s in part])
+        noise = torch.stack([_noise(latents, how.seed, film, k, s) for film, _, k, s in part])
         t = steps[[k for _, _, k, _ in part]]
         states = embedded[[where[captions[film][c]] for film, c, *_ in part]].to(device)
-        with rounded(device, precision):
+        with rounded(device, how.precision):
             guess = predict(pipe, add_noise(pipe.scheduler, x, noise, t), t, states)
         error = (guess.float() - prediction_target(pipe.scheduler, x, noise, t)).square()
         for (film, c, k, _), value in zip(part, error.flatten(1).mean(1).tolist(), strict=True):
-            sums[film][c, k] += value / n_seeds
+            sums[film][c, k] += value / how.n_seeds
     return sums
 
 
@@ -129,7 +120,7 @@ def listen(
     pipe: Any,
     films: ImageSet,
     chosen: Sequence[tuple[int, FactPair]],
-    **how: Any,
+    how: Passes,
 ) -> list[Asked]:
     """Both losses of every pair; a right caption that several facts share is read once.
 
@@ -137,7 +128,7 @@ def listen(
         pipe: A Stable Diffusion pipeline.
         films: Real films.
         chosen: (index of the film, pair), of `choose_pairs`.
-        how: See `caption_losses`.
+        how: They are shown to the network.
     """
     used = sorted({index for index, _ in chosen})
     captions: dict[int, dict[str, int]] = {index: {} for index in used}
@@ -147,7 +138,7 @@ def listen(
     side, device = side_pixels(pipe), network(pipe).device
     images = np.stack([whole(films.images[i], pixels=side) for i in used])
     latents = torch.cat([encode_images(pipe, images[i : i + 8]) for i in range(0, len(images), 8)])
-    losses = caption_losses(pipe, latents.to(device), [list(captions[i]) for i in used], **how)
+    losses = caption_losses(pipe, latents.to(device), [list(captions[i]) for i in used], how)
     rows, patients = dict(zip(used, losses, strict=True)), films.clusters()
     return [
         Asked(
@@ -224,27 +215,17 @@ def _report_fact(asked: Sequence[Asked], timesteps: Sequence[int], seed: int) ->
 def hearing(
     pipe: Any,
     films: ImageSet,
+    how: Passes = PASSES,
     *,
-    timesteps: Sequence[int] = TIMESTEPS,
-    n_seeds: int = N_SEEDS,
     per_fact: int | None = PER_FACT,
-    seed: int = 0,
-    precision: str = "auto",
-    batch: int = 32,
-    quiet: bool = True,
 ) -> dict[str, Any]:
     """Share of real films whose right caption has a lower loss than one wrong in a single fact.
 
     Args:
         pipe: A Stable Diffusion pipeline.
         films: Real films that it was not trained on.
-        timesteps: Where films are noised.
-        n_seeds: Noises a film and timestep.
+        how: Films are shown to it; its seed also chooses the films, and resamples.
         per_fact: At most so many films a fact, half of either truth; None takes all.
-        seed: Of the choice of films, the noise and the bootstrap.
-        precision: Of the network.
-        batch: Passes at a time.
-        quiet: No progress bar.
 
     Returns:
         JSON: fact -> `share` (balanced over both truths, 95 % interval by patient), `n`, the share by
@@ -254,36 +235,26 @@ def hearing(
         DataError: no film tells a fact that its source shows both sides of.
         ConfigError: the scheduler's prediction type or the precision is unknown.
     """
-    precision = resolve_precision(precision, network(pipe).device)
-    chosen = choose_pairs(films.fields, per_fact, seed)
+    how = replace(how, precision=resolve_precision(how.precision, network(pipe).device))
+    chosen = choose_pairs(films.fields, per_fact, how.seed)
     if not chosen:
         raise DataError(
             f"None of {len(films)} films tells a fact to be wrong in. Expected columns `view`, `age`, "
             "`sex`, `findings` or `label`, and sources that show both sides of one."
         )
-    asked = listen(
-        pipe,
-        films,
-        chosen,
-        timesteps=timesteps,
-        n_seeds=n_seeds,
-        seed=seed,
-        precision=precision,
-        batch=batch,
-        quiet=quiet,
-    )
+    asked = listen(pipe, films, chosen, how)
     facts = {
-        fact: _report_fact([a for a in asked if a.pair.fact == fact], timesteps, seed + 1)
+        fact: _report_fact([a for a in asked if a.pair.fact == fact], how.timesteps, how.seed + 1)
         for fact in FACTS
         if any(a.pair.fact == fact for a in asked)
     }
     return {
         "facts": facts,
         "n_films": len({index for index, _ in chosen}),
-        "timesteps": list(timesteps),
-        "n_seeds": n_seeds,
-        "seed": seed,
-        "precision": precision,
+        "timesteps": list(how.timesteps),
+        "n_seeds": how.n_seeds,
+        "seed": how.seed,
+        "precision": how.precision,
     }
 
 

@@ -15,6 +15,7 @@ from lungsynth.arrays import BoolArray, UInt8Array
 from lungsynth.errors import DataError
 from lungsynth.evaluation.words.facts import read_fields
 from lungsynth.evaluation.words.map_figures import grey
+from lungsynth.evaluation.words.passes import Passes
 from lungsynth.films.annotation import rasterise, read_labelme
 from lungsynth.films.data import decode_grey, open_source, read_records
 from lungsynth.films.framing import whole
@@ -219,12 +220,7 @@ def film_maps(
     images: Sequence[UInt8Array],
     prompts: Sequence[str],
     words: Sequence[Sequence[str]],
-    *,
-    timesteps: Sequence[int],
-    seed: int = 0,
-    precision: str = "auto",
-    batch: int = 8,
-    quiet: bool = True,
+    how: Passes,
 ) -> list[dict[str, UInt8Array]]:
     """Maps of words of films noised to each timestep, one pass each; the passes are averaged.
 
@@ -233,30 +229,26 @@ def film_maps(
         images: N films (S, S).
         prompts: N, each holding its words.
         words: N lists of words to map.
-        timesteps: Where films are noised.
-        seed: Of the noise.
-        precision: See `lungsynth.model.precision`.
-        batch: Films a pass.
-        quiet: No progress bar.
+        how: Films are shown to it; one noise a film and timestep.
 
     Returns:
         N times word -> (P, P) 0-255.
     """
     out: list[dict[str, UInt8Array]] = []
     device = network(pipe).device
-    starts = range(0, len(images), batch)
-    for start in tqdm(starts, desc="looking", unit="batch", disable=quiet, mininterval=2):
-        part = slice(start, start + batch)
+    starts = range(0, len(images), how.batch)
+    for start in tqdm(starts, desc="looking", unit="batch", disable=how.quiet, mininterval=2):
+        part = slice(start, start + how.batch)
         latents = encode_images(pipe, np.stack(list(images[part]))).to(device)
         states = embed_prompts(pipe, prompts[part]).to(device)
         window = AttentionCapture(
             network(pipe), height=latents.shape[-2], width=latents.shape[-1], guided=False
         )
-        with window as captured, rounded(device, precision):
-            for t in timesteps:
+        with window as captured, rounded(device, how.precision):
+            for t in how.timesteps:
                 noise = torch.stack(
                     [
-                        torch.randn(latents.shape[1:], generator=reading_noise(seed + k, t))
+                        torch.randn(latents.shape[1:], generator=reading_noise(how.seed + k, t))
                         for k in range(start, start + len(latents))
                     ]
                 ).to(latents)

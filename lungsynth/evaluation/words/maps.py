@@ -26,6 +26,7 @@ from lungsynth.evaluation.words.map_reading import (
     masked_films,
     outlined_films,
 )
+from lungsynth.evaluation.words.passes import Passes
 from lungsynth.model.backbone import side_pixels
 from lungsynth.model.sampling import SampleOptions
 from lungsynth.pipeline import Synthesizer
@@ -72,17 +73,14 @@ def _finding_word(caption: str) -> str:
 def _film_maps(
     pipe: Any, films: Sequence[PlacedFilm], prompts: Sequence[str], words: Any, how: WordsOptions
 ) -> list[dict[str, UInt8Array]]:
-    return film_maps(
-        pipe,
-        [film.image for film in films],
-        prompts,
-        words,
+    passes = Passes(
         timesteps=how.timesteps,
         seed=how.seed,
         precision=how.drawing.precision,
         batch=how.batch,
         quiet=how.quiet,
     )
+    return film_maps(pipe, [film.image for film in films], prompts, words, passes)
 
 
 def on_films(

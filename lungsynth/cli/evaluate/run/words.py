@@ -23,6 +23,7 @@ from lungsynth.evaluation.common import ImageSet, read_films, write_report
 from lungsynth.evaluation.words.changes import Pairs, changes_table, evaluate_changes
 from lungsynth.evaluation.words.hearing import hearing, hearing_table
 from lungsynth.evaluation.words.maps import WordsOptions, evaluate_words, words_table
+from lungsynth.evaluation.words.passes import Passes
 from lungsynth.evaluation.words.sides import evaluate_sides, sides_table
 from lungsynth.evaluation.words.sides_drawing import draw_pairs, side_sheet, unknown_words
 from lungsynth.evaluation.words.sides_prompts import given_prompts, side_prompts
@@ -51,17 +52,15 @@ def run_hearing(command: HearingCommand) -> None:
     steps = numbers(command.timesteps, "--timesteps", low=0, high=999)
     pipe, _ = load_pipeline(command.model)
     films = films_of(command)
-    report = hearing(
-        pipe,
-        films,
+    how = Passes(
         timesteps=steps,
         n_seeds=command.n_seeds,
-        per_fact=command.per_fact,
         seed=command.seed,
         precision=command.precision,
         batch=command.batch_size,
         quiet=command.quiet,
     )
+    report = hearing(pipe, films, how, per_fact=command.per_fact)
     about = {**name_and_hash(command.model), "split": command.split}
     write_report({**report, **about}, command.out / "hearing.json")
     click.echo(hearing_table(report))
