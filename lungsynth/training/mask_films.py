@@ -72,11 +72,30 @@ def read_annotated(
             raise DataError(f"{what.source}: {len(rows)} annotated films, {what.k} are needed.")
         chosen = np.sort(np.random.default_rng(seed).choice(len(rows), what.k, replace=False))
         rows = [rows[i] for i in chosen]
-    images, regions = [], []
-    for row in rows:
-        images.append(whole(row.image, pixels=pixels))
-        regions.append(regions_of(row, specs, pixels=pixels))
-    return images, regions, rows
+    images = [whole(row.image, pixels=pixels) for row in rows]
+    return images, regions_of_all(rows, specs, pixels=pixels, source=what.source), rows
+
+
+def regions_of_all(
+    rows: Sequence[Record], specs: Sequence[ClassSpec], *, pixels: int, source: str
+) -> list[list[UInt8Array]]:
+    """`regions_of` each film.
+
+    Raises:
+        DataError: no film has a class: its masks were drawn by another convention.
+    """
+    regions = [regions_of(row, specs, pixels=pixels) for row in rows]
+    for k, spec in enumerate(specs):
+        if rows and not any((region[k] == 1).any() for region in regions):
+            values = sorted({int(v) for row in rows[:50] for v in np.unique(row.mask)})
+            info = spec.token.info if spec.token else {}
+            raise DataError(
+                f"{source}: none of {len(rows)} masks holds {spec.name!r}. It is read as value "
+                f"{info.get('foreground', 255)}, {info.get('side', 'both')} side"
+                f"{'s' if info.get('side', 'both') == 'both' else ''}; the masks hold {values}. "
+                "Name the convention they were drawn by: CONVENTION=SOURCE."
+            )
+    return regions
 
 
 def regions_of(row: Record, specs: Sequence[ClassSpec], *, pixels: int) -> list[UInt8Array]:

@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny import film
 
 from lungsynth.errors import CheckpointError, ConfigError, DataError, ShapeError
+from lungsynth.films.data import Record
 from lungsynth.masks.affinity import AffinityConfig
+from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.student import (
     Student,
     build_student,
@@ -18,6 +21,8 @@ from lungsynth.masks.student import (
     save_student,
     student_logits,
 )
+from lungsynth.masks.tokens import ClassToken
+from lungsynth.training.mask_films import regions_of_all
 from lungsynth.training.student import (
     SURE,
     MaskFilms,
@@ -122,3 +127,15 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
         train_student(MaskFilms(images, targets, ["a"], np.zeros(2)), tmp_path, options, quiet=True)
     with pytest.raises(ConfigError, match="distinct"):
         build_student(["a", "a"])
+
+
+def test_masks_of_another_convention_are_refused() -> None:
+    token = ClassToken("left lung", {}, {}, torch.zeros(()), {"side": "left", "foreground": "255"})
+    spec = ClassSpec(id=1, name="left lung", token=token)
+    image, mask = film(0)
+    other = Record(image, "", np.where(mask == 255, 1, 0).astype(np.uint8), {"id": "a"})
+    said = r"none of 1 masks holds 'left lung'.*value 255, left side.*\[0, 1\].*CONVENTION=SOURCE"
+    with pytest.raises(DataError, match=said):
+        regions_of_all([other], [spec], pixels=64, source="films.parquet")
+    own = replace(other, mask=mask)
+    assert len(regions_of_all([other, own], [spec], pixels=64, source="films.parquet")) == 2

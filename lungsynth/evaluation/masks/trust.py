@@ -22,7 +22,7 @@ from lungsynth.masks.classes import load_classes
 from lungsynth.model.backbone import side_pixels
 from lungsynth.model.checkpoint import resolve
 from lungsynth.pipeline import Synthesizer
-from lungsynth.training.mask_films import Annotated, regions_of
+from lungsynth.training.mask_films import Annotated, regions_of_all
 from lungsynth.training.trust.films import chosen_records
 from lungsynth.training.trust.pictures import FILM, NO_FILM, broken, film_pictures, no_films
 from lungsynth.training.trust.samples import Sample, gather_samples
@@ -147,7 +147,7 @@ def run_trust(options: TrustOptions) -> str:
         what = Annotated.parse(text)
         specs = load_classes(folder, what.convention or None)
         rows, _ = chosen_records(what, split=options.split or None, known=set(), seed=options.seed)
-        regions = [regions_of(row, specs, pixels=pixels) for row in rows]
+        regions = regions_of_all(rows, specs, pixels=pixels, source=what.source)
         name = f"{Path(what.source).stem}, {what.convention or 'first'}"
         pictures = film_pictures(rows, regions, specs, pixels=pixels, source=name)
         pictures += broken(pictures, options.n_broken)

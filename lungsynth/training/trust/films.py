@@ -14,7 +14,7 @@ from lungsynth.masks.classes import ClassSpec, load_classes
 from lungsynth.masks.student import CONFIG_NAME, STUDENT_FOLDER
 from lungsynth.model.backbone import side_pixels
 from lungsynth.pipeline import Synthesizer
-from lungsynth.training.mask_films import Annotated, read_films, regions_of, split_of
+from lungsynth.training.mask_films import Annotated, read_films, regions_of_all, split_of
 from lungsynth.training.trust.fit import fit_all_shapes
 from lungsynth.training.trust.pictures import Picture, broken, film_pictures, no_films
 from lungsynth.training.trust.samples import Sample, gather_samples
@@ -93,7 +93,7 @@ def gather_for_trust(
         made = [
             film_pictures(
                 rows,
-                [regions_of(row, specs, pixels=pixels) for row in rows],
+                regions_of_all(rows, specs, pixels=pixels, source=what.source),
                 specs,
                 pixels=pixels,
                 source=Path(what.source).stem,
