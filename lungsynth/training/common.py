@@ -23,7 +23,8 @@ from lungsynth.model.precision import AUTO, resolve_precision
 from lungsynth.model.tensor_files import load_tensors, save_tensors
 from lungsynth.training.metrics import METRICS_NAME, Metrics, trim
 from lungsynth.training.muon import Muon, is_matrix
-from lungsynth.training.team import Team
+from lungsynth.training.team import Team, add_gradients
+from lungsynth.training.twin import Twin
 
 STATE_NAME = "state.safetensors"
 OPTIONS_NAME = "options.json"
@@ -142,6 +143,7 @@ class Run:
                 )
             )
         self.ema = Ema(model, options.ema_decay)
+        self.twin: Twin | None = None
         self.step = 0
         self.description = json.loads(json.dumps({**asdict(options), **extra}, default=str))
         self._resume_or_begin()
@@ -238,6 +240,7 @@ class Run:
         *,
         on_sample: Callable[[int], dict[str, float]] | None = None,
         team: Team | None = None,
+        twin: Twin | None = None,
         quiet: bool = False,
     ) -> bool:
         """Run to the last step, or until `max_minutes`. True when the run is complete.
@@ -246,9 +249,10 @@ class Run:
             loss_fn: Step index -> loss and numbers to log; draws its data from `(seed, step)`.
             on_sample: Called with EMA weights in place every `sample_every` steps and at the end.
             team: Threads that share a step; `loss_fn` is then a `Shared`.
+            twin: What `loss_fn` runs through instead of the model, where that is a copy of it.
             quiet: No progress bar.
         """
-        options = self.options
+        options, self.twin = self.options, twin
         begun = saved = time.monotonic()
         metrics = Metrics(self.out / METRICS_NAME, options.batch_size)
         bar = tqdm(
@@ -257,7 +261,7 @@ class Run:
         with bar:
             while self.step < options.steps:
                 rate = learning_rate(self.step, options)
-                metrics.add(self._advance(loss_fn, team, rate))
+                metrics.add(self._advance(loss_fn, rate, team))
                 bar.update(1)
                 at_end = self.step == options.steps
                 if self.step % options.log_every == 0 or at_end:
@@ -278,8 +282,8 @@ class Run:
     def _advance(
         self,
         loss_fn: Callable[[int], tuple[Tensor, dict[str, float]]] | Shared,
-        team: Team | None,
         rate: float,
+        team: Team | None,
     ) -> dict[str, float]:
         """One step of the optimisers and the average; the numbers to log."""
         self.model.train()
@@ -308,23 +312,28 @@ class Run:
         return torch.autocast(
             device.type,
             torch.bfloat16,
-            enabled=self.options.precision == "bf16",
+            enabled=self.options.precision == "bf16" and self.twin is None,
             cache_enabled=False,
         )
 
     def _backward(
-        self, loss_fn: Callable[[int], tuple[Tensor, dict[str, float]]] | Shared, team: Team | None
+        self,
+        loss_fn: Callable[[int], tuple[Tensor, dict[str, float]]] | Shared,
+        team: Team | None,
     ) -> tuple[Tensor, dict[str, float]]:
         """Loss and numbers of the step at hand; gradients are left in the parameters."""
+        weights = list(self.params.values())
+        asked = weights
+        if self.twin is not None:
+            self.twin.refresh()
+            asked = self.twin.of(weights)
         if team is not None and isinstance(loss_fn, Shared):
             batch = loss_fn.prepare(self.step)
-            parameters = list(self.params.values())
-            return team.backward(
-                lambda part: loss_fn.part(batch, part), self.options.batch_size, parameters
-            )
+            n = self.options.batch_size
+            return team.backward(lambda part: loss_fn.part(batch, part), n, weights, asked)
         with self.autocast():
             loss, numbers = loss_fn(self.step)
-        loss.backward()
+        add_gradients(weights, torch.autograd.grad(loss, asked, allow_unused=True))
         return loss.detach(), numbers
 
     def with_ema(self, call: Callable[[], dict[str, float]]) -> dict[str, float]:

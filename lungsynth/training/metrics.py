@@ -20,6 +20,7 @@ class Metrics:
 
     def __init__(self, path: Path, batch_size: int) -> None:
         self.path, self.batch_size = path, batch_size
+        path.touch()
         self.sums: dict[str, float] = {}
         self.count = 0
         self.begun = time.monotonic()

@@ -58,18 +58,30 @@ class Team:
         return [slice(end - share, end) for share, end in zip(self.shares, ends, strict=True)]
 
     def backward(
-        self, loss_of: PartLoss, n: int, parameters: Sequence[nn.Parameter]
+        self,
+        loss_of: PartLoss,
+        n: int,
+        weights: Sequence[nn.Parameter],
+        asked: Sequence[nn.Parameter] | None = None,
     ) -> tuple[Tensor, dict[str, float]]:
-        """Loss of a batch of `n` pictures, numbers to log; gradients are left in the parameters."""
+        """Loss and numbers to log of a batch; gradients are left in the weights.
+
+        Args:
+            loss_of: The loss of a part.
+            n: Pictures of the batch.
+            weights: Get gradients.
+            asked: What the loss is differentiated by, where that is a copy of the weights.
+        """
+        asked = weights if asked is None else asked
 
         def work(part: slice) -> tuple[Any, Any, Any, float]:
             torch.set_num_threads(1)
             begun = time.perf_counter()
             if part.start == part.stop:
-                return None, {}, [None] * len(parameters), 0.0
+                return None, {}, [None] * len(asked), 0.0
             with self.autocast():
                 loss, numbers = loss_of(part)
-            found = torch.autograd.grad(loss, list(parameters), allow_unused=True)
+            found = torch.autograd.grad(loss, list(asked), allow_unused=True)
             return loss.detach(), numbers, found, time.perf_counter() - begun
 
         parts, threads = self.split(n), torch.get_num_threads()
@@ -86,16 +98,22 @@ class Team:
             total = total + loss.float()
             for name, value in said.items():
                 numbers[name] = numbers.get(name, 0.0) + value
-            for parameter, gradient in zip(parameters, found, strict=True):
-                if gradient is not None and parameter.grad is None:
-                    parameter.grad = gradient
-                elif gradient is not None:
-                    assert parameter.grad is not None
-                    parameter.grad += gradient
+            add_gradients(weights, found)
             speed = (parts[index].stop - parts[index].start) / max(seconds, 1e-6)
             old = self.speeds[index] or speed
             self.speeds[index] = MEMORY * old + (1 - MEMORY) * speed
         return total, numbers
+
+
+def add_gradients(weights: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
+    """Add to the gradients of weights, in the weights' own precision."""
+    for weight, gradient in zip(weights, gradients, strict=True):
+        if gradient is None:
+            continue
+        if weight.grad is None:
+            weight.grad = gradient.to(weight.dtype)
+        else:
+            weight.grad += gradient
 
 
 def _settle(cores: Sequence[int]) -> None:

@@ -130,7 +130,8 @@ class DiffusionLoss:
         if self.tap is not None:
             self.tap.clear()
             self.tap.wanted = bool(phrases)
-        prediction = self.parts.unet(x_t, t, encoder_hidden_states=hidden).sample
+        unet = self.parts.unet
+        prediction = unet(x_t.to(unet.dtype), t, encoder_hidden_states=hidden).sample
         v = self.kind == "v_prediction"
         target = self.noise.get_velocity(x_0, eps, t) if v else eps
         per_image = F.mse_loss(prediction.float(), target, reduction="none").flatten(1).mean(1)
@@ -143,14 +144,21 @@ class DiffusionLoss:
             loss = loss + self.options.grounding * grounding
             numbers["grounding"] = float(grounding.detach())
         if self.judge is not None and batch.facts_weight > 0:
-            guess = self.judge(self.clean(x_t, prediction.float(), t))
-            with torch.no_grad():
-                truth = self.judge(x_0)
+            with self.rounding():
+                guess = self.judge(self.clean(x_t, prediction.float(), t))
+                with torch.no_grad():
+                    truth = self.judge(x_0)
             signal = self.alphas[t].sqrt()
             facts = fact_excess(guess, truth, batch.labels[part], signal, of=batch.labels)
             loss = loss + batch.facts_weight * facts
             numbers["facts"] = float(facts.detach())
         return loss, numbers
+
+    def rounding(self) -> torch.autocast:
+        """Rounds the judge, whose weights are float32, as the U-Net is rounded."""
+        kind = torch.device(self.device).type
+        on = self.parts.unet.dtype == torch.bfloat16 or torch.is_autocast_enabled(kind)
+        return torch.autocast(kind, torch.bfloat16, enabled=on, cache_enabled=False)
 
     def facts_weight(self, step: int) -> float:
         """Weight of the judge's excess at a step: falls in a line to 0 at `facts_until`."""

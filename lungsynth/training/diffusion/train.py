@@ -29,6 +29,7 @@ from lungsynth.training.diffusion.parts import (
 )
 from lungsynth.training.frames import Frames
 from lungsynth.training.team import Team
+from lungsynth.training.twin import Twin
 from lungsynth.training.vae import to_unit
 from lungsynth.training.words.balance import balanced_weights
 from lungsynth.training.words.facts import (
@@ -160,8 +161,6 @@ def train_diffusion(
         parts.vae, frames, out / "latents.safetensors", device=device, quiet=quiet
     )
     model = trained_parts(parts, options, device)
-    # the fused attention kernel's backward pass is the slower one on CPUs
-    tap = tap_attention(parts.unet) if device == "cpu" or options.grounding > 0 else None
     judge = find_judge(latents, frames, out, options, quiet=quiet) if options.facts > 0 else None
     ratio = {"text_encoder": options.text_lr_ratio}
     run = Run(
@@ -171,7 +170,13 @@ def train_diffusion(
         {"kind": "diffusion", "n_frames": len(frames.images)},
         lambda name: ratio.get(name.split(".")[0], 1.0),
     )
-    loss = DiffusionLoss(parts, frames, latents, options, device, tap, judge)
+    twin, seen = None, parts
+    if device == "cpu" and run.options.precision == "bf16":
+        twin = Twin({"unet": parts.unet, "text_encoder": parts.text_encoder})
+        seen = replace(parts, **twin.networks)
+    # the fused attention kernel's backward pass is the slower one on CPUs
+    tap = tap_attention(seen.unet) if device == "cpu" or options.grounding > 0 else None
+    loss = DiffusionLoss(seen, frames, latents, options, device, tap, judge)
 
     def on_sample(step: int) -> dict[str, float]:
         if tap is not None:
@@ -182,7 +187,7 @@ def train_diffusion(
         return {}
 
     team = Team(options.workers, run.autocast) if options.workers > 1 else None
-    done = run.loop(loss, on_sample=on_sample, team=team, quiet=quiet)
+    done = run.loop(loss, on_sample=on_sample, team=team, twin=twin, quiet=quiet)
     if tap is not None:
         tap.clear()  # what it holds belongs to a graph, and a module with it cannot be copied
     run.ema.copy_to(model)
