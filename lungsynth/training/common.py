@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -323,7 +323,7 @@ class Run:
     ) -> tuple[Tensor, dict[str, float]]:
         """Loss and numbers of the step at hand; gradients are left in the parameters."""
         weights = list(self.params.values())
-        asked = weights
+        asked: Sequence[Tensor] = weights
         if self.twin is not None:
             self.twin.refresh()
             asked = self.twin.of(weights)

@@ -87,7 +87,7 @@ def regions_of_all(
     regions = [regions_of(row, specs, pixels=pixels) for row in rows]
     for k, spec in enumerate(specs):
         if rows and not any((region[k] == 1).any() for region in regions):
-            values = sorted({int(v) for row in rows[:50] for v in np.unique(row.mask)})
+            values = sorted({int(v) for row in rows[:50] for v in np.unique(np.asarray(row.mask))})
             info = spec.token.info if spec.token else {}
             raise DataError(
                 f"{source}: none of {len(rows)} masks holds {spec.name!r}. It is read as value "

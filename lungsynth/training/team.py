@@ -62,7 +62,7 @@ class Team:
         loss_of: PartLoss,
         n: int,
         weights: Sequence[nn.Parameter],
-        asked: Sequence[nn.Parameter] | None = None,
+        asked: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, float]]:
         """Loss and numbers to log of a batch; gradients are left in the weights.
 

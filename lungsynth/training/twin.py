@@ -11,7 +11,7 @@ import copy
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Twin:
@@ -30,15 +30,15 @@ class Twin:
                 one.parameters(), self.networks[name].parameters(), strict=True
             )
         ]
-        self.weights = [weight for weight, _ in pairs]
-        self.rounded = [rounded for _, rounded in pairs]
+        self.weights: list[Tensor] = [weight for weight, _ in pairs]
+        self.rounded: list[Tensor] = [rounded for _, rounded in pairs]
 
     @torch.no_grad()
     def refresh(self) -> None:
         """Round the weights anew."""
         torch._foreach_copy_(self.rounded, self.weights)
 
-    def of(self, weights: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+    def of(self, weights: Sequence[Tensor]) -> list[Tensor]:
         """The rounded ones of some weights."""
         where = {
             id(weight): rounded for weight, rounded in zip(self.weights, self.rounded, strict=True)

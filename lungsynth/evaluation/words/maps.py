@@ -74,7 +74,7 @@ def _film_maps(
     pipe: Any, films: Sequence[PlacedFilm], prompts: Sequence[str], words: Any, how: WordsOptions
 ) -> list[dict[str, UInt8Array]]:
     passes = Passes(
-        timesteps=how.timesteps,
+        timesteps=tuple(how.timesteps),
         seed=how.seed,
         precision=how.drawing.precision,
         batch=how.batch,

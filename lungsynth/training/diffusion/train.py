@@ -173,7 +173,9 @@ def train_diffusion(
     twin, seen = None, parts
     if device == "cpu" and run.options.precision == "bf16":
         twin = Twin({"unet": parts.unet, "text_encoder": parts.text_encoder})
-        seen = replace(parts, **twin.networks)
+        seen = replace(
+            parts, unet=twin.networks["unet"], text_encoder=twin.networks["text_encoder"]
+        )
     # the fused attention kernel's backward pass is the slower one on CPUs
     tap = tap_attention(seen.unet) if device == "cpu" or options.grounding > 0 else None
     loss = DiffusionLoss(seen, frames, latents, options, device, tap, judge)
