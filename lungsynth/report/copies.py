@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lungsynth.report.words import Report, Target, bars, count_of, span, table, verdict
+from lungsynth.evaluation.tables import markdown
+from lungsynth.report.words import Report, Target, bars, count_of, span, verdict
 
 LEAST_CAUGHT, MOST_ALARMS = 0.95, 0.01  # as `lungsynth.evaluation.copies.memorisation`
 
@@ -21,7 +22,7 @@ def _measures_table(r: Report) -> str:
         ]
         for name, m in r["measures"].items()
     ]
-    return table(
+    return markdown(
         [
             "distance",
             "median",
@@ -99,7 +100,7 @@ def memorisation_text(r: Report) -> str:
         found = f"Gate {'passed' if r['passed'] else 'not passed'}: {found}"
     return (
         f"**{found}**\n\nA picture counts as a copy from a score of {r['threshold']:.3f}.\n\n"
-        f"{table(['gate', '%', 'count'], rows)}\n\n{_measures_table(r)}"
+        f"{markdown(['gate', '%', 'count'], rows)}\n\n{_measures_table(r)}"
     )
 
 

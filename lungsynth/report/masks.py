@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lungsynth.report.words import Report, Target, bars, span, table
+from lungsynth.evaluation.tables import markdown
+from lungsynth.report.words import Report, Target, bars, span
 
 DISTANCES = {"hd95_percent": 1, "mean_distance_percent": 2}  # figure -> digits
 
@@ -63,7 +64,7 @@ def masks_text(r: Report) -> str:
             ]
         )
     head = ["mask", "IoU", "Dice", "HD95 % of side", "surface %"]
-    told = table([*head, *([f"IoU minus {first}"] if first else [])], rows)
+    told = markdown([*head, *([f"IoU minus {first}"] if first else [])], rows)
     sides = f"Left and right on swapped sides: {r['swapped']} of {r['n']} films."
     return f"{told}\n\n{sides}{_trust_words(r)}"
 
@@ -115,7 +116,7 @@ def masks_together(reports: Mapping[str, Report]) -> str:
         )
     firsts = {str(r["first_refinement"]) for r in told if r.get("first_refinement")}
     head = f"IoU; minus that of {' or '.join(sorted(firsts))}" if firsts else "IoU"
-    return table([head, *map(set_title, told)], rows)
+    return markdown([head, *map(set_title, told)], rows)
 
 
 def _cell(r: Report, stage: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lungsynth.report.words import Report, Target, bars, span, table, verdict
+from lungsynth.evaluation.tables import markdown
+from lungsynth.report.words import Report, Target, bars, span, verdict
 
 MEASURES = {
     "frechet": "Fréchet distance",
@@ -50,8 +51,9 @@ def fidelity_text(r: Report) -> str:
         for measure, title in MEASURES.items()
         if measure in g
     ]
-    return "Lower distances are nearer to real films; a lower MS-SSIM is more varied.\n\n" + table(
-        ["films", "n", "measure", "synthetic", "real against real"], rows
+    return (
+        "Lower distances are nearer to real films; a lower MS-SSIM is more varied.\n\n"
+        + markdown(["films", "n", "measure", "synthetic", "real against real"], rows)
     )
 
 
@@ -123,8 +125,8 @@ def obedience_text(r: Report) -> str:
                 judged = ", ".join(f"{c} {n}" for c, n in zip(told["classes"], counts, strict=True))
                 matrices.append([title, f"{asked} {name}", judged])
     head = ["asked for", "n", "obeyed %", "judge on real films %", "difference, points"]
-    text = "Balanced accuracy of a judge trained on real films.\n\n" + table(head, rows)
-    return text + ("\n\n" + table(["task", "films", "judged"], matrices) if matrices else "")
+    text = "Balanced accuracy of a judge trained on real films.\n\n" + markdown(head, rows)
+    return text + ("\n\n" + markdown(["task", "films", "judged"], matrices) if matrices else "")
 
 
 def obedience_how(r: Report) -> str:
@@ -201,9 +203,9 @@ def sides_text(r: Report) -> str:
         f"{r['n_differ']} of {r['n_pairs']} pairs differ when left and right are swapped, by "
         f"{change['swap']:.2f} grey levels (finding against normal {change['finding']:.2f}, another seed "
         f"{change['other_seed']:.2f}). **Side: {r['verdict']}** (chance is 50 %).\n\n"
-        + table(["measure", "n", "on the asked side, %"], rows)
+        + markdown(["measure", "n", "on the asked side, %"], rows)
         + "\n\nWhat the measures see where an opacity was put into the asked lung:\n\n"
-        + table(["planted opacity", "swap %", "abnormality %", "opacity %"], planted)
+        + markdown(["planted opacity", "swap %", "abnormality %", "opacity %"], planted)
     )
 
 

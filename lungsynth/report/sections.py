@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lungsynth.evaluation.tables import markdown
 from lungsynth.report.copies import (
     memorisation_command,
     memorisation_draw,
@@ -42,7 +43,7 @@ from lungsynth.report.samples import (
     sides_targets,
     sides_text,
 )
-from lungsynth.report.words import Report, Target, bars, span, table, verdict
+from lungsynth.report.words import Report, Target, bars, span, verdict
 
 DRAWN = ["--data", "FILMS.parquet", "--synthetic", "DRAWN"]
 
@@ -145,7 +146,7 @@ def _judge_text(r: Report) -> str:
             ("generated masks, agreement with the judge", r["agreement_with_the_judge"]),
         )
     ]
-    return "Agreement is no accuracy: on generated pictures there is no truth.\n\n" + table(
+    return "Agreement is no accuracy: on generated pictures there is no truth.\n\n" + markdown(
         ["", "n", "Dice", "IoU", "HD95 % of side"], rows
     )
 
@@ -177,7 +178,7 @@ def _reconstruction_text(r: Report) -> str:
     gain = span({"value": r["gain"], "low": r["gain_low"], "high": r["gain_high"]}, digits=2)
     head = ["films", "PSNR dB", "PCA dB", "gain dB", "worst film dB"]
     row = [r["n"], f"{r['psnr']:.2f}", f"{r['pca_psnr']:.2f}", gain, f"{r['worst']:.2f}"]
-    return table(head, [row])
+    return markdown(head, [row])
 
 
 def _reconstruction_targets(r: Report) -> list[Target]:
@@ -203,7 +204,7 @@ def _latency_text(r: Report) -> str:
         [name, f"{t['p50']:.3f}", f"{t['p95']:.3f}" if "p95" in t else ""]
         for name, t in r["stages"].items()
     ]
-    return table(["stage", "p50 s", "p95 s"], rows)
+    return markdown(["stage", "p50 s", "p95 s"], rows)
 
 
 def _latency_draw(axes: Any, r: Report) -> None:
@@ -236,7 +237,7 @@ def _refine_text(r: Report) -> str:
                 f"{r['masks_per_s_1']:.1f}, {r['masks_per_s_2']:.1f}: {r['two_over_one']:.2f} ×",
             ]
         )
-    return table(["of one film", "time"], rows)
+    return markdown(["of one film", "time"], rows)
 
 
 KINDS: dict[str, Kind] = {

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lungsynth.evaluation.tables import markdown, shown
+
 Report = Mapping[str, Any]
 
 
@@ -21,9 +23,7 @@ class Target:
 
 def span(told: Report, *, digits: int = 3, scale: float = 1.0, sign: bool = False) -> str:
     """`0.912 [0.900, 0.921]`, or `+0.004 [−0.001, +0.010]` with signs."""
-    how = f"{'+' if sign else ''}.{digits}f"
-    value, low, high = (format(scale * told[k], how) for k in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]".replace("-", "−")
+    return shown(told, digits, scale=scale, sign=sign).replace("-", "−")
 
 
 def verdict(told: Report, *, least: float | None = None, most: float | None = None) -> str:
@@ -41,20 +41,9 @@ def count_of(value: Any) -> int:
     return value if isinstance(value, int) else len(value)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table; what could break it is escaped."""
-
-    def line(cells: Sequence[object]) -> str:
-        return (
-            "| " + " | ".join(str(c).replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
-        )
-
-    return "\n".join([line(head), "| " + " | ".join(["---"] * len(head)) + " |", *map(line, rows)])
-
-
 def targets_table(targets: Sequence[Target]) -> str:
     """A line a target."""
-    return table(
+    return markdown(
         ["figure", "target", "here", "verdict"],
         [[t.figure, t.target, t.here, t.met or "–"] for t in targets],
     )

@@ -22,6 +22,7 @@ from lungsynth.evaluation.common import ImageSet, Interval, need
 from lungsynth.evaluation.copies.neighbours import PERCENTILES, closest_sheet
 from lungsynth.evaluation.copies.planted import KINDS, plant
 from lungsynth.evaluation.copies.search import Finder, Found
+from lungsynth.evaluation.tables import aligned, percent
 from lungsynth.model.encoder import Encoder, embed
 
 MAX_FALSE_ALARMS, MIN_CAUGHT = 0.01, 0.95
@@ -266,24 +267,25 @@ def _measure(ours: Float64Array, theirs: Float64Array, seed: int) -> dict[str, A
 def memorisation_table(report: dict[str, Any]) -> str:
     """The report as text: how good the gate is, then what it found."""
 
-    def line(title: str, told: dict[str, Any]) -> str:
-        span = f"[{100 * told['low']:.1f}, {100 * told['high']:.1f}]"
-        return f"{title:36}{100 * told['value']:6.1f} % {span:>15} {told['count']:5} of {told['n']}"
+    def line(title: str, told: dict[str, Any]) -> list[object]:
+        return [title, f"{percent(told)} %", f"{told['count']} of {told['n']}"]
 
-    n, alarms = report["n"], report["false_alarms"]
+    n, caught = report["n"], report["caught"]
+    shares = [
+        line("planted copies caught", caught),
+        *(line(f"  {kind}", told) for kind, told in caught["kinds"].items()),
+        line("false alarms on unseen real films", report["false_alarms"]),
+    ]
+    scores = [
+        [name.replace("_", " "), *(f"{told[k]:.3f}" for k in ("median", "q95", "q99", "max"))]
+        for name, told in report["scores"].items()
+    ]
     lines = [
         f"copy = score at or above {report['threshold']:.3f}; set on {n['calibration']} real films and "
         f"half of {n['planted']} planted copies",
-        line("planted copies caught", report["caught"]),
-        *(line(f"  {kind}", told) for kind, told in report["caught"]["kinds"].items()),
-        line("false alarms on unseen real films", alarms),
-        f"{'score':20}{'median':>8}{'95 %':>8}{'99 %':>8}{'largest':>9}",
+        *aligned(["of", "share", "count"], shares),
+        *aligned(["score", "median", "95 %", "99 %", "largest"], scores),
     ]
-    for name, told in report["scores"].items():
-        lines.append(
-            f"{name.replace('_', ' '):20}{told['median']:8.3f}{told['q95']:8.3f}{told['q99']:8.3f}"
-            f"{told['max']:9.3f}"
-        )
     if not report["calibrated"]:
         lines.append("no threshold meets both demands: false alarms are kept, copies are missed")
     lines.append(f"copies of training films: {len(report['copies'])} of {n['synthetic']}")

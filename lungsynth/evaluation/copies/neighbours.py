@@ -17,6 +17,7 @@ from lungsynth.arrays import Float64Array, IntArray, UInt8Array
 from lungsynth.contact import contact_sheet
 from lungsynth.evaluation.common import ImageSet, Interval, need
 from lungsynth.evaluation.similarity import ssim, thumbnails, unit_vectors
+from lungsynth.evaluation.tables import aligned, percent
 from lungsynth.model.encoder import Encoder, embed
 
 MEASURES = ("encoder", "correlation", "ssim")
@@ -202,16 +203,13 @@ def closest_sheet(
 
 def neighbours_table(report: dict[str, Any]) -> str:
     """Text table: a line a measure; medians, and shares below the percentiles of test films."""
-    heads = "".join(f"{f'below {q:g} % of test':<24}" for q in PERCENTILES)
-    lines = [f"{'measure':<13}{'median':>9}{'of test':>9}{'closest':>9}{'of test':>9}  {heads}"]
+    rows = []
     for measure, values in report["measures"].items():
-        ours, theirs = values["synthetic"], values["real_test"]
-        line = f"{measure:<13}{ours['median']:>9.4g}{theirs['median']:>9.4g}"
-        line += f"{ours['min']:>9.4g}{theirs['min']:>9.4g}  "
-        for q in PERCENTILES:
-            share = values["below_percentile_of_test"][f"{q:g}"]["share"]
-            cell = Interval(share["value"], share["low"], share["high"]).percent()
-            line += f"{cell + ' %':<24}"
-        lines.append(line.rstrip())
-    lines.append(f"{len(report['closer_than_test_0.1'])} picture(s) to look at (in the JSON)")
-    return "\n".join(line.rstrip() for line in lines)
+        pairs = [values[side][k] for k in ("median", "min") for side in ("synthetic", "real_test")]
+        below = values["below_percentile_of_test"]
+        shares = [percent(below[f"{q:g}"]["share"]) for q in PERCENTILES]
+        rows.append([measure, *(f"{one:.4g}" for one in pairs), *shares])
+    head = ["measure", "median", "of test", "closest", "of test"]
+    head += [f"% below {q:g} % of test" for q in PERCENTILES]
+    end = f"{len(report['closer_than_test_0.1'])} picture(s) to look at (in the JSON)"
+    return "\n".join([*aligned(head, rows), end])

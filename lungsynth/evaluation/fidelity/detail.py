@@ -19,6 +19,7 @@ from lungsynth.evaluation.common import PIXELS, ImageSet, Interval
 from lungsynth.evaluation.fidelity.distances import frechet_distance, halves
 from lungsynth.evaluation.fidelity.extractors import RadiomicsExtractor
 from lungsynth.evaluation.fidelity.measure import MIN_IMAGES
+from lungsynth.evaluation.tables import aligned, shown
 from lungsynth.evaluation.words.labels import asked_labels, film_labels
 from lungsynth.films.framing import whole
 from lungsynth.model.backbone import encode_images, side_pixels
@@ -189,24 +190,26 @@ def _compare(
 
 def detail_table(report: Mapping[str, Any]) -> str:
     """Text: a line a group and band, then radiomics."""
-
-    def cell(told: Mapping[str, float], digits: int) -> str:
-        return str(Interval(*(round(told[k], digits) for k in ("value", "low", "high"))))
-
     names = ("samples", "reconstructions", "real train")
-    lines = [f"{'group':<10}{'power ÷ real test':<20}" + "".join(f"{n:<26}" for n in names)]
-    for group, told in report["groups"].items():
-        for band, each in told["power"].items():
-            lines.append(
-                f"{group:<10}{band + ' cycles':<20}"
-                + "".join(f"{cell(each[name], 3):<26}" for name in names)
-            )
-    lines.append(f"{'group':<10}{'Fréchet, radiomics':<20}" + "".join(f"{n:<26}" for n in names))
-    for group, told in report["groups"].items():
-        each = told["radiomics"]
-        lines.append(
-            f"{group:<10}{'n = ' + str(told['n']):<20}"
-            + "".join(f"{cell(each[name], 2):<26}" for name in names)
-            + f"samples ÷ reconstructions {cell(each['ratio'], 2)}"
-        )
-    return "\n".join(line.rstrip() for line in lines)
+    powers = [
+        [group, f"{band} cycles", *(shown(each[name]) for name in names)]
+        for group, told in report["groups"].items()
+        for band, each in told["power"].items()
+    ]
+    radiomics = [
+        [
+            group,
+            f"n = {told['n']}",
+            *(shown(told["radiomics"][name], 2) for name in names),
+            shown(told["radiomics"]["ratio"], 2),
+        ]
+        for group, told in report["groups"].items()
+    ]
+    return "\n".join(
+        [
+            *aligned(["group", "power ÷ real test", *names], powers),
+            *aligned(
+                ["group", "Fréchet, radiomics", *names, "samples ÷ reconstructions"], radiomics
+            ),
+        ]
+    )

@@ -31,6 +31,7 @@ from lungsynth.evaluation.fidelity.manifolds import (
     precision_recall_density_coverage,
 )
 from lungsynth.evaluation.similarity import ms_ssim
+from lungsynth.evaluation.tables import aligned
 from lungsynth.evaluation.words.labels import UNKNOWN, asked_labels, film_labels
 
 MIN_IMAGES = 16  # of each set
@@ -243,18 +244,22 @@ FLOORS = {
 
 def fidelity_table(report: dict[str, Any]) -> str:
     """Text table: a line a group and measure, synthetic beside real."""
-    lines = [f"{'group':<10}{'n':>5}  {'measure':<10}{'synthetic':<34}{'real':<34}"]
-    for group, values in report["groups"].items():
-        for measure, real in FLOORS.items():
-            cells = [
-                Interval(*(values[measure][key][k] for k in ("value", "low", "high")))
+    rows = [
+        [
+            group,
+            values["n"],
+            measure,
+            *(
+                str(Interval(*(values[measure][key][k] for k in ("value", "low", "high"))))
                 for key in ("synthetic", real)
-            ]
-            lines.append(
-                f"{group:<10}{values['n']:>5}  {measure:<10}{cells[0]!s:<34}{cells[1]!s:<34}"
-            )
+            ),
+        ]
+        for group, values in report["groups"].items()
+        for measure, real in FLOORS.items()
+    ]
     told = report["extractor"]
-    lines += [
+    lines = [
+        *aligned(["group", "n", "measure", "synthetic", "real"], rows),
         "real: training films against the same test films; MS-SSIM of real pairs (lower: more varied)",
         f"features: {told['features']} of {told['name']} {told['checksum']}. {told['note']}",
     ]
@@ -269,4 +274,4 @@ def fidelity_table(report: dict[str, Any]) -> str:
             f"Frechet distances of {fewest} pictures in {told['features']} features are biased "
             "upwards, the floor too; the kernel distance is not."
         )
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(lines)

@@ -15,6 +15,7 @@ from lungsynth.errors import OutputError
 from lungsynth.evaluation.common import Interval, resample_clusters
 from lungsynth.evaluation.masks.figures import ALL, METRICS
 from lungsynth.evaluation.masks.measured import Measured
+from lungsynth.evaluation.tables import aligned, shown
 
 BEST_SHARE = 0.3  # share of films, best trust first, whose mean IoU is reported
 
@@ -180,33 +181,36 @@ def _span(entry: Mapping[str, float]) -> str:
 
 def _gap(entry: Mapping[str, Any], other: str | None) -> str:
     gap = entry.get(f"iou minus {other}")
-    return f"{gap['value']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]" if gap else ""
+    return shown(gap, sign=True) if gap else ""
+
+
+def _cells(entry: Mapping[str, Any], mean_rival: str | None, first: str | None) -> list[str]:
+    """Of one stage and region: IoU, its interval, and so on in the order of `table`."""
+    told = {k: entry[k]["value"] for k in ("iou", "dice", "hd95", "mean_distance")}
+    shares = [entry[k]["value"] for k in ("hd95_percent", "mean_distance_percent")]
+    gaps = [_gap(entry, other) for other in (mean_rival, first) if other]
+    return [
+        *(f"{told['iou']:.3f}", _span(entry["iou"]), f"{told['dice']:.3f}"),
+        *(f"{told['hd95']:.1f}", f"{shares[0]:.1f}"),
+        *(f"{told['mean_distance']:.2f}", f"{shares[1]:.2f}"),
+        *gaps,
+    ]
 
 
 def table(report: Mapping[str, Any]) -> str:
     """The report as text, one table a region, rivals last."""
     mean_rival, first = report["mean_rival"], report["first_refinement"]
     regions = list(dict.fromkeys(r for s in report["stages"].values() for r in s["regions"]))
-    width = max(len(s) for s in report["stages"]) + 8
+    head = ["IoU", "95 % interval", "Dice", "HD95 px", "%", "mean px", "%"]
+    head += ["- mean mask"] * bool(mean_rival) + [f"- {first}"] * bool(first)
     lines = []
     for region in regions:
-        lines.append(
-            f"{region + ':':{width}} {'IoU':>5} {'95 % interval':>16} {'Dice':>6} {'HD95 px':>8} {'%':>5}"
-            f" {'mean px':>8} {'%':>5}  "
-            f"{'- mean mask' if mean_rival else '':25} {f'- {first}' if first else ''}".rstrip()
-        )
-        for stage, about in report["stages"].items():
-            e = about["regions"].get(region)
-            if e is None:
-                continue
-            name = ("rival: " if about["rival"] else "") + stage
-            iou = e["iou"]
-            lines.append(
-                f"{name:{width}} {iou['value']:5.3f} {_span(iou):>16}"
-                f" {e['dice']['value']:6.3f} {e['hd95']['value']:8.1f} {e['hd95_percent']['value']:5.1f}"
-                f" {e['mean_distance']['value']:8.2f} {e['mean_distance_percent']['value']:5.2f}"
-                f"  {_gap(e, mean_rival):25} {_gap(e, first)}".rstrip()
-            )
+        rows = [
+            [("rival: " if about["rival"] else "") + stage, *_cells(entry, mean_rival, first)]
+            for stage, about in report["stages"].items()
+            if (entry := about["regions"].get(region)) is not None
+        ]
+        lines += aligned([f"{region}:", *head], rows)
     lines.append(
         f"n = {report['n']} films of {report['n_patients']} patients; a 'best threshold' is the one best "
         "on these same films"

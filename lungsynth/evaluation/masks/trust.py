@@ -17,6 +17,7 @@ from lungsynth.errors import DataError
 from lungsynth.evaluation.common import Interval, write_report
 from lungsynth.evaluation.masks.report import ranks_correlate
 from lungsynth.evaluation.options import TrustOptions
+from lungsynth.evaluation.tables import aligned, shown
 from lungsynth.files import check_writable
 from lungsynth.masks.classes import load_classes
 from lungsynth.model.backbone import side_pixels
@@ -189,19 +190,28 @@ def run_trust(options: TrustOptions) -> str:
 
 def trust_table(report: dict[str, Any]) -> str:
     """The report as text."""
-    lines = [f"{'set':32} {'n':>4} {'Spearman':>20} {'trust':>6} {'IoU':>6} {'AUC':>6}"]
-    for name, one in report.items():
-        rho = one["spearman"]
-        auc = one.get("auc", {}).get("value", float("nan"))
-        lines.append(
-            f"{name:32} {one['n']:4d} {rho['value']:6.2f} [{rho['low']:.2f}, {rho['high']:.2f}] "
-            f"{one['mean_trust']:6.3f} {one['mean_iou']:6.3f} {auc:6.3f}"
-        )
-    for kind, one in report["all"].get("broken", {}).items():
-        lines.append(
-            f"{kind}: n {one['n']}, trust {one['mean_trust']:.3f}, IoU {one['mean_iou']:.3f}, "
-            f"AUC against good masks {'unknown' if one['auc'] is None else format(one['auc'], '.3f')}"
-        )
+    rows = [
+        [
+            name,
+            one["n"],
+            shown(one["spearman"], 2),
+            *(f"{one[k]:.3f}" for k in ("mean_trust", "mean_iou")),
+            f"{one.get('auc', {}).get('value', float('nan')):.3f}",
+        ]
+        for name, one in report.items()
+    ]
+    broken = [
+        [
+            kind,
+            one["n"],
+            *(f"{one[k]:.3f}" for k in ("mean_trust", "mean_iou")),
+            "unknown" if one["auc"] is None else f"{one['auc']:.3f}",
+        ]
+        for kind, one in report["all"].get("broken", {}).items()
+    ]
+    lines = aligned(["set", "n", "Spearman", "trust", "IoU", "AUC"], rows)
+    if broken:
+        lines += aligned(["broken input", "n", "trust", "IoU", "AUC against good masks"], broken)
     return "\n".join(lines)
 
 

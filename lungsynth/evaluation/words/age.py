@@ -16,6 +16,7 @@ import numpy as np
 from lungsynth.arrays import Float64Array
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import ImageSet, Interval
+from lungsynth.evaluation.tables import aligned, shown
 from lungsynth.model.encoder import Encoder, embed
 from lungsynth.verify.asked import asked_years
 
@@ -141,16 +142,15 @@ def evaluate_age(
 
 def age_table(report: Mapping[str, Any]) -> str:
     """Text: r, slope and error of samples and of real test films."""
-    lines = [f"{'adults':<12}{'n':>6}  {'Pearson r':<24}{'slope':<24}{'error, years':<24}"]
-    for name in ("samples", "real"):
-        told = report[name]
-        cells = [
-            str(Interval(*(round(told[k][part], 3) for part in ("value", "low", "high"))))
-            for k in ("pearson", "slope", "error_years")
+    measures = ("pearson", "slope", "error_years")
+    rows = [
+        [name, report[name]["n"], *(shown(report[name][k]) for k in measures)]
+        for name in ("samples", "real")
+    ]
+    return "\n".join(
+        [
+            *aligned(["adults", "n", "Pearson r", "slope", "error, years"], rows),
+            f"Ridge regression fitted to {report['n_train']} real films; saying their mean age of every "
+            f"test film errs by {report['mean_age_error_years']:.1f} years.",
         ]
-        lines.append(f"{name:<12}{told['n']:>6}  " + "".join(f"{cell:<24}" for cell in cells))
-    lines.append(
-        f"Ridge regression fitted to {report['n_train']} real films; saying their mean age of every test "
-        f"film errs by {report['mean_age_error_years']:.1f} years."
     )
-    return "\n".join(line.rstrip() for line in lines)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lungsynth.evaluation.common import ImageSet, Interval
+from lungsynth.evaluation.tables import aligned, shown
 from lungsynth.evaluation.words.labels import HEAD_NAMES, UNKNOWN, film_labels
 from lungsynth.model.encoder import Encoder, embed
 from lungsynth.model.sampling import SampleOptions, draw
@@ -194,18 +195,16 @@ def _judge(
 
 def changes_table(report: Mapping[str, Any]) -> str:
     """Text: a line a change."""
-
-    def cell(told: Mapping[str, float], digits: int = 3) -> str:
-        return str(Interval(*(round(told[k], digits) for k in ("value", "low", "high"))))
-
-    lines = [
-        f"{'word changed':<30}{'AUC':<24}{'pairs in order':<24}{'grey levels':>12}  AUC on real films"
+    rows = [
+        [
+            name,
+            shown(told["auc"]),
+            shown(told["right_order"]),
+            f"{told['grey_levels']:.2f}",
+            f"{shown(told['real']['auc'])}, n = {told['real']['n']}" if "real" in told else "-",
+        ]
+        for name, told in report["changes"].items()
     ]
-    for name, told in report["changes"].items():
-        real = cell(told["real"]["auc"]) + f", n = {told['real']['n']}" if "real" in told else "-"
-        lines.append(
-            f"{name:<30}{cell(told['auc']):<24}{cell(told['right_order']):<24}"
-            f"{told['grey_levels']:>12.2f}  {real}"
-        )
-    lines.append(f"{report['n_pairs']} pairs each, drawn with one seed; chance is 0.5.")
-    return "\n".join(lines)
+    head = ["word changed", "AUC", "pairs in order", "grey levels", "AUC on real films"]
+    end = f"{report['n_pairs']} pairs each, drawn with one seed; chance is 0.5."
+    return "\n".join([*aligned(head, rows), end])

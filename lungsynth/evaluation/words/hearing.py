@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import ImageSet, Interval, resample_clusters
+from lungsynth.evaluation.tables import aligned, percent, shown
 from lungsynth.evaluation.words.facts import FACTS, FactPair, choose_pairs
 from lungsynth.evaluation.words.passes import Passes
 from lungsynth.films.framing import whole
@@ -260,25 +261,19 @@ def hearing(
 
 def hearing_table(report: dict[str, Any]) -> str:
     """Text: each fact's share, by truth, and by how much the wrong caption's loss is higher."""
-
-    def interval(told: dict[str, float]) -> Interval:
-        return Interval(told["value"], told["low"], told["high"])
-
-    lines = [
-        f"{'fact':<16}{'films':>6}  {'right caption wins %':<22}{'of each truth %':<34}"
-        f"{'wrong costs % of the loss':<26}"
+    rows = [
+        [
+            fact,
+            told["n"],
+            percent(told["share"]),
+            ", ".join(f"{k} {100 * v['share']:.0f} of {v['n']}" for k, v in told["truths"].items()),
+            shown(told["gap_percent"], 2, sign=True),
+        ]
+        for fact, told in report["facts"].items()
     ]
-    for fact, told in report["facts"].items():
-        each = ", ".join(
-            f"{k} {100 * v['share']:.0f} of {v['n']}" for k, v in told["truths"].items()
-        )
-        gap = interval(told["gap_percent"])
-        lines.append(
-            f"{fact:<16}{told['n']:>6}  {interval(told['share']).percent():<22}{each:<34}"
-            f"{gap.value:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]"
-        )
-    lines.append(
+    head = ["fact", "films", "right caption wins %", "of each truth %", "wrong costs % of the loss"]
+    end = (
         f"Chance is 50 %. {report['n_films']} films noised at t = "
         f"{', '.join(map(str, report['timesteps']))}, {report['n_seeds']} noises each."
     )
-    return "\n".join(lines)
+    return "\n".join([*aligned(head, rows), end])

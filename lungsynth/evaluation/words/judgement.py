@@ -10,6 +10,7 @@ import numpy as np
 
 from lungsynth.arrays import Float64Array
 from lungsynth.evaluation.common import Interval, resample_clusters
+from lungsynth.evaluation.tables import aligned
 from lungsynth.evaluation.words.labels import HEAD_NAMES, TASKS, Labels, Task
 from lungsynth.model.encoder import HEADS, Embedding
 
@@ -88,10 +89,8 @@ def score_tasks(
 
 def score_table(scores: dict[str, Score]) -> str:
     """Text table: task, n, accuracy, balanced accuracy in %."""
-    lines = [f"{'task':<20}{'n':>6}  {'accuracy %':<24}{'balanced accuracy %':<24}"]
-    for name, score in scores.items():
-        plain, balanced = score.interval(False), score.interval(True)
-        lines.append(
-            f"{name:<20}{int(score.counts.sum()):>6}  {plain.percent():<24}{balanced.percent():<24}"
-        )
-    return "\n".join(line.rstrip() for line in lines)
+    rows = [
+        [name, int(score.counts.sum()), *(score.interval(k).percent() for k in (False, True))]
+        for name, score in scores.items()
+    ]
+    return "\n".join(aligned(["task", "n", "accuracy %", "balanced accuracy %"], rows))

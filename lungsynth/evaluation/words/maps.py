@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from lungsynth.arrays import UInt8Array
 from lungsynth.errors import DataError
-from lungsynth.evaluation.common import Interval
 from lungsynth.evaluation.drawing import balanced_prompts
+from lungsynth.evaluation.tables import aligned, shown
 from lungsynth.evaluation.words.facts import read_fields
 from lungsynth.evaluation.words.map_figures import WordMap, compare, correlations, grey
 from lungsynth.evaluation.words.map_reading import (
@@ -237,36 +237,32 @@ def evaluate_words(synthesizer: Synthesizer, how: WordsOptions) -> dict[str, Any
 
 def words_table(report: Mapping[str, Any]) -> str:
     """Text: a line a word, and one for each of its rivals."""
-    head = f"{'map':<28}{'n':>5}  {'AUC':<24}{'IoU at best level':<24}{'energy ÷ area':<24}pointing"
-    lines = [head]
 
-    def line(name: str, n: str, told: Mapping[str, Any]) -> str:
-        cells = [_interval(told[k]) for k in ("auc", "iou", "energy", "pointing")]
-        return f"{name:<28}{n:>5}  " + "".join(f"{cell:<24}" for cell in cells)
+    def line(name: str, n: object, told: Mapping[str, Any]) -> list[object]:
+        return [name, n, *(shown(told[k]) for k in ("auc", "iou", "energy", "pointing"))]
 
     groups = {f"films, {name}": words for name, words in report["films"].items()}
     groups |= {"boxes of findings": report["boxes"]} if report["boxes"] else {}
     groups |= {"samples": report["samples"]["words"]} if report["samples"] else {}
+    rows: list[list[object]] = []
     for group, words in groups.items():
-        lines.append(f"-- {group}")
+        rows.append([f"-- {group}"])
         for word, told in words.items():
             if told is None:
                 continue
-            lines.append(line(word, str(told["n"]), told["map"]))
-            lines += [line(f"  {name}", "", each) for name, each in told["rivals"].items()]
+            rows.append(line(word, told["n"], told["map"]))
+            rows += [line(f"  {name}", "", each) for name, each in told["rivals"].items()]
+    head = ["map", "n", "AUC", "IoU at best level", "energy ÷ area", "pointing"]
+    lines = aligned(head, rows)
     for name, told in (
         ("films", report["correlation"]),
         ("samples", (report["samples"] or {}).get("correlation")),
     ):
         if told:
-            pairs = ", ".join(f"{k} {_interval(v)}" for k, v in told.items() if k != "n")
+            pairs = ", ".join(f"{k} {shown(v)}" for k, v in told.items() if k != "n")
             lines.append(f"correlation of maps, median, {told['n']} {name}: {pairs}")
     lines.append(
         f"Films noised at t = {', '.join(map(str, report['timesteps']))}, one pass each. Never seen in "
         f"training: {', '.join(report['unknown_words']) or 'none of the words'}."
     )
-    return "\n".join(text.rstrip() for text in lines)
-
-
-def _interval(told: Mapping[str, float]) -> str:
-    return str(Interval(*(round(told[k], 3) for k in ("value", "low", "high"))))
+    return "\n".join(lines)

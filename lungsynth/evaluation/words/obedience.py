@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import ImageSet, Interval, chosen_by, need
+from lungsynth.evaluation.tables import aligned, confusion, percent, shown
 from lungsynth.evaluation.words.judgement import accuracy, balanced_accuracy, score_tasks
 from lungsynth.evaluation.words.labels import UNKNOWN, asked_labels, film_labels
 from lungsynth.model.encoder import Encoder, embed
@@ -78,34 +77,25 @@ def evaluate_obedience(
 
 def obedience_table(report: dict[str, Any]) -> str:
     """Text: accuracies of each task, then its two confusion matrices."""
-
-    def interval(values: dict[str, float]) -> Interval:
-        return Interval(values["value"], values["low"], values["high"])
-
     chosen = report.get("verifier")
+    rows: list[list[object]] = []
+    for name, entry in report["tasks"].items():
+        synthetic, real = entry["synthetic"], entry.get("real")
+        row = [name, synthetic["n"], percent(synthetic["balanced_accuracy"])]
+        if real is not None:
+            gap = shown(entry["balanced_accuracy_points"], 1, sign=True)
+            row += [real["n"], percent(real["balanced_accuracy"]), gap]
+        rows.append(row)
+    head = ["task", "n", "balanced accuracy %", "n real", "on real films %", "difference in points"]
     lines = [
         f"After reject and redraw by the verifier {chosen}."
         if chosen
         else "Before any choice: every first drawing counts.",
-        f"{'task':<20}{'n':>6}  {'balanced accuracy %':<22}{'n real':>7}  {'on real films %':<22}"
-        f"{'difference in points':<22}",
+        *aligned(head, rows),
     ]
     for name, entry in report["tasks"].items():
-        line = f"{name:<20}{entry['synthetic']['n']:>6}  "
-        line += f"{interval(entry['synthetic']['balanced_accuracy']).percent():<22}"
-        if "real" in entry:
-            gap = interval(entry["balanced_accuracy_points"])
-            line += f"{entry['real']['n']:>7}  "
-            line += f"{interval(entry['real']['balanced_accuracy']).percent():<22}"
-            line += f"{gap.value:+.1f} [{gap.low:+.1f}, {gap.high:+.1f}]"
-        lines.append(line)
-    for name, entry in report["tasks"].items():
         for side, told in (("synthetic", "asked"), ("real", "true")):
-            if side not in entry:
-                continue
-            classes = entry[side]["classes"]
-            lines += ["", f"{name}, {side} (rows {told}, columns judged)"]
-            lines.append(" " * 12 + "".join(f"{c:>12}" for c in classes))
-            for row, counts in zip(classes, np.array(entry[side]["confusion"]), strict=True):
-                lines.append(f"{row:<12}" + "".join(f"{n:>12}" for n in counts))
-    return "\n".join(line.rstrip() for line in lines)
+            if side in entry:
+                title = f"{name}, {side} (rows {told}, columns judged)"
+                lines += confusion(title, entry[side]["classes"], entry[side]["confusion"])
+    return "\n".join(lines)

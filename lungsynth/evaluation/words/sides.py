@@ -22,6 +22,7 @@ from lungsynth.arrays import Float64Array, UInt8Array
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import Interval, resample_clusters
 from lungsynth.evaluation.copies.memorisation import proportion
+from lungsynth.evaluation.tables import aligned, confusion, percent, shown
 from lungsynth.evaluation.words.judgement import balanced_accuracy
 
 SIDES = ("left", "right")
@@ -239,43 +240,31 @@ def _with_planted(pairs: Sequence[Pair], levels: float, seed: int) -> dict[str, 
 
 def sides_table(report: dict[str, Any]) -> str:
     """Text: the shares, what planted opacities give, and the confusion matrices."""
-
-    def percent(told: dict[str, float]) -> str:
-        return Interval(told["value"], told["low"], told["high"]).percent()
-
-    change, swap = report["difference"], report["swap"]
+    change, swap, clear = report["difference"], report["swap"], report["clear"]
+    rows: list[list[object]] = [
+        ["swap: asked lung brighter", swap["n"], percent(swap)],
+        [f"clear: by {CLEAR} grey levels or more, of all", clear["n"], percent(clear)],
+    ]
+    rows += [[f"  swap, {k}", told["n"], percent(told)] for k, told in report["findings"].items()]
+    for key, words in (("abnormality", "any change"), ("opacity", "brighter")):
+        told = report[key]
+        rows.append([f"{key}: {words}, against normal", told["n"], percent(told["share"])])
+    planted = [
+        [f"{levels} grey levels", *(percent(told[k]) for k in ("swap", "abnormality", "opacity"))]
+        for levels, told in report["planted"].items()
+    ]
     lines = [
         f"{report['n_differ']} of {report['n_pairs']} pairs differ when the side is swapped, by "
         f"{change['swap']:.2f} grey levels (finding against normal: {change['finding']:.2f}; another "
         f"seed: {change['other_seed']:.2f}). {report['n_measured']} show both lungs.",
         "",
-        f"{'measure':<44}{'n':>5}  {'on the asked side %':<22}",
-        f"{'swap: asked lung brighter':<44}{swap['n']:>5}  {percent(swap)}",
-    ]
-    clear = report["clear"]
-    lines.append(
-        f"{f'clear: by {CLEAR} grey levels or more, of all':<44}{clear['n']:>5}  {percent(clear)}"
-    )
-    for name, told in report["findings"].items():
-        lines.append(f"{'  swap, ' + name:<44}{told['n']:>5}  {percent(told)}")
-    for key, words in (("abnormality", "any change"), ("opacity", "brighter")):
-        told = report[key]
-        lines.append(
-            f"{f'{key}: {words}, against normal':<44}{told['n']:>5}  {percent(told['share'])}"
-        )
-    contrast = swap["contrast"]
-    lines += [
+        *aligned(["measure", "n", "on the asked side %"], rows),
         f"Side: {report['verdict']} (of swap; chance is 50 %); mean contrast "
-        f"{contrast['value']:+.2f} [{contrast['low']:+.2f}, {contrast['high']:+.2f}] grey levels.",
+        f"{shown(swap['contrast'], 2, sign=True)} grey levels.",
         "",
-        f"{'with planted opacities of':<28}{'swap %':<24}{'abnormality %':<24}{'opacity %':<24}",
+        *aligned(["with planted opacities of", "swap %", "abnormality %", "opacity %"], planted),
     ]
-    for levels, told in report["planted"].items():
-        cells = [percent(told[key]) for key in ("swap", "abnormality", "opacity")]
-        lines.append(f"{levels + ' grey levels':<28}" + "".join(f"{cell:<24}" for cell in cells))
     for key in ("abnormality", "opacity"):
-        lines += ["", f"{key} (rows asked, columns lung that changed more)"]
-        lines.append(" " * 12 + "".join(f"{side:>12}" for side in SIDES))
-        for side, row in zip(SIDES, report[key]["confusion"], strict=True):
-            lines.append(f"{side:<12}" + "".join(f"{n:>12}" for n in row))
-    return "\n".join(line.rstrip() for line in lines)
+        title = f"{key} (rows asked, columns lung that changed more)"
+        lines += confusion(title, SIDES, report[key]["confusion"])
+    return "\n".join(lines)
