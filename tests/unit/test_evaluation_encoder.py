@@ -106,13 +106,13 @@ def test_children_and_adults_are_drawn_in_the_given_shares() -> None:
     assert weights.sum() == pytest.approx(1.0)
 
 
-def test_adults_who_answer_for_findings_are_not_swamped() -> None:
+def test_ill_adults_are_not_swamped() -> None:
     children = np.array([True] * 4 + [False] * 20)
-    telling = np.array([True] * 4 + [True] * 2 + [False] * 18)
-    weights = draw_weights(children, 0.4, telling)
-    assert weights[~children & telling].sum() == pytest.approx(0.3)
+    ill = np.array([True] * 4 + [True] * 2 + [False] * 18)
+    weights = draw_weights(children, 0.4, ill)
+    assert weights[~children & ill].sum() == pytest.approx(0.25 * 0.6)
     assert weights[children].sum() == pytest.approx(0.4)
-    most = np.array([True] * 4 + [True] * 15 + [False] * 5)  # of themselves more than half
+    most = np.array([True] * 4 + [True] * 15 + [False] * 5)  # of themselves more than a quarter
     assert (draw_weights(children, 0.4, most) == draw_weights(children, 0.4)).all()
     assert (draw_weights(children, 0.4, children) == draw_weights(children, 0.4)).all()
 

@@ -65,6 +65,13 @@ def test_a_source_with_one_answer_does_not_answer() -> None:
     assert (labels[20:, [0, 3]] != UNKNOWN).all()
 
 
+def test_healthy_films_cut_from_a_collection_answer_with_it() -> None:
+    films = [row(source_set="nih_cxr14", label=f) for f in ("pneumonia", "normal")]
+    films += [row(source_set="nih_rsna_normal", label="normal")] * 8
+    assert film_labels(films)[:, HEAD_NAMES.index("finding")].tolist() == [1, *[0] * 9]
+    assert (film_labels(films[2:])[:, HEAD_NAMES.index("finding")] == UNKNOWN).all()
+
+
 def test_films_of_unknown_age_are_adults() -> None:
     assert film_labels([row(age=""), row(age="3")])[:, 0].tolist() == [0, 1]
 
@@ -77,6 +84,10 @@ def test_weights_make_both_classes_of_a_source_equally_heavy() -> None:
     assert weights[:6].sum() == pytest.approx(weights[6:8].sum())
     assert weights.max() == MAX_WEIGHT  # the 2 of 32 are raised no further
     assert (label_weights(labels, films)[labels == UNKNOWN] == 0).all()
+    # a class that is drawn more often weighs less: both are as heavy over many draws
+    chances = np.array([1.0] * 6 + [2.0] * 2 + [1.0] * 32)
+    weights = label_weights(labels, films, chances)[:, HEAD_NAMES.index("sex")] * chances
+    assert weights[:6].sum() == pytest.approx(weights[6:8].sum())
 
 
 def test_tasks_split_findings_by_age_group() -> None:

@@ -22,8 +22,8 @@ from lungsynth.training.common import LoopOptions, Run, torch_generator
 HEAD_WEIGHTS = {"age_group": 0.25, "view": 1.0, "finding": 1.0, "sex": 1.0}
 """Shares of the loss; age is learnt within a few steps."""
 
-MIN_TELLING = 0.5
-"""Share of the adults drawn that answer for findings, where enough of them do."""
+MIN_ILL = 0.25
+"""Least share of films with a finding among the adults drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,21 +146,21 @@ def settle(encoder: Encoder, run: Run, x: Tensor, weights: np.ndarray, batch_siz
 
 
 def draw_weights(
-    children: np.ndarray, child_share: float, telling: np.ndarray | None = None
+    children: np.ndarray, child_share: float, ill: np.ndarray | None = None
 ) -> np.ndarray:
     """(N,) bool -> (N,) chances that sum to 1, `child_share` of them on children.
 
     Args:
         children: (N,) bool.
         child_share: Of the chances.
-        telling: (N,) bool, films that answer for findings. Among adults they have at least
-            `MIN_TELLING` of the chances, so that films which are all normal do not swamp them.
+        ill: (N,) bool, films that answer for findings and have one. Among adults they have at least
+            `MIN_ILL` of the chances, so that healthy films do not swamp them.
     """
     weights = np.ones(len(children))
-    if telling is not None:
-        asked, rest = telling & ~children, ~telling & ~children
-        if 0 < asked.sum() < MIN_TELLING * (~children).sum():
-            weights[asked] = MIN_TELLING / (1 - MIN_TELLING) * rest.sum() / asked.sum()
+    if ill is not None:
+        rare, rest = ill & ~children, ~ill & ~children
+        if 0 < rare.sum() < MIN_ILL * (~children).sum():
+            weights[rare] = MIN_ILL / (1 - MIN_ILL) * rest.sum() / rare.sum()
     if 0 < children.sum() < len(children):
         weights[children] = child_share / children.sum()
         weights[~children] *= (1 - child_share) / weights[~children].sum()
@@ -219,15 +219,15 @@ def train_encoder(
     """
     need(films, 8, "training films")
     labels = film_labels(films.fields)
-    loss_weights = torch.from_numpy(label_weights(labels, films.fields))
     children = labels[:, 0] == 1
     if not (0 < children.sum() < len(films)) and not (labels[:, 1:] != UNKNOWN).any():
         raise DataError(
             "No film tells age, view, finding or sex in both classes; the encoder needs the "
             "columns `age`, `view`, `label`, `sex`."
         )
-    telling = labels[:, HEAD_NAMES.index("finding")] != UNKNOWN
-    chances = draw_weights(children, options.child_share, telling)
+    ill = labels[:, HEAD_NAMES.index("finding")] == 1
+    chances = draw_weights(children, options.child_share, ill)
+    loss_weights = torch.from_numpy(label_weights(labels, films.fields, chances))
     x = shrink(films.images, options.pixels)
     truth = torch.from_numpy(labels)
     torch.manual_seed(options.seed)

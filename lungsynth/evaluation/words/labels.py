@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lungsynth.arrays import BoolArray, FloatArray, IntArray
+from lungsynth.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from lungsynth.model.encoder import HEADS
 from lungsynth.training.captions import is_child
 
@@ -24,6 +24,11 @@ UNKNOWN = -1
 HEAD_NAMES = tuple(HEADS)
 MIN_SHARE = 0.05  # a source counts for a head when its rarer class has this share of its answers
 MAX_WEIGHT = 4.0  # rare cells are raised at most so much
+
+COLLECTIONS = {"nih_rsna_normal": "nih_cxr14"}
+"""Sources that were cut from one collection, by hospital and machines -> the one they count as. The
+healthy films RSNA chose from NIH's answer for findings beside NIH's own: a judge that never saw them takes
+two thirds of those that stand PA for ill (docs/RESULTS.md)."""
 
 Labels = IntArray  # (N, 4), columns in the order of HEADS
 
@@ -56,6 +61,12 @@ TASKS = (
     Task("finding", "adult"),
     Task("sex", "adult"),
 )
+
+
+def collection(fields: Mapping[str, str]) -> str:
+    """The collection a film comes from."""
+    name = fields.get("source_set", "")
+    return COLLECTIONS.get(name, name)
 
 
 def _age_group(fields: Mapping[str, str]) -> int:
@@ -117,7 +128,7 @@ def film_labels(fields: Sequence[Mapping[str, str]]) -> Labels:
         (N, 4) int64, columns in the order of `HEADS`.
     """
     labels = asked_labels([{**f, "age_group": "child" if is_child(f) else "adult"} for f in fields])
-    source = np.array([f.get("source_set", "") for f in fields], dtype=object)
+    source = np.array([collection(f) for f in fields], dtype=object)
     for column in range(1, len(HEADS)):
         for name in sorted(set(source)):
             rows = (source == name) & (labels[:, column] != UNKNOWN)
@@ -127,7 +138,11 @@ def film_labels(fields: Sequence[Mapping[str, str]]) -> Labels:
     return labels
 
 
-def label_weights(labels: Labels, fields: Sequence[Mapping[str, str]]) -> FloatArray:
+def label_weights(
+    labels: Labels,
+    fields: Sequence[Mapping[str, str]],
+    chances: Float64Array | None = None,
+) -> FloatArray:
     """Loss weights that make both classes equally heavy within every source (and age, and view).
 
     Ages weigh 1: `draw_weights` of the training balances them already.
@@ -135,11 +150,13 @@ def label_weights(labels: Labels, fields: Sequence[Mapping[str, str]]) -> FloatA
     Args:
         labels: (N, 4) of `film_labels`.
         fields: Metadata of the same films; `source_set` and `view` are read.
+        chances: (N,) how often each film is drawn; None for alike.
 
     Returns:
         (N, 4) float32; 0 where the label is unknown, else at most `MAX_WEIGHT`.
     """
     weights = np.zeros(labels.shape, dtype=np.float32)
+    drawn = np.ones(len(labels)) if chances is None else chances
     for column, head in enumerate(HEAD_NAMES):
         cells: dict[tuple[str, ...], list[int]] = {}
         for index, row in enumerate(fields):
@@ -148,14 +165,13 @@ def label_weights(labels: Labels, fields: Sequence[Mapping[str, str]]) -> FloatA
             if head == "age_group":
                 weights[index, column] = 1.0
                 continue
-            cell: tuple[str, ...] = (row.get("source_set", ""), str(labels[index, 0]))
+            cell: tuple[str, ...] = (collection(row), str(labels[index, 0]))
             if head == "finding":
                 cell += (row.get("view", ""),)
             cells.setdefault(cell, []).append(index)
         for members in cells.values():
             answers = labels[members, column]
-            counts = np.bincount(answers, minlength=2)
-            weights[members, column] = np.minimum(
-                len(members) / (2.0 * np.maximum(counts, 1))[answers], MAX_WEIGHT
-            )
+            counts = np.bincount(answers, weights=drawn[members], minlength=2)
+            share = 2.0 * counts / counts.sum()
+            weights[members, column] = np.minimum(1.0 / share[answers], MAX_WEIGHT)
     return weights
