@@ -80,20 +80,20 @@ def read_done(folder: Path) -> list[dict[str, object]]:
 def draw_set(
     synthesizer: Synthesizer,
     out: Path,
+    asked: Sequence[Asked],
     *,
-    n: int,
     options: SampleOptions,
     seed: int = 0,
     batch: int = 8,
     quiet: bool = False,
     rejection: Rejection | None = None,
 ) -> Iterator[Path]:
-    """Draw `n` samples into `out`; pictures already there are kept, so the same command resumes.
+    """Draw samples into `out`; pictures already there are kept, so the same command resumes.
 
     Args:
         synthesizer: A loaded checkpoint.
         out: Folder for `NNNNN.png` and `records.jsonl`.
-        n: Samples.
+        asked: What each shows.
         options: How they are drawn.
         seed: Sample k is drawn with seed `seed + k`.
         batch: Samples drawn together.
@@ -104,8 +104,14 @@ def draw_set(
         OutputError: the folder cannot be written or the disk is full.
     """
     check_writable(out)
-    asked = balanced_prompts(n)
-    done = read_done(out)
+    n, done = len(asked), read_done(out)
+    prompts = {f"{k:05d}.png": one.prompt for k, one in enumerate(asked)}
+    for entry in done:
+        if prompts.get(str(entry["file"]), entry["prompt"]) != entry["prompt"]:
+            raise OutputError(
+                f"{out}/{entry['file']} was drawn for {entry['prompt']!r}, and now "
+                f"{prompts[str(entry['file'])]!r} is asked for. Choose another --out."
+            )
     (out / RECORDS_NAME).write_text("".join(json.dumps(entry) + "\n" for entry in done))
     have = {entry["file"] for entry in done}
     missing = [k for k in range(n) if f"{k:05d}.png" not in have]

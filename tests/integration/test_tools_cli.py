@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+
+from lungsynth.evaluation.words.facts import asked_of
 
 Cli = Callable[..., Any]
 
@@ -117,6 +120,22 @@ def test_a_drawn_set_resumes(run_cli: Cli, checkpoint: Path, tmp_path: Path) -> 
     assert run_cli(*command).code == 0
     assert {p.name: p.read_bytes() for p in out.glob("*.png")} == before
     assert len((out / "records.jsonl").read_text().splitlines()) == 5
+
+
+def test_films_are_asked_for_by_their_captions(
+    run_cli: Cli, checkpoint: Path, parquet: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "set"
+    ran = run_cli(
+        *("evaluate", "draw", "--model", checkpoint, "--captions-of", parquet, "--n", 3),
+        *("--steps", 1, "--out", out, "--quiet"),
+    )
+    assert ran.code == 0, ran.err
+    lines = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+    held = {row["id"]: row for row in pq.read_table(parquet).to_pylist() if row["split"] == "test"}
+    assert len(lines) == 3 and len(held) > 3
+    captions = {asked_of({k: str(v) for k, v in row.items()}).prompt for row in held.values()}
+    assert {line["prompt"] for line in lines} <= captions
 
 
 def test_sheet_and_reconstruction(

@@ -13,7 +13,7 @@ from evaluation_films import image_set, write_films
 from scipy.ndimage import gaussian_filter
 
 from lungsynth.errors import DataError
-from lungsynth.evaluation.drawing import draw_set
+from lungsynth.evaluation.drawing import balanced_prompts, draw_set
 from lungsynth.evaluation.fidelity.detail import (
     BANDS,
     band_powers,
@@ -68,7 +68,9 @@ def test_the_command_writes_a_report(
     films, drawn = write_films(tmp_path / "films.parquet", 160), tmp_path / "drawn"
     maker = Synthesizer(str(checkpoint))
     options = SampleOptions(steps=1, guidance=1.0, precision="fp32")
-    assert len(list(draw_set(maker, drawn, n=40, options=options, quiet=True))) == 40
+    assert (
+        len(list(draw_set(maker, drawn, balanced_prompts(40), options=options, quiet=True))) == 40
+    )
     out = tmp_path / "out"
     done = run_cli(
         *("evaluate", "detail", "--data", films, "--synthetic", drawn, "--model", checkpoint),

@@ -15,13 +15,14 @@ import torch
 from evaluation_films import image_set
 
 from lungsynth.errors import ConfigError, DataError
-from lungsynth.evaluation.words.facts import FactPair, choose_pairs, fact_pairs
+from lungsynth.evaluation.words.facts import FactPair, asked_of, choose_pairs, fact_pairs
 from lungsynth.evaluation.words.hearing import (
     balanced_share,
     caption_losses,
     hearing,
     hearing_table,
 )
+from lungsynth.evaluation.words.labels import asked_labels
 from lungsynth.evaluation.words.passes import Passes
 from lungsynth.model.vocabulary import count_words, split_words
 from lungsynth.training.captions import caption
@@ -264,3 +265,13 @@ def test_bad_timesteps_are_refused(parquet: Path, run_cli: Callable[..., Any]) -
     )
     assert done.code == 1
     assert "--timesteps '400,1200': expected whole numbers from 0 to 999" in done.err
+
+
+def test_a_film_is_asked_for_by_its_caption() -> None:
+    told = {"view": "PA", "age": "60", "sex": "F", "findings": "effusion|pneumonia"}
+    asked = asked_of(told)
+    assert asked.prompt.startswith("Frontal PA chest X-ray of a 60-year-old woman. ")
+    assert asked.fields["view"] == "PA" and asked.fields["sex"] == "F"
+    assert "pneumonia" in asked.fields["finding"] and asked.fields["age_group"] == "adult"
+    assert (asked_labels([asked.fields]) == asked_labels([told])).all()
+    assert asked_of({"age": "1-5", "view": "AP"}).fields == {"age_group": "child", "view": "AP"}

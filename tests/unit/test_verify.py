@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from evaluation_films import image_set, random_encoder, write_films
 
-from lungsynth.errors import CheckpointError, ConfigError
-from lungsynth.evaluation.drawing import balanced_prompts, draw_set
+from lungsynth.errors import CheckpointError, ConfigError, OutputError
+from lungsynth.evaluation.drawing import Asked, balanced_prompts, draw_set
 from lungsynth.model.checkpoint import DEFAULT
 from lungsynth.model.encoder import HEADS, save_encoder
 from lungsynth.model.sampling import SampleOptions
@@ -255,13 +255,17 @@ def test_a_drawn_set_tells_its_rejections_and_resumes(pipe: Any, tmp_path: Path)
     maker: Any = SimpleNamespace(pipe=pipe)
     options = SampleOptions(steps=1, guidance=1.0, precision="fp32")
     strict = Rejection(Fussy(256), 1)
-    list(draw_set(maker, tmp_path, n=3, options=options, batch=2, quiet=True, rejection=strict))
+    how: dict[str, Any] = {"options": options, "quiet": True}
+    list(draw_set(maker, tmp_path, balanced_prompts(3), batch=2, rejection=strict, **how))
     rows = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
     assert [len(row["verify"]["attempts"]) for row in rows] == [2, 2, 2]
     assert not any(row["verify"]["accepted"] for row in rows)
     assert (strict.tally.n_drawn, strict.tally.n_unmet) == (6, 3)
-    plain = list(draw_set(maker, tmp_path, n=4, options=options, quiet=True))
+    plain = list(draw_set(maker, tmp_path, balanced_prompts(4), **how))
     assert [path.name for path in plain] == ["00003.png"]
+    other = [Asked("lungs", {}), *balanced_prompts(4)[1:]]
+    with pytest.raises(OutputError, match=r"was drawn for .* and now 'lungs' is asked for"):
+        list(draw_set(maker, tmp_path, other, **how))
     last = json.loads((tmp_path / "records.jsonl").read_text().splitlines()[-1])
     assert last["seed"] == 3
     assert "verify" not in last

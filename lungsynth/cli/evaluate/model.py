@@ -46,10 +46,20 @@ class SheetCommand(Drawing):
 
 @dataclass(frozen=True, kw_only=True)
 class DrawCommand(Verifying, Drawing):
-    """Draw a balanced set of samples with what each prompt asked for. Resumes."""
+    """Draw a balanced set of samples with what each prompt asked for. Resumes.
+
+    With --captions-of, a sample for each of N test films instead, by its caption: then nothing but the
+    pictures tells the two sets apart, as a Fréchet distance takes for granted.
+    """
 
     out: Path = option(path="dir", metavar="DIR")
     n: int = option(default=1000, min=1)
+    captions_of: tuple[str, ...] = option(
+        "--captions-of", metavar="SOURCE", help="Films whose captions are the prompts; repeat."
+    )
+    split: str = option(
+        default="test", metavar="NAME", help="Split of those films; '' takes every row."
+    )
     model: str | None = option(default=None, metavar="NAME|DIR|HUB_ID")
     seed: int = option(default=0, min=0)
     batch_size: int = option(default=8, min=1)

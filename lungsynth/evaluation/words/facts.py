@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lungsynth.evaluation.drawing import Asked
 from lungsynth.evaluation.words.labels import MIN_SHARE
 from lungsynth.training.captions import SYNONYMS, is_child
 
@@ -73,6 +74,22 @@ def read_fields(fields: Mapping[str, str]) -> Told:
         child=is_child(fields),
         finding=_finding(fields),
     )
+
+
+def asked_of(fields: Mapping[str, str]) -> Asked:
+    """The prompt that asks for a picture like a film: its template caption.
+
+    Args:
+        fields: Metadata of the film: `view`, `age`, `sex`, `findings` or `label`.
+    """
+    told = read_fields(fields)
+    asked = {
+        "age_group": "child" if told.child else "adult",
+        "view": told.view,
+        "finding": told.finding,
+        "sex": told.sex,
+    }
+    return Asked(told.caption(), {k: v for k, v in asked.items() if v})
 
 
 def _finding(fields: Mapping[str, str]) -> str:

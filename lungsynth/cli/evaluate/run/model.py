@@ -16,8 +16,9 @@ from lungsynth.cli.run.train import load_vae
 from lungsynth.cli.run.values import rejection_of
 from lungsynth.contact import contact_sheet
 from lungsynth.errors import DataError
-from lungsynth.evaluation.common import write_report
-from lungsynth.evaluation.drawing import draw_set
+from lungsynth.evaluation.common import read_films, write_report
+from lungsynth.evaluation.drawing import balanced_prompts, draw_set
+from lungsynth.evaluation.words.facts import asked_of
 from lungsynth.films.data import read_records
 from lungsynth.films.framing import whole
 from lungsynth.images import overlay
@@ -143,10 +144,20 @@ def run_draw(command: DrawCommand) -> None:
     """Draw a balanced set of samples with what each prompt asked for. Resumes."""
     options = command.drawing()
     rejection = rejection_of(command, command.model)
+    asked = balanced_prompts(command.n)
+    if command.captions_of:
+        films = read_films(
+            command.captions_of,
+            split=command.split or None,
+            limit=command.n,
+            seed=command.seed,
+            quiet=command.quiet,
+        )
+        asked = [asked_of(fields) for fields in films.fields]
     drawn = draw_set(
         Synthesizer(command.model),
         command.out,
-        n=command.n,
+        asked,
         options=options,
         seed=command.seed,
         batch=command.batch_size,
