@@ -95,7 +95,7 @@ DIFFUSION_PRESETS: dict[str, DiffusionOptions] = {
         decay="constant",
         ema_decay=0.999,
         facts=0.006,
-        facts_until=0.8,
+        facts_until=0.08,
     ),
     # an existing Stable Diffusion 1.x/2.x checkpoint
     "finetune": DiffusionOptions(
