@@ -37,7 +37,7 @@ SHORTER: dict[str, list[tuple[str, str]]] = {
         ("--rows 20000", "--rows 12 --shard-rows 4"),
         ("replay --n 20", "replay --n 2 --steps 1"),
     ],
-    "docs/RESULTS.md#3": [("report RUNS", "report kept")],
+    "docs/RESULTS.md#4": [("report RUNS", "report kept")],
     "docs/SCALING.md#1": [
         ("--n 256", "--model TINY --no-filter --steps 1 --n 2"),
         ("--shard-rows 128", "--shard-rows 1"),
@@ -74,7 +74,8 @@ NOT_RUN: dict[str, str] = {
     "docs/RESULTS.md#0 python": FIGURES,
     "docs/RESULTS.md#1 python": FIGURES,
     "docs/RESULTS.md#2 python": FIGURES,
-    "docs/RESULTS.md#2 benchmarks/arms.sh": FIGURES,
+    "docs/RESULTS.md#3 python": FIGURES,
+    "docs/RESULTS.md#3 benchmarks/arms.sh": FIGURES,
     "docs/SCALING.md#0 python -m publish build --config release.yaml --engine slurm": (
         "needs a cluster; test_publish_workers runs it with Slurm's commands replaced"
     ),
