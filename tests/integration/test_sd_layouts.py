@@ -84,13 +84,20 @@ def test_a_lora_changes_picture_and_maps(layout: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("with_lora", [False, True], ids=["plain", "lora"])
 @pytest.mark.parametrize("version", sorted(UNETS))
-def test_the_real_size_draws_with_maps_and_mask(tmp_path: Path, version: str) -> None:
+def test_the_real_size_draws_with_maps_and_mask(
+    tmp_path: Path, version: str, with_lora: bool
+) -> None:
     """512 pixels, one step: 0.9 billion parameters, 6 GiB of memory."""
     folder = write_layout(tmp_path / f"sd-{version}", version, full=True)
-    model = Synthesizer(str(folder), device="cpu")
+    lora = write_lora(folder, tmp_path / "lora") if with_lora else None
+    model = Synthesizer(str(folder), lora=None if lora is None else str(lora), device="cpu")
     options = SampleOptions(steps=1, guidance=3.0, height=512, width=512)
     (result,) = model.generate([PROMPT], [0], options=options, words=WORDS)
     check(result, 512)
-    n_parameters = sum(p.numel() for p in model.pipe.unet.parameters())
+    assert result.record["lora"] == ("lora" if with_lora else None)
+    n_parameters = sum(
+        p.numel() for name, p in model.pipe.unet.named_parameters() if "lora" not in name
+    )
     assert 850e6 < n_parameters < 880e6
