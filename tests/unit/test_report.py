@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from lungsynth.errors import DataError, OutputError
+from lungsynth.evaluation.tables import markdown
 from lungsynth.report.page import gather, to_html, write_page
-from lungsynth.report.words import span, table, verdict
+from lungsynth.report.words import span, verdict
 
 
 def told(value: float) -> dict[str, float]:
@@ -333,7 +334,7 @@ def test_a_verdict_says_whether_its_interval_agrees(
 
 
 def test_tables_keep_their_columns() -> None:
-    assert table(["a", "b"], [["x|y", 1]]).splitlines() == [
+    assert markdown(["a", "b"], [["x|y", 1]]).splitlines() == [
         "| a | b |",
         "| --- | --- |",
         "| x\\|y | 1 |",
