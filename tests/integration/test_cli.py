@@ -499,7 +499,10 @@ def test_every_option_of_training_reaches_the_run(train: Cli, tmp_path: Path) ->
         "sample_every": 4,
         "save_minutes": 1.5,
     }
-    own = {"vae": {"latent_channels": 6}, "diffusion": {"lora_rank": 3, "max_shard_size": "1MB"}}
+    own = {
+        "vae": {"latent_channels": 6},
+        "diffusion": {"lora_rank": 3, "max_shard_size": "1MB", "workers": 2},
+    }
     elsewhere = {
         "sources",
         "image_column",

@@ -46,6 +46,8 @@ SHORTER: dict[str, list[tuple[str, str]]] = {
     ],
     "docs/TRAINING.md#0": [("--preset cpu", "--preset tiny")],
     "docs/TRAINING.md#4": [
+        ("runs/vae", "runs/vae-gpu"),  # beside those of the first block
+        ("runs/diffusion", "runs/diffusion-gpu"),
         ("--max-megabytes 60", "--max-megabytes 0.03"),
         ("--preset gpu", "--preset tiny"),
     ],
