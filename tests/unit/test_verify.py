@@ -14,7 +14,7 @@ from evaluation_films import image_set, random_encoder, write_films
 from lungsynth.errors import CheckpointError, ConfigError, OutputError
 from lungsynth.evaluation.drawing import Asked, balanced_prompts, draw_set
 from lungsynth.model.checkpoint import DEFAULT
-from lungsynth.model.encoder import HEADS, save_encoder
+from lungsynth.model.encoder import DEFAULT_FOLDER, HEADS, checksum, save_encoder
 from lungsynth.model.sampling import SampleOptions
 from lungsynth.permalink import MAX_SEED
 from lungsynth.verify.asked import asked_fields, asked_years
@@ -306,10 +306,10 @@ def test_train_sample_and_draw_with_a_verifier(
 
 
 def test_verify_needs_a_verifier(
-    tmp_path: Path, run_cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, tmp_path: Path, run_cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lungsynth.verify.verifier.CHECKPOINTS", tmp_path / "none")
-    done = run_cli("sample", "normal", "--verify", 2, "--out", tmp_path)
+    done = run_cli("sample", "normal", "--model", checkpoint, "--verify", 2, "--out", tmp_path)
     assert done.code == 1
     assert "No verifier is shipped with this checkpoint" in done.err
     done = run_cli("sample", "normal", "--verifier", tmp_path, "--out", tmp_path)
@@ -318,3 +318,14 @@ def test_verify_needs_a_verifier(
     done = run_cli("sample", "normal", "--out", tmp_path, "--guidance-interval", "high")
     assert done.code == 1
     assert "expected two timesteps, such as 200,800" in done.err
+
+
+def test_the_verifier_that_is_shipped_says_what_it_may_judge() -> None:
+    folder = DEFAULT_FOLDER.parent / "mini" / "verifier"
+    verifier = load_verifier(folder)
+    assert verifier.name == json.loads((folder / "verifier.json").read_text())["encoder"]
+    assert checksum(folder) == verifier.name != checksum(DEFAULT_FOLDER)
+    assert checksum(DEFAULT_FOLDER.parent / "judge") not in (
+        verifier.name,
+        checksum(DEFAULT_FOLDER),
+    )
