@@ -17,12 +17,15 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
 from lungsynth.model.options import PRECISION_NAMES
+
+if TYPE_CHECKING:
+    from publish.data.settings import Settings
 
 CLASSES = {1: "left lung", 2: "right lung"}
 GUIDANCE = 1.5  # the default of `publish build`
@@ -62,6 +65,16 @@ class RandomPictures:
             )
 
 
+def build_random(settings: Settings, out: Path) -> None:
+    """Build a dataset by one worker, random pictures for those of a model, in this process."""
+    from publish.build import run as building
+    from publish.build.plan import plan
+
+    stand_in: Any = RandomPictures()
+    building._load = lambda *_: stand_in
+    building.build(plan(settings), out, workers=1, quiet=True)
+
+
 def peak_of_build(n: int, model: str, out: Path) -> tuple[float, float]:
     """(peak RSS in MB, seconds) of building `n` rows in a process of its own.
 
@@ -93,14 +106,10 @@ def main() -> None:
 @click.argument("out", type=click.Path(path_type=Path))
 def build_once(n: int, model: str, out: Path) -> None:
     """Build once and print the peak memory of this process."""
-    from publish.build import run as building
-    from publish.build.plan import plan
     from publish.data.settings import Settings
 
-    stand_in: Any = RandomPictures()
-    building._load = lambda *_: stand_in
     begun = time.perf_counter()
-    building.build(plan(Settings(n=n, model=model, device="cpu")), out, workers=1, quiet=True)
+    build_random(Settings(n=n, model=model, device="cpu"), out)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     click.echo(json.dumps({"peak_mb": peak, "seconds": time.perf_counter() - begun}))
 

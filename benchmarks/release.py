@@ -157,15 +157,11 @@ def simulate(rows: int, model: str, shard_rows: int) -> None:
 @click.argument("out", type=click.Path(path_type=Path))
 def build_once(n: int, model: str, shard_rows: int, out: Path) -> None:
     """Build once, random pictures for a model, with what a release of `mini` must say."""
-    from benchmarks.publishing import RandomPictures
-    from publish.build import run as building
-    from publish.build.plan import plan
+    from benchmarks.publishing import build_random
     from publish.data.settings import CardSettings, Settings
 
-    building._load = lambda *_: RandomPictures()  # type: ignore[assignment, return-value]
     card = CardSettings(licence="cc-by-4.0", unmeasured=("memorisation", "obedience", "masks"))
-    settings = Settings(n=n, model=model, device="cpu", shard_rows=shard_rows, card=card)
-    building.build(plan(settings), out, workers=1, quiet=True)
+    build_random(Settings(n=n, model=model, device="cpu", shard_rows=shard_rows, card=card), out)
 
 
 @main.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tqdm import tqdm
 from lungsynth.arrays import Float64Array, IntArray, UInt8Array
 from lungsynth.errors import DataError, OutputError
 from lungsynth.evaluation.command import command_line
+from lungsynth.evaluation.tables import percent
 from lungsynth.films.data import decode_grey, open_source, read_records
 from lungsynth.films.framing import whole
 
@@ -78,7 +79,7 @@ class Interval:
 
     def percent(self) -> str:
         """`91.2 [89.0, 93.1]`, in percent."""
-        return f"{100 * self.value:.1f} [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+        return percent(asdict(self))
 
     def __str__(self) -> str:
         return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"

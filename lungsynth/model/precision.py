@@ -112,9 +112,14 @@ def rounded(device: torch.device | str, precision: str) -> AbstractContextManage
     Raises:
         ConfigError: the name is unknown.
     """
-    check_precision(precision)
-    kind = PRECISIONS[resolve_precision(precision, device) if precision == AUTO else precision]
+    kind = _kind(precision, device)
     return nullcontext() if kind is None else torch.autocast(torch.device(device).type, kind)
+
+
+def _kind(precision: str, device: torch.device | str) -> torch.dtype | None:
+    """What a network's products are rounded to on a device; None for nothing."""
+    check_precision(precision)
+    return PRECISIONS[resolve_precision(precision, device) if precision == AUTO else precision]
 
 
 @contextmanager
@@ -128,16 +133,17 @@ def rounded_network(unet: Any, precision: str) -> Iterator[None]:
     Raises:
         ConfigError: the name is unknown.
     """
-    check_precision(precision)
-    device = torch.device(unet.device)
-    kind = PRECISIONS[resolve_precision(precision, device) if precision == AUTO else precision]
-    by_weights = kind is not None and device.type == "cpu"
-    kept = _round_weights(unet, kind) if by_weights else []
+    kind = _kind(precision, unet.device)
     hooks = [unet.register_forward_hook(_answer_in_float)]
-    if by_weights:
+    kept: list[tuple[Any, torch.Tensor]] = []
+    context: AbstractContextManager[Any] = nullcontext()
+    if kind is not None and torch.device(unet.device).type == "cpu":
+        kept = _round_weights(unet, kind)
         hooks.append(unet.register_forward_pre_hook(_ask_in(kind), with_kwargs=True))
+    else:
+        context = rounded(unet.device, precision)
     try:
-        with nullcontext() if by_weights else rounded(device, precision):
+        with context:
             yield
     finally:
         for hook in hooks:
@@ -146,7 +152,7 @@ def rounded_network(unet: Any, precision: str) -> Iterator[None]:
             parameter.data = weights
 
 
-def _round_weights(unet: Any, kind: torch.dtype | None) -> list[tuple[Any, torch.Tensor]]:
+def _round_weights(unet: Any, kind: torch.dtype) -> list[tuple[Any, torch.Tensor]]:
     """Round a network's float32 weights in place; each with what it was."""
     kept = []
     with torch.inference_mode(False), torch.no_grad():
@@ -157,7 +163,7 @@ def _round_weights(unet: Any, kind: torch.dtype | None) -> list[tuple[Any, torch
     return kept
 
 
-def _ask_in(kind: torch.dtype | None) -> Callable[..., Any]:
+def _ask_in(kind: torch.dtype) -> Callable[..., Any]:
     """A hook that rounds what a network is given; timesteps stay whole numbers."""
 
     def cast(value: Any) -> Any:

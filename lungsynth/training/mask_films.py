@@ -88,11 +88,11 @@ def regions_of_all(
     for k, spec in enumerate(specs):
         if rows and not any((region[k] == 1).any() for region in regions):
             values = sorted({int(v) for row in rows[:50] for v in np.unique(np.asarray(row.mask))})
-            info = spec.token.info if spec.token else {}
+            options = _read_as(spec)
             raise DataError(
                 f"{source}: none of {len(rows)} masks holds {spec.name!r}. It is read as value "
-                f"{info.get('foreground', 255)}, {info.get('side', 'both')} side"
-                f"{'s' if info.get('side', 'both') == 'both' else ''}; the masks hold {values}. "
+                f"{options.foreground}, {options.side} side{'s' * (options.side == 'both')}; "
+                f"the masks hold {values}. "
                 "Name the convention they were drawn by: CONVENTION=SOURCE."
             )
     return regions
@@ -102,14 +102,17 @@ def regions_of(row: Record, specs: Sequence[ClassSpec], *, pixels: int) -> list[
     """Of each class, (P, P): 1 class, 0 not, 255 = not counted, as its token read the mask."""
     if row.mask is None:
         raise DataError(f"Film {row.fields.get('id', '')} has no mask.")
-    found = []
-    for spec in specs:
-        info = spec.token.info if spec.token else {}
-        options = LearnOptions(
-            side=info.get("side", "both"), foreground=int(info.get("foreground", "255"))
-        )
-        found.append(whole(to_target(row.mask, options), pixels=pixels, nearest=True))
-    return found
+    return [
+        whole(to_target(row.mask, _read_as(spec)), pixels=pixels, nearest=True) for spec in specs
+    ]
+
+
+def _read_as(spec: ClassSpec) -> LearnOptions:
+    """How the token of a class read masks."""
+    info = spec.token.info if spec.token else {}
+    return LearnOptions(
+        side=info.get("side", "both"), foreground=int(info.get("foreground", "255"))
+    )
 
 
 def read_films(

@@ -74,34 +74,32 @@ class Team:
         """
         asked = weights if asked is None else asked
 
-        def work(part: slice) -> tuple[Any, Any, Any, float]:
+        def work(part: slice) -> tuple[Tensor, dict[str, float], Sequence[Tensor | None], float]:
             torch.set_num_threads(1)
             begun = time.perf_counter()
-            if part.start == part.stop:
-                return None, {}, [None] * len(asked), 0.0
             with self.autocast():
                 loss, numbers = loss_of(part)
             found = torch.autograd.grad(loss, list(asked), allow_unused=True)
             return loss.detach(), numbers, found, time.perf_counter() - begun
 
-        parts, threads = self.split(n), torch.get_num_threads()
+        # a member may have no pictures: fewer than members there are
+        parts = {k: part for k, part in enumerate(self.split(n)) if part.start < part.stop}
+        threads = torch.get_num_threads()
         torch.set_num_threads(1)  # of a thread that has no number of its own, as in autograd
         try:
-            waited = [m.submit(work, p) for m, p in zip(self.members, parts, strict=True)]
-            done = [one.result() for one in waited]
+            waited = {k: self.members[k].submit(work, part) for k, part in parts.items()}
+            done = {k: one.result() for k, one in waited.items()}
         finally:
             torch.set_num_threads(threads)
         total, numbers = torch.zeros(()), dict[str, float]()
-        for index, (loss, said, found, seconds) in enumerate(done):
-            if loss is None:
-                continue
+        for k, (loss, said, found, seconds) in done.items():
             total = total + loss.float()
             for name, value in said.items():
                 numbers[name] = numbers.get(name, 0.0) + value
             add_gradients(weights, found)
-            speed = (parts[index].stop - parts[index].start) / max(seconds, 1e-6)
-            old = self.speeds[index] or speed
-            self.speeds[index] = MEMORY * old + (1 - MEMORY) * speed
+            speed = (parts[k].stop - parts[k].start) / max(seconds, 1e-6)
+            old = self.speeds[k] or speed
+            self.speeds[k] = MEMORY * old + (1 - MEMORY) * speed
         return total, numbers
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,18 @@ from pathlib import Path
 import pytest
 
 from hub.server import WRITER, Hub
+
+
+def bare_environment(hub: Hub, home: Path) -> dict[str, str]:
+    """Of a new process that has nothing but lungsynth, and a token for `hub`."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_TOKEN": WRITER,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
 
 
 @contextmanager

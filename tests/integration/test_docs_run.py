@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from documents import DOCUMENTS, ROOT, blocks_of, commands, home_of
-from hub.client import pointed_at
+from hub.client import bare_environment, pointed_at
 from hub.server import WRITER, Hub, serve
 from layouts import write_lora
 from PIL import Image
@@ -222,19 +222,10 @@ def starts_a_hub() -> None:
 
 def run_python(place: str, code: str, desk: Path, hub: Hub) -> None:
     """Run Python as a reader would, in a new process."""
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(desk),
-        "HF_ENDPOINT": hub.endpoint,
-        "HF_TOKEN": WRITER,
-        "HF_HUB_DISABLE_XET": "1",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
-    }
     done = subprocess.run(
         [sys.executable, "-c", f"{PRELUDE.get(place, '')}\n{code}"],
         cwd=desk,
-        env=environment,
+        env=bare_environment(hub, desk) | {"HF_HUB_DISABLE_XET": "1"},
         capture_output=True,
         text=True,
         timeout=900,

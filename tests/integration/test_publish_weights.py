@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -15,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from hub.client import pointed_at
-from hub.server import WRITER, Hub, serve
+from hub.client import bare_environment, pointed_at
+from hub.server import Hub, serve
 from PIL import Image
 
 from lungsynth.about.figures import Figure, write_figures
@@ -96,18 +95,10 @@ LIMIT_S = 300
 def run_snippet(card: str, folder: Path, hub: Hub) -> Image.Image:
     """Run the card's Python in a process that has nothing but lungsynth; the picture it saves."""
     code = "\n".join(re.findall(r"```python\n(.*?)```", card, re.DOTALL))
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(folder),
-        "HF_ENDPOINT": hub.endpoint,
-        "HF_TOKEN": WRITER,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-    }
     done = subprocess.run(
         [sys.executable, "-c", code.replace("steps=20", "steps=2")],
         cwd=folder,
-        env=environment,
+        env=bare_environment(hub, folder),
         capture_output=True,
         text=True,
         timeout=LIMIT_S,

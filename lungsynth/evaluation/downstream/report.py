@@ -15,6 +15,7 @@ from lungsynth.evaluation.common import Interval
 from lungsynth.evaluation.downstream.cells import Cell
 from lungsynth.evaluation.masks.figures import METRICS
 from lungsynth.evaluation.masks.report import resample_films
+from lungsynth.evaluation.tables import shown
 
 Key = tuple[str, str, int, str, str, str]  # a cell without its seed
 
@@ -192,7 +193,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         ]
         for a in report["arms"]:
             if (a["test"], a["model"]) == (test, model):
-                cells = [_cell(a[m], digits) for m, digits in SHOWN.items()]
+                cells = [shown(a[m], digits) for m, digits in SHOWN.items()]
                 lines.append(
                     f"| {arm_title(a, several=several)} | {a['n_real']} | {' | '.join(cells)} |"
                 )
@@ -210,14 +211,10 @@ def markdown(report: Mapping[str, Any]) -> str:
             )
             lines.append(
                 f"| {c['test']} | {c['of']['model']} | {of} | {other} | {c['kind']} | "
-                f"{_cell(c['dice'], 3)} |"
+                f"{shown(c['dice'], 3)} |"
             )
     lines += [f"\n{note}" for note in report["notes"]]
     return "\n".join(lines) + "\n"
-
-
-def _cell(told: Mapping[str, float], digits: int) -> str:
-    return f"{told['value']:.{digits}f} [{told['low']:.{digits}f}, {told['high']:.{digits}f}]"
 
 
 def draw_plot(report: Mapping[str, Any], place: Path | IO[bytes]) -> None:

@@ -216,9 +216,7 @@ def table(report: Mapping[str, Any]) -> str:
         "on these same films"
     )
     for name, area in report["auroc"].items():
-        lines.append(
-            f"area under ROC, {name}: {area['value']:.3f} [{area['low']:.3f}, {area['high']:.3f}]"
-        )
+        lines.append(f"area under ROC, {name}: {shown(area)}")
     lines.append(f"left and right on swapped sides: {report['swapped']} of {report['n']}")
     for name, about in report["ratios"].items():
         error, bias = about["mean_absolute_error"], about["bias"]
@@ -231,9 +229,8 @@ def table(report: Mapping[str, Any]) -> str:
             continue
         rho, best, gain = about["spearman"], about["iou_of_best"], about["best_minus_all"]
         lines.append(
-            f"{report['trust']['score']} of {stage}: Spearman with IoU {rho['value']:.2f} "
-            f"[{rho['low']:.2f}, {rho['high']:.2f}]; best-scored 30 %: IoU {best['value']:.3f} "
-            f"({gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}] over all)"
+            f"{report['trust']['score']} of {stage}: Spearman with IoU {shown(rho, 2)}; best-scored "
+            f"30 %: IoU {best['value']:.3f} ({shown(gain, sign=True)} over all)"
         )
     for why in dict.fromkeys(report["skipped"].values()):
         names = ", ".join(name for name, reason in report["skipped"].items() if reason == why)

@@ -129,7 +129,7 @@ def listen(
         pipe: A Stable Diffusion pipeline.
         films: Real films.
         chosen: (index of the film, pair), of `choose_pairs`.
-        how: They are shown to the network.
+        how: Films are shown to the network.
     """
     used = sorted({index for index, _ in chosen})
     captions: dict[int, dict[str, int]] = {index: {} for index in used}

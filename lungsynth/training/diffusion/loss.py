@@ -38,7 +38,7 @@ class Batch:
     t: Tensor  # (B,) timesteps
     ids: Tensor  # (B, tokens) of the captions
     phrases: list[Grounded]  # whose place is known
-    labels: Tensor  # (B, facts), see `training.words.facts`
+    labels: Tensor | None  # (B, facts), see `training.words.facts`; None where no judge speaks
     facts_weight: float
 
     def phrases_in(self, part: slice) -> list[Grounded]:
@@ -116,9 +116,10 @@ class DiffusionLoss:
             assert self.frames.regions is not None
             regions = torch.from_numpy(self.frames.regions[chosen]).float() / 255
             phrases = find_phrases(captions, tokens["offset_mapping"].tolist(), regions)
-        labels = torch.from_numpy(stated(captions, self.labels[chosen])).to(self.device)
-        ids = tokens.input_ids.to(self.device)
-        return Batch(x_0, eps, t, ids, phrases, labels, self.facts_weight(step))
+        labels, weight = None, self.facts_weight(step)
+        if self.judge is not None and weight > 0:
+            labels = torch.from_numpy(stated(captions, self.labels[chosen])).to(self.device)
+        return Batch(x_0, eps, t, tokens.input_ids.to(self.device), phrases, labels, weight)
 
     def part(self, batch: Batch, part: slice = slice(None)) -> tuple[Tensor, dict[str, float]]:
         """The share of a batch's loss that some of its pictures have; the shares add up to the loss."""
@@ -143,7 +144,7 @@ class DiffusionLoss:
             grounding = share * grounding_loss(self.tap, phrases)
             loss = loss + self.options.grounding * grounding
             numbers["grounding"] = float(grounding.detach())
-        if self.judge is not None and batch.facts_weight > 0:
+        if self.judge is not None and batch.labels is not None:
             with self.rounding():
                 guess = self.judge(self.clean(x_t, prediction.float(), t))
                 with torch.no_grad():

@@ -32,14 +32,8 @@ from lungsynth.training.team import Team
 from lungsynth.training.twin import Twin
 from lungsynth.training.vae import to_unit
 from lungsynth.training.words.balance import balanced_weights
-from lungsynth.training.words.facts import (
-    LatentJudge,
-    fact_labels,
-    train_latent_judge,
-)
-from lungsynth.training.words.grounding import (
-    tap_attention,
-)
+from lungsynth.training.words.facts import LatentJudge, fact_labels, train_latent_judge
+from lungsynth.training.words.grounding import tap_attention
 
 
 @torch.no_grad()
@@ -190,8 +184,6 @@ def train_diffusion(
 
     team = Team(options.workers, run.autocast) if options.workers > 1 else None
     done = run.loop(loss, on_sample=on_sample, team=team, twin=twin, quiet=quiet)
-    if tap is not None:
-        tap.clear()  # what it holds belongs to a graph, and a module with it cannot be copied
     run.ema.copy_to(model)
     save_pipeline(parts, out, options)
     return done

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from lungsynth.evaluation.tables import shown
 from publish.build.errata import withdraw
 from publish.build.plan import resolve_device
 from publish.check.checks import Checked, check
@@ -116,7 +117,7 @@ def run_filter(command: FilterCommand) -> None:
 def _share(share: dict[str, Any]) -> str:
     if share["value"] is None:
         return "no row to say"
-    return f"{share['value']:.3f} [{share['low']:.3f}, {share['high']:.3f}], n = {share['n']}"
+    return f"{shown(share)}, n = {share['n']}"
 
 
 def run_erratum(command: ErratumCommand) -> None:

@@ -144,7 +144,6 @@ def run_draw(command: DrawCommand) -> None:
     """Draw a balanced set of samples with what each prompt asked for. Resumes."""
     options = command.drawing()
     rejection = rejection_of(command, command.model)
-    asked = balanced_prompts(command.n)
     if command.captions_of:
         films = read_films(
             command.captions_of,
@@ -154,6 +153,8 @@ def run_draw(command: DrawCommand) -> None:
             quiet=command.quiet,
         )
         asked = [asked_of(fields) for fields in films.fields]
+    else:
+        asked = balanced_prompts(command.n)
     drawn = draw_set(
         Synthesizer(command.model),
         command.out,
