@@ -34,7 +34,7 @@ VAE_PRESETS: dict[str, VaeOptions] = {
     ),
 }
 
-TEXT_TOO = ("words", "words-long")
+TEXT_TOO = ("words", "words-long", "words-end")
 """Presets that train the text encoder of the checkpoint they start from; others leave it frozen."""
 
 WORDS = DiffusionOptions(
@@ -97,6 +97,8 @@ DIFFUSION_PRESETS: dict[str, DiffusionOptions] = {
         facts=0.006,
         facts_until=0.08,
     ),
+    # the falling learning rate that ends a `words-long`, from its averaged weights
+    "words-end": replace(WORDS, steps=360, lr=2e-4, warmup_steps=20, ema_decay=0.98, facts=0.0),
     # an existing Stable Diffusion 1.x/2.x checkpoint
     "finetune": DiffusionOptions(
         steps=5000,
