@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,7 @@ from publish.data.settings import FilterSettings, from_mapping
 from publish.data.shards import Shard, shard_metadata
 
 if TYPE_CHECKING:
-    from lungsynth.pipeline import Synthesizer
+    from lungsynth.pipeline import Result, Synthesizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,21 @@ class Replayed:
         }
 
 
+class Batch(NamedTuple):
+    """Rows that were drawn together, and how."""
+
+    rows: tuple[tuple[str, int], ...]  # prompt and seed of each
+    steps: int
+    guidance: float
+    precision: str
+    refine: str  # JSON
+
+    @classmethod
+    def of(cls, old: dict[str, Any], rows: list[tuple[str, int]]) -> Batch:
+        """Of a row as it is published."""
+        return cls(tuple(rows), old["steps"], old["guidance"], old["precision"], old["refine"])
+
+
 def find_row(dist: Path, manifest: Manifest, row_id: str) -> tuple[Shard, dict[str, Any]]:
     """The shard and the row of that name.
 
@@ -82,7 +97,7 @@ def find_row(dist: Path, manifest: Manifest, row_id: str) -> tuple[Shard, dict[s
 def replay(
     dist: Path, row_ids: list[str], *, model: str | None = None, device: str | None = None
 ) -> list[Replayed]:
-    """Draw rows again and compare.
+    """Draw rows again and compare. Rows that were drawn together are drawn together once.
 
     Args:
         dist: Folder of `publish build`.
@@ -113,8 +128,19 @@ def replay(
     if device not in (None, config["device"]):
         notes.append(f"device {device}, the build had {config['device']}")
     synthesizer = load(folder, config, device=device)
+    together: dict[Batch, list[tuple[int, bool]]] = {}
+    for k, (shard, old) in enumerate(found):
+        batch, known = _batch(dist, manifest, shard, old)
+        together.setdefault(batch, []).append((k, known))
+    replayed: dict[int, Replayed] = {}
     with fixed_threads():
-        return [_replay_one(dist, manifest, synthesizer, s, one, tuple(notes)) for s, one in found]
+        for batch, members in together.items():
+            results = _draw(manifest, synthesizer, batch)
+            for k, known in members:
+                old = found[k][1]
+                result = results[batch.rows.index((str(old["prompt"]), int(old["seed"])))]
+                replayed[k] = _compare(manifest, synthesizer, result, old, known, tuple(notes))
+    return [replayed[k] for k in range(len(found))]
 
 
 def _machine_notes(manifest: Manifest) -> list[str]:
@@ -127,30 +153,34 @@ def _machine_notes(manifest: Manifest) -> list[str]:
     ]
 
 
-def _replay_one(
-    dist: Path,
+def _draw(manifest: Manifest, synthesizer: Synthesizer, batch: Batch) -> list[Result]:
+    """The rows of a batch, drawn together once more."""
+    config = manifest.config
+    results = synthesizer.generate(
+        [prompt for prompt, _ in batch.rows],
+        [seed for _, seed in batch.rows],
+        options=SampleOptions(
+            steps=batch.steps,
+            guidance=batch.guidance,
+            scheduler=str(config["sampler"]),
+            precision=batch.precision,
+        ),
+        refine_config=from_mapping(RefineConfig, json.loads(batch.refine), "column refine"),
+        words=None if config["keep_attention"] else [],
+        batch_size=len(batch.rows),
+    )
+    return list(results)
+
+
+def _compare(
     manifest: Manifest,
     synthesizer: Synthesizer,
-    shard: Shard,
+    result: Result,
     old: dict[str, Any],
+    known: bool,
     notes: tuple[str, ...],
 ) -> Replayed:
     config = manifest.config
-    batch, place, known = _batch(dist, manifest, shard, old)
-    results = synthesizer.generate(
-        [prompt for prompt, _ in batch],
-        [seed for _, seed in batch],
-        options=SampleOptions(
-            steps=old["steps"],
-            guidance=old["guidance"],
-            scheduler=str(config["sampler"]),
-            precision=old["precision"],
-        ),
-        refine_config=from_mapping(RefineConfig, json.loads(old["refine"]), "column refine"),
-        words=None if config["keep_attention"] else [],
-        batch_size=len(batch),
-    )
-    result = list(results)[place]
     classes = {int(v): name for v, name in manifest.classes.items() if v != "0"}
     spec = RowSpec(
         classes=classes,
@@ -174,35 +204,33 @@ def _replay_one(
     return Replayed(old["id"], differences, changed, known, notes)
 
 
-def _batch(
-    dist: Path, manifest: Manifest, shard: Shard, old: dict[str, Any]
-) -> tuple[list[tuple[str, int]], int, bool]:
-    """(prompt, seed) of the rows a row was drawn among, its place among them, whether it is so.
+def _batch(dist: Path, manifest: Manifest, shard: Shard, old: dict[str, Any]) -> tuple[Batch, bool]:
+    """The rows a row was drawn among, and whether it is so.
 
     Rounding of batched products depends on the batch. A shard's rows were drawn in the order of
     their ids, those that were rejected included; of withdrawn rows the prompt is not kept, so a row
     drawn among one is drawn alone.
     """
+    alone = Batch.of(old, [(str(old["prompt"]), int(old["seed"]))])
     size = int(manifest.config["batch_size"])
-    alone = [(str(old["prompt"]), int(old["seed"]))]
     if size == 1:
-        return alone, 0, True
+        return alone, True
     told = shard_metadata(inside(dist, shard.name))
     if told["withdrawn"]:
-        return alone, 0, False
+        return alone, False
     drawn = [one for _, one in iter_rows(dist, [shard], ["id", "prompt", "seed"])]
     drawn = sorted([*drawn, *told["rejected"]], key=lambda one: int(str(one["id"]).split("-")[1]))
-    index = [one["id"] for one in drawn].index(old["id"])
-    first = index // size * size
+    first = [one["id"] for one in drawn].index(old["id"]) // size * size
     here = drawn[first : first + size]
-    if "redrawn" in told:
-        return _redrawn_batch(manifest, told, here, old)
-    return [(str(one["prompt"]), int(one["seed"])) for one in here], index - first, True
+    if "redrawn" not in told:
+        return Batch.of(old, [(str(one["prompt"]), int(one["seed"])) for one in here]), True
+    rows = _redrawn_among(manifest, told, here, old)
+    return (Batch.of(old, rows), True) if rows else (alone, False)
 
 
-def _redrawn_batch(
+def _redrawn_among(
     manifest: Manifest, told: dict[str, Any], here: list[dict[str, Any]], old: dict[str, Any]
-) -> tuple[list[tuple[str, int]], int, bool]:
+) -> list[tuple[str, int]]:
     """Likewise where some of the batch were drawn again: those that waited for the same attempt."""
     seed, ids = int(manifest.config["seed"]), [str(one["id"]) for one in here]
     places, seeds = drawn_together(
@@ -212,7 +240,4 @@ def _redrawn_batch(
         int(manifest.config["verifier"]["redraws"]),
         int(old["seed"]),
     )
-    if not seeds:
-        return [(str(old["prompt"]), int(old["seed"]))], 0, False
-    batch = [(str(here[k]["prompt"]), one) for k, one in zip(places, seeds, strict=True)]
-    return batch, seeds.index(int(old["seed"])), True
+    return [(str(here[k]["prompt"]), one) for k, one in zip(places, seeds, strict=True)]

@@ -11,6 +11,7 @@ import pytest
 from publishing import build_options, contents, run_publish
 
 from lungsynth.errors import ConfigError
+from lungsynth.pipeline import Synthesizer
 from publish.data.manifest import read_manifest
 from publish.release.diff import diff, next_version
 
@@ -40,13 +41,24 @@ def test_every_row_is_drawn_again_pixel_for_pixel(dist, checkpoint):
     }
 
 
-def test_a_row_of_a_batch_is_drawn_again_in_its_batch(checkpoint, tmp_path):
+def test_rows_of_a_batch_are_drawn_again_in_their_batch_and_once(checkpoint, tmp_path, monkeypatch):
     out = tmp_path / "dist"
     extra = ("--batch-size", 2, "--keep-attention", "--ignore-band", 0.2, "--classes", "right lung")
     assert run_publish(*build_options(checkpoint, out, *extra)).code == 0
-    ran = run_publish("replay", out, *rows_of(*ids_of(out)[1:4]), "--model", checkpoint, "--json")
+    sizes, generate = [], Synthesizer.generate
+
+    def counted(self, prompts, *args, **options):
+        sizes.append(len(prompts))
+        return generate(self, prompts, *args, **options)
+
+    monkeypatch.setattr(Synthesizer, "generate", counted)
+    asked = ids_of(out)[::-1]
+    ran = run_publish("replay", out, *rows_of(*asked), "--model", checkpoint, "--json")
     assert ran.code == 0, ran.err
-    assert all(one["identical"] and one["batch_known"] for one in json.loads(ran.out))
+    told = json.loads(ran.out)
+    assert [one["row"] for one in told] == asked
+    assert sum(sizes) == len(asked) and max(sizes) == 2
+    assert all(one["identical"] and one["batch_known"] for one in told)
 
 
 def test_a_row_that_is_not_what_its_seed_gives_is_told(dist, checkpoint, tmp_path):
