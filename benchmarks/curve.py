@@ -223,7 +223,7 @@ def plot(curve: Mapping[str, Any]) -> bytes:
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("docs/results/learning-curve.json"),
+    default=Path("docs/curve/learning-curve.json"),
     show_default=True,
     metavar="JSON",
     help="A PNG of the same name goes beside it.",
