@@ -47,18 +47,23 @@ def class_colour(class_id: int) -> tuple[int, int, int]:
     return OKABE_ITO[(class_id - 1) % len(OKABE_ITO)]
 
 
-def png_bytes(array: UInt8Array, *, synthetic: bool = True) -> bytes:
+QUICK_LEVEL = 2
+"""Compression of pictures to look at: files a seventh larger, several times quicker to write."""
+
+
+def png_bytes(array: UInt8Array, *, synthetic: bool = True, level: int = 6) -> bytes:
     """Encode (H, W) grey or (H, W, 3) RGB uint8 as PNG; same array, same bytes.
 
     Args:
         array: The picture.
         synthetic: Put the IPTC mark into the file.
+        level: Of compression, 0 to 9; it changes the file and no pixel.
     """
     info = PngInfo()
     if synthetic:
         info.add_itxt("XML:com.adobe.xmp", XMP)
     buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, "PNG", pnginfo=info)
+    Image.fromarray(array).save(buffer, "PNG", pnginfo=info, compress_level=level)
     return buffer.getvalue()
 
 

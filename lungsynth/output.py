@@ -15,7 +15,14 @@ from PIL import Image
 from lungsynth.arrays import UInt8Array
 from lungsynth.files import write_files
 from lungsynth.films.film import Film, pixels_sha256
-from lungsynth.images import colour_heat, heat_to_uint8, overlay, png_bytes, slug
+from lungsynth.images import (
+    QUICK_LEVEL,
+    colour_heat,
+    heat_to_uint8,
+    overlay,
+    png_bytes,
+    slug,
+)
 from lungsynth.masks.quality import overall_trust
 from lungsynth.pipeline import Result
 from lungsynth.segment import Segmented, settings_sha256, to_film
@@ -32,7 +39,7 @@ def result_files(result: Result) -> dict[str, bytes]:
         "image.png": png_bytes(result.image),
         "coarse.png": png_bytes(result.coarse),
         "mask.png": png_bytes(result.mask),
-        "overlay.png": png_bytes(overlay(result.image, result.mask)),
+        "overlay.png": png_bytes(overlay(result.image, result.mask), level=QUICK_LEVEL),
     }
     files |= map_files(result.maps, result.image)
     files["record.json"] = (json.dumps(result.record, indent=2, ensure_ascii=False) + "\n").encode()
@@ -54,8 +61,8 @@ def map_files(maps: Mapping[str, NDArray[np.floating]], image: UInt8Array) -> di
         ):  # words that differ only in signs, such as "x ray" and "x-ray"
             n += 1
             name = f"map_{slug(word)}-{n}"
-        files[f"{name}.png"] = png_bytes(heat_to_uint8(heat))
-        files[f"{name}_overlay.png"] = png_bytes(colour_heat(heat, image))
+        files[f"{name}.png"] = png_bytes(heat_to_uint8(heat), level=QUICK_LEVEL)
+        files[f"{name}_overlay.png"] = png_bytes(colour_heat(heat, image), level=QUICK_LEVEL)
     return files
 
 

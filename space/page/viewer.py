@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from lungsynth.arrays import FloatArray, UInt8Array
-from lungsynth.images import WORD_COLOURS, class_colour, png_bytes
+from lungsynth.images import QUICK_LEVEL, WORD_COLOURS, class_colour, png_bytes
 from lungsynth.model.measured import Measured
 from space.draw import heat
 from space.draw.model import measured
@@ -249,7 +249,7 @@ def _placed(levels: UInt8Array) -> list[bool]:
 
 
 def _png(picture: UInt8Array) -> str:
-    return text.data_uri(png_bytes(picture))
+    return text.data_uri(png_bytes(picture, level=QUICK_LEVEL))
 
 
 def _small(

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lungsynth.contact import contact_sheet
-from lungsynth.images import OKABE_ITO, colour_heat, heat_to_uint8, overlay, png_bytes, slug
+from lungsynth.images import (
+    OKABE_ITO,
+    QUICK_LEVEL,
+    colour_heat,
+    heat_to_uint8,
+    overlay,
+    png_bytes,
+    slug,
+)
 
 GREY = np.random.default_rng(0).integers(0, 256, (20, 34), dtype=np.uint8)
 
@@ -74,3 +82,11 @@ def test_contact_sheets_of_any_number() -> None:
     assert contact_sheet(pictures, n_columns=2, pixels=40).size == (80, 120)
     assert contact_sheet(pictures, ["a", "b"], n_columns=8, pixels=40).size == (200, 54)
     assert contact_sheet([], pixels=40).size == (40, 40)
+
+
+def test_less_compression_changes_no_pixel() -> None:
+    picture = np.random.default_rng(0).integers(0, 40, (32, 48, 3), np.uint8)
+    small, quick = png_bytes(picture, level=9), png_bytes(picture, level=QUICK_LEVEL)
+    for told in (small, quick):
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(told))), picture)
+    assert len(small) < len(quick) and png_bytes(picture) == png_bytes(picture, level=6)
