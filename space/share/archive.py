@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from lungsynth.files import pack
-from lungsynth.images import png_bytes, slug
+from lungsynth.images import QUICK_LEVEL, png_bytes, slug
 from lungsynth.masks.quality import overall_trust
 from lungsynth.permalink import Permalink, refine_texts
 from space.draw.study import Study, files_of, final_overlay
@@ -76,7 +76,7 @@ def archive(study: Study) -> bytes:
         "image.png": png_bytes(study.image),
         "coarse.png": png_bytes(study.made.coarse),
         "mask.png": png_bytes(study.made.mask),
-        "overlay.png": png_bytes(final_overlay(study)),
+        "overlay.png": png_bytes(final_overlay(study), level=QUICK_LEVEL),
         **files_of(study),
         "record.json": record.encode(),
     }
