@@ -118,3 +118,19 @@ def overlay(image: UInt8Array, mask: UInt8Array, *, opacity: float = 0.3) -> UIn
 def slug(text: str, *, limit: int = 40) -> str:
     """A file name of a word: lower-case letters, digits and dashes; never empty, never a path."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:limit] or "word"
+
+
+def picture_files(image: UInt8Array, coarse: UInt8Array, mask: UInt8Array) -> dict[str, bytes]:
+    """PNG files of a drawn picture, its first and its finished mask, and that mask over it.
+
+    Args:
+        image: (H, W) grey.
+        coarse: (H, W) class ids, before refinement.
+        mask: (H, W) class ids.
+    """
+    return {
+        "image.png": png_bytes(image),
+        "coarse.png": png_bytes(coarse),
+        "mask.png": png_bytes(mask),
+        "overlay.png": png_bytes(overlay(image, mask), level=QUICK_LEVEL),
+    }

@@ -20,6 +20,7 @@ from lungsynth.images import (
     colour_heat,
     heat_to_uint8,
     overlay,
+    picture_files,
     png_bytes,
     slug,
 )
@@ -35,12 +36,7 @@ OVERLAY_SIDE = 1536
 
 def result_files(result: Result) -> dict[str, bytes]:
     """File name -> bytes of everything a result is written as; same result, same bytes."""
-    files = {
-        "image.png": png_bytes(result.image),
-        "coarse.png": png_bytes(result.coarse),
-        "mask.png": png_bytes(result.mask),
-        "overlay.png": png_bytes(overlay(result.image, result.mask), level=QUICK_LEVEL),
-    }
+    files = picture_files(result.image, result.coarse, result.mask)
     files |= map_files(result.maps, result.image)
     files["record.json"] = (json.dumps(result.record, indent=2, ensure_ascii=False) + "\n").encode()
     return files

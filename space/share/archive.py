@@ -7,10 +7,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from lungsynth.files import pack
-from lungsynth.images import QUICK_LEVEL, png_bytes, slug
+from lungsynth.images import picture_files, slug
 from lungsynth.masks.quality import overall_trust
 from lungsynth.permalink import Permalink, refine_texts
-from space.draw.study import Study, files_of, final_overlay
+from space.draw.study import Study, files_of
 
 DRAWN = (
     "prompt",
@@ -73,10 +73,7 @@ def archive(study: Study) -> bytes:
     assert study.made is not None
     record = json.dumps(record_of(study), indent=2, ensure_ascii=False) + "\n"
     files = {
-        "image.png": png_bytes(study.image),
-        "coarse.png": png_bytes(study.made.coarse),
-        "mask.png": png_bytes(study.made.mask),
-        "overlay.png": png_bytes(final_overlay(study), level=QUICK_LEVEL),
+        **picture_files(study.image, study.made.coarse, study.made.mask),
         **files_of(study),
         "record.json": record.encode(),
     }
