@@ -54,16 +54,20 @@ def command(name: str, kind: type, work: str) -> click.Command:
     return click.Command(name, callback=call, help=told, params=list(parameters(kind)))
 
 
-def group(name: str, help: str, commands: Commands) -> click.Group:
-    """A group of commands.
+class Group(click.Group):
+    """Commands of a table, each made when it is asked for, so that one help does not wait for all."""
 
-    Args:
-        name: Of the group.
-        help: A sentence.
-        commands: See `Commands`.
-    """
-    made = [command(one, kind, work) for one, (kind, work) in commands.items()]
-    return click.Group(name, help=help, commands=made)
+    def __init__(self, table: Commands, groups: Sequence[click.Command] = (), **how: Any) -> None:
+        names = [click.Command(name) for name in table]  # click suggests a name of these
+        super().__init__(context_settings=CONTEXT, commands=[*groups, *names], **how)
+        self.waiting = dict(table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name; None when there is none."""
+        how = self.waiting.pop(cmd_name, None)
+        if how is not None:
+            self.add_command(command(cmd_name, *how))
+        return super().get_command(ctx, cmd_name)
 
 
 def parameters(kind: type, *, unset: bool = False) -> Iterator[click.Parameter]:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent import futures
 from dataclasses import fields, is_dataclass, replace
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -265,7 +264,9 @@ def _refined(
     if workers == 1:
         yield from map(refine, probabilities, images, [config] * len(images), fields)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    from multiprocessing import get_context  # deferred: the help of `--refine` comes through here
+
+    with futures.ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         yield from pool.map(
             refine, probabilities, images, [config] * len(images), fields, chunksize=2
         )

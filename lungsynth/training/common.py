@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -205,8 +206,6 @@ class Run:
         save_tensors(tensors, self.out / STATE_NAME, {"step": str(self.step)})
 
     def load(self, path: Path) -> None:
-        from safetensors import safe_open
-
         tensors = load_tensors(path)
         with safe_open(path, framework="pt") as handle:
             self.step = int((handle.metadata() or {}).get("step", "0"))

@@ -275,7 +275,7 @@ def _split_rows(settings: Settings, prompts: tuple[str, ...] | None) -> dict[str
 
 def resolve_device(name: str) -> str:
     """`auto` -> cuda when there is one, else cpu."""
-    import torch
+    import torch  # deferred: slow to import
 
     if name != "auto":
         return name

@@ -58,7 +58,7 @@ def _with_ages(images: ImageSet, what: str) -> tuple[ImageSet, Float64Array]:
 
 def fit_judge(features: Float64Array, ages: Float64Array) -> AgeJudge:
     """Ridge regression; the penalty by leave-one-out."""
-    from sklearn.linear_model import RidgeCV
+    from sklearn.linear_model import RidgeCV  # deferred: slow to import
 
     fit = RidgeCV(alphas=PENALTIES).fit(features, ages)
     return AgeJudge(np.asarray(fit.coef_), float(fit.intercept_))

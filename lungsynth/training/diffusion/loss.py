@@ -67,7 +67,7 @@ class DiffusionLoss:
         tap: AttentionTap | None = None,
         judge: LatentJudge | None = None,
     ) -> None:
-        from diffusers import DDPMScheduler
+        from diffusers import DDPMScheduler  # deferred: slow to import
 
         self.parts, self.frames, self.latents = parts, frames, latents
         self.options, self.device = options, device

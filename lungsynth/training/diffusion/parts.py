@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lungsynth.model.checkpoint import load_pipeline, quiet_libraries
 from lungsynth.model.tensor_files import write_folder
 from lungsynth.model.vocabulary import Vocabulary, count_words, train_tokenizer
 from lungsynth.training.captions import caption
@@ -38,8 +40,8 @@ def draw_captions(frames: Frames, chosen: Sequence[int], rng: np.random.Generato
 
 def build_parts(vae: Any, frames: Frames, options: DiffusionOptions) -> Parts:
     """New text encoder, tokenizer and U-Net around a trained autoencoder."""
-    from diffusers import DDIMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
+    from diffusers import DDIMScheduler, UNet2DConditionModel  # deferred: slow to import
+    from transformers import CLIPTextConfig, CLIPTextModel  # deferred: slow to import
 
     torch.manual_seed(options.seed)
     rng = np.random.default_rng((options.seed, 7))
@@ -99,15 +101,13 @@ def learn_words(parts: Parts, frames: Frames, options: DiffusionOptions) -> None
 
 def load_parts(init_from: str) -> Parts:
     """The components of an existing Stable Diffusion 1.x/2.x checkpoint, directory or Hub id."""
-    from lungsynth.model.checkpoint import load_pipeline
-
     pipe, vocabulary = load_pipeline(init_from)
     return Parts(pipe.vae, pipe.text_encoder, pipe.tokenizer, pipe.unet, pipe.scheduler, vocabulary)
 
 
 def add_lora(unet: Any, rank: int) -> None:
     """Freeze the U-Net and add LoRA adapters to its attention projections (through peft)."""
-    from peft import LoraConfig
+    from peft import LoraConfig  # deferred: slow to import
 
     unet.requires_grad_(False)
     unet.add_adapter(
@@ -141,7 +141,7 @@ def add_pooled_text(unet: Any) -> Any:
 
 def assemble(parts: Parts) -> Any:
     """A `StableDiffusionPipeline` of the parts, without safety checker (it judges photographs)."""
-    from diffusers import StableDiffusionPipeline
+    from diffusers import StableDiffusionPipeline  # deferred: slow to import
 
     return StableDiffusionPipeline(
         vae=parts.vae,
@@ -157,14 +157,10 @@ def assemble(parts: Parts) -> Any:
 
 def save_pipeline(parts: Parts, out: Path, options: DiffusionOptions) -> None:
     """Write `out/pipeline` (diffusers layout, fp16) or, for LoRA, `out/lora`."""
-    import copy
-
-    from lungsynth.model.checkpoint import quiet_libraries
-
     if options.lora_rank:
-        from diffusers import StableDiffusionPipeline
-        from diffusers.utils import convert_state_dict_to_diffusers
-        from peft import get_peft_model_state_dict
+        from diffusers import StableDiffusionPipeline  # deferred: slow to import
+        from diffusers.utils import convert_state_dict_to_diffusers  # deferred: slow to import
+        from peft import get_peft_model_state_dict  # deferred: slow to import
 
         layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(parts.unet))
         write_folder(
