@@ -43,6 +43,7 @@ KNOWN = {
         "boxes of findings on NIH ChestX-ray14, by readers of NIH and RSNA",
         "https://www.rsna.org/artificial-intelligence/ai-image-challenge/rsna-pneumonia-detection-challenge-2018",
     ),
+    "lungsynth outlines": ("NIH ChestX-ray14, drawn by lungsynth's authors", ""),
     "hannover_covid": (
         "Hannover Medical School: COVID-19 image repository",
         "https://doi.org/10.6084/m9.figshare.12275009",

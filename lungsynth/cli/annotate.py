@@ -48,3 +48,16 @@ class AnnotateCommand:
         metavar="DIR",
         help="With --import: where the films are.  [default: beside each annotation]",
     )
+    source_set: str | None = option(
+        default=None,
+        metavar="NAME",
+        help="With --import to a Parquet file: the set the films are of, as other files call it.",
+    )
+    image_licence: str | None = option(
+        default=None, metavar="TEXT", help="Likewise: the terms of the films."
+    )
+    mask_licence: str | None = option(
+        default=None,
+        metavar="TEXT",
+        help="Likewise: the terms of the outlines. What is trained on them states all three.",
+    )

@@ -181,8 +181,15 @@ def overlays_of(out: Path) -> Path:
     return out.with_name(f"{out.stem}-overlays") if out.suffix == ".parquet" else out / "overlays"
 
 
-def write_films(films: Sequence[Annotated], path: Path) -> None:
+def write_films(
+    films: Sequence[Annotated], path: Path, terms: Mapping[str, str] | None = None
+) -> None:
     """Write films as one Parquet file (id, image, mask, text, split) and overlays beside it.
+
+    Args:
+        films: What was read.
+        path: The file.
+        terms: More columns, the same for each film: `source_set`, `image_licence`, `mask_licence`.
 
     Raises:
         OutputError: the place cannot be written.
@@ -194,6 +201,7 @@ def write_films(films: Sequence[Annotated], path: Path) -> None:
             "mask": {"bytes": png_bytes(film.mask, synthetic=False), "path": None},
             "text": "",
             "split": "train",
+            **(terms or {}),
         }
         for film in films
     ]

@@ -18,6 +18,7 @@ from labelme import to_labelme
 from PIL import Image
 from tiny import film
 
+from lungsynth.about.sources import sources_of_data
 from lungsynth.films.annotation import Annotation, Shape
 from lungsynth.films.data import read_records
 
@@ -254,9 +255,26 @@ def test_other_files_in_the_output_folder_are_kept(
     assert (tmp_path / "n" / "images" / "a.png").read_bytes() == (films / "a.png").read_bytes()
 
 
+def test_what_the_films_and_outlines_are_is_kept_for_the_sources(
+    run_cli: Cli, films: Path, tmp_path: Path
+) -> None:
+    drawn = annotation(tmp_path / "drawn" / "a.json", "a.png", LEFT, RIGHT)
+    out = tmp_path / "masks.parquet"
+    told = ("--source-set", "ours", "--image-licence", "no restrictions", "--mask-licence", "CC0")
+    given = ("--import", drawn, "--images", films, "--out", out, *CLASSES, *told)
+    ran = run_cli("annotate", *given)
+    assert ran.code == 0, ran.err
+    (masks,) = sources_of_data(str(out), used_for="masks")
+    assert (masks.name, masks.licence, masks.n) == ("ours", "cc0-1.0", 1)
+    (images,) = sources_of_data(str(out))
+    assert (images.name, images.terms) == ("ours", "no restrictions")
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
+        (("a.png", "--source-set", "ours"), "--source-set is a column of a Parquet file"),
+        (("--import", "a.json", "--mask-licence", "CC0"), "--mask-licence is a column"),
         (("a.json",), "add --import to read it"),
         (("a.png", "--images", "films"), "--images goes with --import"),
         (("a.png", "--out", "x.parquet"), "a Parquet file is made by --import"),

@@ -26,13 +26,22 @@ from lungsynth.masks.classes import classes_path
 from lungsynth.model.checkpoint import resolve
 
 PAGE_NAME = "annotate.html"
+TERMS = ("source_set", "image_licence", "mask_licence")
+"""Options that become columns: what training states of where its films came from."""
 
 
 def run_annotate(command: AnnotateCommand) -> None:
     """Outline organs on films by hand, in your browser, and turn the outlines into masks."""
     classes = parse_class_options(command.named) or _classes_of(command.model)
+    told = {name: getattr(command, name) for name in TERMS}
+    terms = {name: text.strip() for name, text in told.items() if text and text.strip()}
+    if terms and not (command.importing and command.out.suffix == ".parquet"):
+        raise ConfigError(
+            f"--{min(terms).replace('_', '-')} is a column of a Parquet file; it goes with --import "
+            "and --out FILE.parquet."
+        )
     if command.importing:
-        _import(command.files, classes, command.images, command.out)
+        _import(command, classes, terms)
     else:
         _page(command.files, classes, command.images, command.out)
 
@@ -71,14 +80,17 @@ def _page(
     )
 
 
-def _import(
-    files: tuple[str, ...], classes: Mapping[str, int], images: Path | None, out: Path
-) -> None:
+def _import(command: AnnotateCommand, classes: Mapping[str, int], terms: Mapping[str, str]) -> None:
+    out = command.out
     parquet = out.suffix == ".parquet"
     overlays = overlays_of(out)
     made = [overlays] if parquet else [overlays, out / "images", out / "masks"]
-    films = import_annotations([Path(f) for f in files], classes, images=images, exclude=made)
-    (write_films if parquet else write_image_folder)(films, out)
+    given = [Path(file) for file in command.files]
+    films = import_annotations(given, classes, images=command.images, exclude=made)
+    if parquet:
+        write_films(films, out, terms)
+    else:
+        write_image_folder(films, out)
     click.echo(str(out))
     for film in films:
         told = ", ".join(f"{name} {share:.1%}" for name, share in shares(film, classes).items())
