@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,9 @@ from publish.build.plan import Plan
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+LOOK_SECONDS = 1.0
+"""Between two looks at how many rows the processes have drawn."""
 
 MIN_ROWS = 64
 """Rows that make a process of their own worth its start of some seconds."""
@@ -73,7 +77,12 @@ def visible_gpus() -> list[str]:
 
 
 def in_processes(
-    call: Callable[[T], R], tasks: Iterable[T], workers: int, *, gpus: list[str] | None = None
+    call: Callable[[T], R],
+    tasks: Iterable[T],
+    workers: int,
+    *,
+    gpus: list[str] | None = None,
+    on_rows: Callable[[int], Any] = lambda n: None,
 ) -> Iterator[R]:
     """What `call` gives for each task, from several processes, in the order they finish.
 
@@ -85,6 +94,8 @@ def in_processes(
         tasks: Travel one by one; few are held at a time.
         workers: Processes.
         gpus: Names of GPUs; the processes take them in turn, and see no other.
+        on_rows: Called with the number of rows that `count_row` has counted since the last time, about
+            once a second and before what they belong to is given.
 
     Raises:
         WorkerError: a process was killed.
@@ -92,23 +103,25 @@ def in_processes(
     """
     context = get_context("spawn")
     halt = context.RawValue("b", 0)  # an Event would wait for ever for a worker that was killed
+    rows, told = context.RawArray("L", workers), 0  # each process counts in a place of its own
     seats = context.SimpleQueue()
     for k in range(workers):
-        seats.put(gpus[k % len(gpus)] if gpus else None)
+        seats.put((k, gpus[k % len(gpus)] if gpus else None))
     pool = ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_start, initargs=(call, seats, halt)
+        workers, mp_context=context, initializer=_start, initargs=(call, seats, halt, rows)
     )
     waiting: set[Future[R]] = set()
     left = iter(tasks)
     try:
         while True:
-            for task in left:
+            for task in islice(left, 2 * workers - len(waiting)):
                 waiting.add(pool.submit(_run, task))
-                if len(waiting) >= 2 * workers:
-                    break
             if not waiting:
                 break
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            done, waiting = wait(waiting, LOOK_SECONDS, FIRST_COMPLETED)
+            now = sum(rows)
+            on_rows(now - told)
+            told = now
             for future in done:
                 yield future.result()
     except BrokenProcessPool as error:
@@ -125,18 +138,26 @@ def in_processes(
 
 
 _call: Any = None  # of this worker process
+_rows: Any = None  # rows drawn, by process; None in the process that leads
+_place = 0
 
 
-def _start(call: Any, seats: Any, halt: Any) -> None:
+def count_row() -> None:
+    """Count a row as drawn, for the progress shown; does nothing outside `in_processes`."""
+    if _rows is not None:
+        _rows[_place] += 1
+
+
+def _start(call: Any, seats: Any, halt: Any, rows: Any) -> None:
     """Prepare a worker process."""
 
-    global _call
+    global _call, _rows, _place
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that leads ends this one
-    gpu = seats.get()
+    _place, gpu = seats.get()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     threading.Thread(target=_end_with, args=(os.getppid(), halt), daemon=True).start()
-    _call = call
+    _call, _rows = call, rows
 
 
 def _end_with(parent: int, halt: Any) -> None:

@@ -160,8 +160,9 @@ def _draw(
             draw_by_engine(engine, the_plan, job, dict(finished), keep)
         elif workers > 1:
             gpus = visible_gpus() if the_plan.config["device"] == "cuda" else None
-            for shard in in_processes(Drawer(job), orders, workers, gpus=gpus):
-                keep(shard)
+            made = in_processes(Drawer(job), orders, workers, gpus=gpus, on_rows=bar.update)
+            for shard in made:
+                keep(shard, shown=True)
         else:
             synthesizer = _load(the_plan.folder, the_plan.config)
             for order in orders:

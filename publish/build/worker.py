@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lungsynth.errors import ConfigError, PromptError
 from publish.build.plan import Plan
+from publish.build.pool import count_row
 from publish.build.redraws import flags_of, judged, rejections, verifier_of
 from publish.data.manifest import canonical_sha256, environment
 from publish.data.prompts import row_seed
@@ -161,7 +162,7 @@ class Drawer:
         """
         if self._synthesizer is None:
             self._synthesizer = self._load()
-        return draw_shard(self.job, order, self._synthesizer)
+        return draw_shard(self.job, order, self._synthesizer, count_row)
 
     def _load(self) -> Synthesizer:
         here, leader = environment(), self.job.versions

@@ -19,7 +19,7 @@ from publish.build import engines, executors, pool
 from publish.build.engines import Engine, read_engine
 from publish.build.executors import ray_room
 from publish.build.plan import plan
-from publish.build.pool import in_processes, workers_for
+from publish.build.pool import count_row, in_processes, workers_for
 from publish.build.ranks import DrawRank, Place, WorkFolder, places
 from publish.data.settings import Settings
 from publish.data.shards import Shard, file_sha256
@@ -46,6 +46,22 @@ def test_processes_share_the_tasks_and_the_gpus():
     assert {gpu for _, _, gpu in done} <= {"3", "5"} and os.getpid() not in {p for _, p, _ in done}
     gpu_of = {pid: gpu for _, pid, gpu in done}
     assert len(set(gpu_of.values())) == len(gpu_of)  # each process its own
+
+
+def two_rows(number: int) -> int:
+    for _ in range(2):
+        time.sleep(0.6)
+        count_row()
+    return number
+
+
+def test_rows_are_told_of_while_a_task_is_under_way():
+    told: list[int | str] = []
+    for _ in in_processes(two_rows, range(3), 2, on_rows=lambda n: told.append(n) if n else None):
+        told.append("done")
+    assert sum(n for n in told if isinstance(n, int)) == 6 and told.count("done") == 3
+    assert told[0] != "done" and told[0] < 6
+    count_row()  # where no process was started it does nothing
 
 
 def test_a_killed_process_is_an_error_that_says_what_to_do():
