@@ -16,7 +16,7 @@ from lungsynth.arrays import Float64Array, IntArray, UInt8Array
 from lungsynth.errors import DataError, OutputError
 from lungsynth.evaluation.command import command_line
 from lungsynth.evaluation.tables import percent
-from lungsynth.films.data import decode_grey, open_source, read_records
+from lungsynth.films.data import decode_grey, open_source, parquet_files, read_records
 from lungsynth.films.framing import whole
 
 PIXELS = 256  # side of every picture that is compared
@@ -159,7 +159,8 @@ def read_samples(
     Args:
         source: A Parquet file, or a folder holding one of: `records.jsonl` (a line a picture with
             `file`, `prompt`, `fields`); folders with `record.json` (the same keys; `file` defaults
-            to image.png); Parquet files; or just PNG or JPEG files, then without fields.
+            to image.png); Parquet files, as in a published dataset; or just PNG or JPEG files, then
+            without fields.
         image_column: Column of the image in Parquet.
         limit: Keep at most so many, drawn with `seed`.
         seed: Of the draw.
@@ -167,7 +168,7 @@ def read_samples(
     Raises:
         DataError: nothing is there, or a record or picture cannot be read.
     """
-    if source.suffix == ".parquet" or (source.is_dir() and any(source.glob("*.parquet"))):
+    if source.suffix == ".parquet" or parquet_files(source):
         return _read_parquet(source, image_column).limited(limit, seed)
     if not source.is_dir():
         raise DataError(f"{source}: no such folder or Parquet file. Give where samples were drawn.")
@@ -227,7 +228,7 @@ def _entry(text: str, folder: Path, where: str) -> tuple[Path, dict[str, str]]:
 def _choosers(source: Path) -> set[str]:
     """Verifiers that chose among the drawings of a dataset's shards, as their footers tell; "" = none."""
     found = set()
-    for path in [source] if source.is_file() else sorted(source.glob("*.parquet")):
+    for path in [source] if source.is_file() else parquet_files(source):
         told = (pq.read_metadata(path).metadata or {}).get(b"lungsynth", b"{}")
         footer = json.loads(told)
         found.add(str(footer.get("verifier", "")) if isinstance(footer, dict) else "")

@@ -130,7 +130,7 @@ class JudgeOptions(Truth):
     )
     synthetic: Path = option(
         metavar="DIR|PARQUET",
-        help="Generated pictures with masks: folders of `sample`, or Parquet.",
+        help="Generated pictures with masks: a published folder, folders of `sample`, Parquet.",
     )
     train_split: str = option(default="train", metavar="NAME")
     test_split: str = option(

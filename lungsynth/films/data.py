@@ -89,7 +89,7 @@ def open_source(source: str | Sequence[str]) -> Any:
                 "parquet", data_files=[str(p) for p in paths], split="train"
             )
         elif len(paths) == 1 and paths[0].is_dir():
-            parquet = sorted(paths[0].rglob("*.parquet"))
+            parquet = parquet_files(paths[0])
             if parquet:
                 return open_source([str(path) for path in parquet])
             if (paths[0] / "masks").is_dir() and not any(paths[0].glob("metadata.*")):
@@ -111,6 +111,15 @@ def open_source(source: str | Sequence[str]) -> Any:
         if isinstance(feature, datasets.Image):
             rows = rows.cast_column(name, datasets.Image(decode=False))
     return rows
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """Parquet files below a folder; of a published dataset those of `data`, not the preview of them.
+
+    Args:
+        folder: May be no folder; then there are none.
+    """
+    return sorted((folder / "data").rglob("*.parquet")) or sorted(folder.rglob("*.parquet"))
 
 
 def _paired_files(folder: Path) -> list[dict[str, str | None]]:

@@ -14,7 +14,7 @@ from PIL import Image
 from tiny import film, png, write_parquet
 
 from lungsynth.errors import DataError
-from lungsynth.films.data import decode_grey, open_source, read_records
+from lungsynth.films.data import decode_grey, open_source, parquet_files, read_records
 
 IDS = np.zeros((96, 112), np.uint8)
 IDS[20:60, 10:40], IDS[20:60, 60:100] = 1, 2
@@ -83,6 +83,15 @@ def test_a_folder_of_parquet_files_is_one_source(tmp_path: Path) -> None:
     assert len(list(read_records(str(tmp_path)))) == 5
     several = [str(tmp_path / "a.parquet"), str(tmp_path / "deep" / "b.parquet")]
     assert len(list(read_records(several))) == 5
+
+
+def test_a_published_folder_is_read_without_its_preview(tmp_path: Path) -> None:
+    for folder, n in (("data", 3), ("preview", 2)):
+        (tmp_path / folder).mkdir()
+        write_parquet(tmp_path / folder / "train-00000-of-00001.parquet", n)
+    assert len(list(read_records(str(tmp_path)))) == 3
+    assert [path.parent.name for path in parquet_files(tmp_path)] == ["data"]
+    assert parquet_files(tmp_path / "gone") == []
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ from lungsynth.evaluation.masks.figures import (
     parse_class_ids,
     side_swapped,
 )
-from lungsynth.evaluation.masks.measure import MeasureOptions, measure
+from lungsynth.evaluation.masks.measure import MeasureOptions, _made, measure
 from lungsynth.evaluation.masks.reading import counted_classes, read_masked, usable_methods
 from lungsynth.evaluation.masks.report import (
     best_scored,
@@ -41,6 +41,7 @@ from lungsynth.evaluation.masks.report import (
     write_csv,
 )
 from lungsynth.films.data import Record
+from lungsynth.masks.chain import Aids
 from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.refine import RefineConfig
 from lungsynth.masks.registry import REFINEMENTS, needs_affinity
@@ -257,6 +258,14 @@ def records(n: int = 6) -> list[Record]:
         sides[sides == 255] = 1
         out.append(Record(image, "", sides, {"id": f"f{i}", "patient": f"p{i // 2}"}))
     return out
+
+
+def test_a_student_that_counts_nothing_is_in_no_stage(real: Synthesizer) -> None:
+    p = np.full((3, 32, 32), 1 / 3, np.float32)
+    config = RefineConfig(method="none", student_weight=0.0)
+    aids = Aids(student=cast("Any", object()))  # trust may want it all the same
+    found = _made(p, np.zeros((32, 32), np.uint8), real.classes, config, aids)
+    assert list(found) == ["none + clean-up"]
 
 
 SIDES = TruthSpec(classes={1: "left lung", 2: "right lung"})

@@ -17,7 +17,7 @@ from lungsynth.evaluation.common import RECORD_NAME
 from lungsynth.evaluation.masks.figures import ALL, TruthSpec
 from lungsynth.evaluation.masks.judge import mask_counts, read_generated
 from lungsynth.evaluation.masks.reading import read_masked
-from lungsynth.films.data import Record, open_source, read_records
+from lungsynth.films.data import Record, open_source, parquet_files, read_records
 from lungsynth.films.framing import whole
 
 AREA = (0.02, 0.94)  # least and largest share of a synthetic picture that may be foreground
@@ -218,10 +218,7 @@ def _one_source(
     source: Path, trust: dict[str, float], image_column: str, mask_column: str
 ) -> Iterator[Record]:
     """Pictures of one place; their trust is noted by id."""
-    if source.is_dir() and (source / "data").is_dir() and any((source / "data").glob("*.parquet")):
-        source = source / "data"  # a published folder also holds a preview of the same rows
-    parquet = source.suffix == ".parquet" or (source.is_dir() and any(source.rglob("*.parquet")))
-    if not parquet:
+    if source.suffix != ".parquet" and not parquet_files(source):
         folders = sorted(p.parent for p in source.rglob(RECORD_NAME)) if source.is_dir() else []
         if source.is_dir() and not any((f / "mask.png").is_file() for f in folders):
             raise DataError(

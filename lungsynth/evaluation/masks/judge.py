@@ -23,7 +23,7 @@ from lungsynth.evaluation.masks.reading import batches, read_masked
 from lungsynth.evaluation.masks.report import mean_interval, resample_films
 from lungsynth.evaluation.options import JudgeOptions
 from lungsynth.files import check_writable
-from lungsynth.films.data import Record, read_records
+from lungsynth.films.data import Record, parquet_files, read_records
 from lungsynth.films.framing import whole
 from lungsynth.masks.body import Segmenter, load_segmenter, predict, save_segmenter
 from lungsynth.training.segmenter import Fit, train_segmenter
@@ -70,7 +70,7 @@ def read_generated(source: Path, *, image_column: str, mask_column: str) -> Iter
     Raises:
         DataError: nothing is there, or a mask is missing or of another size.
     """
-    if source.suffix == ".parquet" or (source.is_dir() and any(source.rglob("*.parquet"))):
+    if source.suffix == ".parquet" or parquet_files(source):
         yield from read_records(
             str(source), image_column=image_column, mask_column=mask_column, text_column=None
         )

@@ -251,7 +251,8 @@ def _made(
     without = apply_stages(probability, image, specs, replace(config, student_weight=0.0), aids)
     kept = split(without.probability, specs)
     found = {}
-    for student in ([True] if aids.student is not None else []) + [False]:
+    has_student = aids.student is not None and config.student_weight > 0
+    for student in ([True] if has_student else []) + [False]:
         one = config if student else replace(config, student_weight=0.0)
         found[stage_name(config, student=student)] = run(
             probability, image, specs, one, aids, lambda name, p, own: kept[name]

@@ -36,10 +36,10 @@ def encoder_of(command: Encoded) -> tuple[Encoder, str]:
     return load_encoder(chosen), checksum(chosen)
 
 
-def samples_of(command: Compared, place: Path | None = None) -> ImageSet:
+def samples_of(command: Compared) -> ImageSet:
     """Samples with what was asked for; see `read_samples`."""
     return read_samples(
-        place or command.synthetic,
+        command.synthetic,
         image_column=command.image_column,
         limit=command.limit,
         seed=command.seed,
@@ -151,8 +151,7 @@ def run_memorisation(command: MemorisationCommand) -> None:
     """Copies of training films among synthetic pictures: the release gate."""
     check_writable(command.out)
     encoder, name = encoder_of(command)
-    inside = command.synthetic / "data"  # of a published folder, which also holds a preview
-    drawn = samples_of(command, inside if any(inside.glob("*.parquet")) else None)
+    drawn = samples_of(command)
     train = films_of(command, command.train_split)
     calibration, test = (
         films_of(command, split).limited(command.limit, command.seed)
