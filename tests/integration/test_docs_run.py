@@ -30,6 +30,10 @@ SHORTER: dict[str, list[tuple[str, str]]] = {
     "README.md#0": [("-n 4", "-n 1 --steps 2")],
     "docs/ATTENTION.md#0": [("ORG/MODEL", "MODEL"), ("steps=20", "steps=2")],
     "docs/ATTENTION.md#1": [("ORG/MODEL", "MODEL"), ("steps=20", "steps=2")],
+    "docs/PUBLISHING.md#6": [
+        ("ORG/SD15", "lab/sd15"),
+        ("--steps 4000", "--steps 4000 --sample-steps 1"),
+    ],
     "docs/PUBLISHING.md#12": [
         ("--n 128 --batch-size 8", "--n 3 --batch-size 1 --steps 1 --workers 1"),
         ("publishing writing", "publishing writing --n 8 --repeats 1"),
@@ -168,8 +172,15 @@ def batch_of_the_page(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(parquet["value"], desk / "lungsynth-batch.parquet")
 
 
+def lora_and_its_base(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The layers that were trained, and the checkpoint they go on top of, on the Hub."""
+    write_lora(desk / "MODEL", desk / "runs/lora/lora")
+    told = "publish weights MODEL --repo lab/sd15 --licence creativeml-openrail-m --samples 0 --yes"
+    run_command("the base of a LoRA", ["python", "-m", *told.split()], monkeypatch)
+
+
 BEFORE: dict[str, Callable[[Path, pytest.MonkeyPatch], object]] = {
-    "docs/PUBLISHING.md#6": lambda desk, _: write_lora(desk / "MODEL", desk / "runs/lora/lora"),
+    "docs/PUBLISHING.md#6": lora_and_its_base,
     "docs/PUBLISHING.md#10": lambda desk, _: shutil.copytree(desk / "dist", desk / "before"),
     "docs/SPACE.md#0": batch_of_the_page,
 }
