@@ -70,21 +70,20 @@ def run(
 @contextmanager
 def local_hub(home: Path) -> Iterator[dict[str, str]]:
     """A Hub on loopback; yields the environment that points a process at it."""
-    server = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "hub"],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT / "tests")},
         stdout=subprocess.PIPE,
         text=True,
-    )
-    try:
-        assert server.stdout is not None
-        words = server.stdout.readline().split()[1:]  # export NAME=VALUE …
-        told = dict(one.split("=", 1) for one in words)
-        yield told | {"HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
-    finally:
-        server.terminate()
-        server.wait()
+    ) as server:
+        try:
+            assert server.stdout is not None
+            words = server.stdout.readline().split()[1:]  # export NAME=VALUE …
+            told = dict(one.split("=", 1) for one in words)
+            yield told | {"HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+        finally:
+            server.terminate()
 
 
 def sizes(dist: Path) -> Iterator[str]:

@@ -7,7 +7,7 @@ import sys
 import click
 
 from lungsynth import __version__
-from lungsynth.cli.command import Commands, Group
+from lungsynth.cli.command import CONTEXT, Commands, command
 from lungsynth.errors import LungSynthError
 from publish.commands import build, reading, sending
 
@@ -28,11 +28,12 @@ COMMANDS: Commands = {
 """Name -> options, and what does the work."""
 
 
-CLI_HELP = "Datasets of synthetic chest X-rays with masks. Research only; not for diagnosis."
-
-cli = click.version_option(__version__, prog_name="publish")(
-    Group(COMMANDS, name="cli", help=CLI_HELP)
+@click.group(
+    context_settings=CONTEXT, commands=[command(name, *how) for name, how in COMMANDS.items()]
 )
+@click.version_option(__version__, prog_name="publish")
+def cli() -> None:
+    """Datasets of synthetic chest X-rays with masks. Research only; not for diagnosis."""
 
 
 def main() -> None:

@@ -35,6 +35,27 @@ class RefinementOption(click.Option):
         return record and (record[0], record[1].replace("NAMES", ", ".join(names)))
 
 
+class LazyCommand(click.Command):
+    """A command that makes its options when they are asked for: one help does not wait for all."""
+
+    _params: list[click.Parameter]
+
+    def __init__(self, name: str, kind: type, **how: Any) -> None:
+        self._kind = kind
+        super().__init__(name, **how)
+
+    @property
+    def params(self) -> list[click.Parameter]:
+        """The options."""
+        if not self._params:
+            self._params = list(parameters(self._kind))
+        return self._params
+
+    @params.setter
+    def params(self, given: list[click.Parameter]) -> None:
+        self._params = given
+
+
 def command(name: str, kind: type, work: str) -> click.Command:
     """A command that gives an instance of a dataclass to a function, and prints what it returns.
 
@@ -51,23 +72,19 @@ def command(name: str, kind: type, work: str) -> click.Command:
             click.echo(said, nl=not said.endswith("\n"))
 
     told = f"{kind.__doc__}{getattr(kind, 'MORE_HELP', '')}"
-    return click.Command(name, callback=call, help=told, params=list(parameters(kind)))
+    return LazyCommand(name, kind, callback=call, help=told)
 
 
-class Group(click.Group):
-    """Commands of a table, each made when it is asked for, so that one help does not wait for all."""
+def group(name: str, help: str, commands: Commands) -> click.Group:
+    """A group of commands.
 
-    def __init__(self, table: Commands, groups: Sequence[click.Command] = (), **how: Any) -> None:
-        names = [click.Command(name) for name in table]  # click suggests a name of these
-        super().__init__(context_settings=CONTEXT, commands=[*groups, *names], **how)
-        self.waiting = dict(table)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of a name; None when there is none."""
-        how = self.waiting.pop(cmd_name, None)
-        if how is not None:
-            self.add_command(command(cmd_name, *how))
-        return super().get_command(ctx, cmd_name)
+    Args:
+        name: Of the group.
+        help: A sentence.
+        commands: See `Commands`.
+    """
+    made = [command(one, kind, work) for one, (kind, work) in commands.items()]
+    return click.Group(name, help=help, commands=made)
 
 
 def parameters(kind: type, *, unset: bool = False) -> Iterator[click.Parameter]:

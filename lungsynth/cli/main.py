@@ -8,7 +8,7 @@ import click
 
 from lungsynth import __version__
 from lungsynth.cli import annotate, learn_token, report, sample, segment, tools, train, train_masks
-from lungsynth.cli.command import Commands, Group
+from lungsynth.cli.command import CONTEXT, Commands, command, group
 from lungsynth.cli.evaluate import model, samples, words
 from lungsynth.errors import LungSynthError
 from lungsynth.evaluation import options
@@ -62,17 +62,25 @@ EVALUATIONS: Commands = {
 """Name -> options, and what does the work."""
 
 
-TRAIN_HELP = "Train the parts of a checkpoint. Every run resumes with the same command."
-EVALUATE_HELP = "Measure samples against real films that the model has not seen."
-CLI_HELP = "Chest X-rays with masks, from text. Synthetic; research only; not for diagnosis."
-GROUPS = (
-    Group(TRAIN, name="train", help=TRAIN_HELP),
-    Group(EVALUATIONS, name="evaluate", help=EVALUATE_HELP),
+@click.group(
+    context_settings=CONTEXT,
+    commands=[
+        *(command(name, *how) for name, how in COMMANDS.items()),
+        group(
+            "train",
+            "Train the parts of a checkpoint. Every run resumes with the same command.",
+            TRAIN,
+        ),
+        group(
+            "evaluate",
+            "Measure samples against real films that the model has not seen.",
+            EVALUATIONS,
+        ),
+    ],
 )
-
-cli = click.version_option(__version__, prog_name="lungsynth")(
-    Group(COMMANDS, GROUPS, name="cli", help=CLI_HELP)
-)
+@click.version_option(__version__, prog_name="lungsynth")
+def cli() -> None:
+    """Chest X-rays with masks, from text. Synthetic; research only; not for diagnosis."""
 
 
 def main() -> None:

@@ -23,10 +23,8 @@ def commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:
     ) -> Iterator[tuple[tuple[str, ...], click.Command]]:
         yield path, command
         if isinstance(command, click.Group):
-            for name in command.list_commands(click.Context(command)):
-                inner = command.get_command(click.Context(command), name)
-                assert inner is not None
-                yield from walk((*path, name), inner)
+            for name in sorted(command.commands):
+                yield from walk((*path, name), command.commands[name])
 
     yield from walk(("lungsynth",), cli)
     yield from walk(("publish",), publish_cli)
