@@ -114,12 +114,15 @@ def open_source(source: str | Sequence[str]) -> Any:
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    """Parquet files below a folder; of a published dataset those of `data`, not the preview of them.
+    """Parquet files below a folder; of a published dataset not the preview of the rows in `data`.
 
     Args:
         folder: May be no folder; then there are none.
     """
-    return sorted((folder / "data").rglob("*.parquet")) or sorted(folder.rglob("*.parquet"))
+    found = sorted(folder.rglob("*.parquet"))
+    if any((folder / "data").glob("*.parquet")):
+        found = [path for path in found if folder / "preview" not in path.parents]
+    return found
 
 
 def _paired_files(folder: Path) -> list[dict[str, str | None]]:

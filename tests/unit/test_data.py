@@ -91,6 +91,9 @@ def test_a_published_folder_is_read_without_its_preview(tmp_path: Path) -> None:
         write_parquet(tmp_path / folder / "train-00000-of-00001.parquet", n)
     assert len(list(read_records(str(tmp_path)))) == 3
     assert [path.parent.name for path in parquet_files(tmp_path)] == ["data"]
+    write_parquet(tmp_path / "more.parquet", 1)  # of one's own: it counts
+    assert [path.name for path in parquet_files(tmp_path)][1:] == ["more.parquet"]
+    assert [path.parent.name for path in parquet_files(tmp_path / "preview")] == ["preview"]
     assert parquet_files(tmp_path / "gone") == []
 
 
