@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from PIL import Image
 
 from lungsynth.arrays import BoolArray, UInt8Array
 from lungsynth.films.data import Record
 from lungsynth.films.framing import Framing, cut, whole
 from lungsynth.masks.student import StudentNetwork, student_logits
+from lungsynth.model.precision import rounded
 
 PLANES = ("left lung", "right lung", "heart", "finding")
 """Planes of a region map, in order."""
@@ -57,7 +57,7 @@ def lung_masks(student: StudentNetwork, image: UInt8Array, convention: str = "nl
     """
     height, width = image.shape
     # to the nearest grey level is near enough for a grid of 16 places
-    with torch.autocast("cpu", torch.bfloat16):
+    with rounded("cpu", "auto"):
         logits = student_logits(student, whole(image, pixels=WORK)[None])[0]
     outputs = [student.outputs.index(f"{convention}/{side} lung") for side in ("left", "right")]
     scores = np.concatenate([np.zeros((1, WORK, WORK)), logits[outputs].numpy()])
