@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from lungsynth.arrays import Float64Array, IntArray
-from lungsynth.model.precision import rounded
+from lungsynth.model.precision import AUTO, rounded
 from lungsynth.training.words.balance import group_of
 
 UNKNOWN = -1
@@ -225,7 +225,7 @@ def train_latent_judge(
         chosen = torch.from_numpy(rng.choice(len(latents), BATCH, p=chance))
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         x = blurred(latents[chosen].float(), generator)
-        with rounded("cpu", "auto"):
+        with rounded("cpu", AUTO):
             loss = fact_loss(judge(x), truth[chosen])
         for group in optimizer.param_groups:
             group["lr"] = RATE * 0.5 * (1 + np.cos(np.pi * step / steps))

@@ -17,7 +17,7 @@ from lungsynth.arrays import BoolArray, UInt8Array
 from lungsynth.films.data import Record
 from lungsynth.films.framing import Framing, cut, whole
 from lungsynth.masks.student import StudentNetwork, student_logits
-from lungsynth.model.precision import rounded
+from lungsynth.model.precision import AUTO, rounded
 
 PLANES = ("left lung", "right lung", "heart", "finding")
 """Planes of a region map, in order."""
@@ -57,7 +57,7 @@ def lung_masks(student: StudentNetwork, image: UInt8Array, convention: str = "nl
     """
     height, width = image.shape
     # to the nearest grey level is near enough for a grid of 16 places
-    with rounded("cpu", "auto"):
+    with rounded("cpu", AUTO):
         logits = student_logits(student, whole(image, pixels=WORK)[None])[0]
     outputs = [student.outputs.index(f"{convention}/{side} lung") for side in ("left", "right")]
     scores = np.concatenate([np.zeros((1, WORK, WORK)), logits[outputs].numpy()])
