@@ -2,10 +2,11 @@
 
     trust = c( b + Σ w_k · (x_k - m_k) / s_k )          of each class; of a mask, the mean of its classes
 
-x are what can be had without the truth (`FEATURES`); one that cannot be had (no student, no film check)
-takes the value m it has on sound films and so says nothing. w and b are a logistic regression of the
-IoU on films with expert masks and on pictures that are none, c its calibration (isotonic). `train trust`
-fits them; a checkpoint keeps them in `trust/`.
+x are what can be had without the truth (`FEATURES`), shares among them as log-odds, so that 0.97 and 0.99
+are told apart as 0.7 and 0.9 are; one that cannot be had (no student, no film check) takes the value m
+it has on sound films and so says nothing. w and b are a regression of the IoU's log-odds on films with
+expert masks and on pictures that are none, c its calibration (isotonic). `train trust` fits them; a
+checkpoint keeps them in `trust/`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -43,11 +45,23 @@ FEATURES = (
     "stability",  # IoU of the posterior above 0.65 and above 0.35
     "attention_stability",  # the same of attention alone
     "student_stability",  # and of the student alone
+    "expected",  # IoU to be expected of the student's mask if its probabilities are right
     "timesteps",  # mean IoU of the readings of each noise level and draw with each other
     "distance",  # how unusual the organ's measures are, see `lungsynth.trust.shape`
     "missed",  # how unusual its shape is
     "film",  # log-odds that the film check gives an upright frontal chest film, within ±4
 )
+
+SHARES = (
+    "student",
+    "refined",
+    "stability",
+    "attention_stability",
+    "student_stability",
+    "expected",
+    "timesteps",
+)
+"""Features in [0, 1], of which a fit may take the log-odds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,23 @@ def iou(one: BoolArray, other: BoolArray) -> float:
     """IoU of two regions; 0 where either is empty."""
     union = int((one | other).sum())
     return float((one & other).sum() / union) if union else 0.0
+
+
+def log_odds(share: float | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log-odds of shares, which are taken as 0.002 at least and 0.998 at most."""
+    inside = np.clip(share, 2e-3, 1 - 2e-3)
+    return np.asarray(np.log(inside / (1 - inside)))
+
+
+def expected_iou(probability: FloatArray, inside: BoolArray) -> float:
+    """IoU of a region with the truth, to be expected where these are a class's probabilities.
+
+    Args:
+        probability: (H, W) of the class.
+        inside: (H, W), the region.
+    """
+    certain = float(probability[inside].sum())
+    return certain / max(float(inside.sum()) + float(probability[~inside].sum()), 1e-6)
 
 
 def timestep_agreement(
@@ -157,7 +188,9 @@ def features(
                 "attention_stability": quality.stability(before[1 + k]),
             }
             if learnt is not None:
-                one["student"] = iou(coarse, learnt.argmax(0) == 1 + k)
+                its = learnt.argmax(0) == 1 + k
+                one["student"] = iou(coarse, its)
+                one["expected"] = expected_iou(learnt[1 + k], its)
                 one["student_stability"] = quality.stability(learnt[1 + k])
             if spec.name in seen.timesteps:
                 one["timesteps"] = seen.timesteps[spec.name]
@@ -181,11 +214,13 @@ class TrustModel:
     knots: tuple[tuple[float, ...], tuple[float, ...]]  # of c: ascending scores, their trust
     shapes: Mapping[str, ShapeModel]
     info: Mapping[str, Any] = field(default_factory=dict)
+    spread: tuple[str, ...] = ()  # features that are taken as log-odds
 
     def raw(self, one: Mapping[str, float]) -> float:
         """The sum of the equation, before calibration."""
+        x = {k: float(log_odds(v)) if k in self.spread else v for k, v in one.items()}
         return self.bias + sum(
-            w * (one.get(k, self.middle[k]) - self.middle[k]) / self.scale[k]
+            w * (x.get(k, self.middle[k]) - self.middle[k]) / self.scale[k]
             for k, w in self.weights.items()
         )
 
@@ -227,6 +262,7 @@ def save_trust(model: TrustModel, folder: Path) -> None:
         "weights": dict(model.weights),
         "middle": dict(model.middle),
         "scale": dict(model.scale),
+        "log_odds": list(model.spread),
         "bias": model.bias,
         "knots": [list(one) for one in model.knots],
         "shapes": {key: list(shape.classes) for key, shape in model.shapes.items()},
@@ -259,7 +295,8 @@ def load_trust(folder: Path) -> TrustModel:
             for key, classes in about["shapes"].items()
         }
         low, high = (tuple(float(x) for x in one) for one in about["knots"])
-        unknown = sorted(set(about["weights"]) - set(FEATURES))
+        spread = tuple(about.get("log_odds", ()))
+        unknown = sorted((set(about["weights"]) | set(spread)) - set(FEATURES))
         if unknown:
             raise ValueError(f"features {unknown}; this version knows {list(FEATURES)}")
         return TrustModel(
@@ -270,6 +307,7 @@ def load_trust(folder: Path) -> TrustModel:
             (low, high),
             shapes,
             about["info"],
+            spread,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(

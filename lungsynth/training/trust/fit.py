@@ -24,7 +24,9 @@ from lungsynth.training.trust.pictures import FILM, Picture
 from lungsynth.training.trust.samples import Sample
 from lungsynth.trust.score import (
     FEATURES,
+    SHARES,
     TrustModel,
+    log_odds,
     shape_key,
 )
 from lungsynth.trust.shape import MIN_MASKS, ShapeModel, fit_shapes
@@ -89,7 +91,7 @@ def fit_trust(
     samples: Sequence[Sample],
     shapes: Mapping[str, ShapeModel],
     *,
-    broken_share: float = 0.3,
+    broken_share: float = 0.1,
     info: Mapping[str, Any] | None = None,
 ) -> TrustModel:
     """Fit the logistic regression and its calibration.
@@ -113,7 +115,10 @@ def fit_trust(
     names = [
         k for k, column in zip(FEATURES, x.T, strict=True) if np.isfinite(column[sound]).sum() >= 20
     ]
+    spread = tuple(k for k in names if k in SHARES)
     x = _matrix(samples, names)
+    shares = [names.index(k) for k in spread]
+    x[:, shares] = log_odds(x[:, shares])
     middle, scale = np.nanmean(x[sound], 0), np.nanstd(x, 0) + 1e-6
     z = (np.where(np.isfinite(x), x, middle) - middle) / scale
     weight = np.where(sound, 1 / sound.sum(), 0.0)
@@ -138,6 +143,7 @@ def fit_trust(
         _knots(raw, np.asarray(steps.predict(raw)), weight),
         dict(shapes),
         {"n_samples": n, "n_sound": int(sound.sum()), **(info or {})},
+        spread,
     )
 
 
