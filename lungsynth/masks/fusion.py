@@ -22,6 +22,7 @@ with one round is `sequential`. Dice of several classes is the mean over the for
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -31,6 +32,7 @@ from lungsynth.errors import ConfigError, ShapeError
 from lungsynth.masks.coarse import shift_background
 from lungsynth.masks.crf import CrfConfig, DenseCrf
 from lungsynth.masks.kept import digest, kept
+from lungsynth.masks.registry import RefineConfig
 from lungsynth.masks.walk import AffinityField, random_walk
 
 TOKEN_GAMMAS = tuple(round(0.2 + 0.05 * k, 2) for k in range(13))
@@ -100,19 +102,6 @@ def affinity(
     return kept("walk", lambda: (digest(probability), id(field), beta, n_steps), walk)
 
 
-def sequential(
-    probability: FloatArray,
-    image: UInt8Array,
-    field: AffinityField,
-    *,
-    beta: float = 8.0,
-    n_steps: int = 256,
-    crf: CrfConfig | None = None,
-) -> FloatArray:
-    """Q(V(p))."""
-    return cross_mutual(probability, image, field, beta=beta, n_steps=n_steps, crf=crf, n_rounds=1)
-
-
 def propose(
     probability: FloatArray,
     image: UInt8Array,
@@ -159,53 +148,45 @@ def choose(candidates: Sequence[FloatArray], walked: FloatArray, gammas: Sequenc
     return max(range(len(scores)), key=scores.__getitem__)
 
 
+def walked(p: FloatArray, config: RefineConfig, field: AffinityField | None) -> FloatArray:
+    """V(p) by the walk's parameters of a configuration."""
+    assert field is not None  # `lungsynth.masks.refine.refine` saw to it
+    return affinity(p, field, beta=config.beta, n_steps=config.n_steps)
+
+
 def cross(
-    probability: FloatArray,
-    image: UInt8Array,
-    field: AffinityField,
-    *,
-    beta: float = 8.0,
-    n_steps: int = 256,
-    crf: CrfConfig | None = None,
-    gammas: Sequence[float] = TOKEN_GAMMAS,
+    p: FloatArray, image: UInt8Array, config: RefineConfig, field: AffinityField | None
 ) -> FloatArray:
     """Q(p_γ*): of the CRF's candidates the one that agrees best with the walk; see `choose`."""
-    walked = affinity(probability, field, beta=beta, n_steps=n_steps)
-    candidates = propose(probability, image, gammas, crf=crf)
-    return candidates[choose(candidates, walked, gammas)]
+    gammas = TOKEN_GAMMAS if config.gammas is None else config.gammas
+    judge = walked(p, config, field)
+    candidates = propose(p, image, gammas, crf=config.crf)
+    return candidates[choose(candidates, judge, gammas)]
 
 
 def cross_product(
-    probability: FloatArray,
-    image: UInt8Array,
-    field: AffinityField,
-    *,
-    beta: float = 8.0,
-    n_steps: int = 256,
-    crf: CrfConfig | None = None,
-    weight: float = 0.5,
+    p: FloatArray, image: UInt8Array, config: RefineConfig, field: AffinityField | None
 ) -> FloatArray:
     """Q(p)^w · V(p)^(1 - w), renormalised; w = 1 is the CRF alone, w = 0 the walk alone."""
-    walked = affinity(probability, field, beta=beta, n_steps=n_steps)
-    posterior = DenseCrf(image, len(probability), crf)(probability)
-    log = weight * np.log(np.maximum(posterior, 1e-8))
-    log += (1 - weight) * np.log(np.maximum(walked, 1e-8))
+    w, crf = config.fusion_weight, DenseCrf(image, len(p), config.crf)
+    log = w * np.log(np.maximum(crf(p), 1e-8))
+    log += (1 - w) * np.log(np.maximum(walked(p, config, field), 1e-8))
     product = np.exp(log - log.max(0, keepdims=True))
     return np.asarray(product / product.sum(0, keepdims=True), dtype=np.float32)
 
 
 def cross_mutual(
-    probability: FloatArray,
-    image: UInt8Array,
-    field: AffinityField,
-    *,
-    beta: float = 8.0,
-    n_steps: int = 256,
-    crf: CrfConfig | None = None,
-    n_rounds: int = 2,
+    p: FloatArray, image: UInt8Array, config: RefineConfig, field: AffinityField | None
 ) -> FloatArray:
     """q_r = Q(V(q_{r-1})) from q_0 = p: the walk starts again from the CRF's posterior each round."""
-    infer = DenseCrf(image, len(probability), crf)
-    for _ in range(n_rounds):
-        probability = infer(affinity(probability, field, beta=beta, n_steps=n_steps))
-    return probability
+    crf = DenseCrf(image, len(p), config.crf)
+    for _ in range(config.n_rounds):
+        p = crf(walked(p, config, field))
+    return p
+
+
+def sequential(
+    p: FloatArray, image: UInt8Array, config: RefineConfig, field: AffinityField | None
+) -> FloatArray:
+    """Q(V(p))."""
+    return cross_mutual(p, image, replace(config, n_rounds=1), field)

@@ -25,16 +25,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy
 
 from lungsynth.arrays import Float64Array, FloatArray
 from lungsynth.errors import ConfigError, MaskError, ShapeError
-
-if TYPE_CHECKING:
-    pass
 
 Offset = tuple[int, int]
 Offsets = tuple[Offset, ...]
@@ -78,9 +75,7 @@ class AffinityField:
     offsets: Offsets
     height: int
     width: int
-    classes: tuple[str, ...] | None = (
-        None  # what its network was trained on; None = it says nothing
-    )
+    classes: tuple[str, ...] | None = None  # its network was trained on; None = it says nothing
 
     def __post_init__(self) -> None:
         expected = (len(self.offsets), self.height, self.width)
