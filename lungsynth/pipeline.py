@@ -27,7 +27,7 @@ from lungsynth.masks.tokens import read_tokens
 from lungsynth.model.attention import Captured, word_map, word_maps
 from lungsynth.model.backbone import embed_prompts, key_weights, network
 from lungsynth.model.checkpoint import load_pipeline, resolve, weights_hash
-from lungsynth.model.nearest import NearestTrain, load_nearest
+from lungsynth.model.encoder import NearestTrain, load_nearest
 from lungsynth.model.precision import resolve_precision
 from lungsynth.model.sampling import Drawn, SampleOptions, draw, resolve_size
 from lungsynth.prompts import PromptReport, default_words, read_prompt, word_tokens

@@ -85,6 +85,26 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
+def save_network(
+    model: nn.Module,
+    folder: Path,
+    config_name: str,
+    weights_name: str,
+    about: Mapping[str, Any],
+    *,
+    half: bool = True,
+) -> None:
+    """Write a network's weights, float16 or as they are, and its JSON; `load_network` reads them.
+
+    Raises:
+        OutputError: the folder cannot be written or the disk is full.
+    """
+    tensors = {k: v.half() if half else v for k, v in model.state_dict().items()}
+    kind = config_name.removesuffix(".json")
+    save_tensors(tensors, folder / weights_name, {kind: json.dumps(about)})
+    (folder / config_name).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
 def load_network(
     folder: Path,
     config_name: str,

@@ -21,8 +21,8 @@ from lungsynth.masks.affinity import (
     majority,
     pair_affinities,
     save_affinity,
+    to_input,
 )
-from lungsynth.masks.body import to_input
 from lungsynth.masks.coarse import shift_background
 from lungsynth.masks.crf import CrfConfig, DenseCrf
 from lungsynth.model.tensor_files import write_folder

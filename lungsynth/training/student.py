@@ -13,8 +13,7 @@ from torch.nn import functional as F
 
 from lungsynth.arrays import Float64Array, UInt8Array
 from lungsynth.errors import ConfigError, DataError, ShapeError
-from lungsynth.masks.affinity import AffinityConfig
-from lungsynth.masks.body import to_input
+from lungsynth.masks.affinity import AffinityConfig, to_input
 from lungsynth.masks.student import (
     OURS,
     STUDENT_FOLDER,

@@ -18,7 +18,7 @@ from lungsynth.errors import ConfigError, DataError
 from lungsynth.films.data import Record
 from lungsynth.films.framing import cut, draw_framing
 from lungsynth.images import slug
-from lungsynth.masks.body import to_input
+from lungsynth.masks.affinity import to_input
 from lungsynth.masks.classes import classes_path, load_classes, parse_classes, parse_ratios
 from lungsynth.masks.quality import split_sides
 from lungsynth.masks.tokens import ClassToken, learn_token

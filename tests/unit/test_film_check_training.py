@@ -22,10 +22,10 @@ from lungsynth.evaluation.film_check import (
     report,
     totals,
 )
-from lungsynth.model.film_check import check_films
-from lungsynth.model.film_check_network import (
+from lungsynth.model.film_check import (
     FilmCheckConfig,
     FilmCheckNet,
+    check_films,
     check_squares,
     load_film_check,
 )

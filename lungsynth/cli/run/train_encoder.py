@@ -22,8 +22,7 @@ from lungsynth.evaluation.words.encoder_training import (
     train_encoder,
 )
 from lungsynth.model.checkpoint import NEAREST_FOLDER
-from lungsynth.model.encoder import DEFAULT_FOLDER, checksum, embed, load_encoder
-from lungsynth.model.nearest import save_nearest
+from lungsynth.model.encoder import DEFAULT_FOLDER, checksum, embed, load_encoder, save_nearest
 from lungsynth.verify.verifier import calibrate, half_of, save_rules
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer, models, trainers
 from torch import nn
 
 from lungsynth.model.checkpoint import load_pipeline, quiet_libraries
 from lungsynth.model.tensor_files import write_folder
-from lungsynth.model.vocabulary import Vocabulary, count_words, train_tokenizer
+from lungsynth.prompts import Vocabulary, split_words
 from lungsynth.training.captions import caption
 from lungsynth.training.diffusion.options import DiffusionOptions
 from lungsynth.training.frames import Frames
@@ -36,6 +38,52 @@ class Parts:
 def draw_captions(frames: Frames, chosen: Sequence[int], rng: np.random.Generator) -> list[str]:
     """One fresh caption for each chosen picture."""
     return [caption(frames.texts[i], frames.fields[i], frames.framing[i], rng) for i in chosen]
+
+
+def count_words(captions: Iterable[str]) -> Vocabulary:
+    """Count the words of training captions."""
+    counts: Counter[str] = Counter()
+    for text in captions:
+        counts.update(split_words(text))
+    return Vocabulary(dict(counts))
+
+
+def train_tokenizer(captions: Sequence[str], *, max_length: int, vocab_size: int = 2048) -> Any:
+    """Train a CLIP byte-pair tokenizer on captions.
+
+    Letters and digits are all in the alphabet, so any Latin prompt tokenizes; words never seen
+    become pieces, which `Vocabulary.unknown` reports.
+
+    Returns:
+        A `transformers.CLIPTokenizer` whose padding is its end-of-text token.
+    """
+    from transformers import CLIPTokenizer  # deferred: slow, and only training needs it
+
+    reference = CLIPTokenizer()._tokenizer
+    tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>"))
+    tokenizer.normalizer = reference.normalizer
+    tokenizer.pre_tokenizer = reference.pre_tokenizer
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,:;-'\"()/%&+!?"
+    # every letter, within and at the end of a word, is given its id here: the trainer would number
+    # them as its hash map falls, and a resumed run would then read other ids than it has learnt
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        show_progress=False,
+        special_tokens=[
+            "<|startoftext|>",
+            "<|endoftext|>",
+            *letters,
+            *(f"{c}</w>" for c in letters),
+        ],
+        initial_alphabet=list(letters),
+        end_of_word_suffix="</w>",
+    )
+    alphabet_line = " ".join(letters)  # so that every letter also exists as the end of a word
+    tokenizer.train_from_iterator([*captions, alphabet_line, alphabet_line], trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    merges = [tuple(m) if not isinstance(m, str) else tuple(m.split(" ")) for m in model["merges"]]
+    return CLIPTokenizer(vocab=model["vocab"], merges=merges, model_max_length=max_length)
 
 
 def build_parts(vae: Any, frames: Frames, options: DiffusionOptions) -> Parts:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lungsynth.contact import contact_sheet
 from lungsynth.errors import ConfigError
+from lungsynth.images import contact_sheet
 from lungsynth.model.precision import AUTO, rounded
 from lungsynth.model.tensor_files import load_tensors, save_tensors
 from lungsynth.training.common import Run

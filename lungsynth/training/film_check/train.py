@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lungsynth.errors import DataError
-from lungsynth.model.film_check_network import (
+from lungsynth.model.film_check import (
     FilmCheckConfig,
     FilmCheckNet,
     save_film_check,

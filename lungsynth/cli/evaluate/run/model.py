@@ -14,14 +14,13 @@ from lungsynth.arrays import UInt8Array
 from lungsynth.cli.evaluate.model import DrawCommand, ReconstructionCommand, SheetCommand
 from lungsynth.cli.run.train import load_vae
 from lungsynth.cli.run.values import rejection_of
-from lungsynth.contact import contact_sheet
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import read_films, write_report
 from lungsynth.evaluation.drawing import balanced_prompts, draw_set
 from lungsynth.evaluation.words.facts import asked_of
 from lungsynth.films.data import read_records
 from lungsynth.films.framing import whole
-from lungsynth.images import overlay
+from lungsynth.images import contact_sheet, overlay
 from lungsynth.model.checkpoint import load_pipeline
 from lungsynth.model.sampling import draw
 from lungsynth.pipeline import Synthesizer
