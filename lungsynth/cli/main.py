@@ -32,11 +32,11 @@ TRAIN: Commands = {
     "nearest": (train.TrainNearestCommand, f"{RUN}.train_encoder:run_train_nearest"),
     "student": (train_masks.TrainStudentCommand, f"{RUN}.train_masks:run_train_student"),
     "affinity": (train_masks.TrainAffinityCommand, f"{RUN}.train_masks:run_train_affinity"),
-    "trust": (train_masks.TrainTrustCommand, f"{RUN}.train_trust:run_train_trust"),
+    "trust": (train_masks.TrainTrustCommand, f"{RUN}.train_masks:run_train_trust"),
     "all": (train_masks.TrainAllCommand, f"{RUN}.train_all:run_train_all"),
     "film-check": (
         train_masks.TrainFilmCheckCommand,
-        f"{RUN}.train_film_check:run_train_film_check",
+        f"{RUN}.train_masks:run_train_film_check",
     ),
 }
 EVALUATIONS: Commands = {

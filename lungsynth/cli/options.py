@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lungsynth.errors import ConfigError
 from lungsynth.model.options import (
@@ -16,6 +16,9 @@ from lungsynth.model.options import (
     SampleOptions,
     option,
 )
+
+if TYPE_CHECKING:
+    from lungsynth.verify.redraw import Rejection
 
 
 def interval_of(text: str | None) -> tuple[float, float] | None:
@@ -88,6 +91,27 @@ class Verifying:
         help="Encoder of `train encoder --patients half-b` that judges pictures against their "
         "prompts.  [default: the one shipped with the checkpoint]",
     )
+
+    def rejection(self, model: str | None = None) -> Rejection | None:
+        """Who rejects what a checkpoint draws; None where neither option is given.
+
+        Raises:
+            ConfigError: a folder without how often; or no verifier is shipped.
+            CheckpointError: the folder holds no verifier.
+        """
+        if self.n_redraws is None and self.verifier_folder is None:
+            return None
+        if self.n_redraws is None:
+            raise ConfigError(
+                "--verifier DIR needs --verify N: how often a picture is drawn again."
+            )
+        # deferred: torch, which help does without
+        from lungsynth.model.checkpoint import resolve
+        from lungsynth.verify.redraw import Rejection
+        from lungsynth.verify.verifier import load_verifier, verifier_folder
+
+        folder = verifier_folder(self.verifier_folder, Path(resolve(model)))
+        return Rejection(load_verifier(folder), self.n_redraws)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -214,3 +214,9 @@ def read_records(
         yield Record(image=image, text=text, mask=mask, fields=fields)
     if n_read == 0:
         raise DataError(f"{source}: no usable row (split={split}, mask column={mask_column}).")
+
+
+def read_many(sources: Sequence[str], **how: Any) -> Iterator[Record]:
+    """The rows of several sources, one after the other; see `read_records`."""
+    for source in sources:
+        yield from read_records(source, **how)

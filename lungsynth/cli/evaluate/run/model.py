@@ -13,7 +13,6 @@ from torch import Tensor
 from lungsynth.arrays import UInt8Array
 from lungsynth.cli.evaluate.model import DrawCommand, ReconstructionCommand, SheetCommand
 from lungsynth.cli.run.train import load_vae
-from lungsynth.cli.run.values import rejection_of
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import read_films, write_report
 from lungsynth.evaluation.drawing import balanced_prompts, draw_set
@@ -142,7 +141,7 @@ def run_sheet(command: SheetCommand) -> None:
 def run_draw(command: DrawCommand) -> None:
     """Draw a balanced set of samples with what each prompt asked for. Resumes."""
     options = command.drawing()
-    rejection = rejection_of(command, command.model)
+    rejection = command.rejection(command.model)
     if command.captions_of:
         films = read_films(
             command.captions_of,
