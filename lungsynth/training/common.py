@@ -24,8 +24,7 @@ from lungsynth.model.precision import AUTO, resolve_precision
 from lungsynth.model.tensor_files import load_tensors, save_tensors
 from lungsynth.training.metrics import METRICS_NAME, Metrics, trim
 from lungsynth.training.muon import Muon, is_matrix
-from lungsynth.training.team import Team, add_gradients
-from lungsynth.training.twin import Twin
+from lungsynth.training.team import Team, Twin, add_gradients
 
 STATE_NAME = "state.safetensors"
 OPTIONS_NAME = "options.json"

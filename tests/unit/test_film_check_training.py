@@ -29,7 +29,7 @@ from lungsynth.model.film_check import (
     check_squares,
     load_film_check,
 )
-from lungsynth.training.film_check import radiographs as ct
+from lungsynth.training.film_check import data as ct
 from lungsynth.training.film_check.no_films import (
     DRAWN,
     HELD_OUT,

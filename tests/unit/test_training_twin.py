@@ -18,7 +18,7 @@ from lungsynth.training.diffusion.parts import build_parts
 from lungsynth.training.diffusion.train import train_diffusion
 from lungsynth.training.metrics import METRICS_NAME
 from lungsynth.training.presets import DIFFUSION_PRESETS, VAE_PRESETS
-from lungsynth.training.twin import Twin
+from lungsynth.training.team import Twin
 from lungsynth.training.vae import build
 
 

@@ -28,8 +28,7 @@ from lungsynth.training.diffusion.parts import (
     save_pipeline,
 )
 from lungsynth.training.frames import Frames
-from lungsynth.training.team import Team
-from lungsynth.training.twin import Twin
+from lungsynth.training.team import Team, Twin
 from lungsynth.training.vae import to_unit
 from lungsynth.training.words.balance import balanced_weights
 from lungsynth.training.words.facts import LatentJudge, fact_labels, train_latent_judge

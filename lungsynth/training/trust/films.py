@@ -16,8 +16,14 @@ from lungsynth.model.backbone import side_pixels
 from lungsynth.pipeline import Synthesizer
 from lungsynth.training.mask_films import Annotated, read_films, regions_of_all, split_of
 from lungsynth.training.trust.fit import fit_all_shapes
-from lungsynth.training.trust.pictures import Picture, broken, film_pictures, no_films
-from lungsynth.training.trust.samples import Sample, gather_samples
+from lungsynth.training.trust.samples import (
+    Picture,
+    Sample,
+    broken,
+    film_pictures,
+    gather_samples,
+    no_films,
+)
 from lungsynth.trust.shape import ShapeModel
 
 SHAPE_FILMS = 300

@@ -20,8 +20,7 @@ from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.reading import organs
 from lungsynth.masks.student import student_maps
 from lungsynth.pipeline import Synthesizer
-from lungsynth.training.trust.pictures import FILM, Picture
-from lungsynth.training.trust.samples import Sample
+from lungsynth.training.trust.samples import FILM, Picture, Sample
 from lungsynth.trust.score import (
     FEATURES,
     TrustModel,
