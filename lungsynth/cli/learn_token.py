@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lungsynth.cli.options import checkpoint_option, data_option, given_path
 from lungsynth.model.options import option
 
 
@@ -18,11 +19,8 @@ class LearnTokenCommand:
         --k 5 --checkpoint CHECKPOINT
     """
 
-    sources: tuple[str, ...] = option(
-        "--data",
-        required=True,
-        metavar="SOURCE",
-        help="Source with an image and a mask column; repeat for several.",
+    sources: tuple[str, ...] = data_option(
+        "Source with an image and a mask column; repeat for several."
     )
     name: str | None = option("--class", default=None, metavar="NAME", help="Name of the class.")
     class_id: int | None = option(
@@ -34,12 +32,7 @@ class LearnTokenCommand:
         choices=("both", "left", "right"),
         help="Take one (the patient's) side of a paired organ's mask.",
     )
-    checkpoint: Path = option(
-        path="dir",
-        exists=True,
-        metavar="DIR",
-        help="Checkpoint the token is learnt on and written to.",
-    )
+    checkpoint: Path = checkpoint_option("Checkpoint the token is learnt on and written to.")
     image_column: str = option(default="image", metavar="NAME")
     mask_column: str = option(default="mask", metavar="NAME")
     split: str = option(default="train", metavar="NAME", help="'' takes every row.")
@@ -82,13 +75,10 @@ class LearnTokenCommand:
         metavar="FILE",
         help="Write the token to this safetensors file and leave the checkpoint as it is.",
     )
-    prior_file: Path | None = option(
+    prior_file: Path | None = given_path(
+        "file",
+        "Label-free: read no mask; label K films by this file's prior of the class.",
         "--prior",
-        default=None,
-        path="file",
-        exists=True,
-        metavar="FILE",
-        help="Label-free: read no mask; label K films by this file's prior of the class.",
     )
     suggest: bool = option(
         help="Learn nothing: print the ids of the K films that are most worth annotating."

@@ -128,13 +128,41 @@ class Asking:
     threads: int | None = option(default=None, min=1, help="CPU threads.")
 
 
+def data_option(help: str, *, required: bool = True) -> Any:
+    """`--data`, one or several."""
+    return option("--data", required=required, metavar="SOURCE", help=help)
+
+
 def sources_option(first: str) -> Any:
-    """`--data`, one or several; `first` is how its help begins."""
+    """`--data` of any kind; `first` is how its help begins."""
+    return data_option(f"{first}, folder, or `datasets` name; repeat for several.")
+
+
+def checkpoint_option(help: str) -> Any:
+    """`--checkpoint`, a folder that is there."""
+    return option(path="dir", exists=True, metavar="DIR", help=help)
+
+
+def given_path(kind: str, help: str, *names: str, metavar: str | None = None) -> Any:
+    """A file or a folder that is there, or None.
+
+    Args:
+        kind: "file" or "dir".
+        help: See `option`.
+        names: Likewise.
+        metavar: Likewise; None for FILE or DIR.
+    """
+    shown = metavar or kind.upper()
+    return option(*names, default=None, path=kind, exists=True, metavar=shown, help=help)
+
+
+def set_option() -> Any:
+    """`--set` of what makes masks."""
     return option(
-        "--data",
-        required=True,
-        metavar="SOURCE",
-        help=f"{first}, folder, or `datasets` name; repeat for several.",
+        "--set",
+        metavar="NAME=VALUE",
+        help="A parameter of the refinement, such as beta=16, crf.theta_beta=8, ignore_band=0.1 "
+        "or clean_up=false; repeat for several.",
     )
 
 
@@ -271,12 +299,7 @@ class Loop(DeviceRun):
 class MaskLoop(DeviceRun):
     """A training run on masks that a checkpoint makes."""
 
-    checkpoint: Path = option(
-        path="dir",
-        exists=True,
-        metavar="DIR",
-        help="Checkpoint whose class tokens label the films.",
-    )
+    checkpoint: Path = checkpoint_option("Checkpoint whose class tokens label the films.")
     split: str = train_split_option()
     limit: int = option(default=600, min=1, metavar="N", help="At most N films of each --data.")
     install: bool = option(help="Copy the result into the checkpoint.")

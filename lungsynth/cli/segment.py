@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lungsynth.cli.options import set_option
 from lungsynth.model.options import argument, option
 
 
@@ -56,12 +57,7 @@ class SegmentCommand:
         metavar="NAME",
         help="How the mask is refined: NAMES.  [default: as `sample`]",
     )
-    refine_values: tuple[str, ...] = option(
-        "--set",
-        metavar="NAME=VALUE",
-        help="A parameter of the refinement, such as beta=16, crf.theta_beta=8, ignore_band=0.1 "
-        "or clean_up=false; repeat for several.",
-    )
+    refine_values: tuple[str, ...] = set_option()
     n_noise: int = option(
         "--noise",
         default=1,

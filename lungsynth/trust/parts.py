@@ -8,16 +8,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lungsynth.arrays import FloatArray, UInt8Array
+from lungsynth.arrays import UInt8Array
 from lungsynth.masks.affinity import AFFINITY_FOLDER, AffinityNet, affinity_fields, load_affinity
-from lungsynth.masks.chain import Aids, Judge, Masked
+from lungsynth.masks.chain import Aids, Judge
 from lungsynth.masks.classes import ClassSpec, RatioSpec, load_classes, load_ratios
 from lungsynth.masks.quality import ratio
 from lungsynth.masks.refine import RefineConfig
 from lungsynth.masks.registry import needs_affinity
 from lungsynth.masks.student import (
     STUDENT_FOLDER,
-    StudentMaps,
     StudentNetwork,
     load_student,
     student_maps,
@@ -31,18 +30,6 @@ from lungsynth.trust.score import (
     load_trust,
     timestep_agreement,
 )
-
-
-def _judge(
-    trust: TrustModel,
-    student: StudentMaps | None,
-    seen: Seen,
-    reading: FloatArray,
-    image: UInt8Array,
-    specs: Sequence[ClassSpec],
-    made: Masked,
-) -> dict[str, dict[str, float]]:
-    return trust.judge(reading, image, specs, made, student, seen)
 
 
 class MaskParts:
@@ -80,12 +67,6 @@ class MaskParts:
         network = model.to(self.device)
         self.affinity_field = lambda image: affinity_fields(network, image[None])[0]
 
-    def field_for(self, image: UInt8Array, methods: Iterable[str]) -> AffinityField | None:
-        """The affinities of an image (H, W), where one of these refinements walks; else None."""
-        if self.affinity_field is None or not any(map(needs_affinity, methods)):
-            return None
-        return self.affinity_field(image)
-
     def aids(
         self,
         image: UInt8Array,
@@ -101,13 +82,14 @@ class MaskParts:
             methods: Further refinements to be tried.
             seen: What is known of the picture already; None judges no mask.
         """
-        affinities = self.field_for(image, [config.method, *methods])
+        walks = any(map(needs_affinity, [config.method, *methods]))
+        affinities = self.affinity_field(image) if walks and self.affinity_field else None
         trust = self.trust if seen is not None else None
         asked = self.student is not None and (config.student_weight > 0 or trust is not None)
         student = student_maps(self.student, image) if self.student is not None and asked else None
         judge: Judge | None = None
         if trust is not None and seen is not None:
-            judge = partial(_judge, trust, student, seen)
+            judge = partial(trust.judge, student=student, seen=seen)
         return Aids(affinities, student, judge)
 
     def seen(
