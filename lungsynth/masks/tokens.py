@@ -42,7 +42,6 @@ class ClassToken:
 
     def save(self, path: Path) -> None:
         """Write a safetensors file."""
-
         tensors = {"bias": self.bias}
         tensors |= {f"vectors.{k}": v for k, v in self.vectors.items()}
         tensors |= {f"heads.{k}": v for k, v in self.heads.items()}
@@ -55,7 +54,6 @@ class ClassToken:
         Raises:
             CheckpointError: missing, or not a class token.
         """
-
         tensors = load_tensors(path)
         with safe_open(path, framework="pt") as handle:
             text = (handle.metadata() or {}).get("token", "")
@@ -119,10 +117,8 @@ def token_logits(
         by_grid[grid] = by_grid[grid] + score if grid in by_grid else score
     total: Tensor | None = None
     for score in by_grid.values():
-        up = F.interpolate(score[:, None], (height, width), mode="bicubic", align_corners=False)[
-            :, 0
-        ]
-        total = up if total is None else total + up
+        up = F.interpolate(score[:, None], (height, width), mode="bicubic", align_corners=False)
+        total = up[:, 0] if total is None else total + up[:, 0]
     if total is None:
         raise ShapeError(
             "No queries were captured; run the U-Net inside AttentionCapture(queries=True)."
@@ -237,10 +233,6 @@ def learn_token(
         loss.backward()
         optimizer.step()
         schedule.step()
-    return ClassToken(
-        name,
-        {k: v.detach() for k, v in vectors.items()},
-        {k: v.detach() for k, v in heads.items()},
-        bias.detach(),
-        dict(info or {}),
-    )
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    return token

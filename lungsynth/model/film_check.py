@@ -204,16 +204,9 @@ class FilmCheck:
 
     def as_json(self) -> dict[str, Any]:
         """For a record: rounded, the score included."""
-        values = {
-            "frontal": self.frontal,
-            "lateral": self.lateral,
-            "inverted": self.inverted,
-            "mirrored": self.mirrored,
-            "saturated": self.saturated,
-        }
+        names = ("score", "frontal", "lateral", "inverted", "mirrored", "saturated")
         return {
-            "score": round(self.score, 4),
-            **{k: round(v, 4) for k, v in values.items()},
+            **{name: round(getattr(self, name), 4) for name in names},
             "turns": [round(p, 4) for p in self.turns],
             "contrast": self.contrast,
         }

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from lungsynth.errors import ConfigError
 from lungsynth.images import contact_sheet
+from lungsynth.masks.affinity import to_input
 from lungsynth.model.precision import AUTO, rounded
 from lungsynth.model.tensor_files import load_tensors, save_tensors
 from lungsynth.training.common import Run
@@ -29,7 +30,6 @@ from lungsynth.training.diffusion.parts import (
 )
 from lungsynth.training.frames import Frames
 from lungsynth.training.team import Team, Twin
-from lungsynth.training.vae import to_unit
 from lungsynth.training.words.balance import balanced_weights
 from lungsynth.training.words.facts import LatentJudge, fact_labels, train_latent_judge
 from lungsynth.training.words.grounding import tap_attention
@@ -56,7 +56,7 @@ def encode_frames(
     channels = int(vae.config.in_channels)
     parts = []
     for start in tqdm(range(0, len(frames.images), batch), desc="encoding", disable=quiet):
-        x = to_unit(frames.images[start : start + batch]).to(device)
+        x = to_input(frames.images[start : start + batch]).to(device)
         with rounded(device, AUTO):
             mean = vae.encode(x.expand(-1, channels, -1, -1)).latent_dist.mode()
         parts.append((mean.float() * vae.config.scaling_factor).to(torch.float16).cpu())

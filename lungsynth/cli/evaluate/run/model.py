@@ -20,11 +20,12 @@ from lungsynth.evaluation.words.facts import asked_of
 from lungsynth.films.data import read_records
 from lungsynth.films.framing import whole
 from lungsynth.images import contact_sheet, overlay
+from lungsynth.masks.affinity import to_input
 from lungsynth.model.checkpoint import load_pipeline
 from lungsynth.model.sampling import draw
 from lungsynth.pipeline import Synthesizer
 from lungsynth.training.captions import is_child
-from lungsynth.training.vae import linear_rival, psnr, to_unit
+from lungsynth.training.vae import linear_rival, psnr
 
 SHEET_PROMPTS = (
     "Frontal PA chest X-ray of a 60-year-old man. Normal.",
@@ -85,7 +86,7 @@ def run_reconstruction(command: ReconstructionCommand) -> None:
     test = _squares(command, pixels, "test", limit=None, grown=command.adults)
     same = command.adults and command.rival_on == "same"
     train = _squares(command, pixels, "train", limit=800, grown=same)
-    x = to_unit(test)
+    x = to_input(test)
     ours = psnr(x, _reconstructed(vae, x))
     rival = linear_rival(train, test, int(vae.config.latent_channels), stride)
     gain = ours - rival
