@@ -1,4 +1,4 @@
-"""`python -m lungsynth sample` and `words`: their options."""
+"""`python -m lungsynth sample`, `words` and `doctor`: their options."""
 
 from __future__ import annotations
 
@@ -67,3 +67,14 @@ class WordsCommand:
 
     prompt: str = argument()
     model: str | None = option(default=None, metavar="NAME|DIR", help="[default: mini, shipped]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorCommand:
+    """Print versions, devices, checkpoint, memory, and what is wrong with them.
+
+    Exit code 1 when something is wrong.
+    """
+
+    model: str | None = option(default=None, metavar="NAME|DIR", help="[default: mini, shipped]")
+    as_json: bool = option("--json", help="Machine-readable.")

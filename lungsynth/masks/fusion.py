@@ -21,17 +21,21 @@ with one round is `sequential`. Dice of several classes is the mean over the for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import lru_cache
+from hashlib import blake2b
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, ShapeError
 from lungsynth.masks.coarse import shift_background
 from lungsynth.masks.crf import CrfConfig, DenseCrf
-from lungsynth.masks.kept import digest, kept
 from lungsynth.masks.registry import RefineConfig
 from lungsynth.masks.walk import AffinityField, random_walk
 
@@ -40,6 +44,52 @@ TOKEN_GAMMAS = tuple(round(0.2 + 0.05 * k, 2) for k in range(13))
 
 WORD_GAMMAS = tuple(round(0.35 + 0.01 * k, 2) for k in range(20))
 """γ 0.35 … 0.54: DiffuMask's, for a word's map over its maximum."""
+
+
+T = TypeVar("T")
+Store = dict[str, tuple[Hashable, Any]]
+"""Step -> (what its last result depends on, that result)."""
+
+_store: ContextVar[Store | None] = ContextVar("store", default=None)
+
+
+@contextmanager
+def keeping(store: Store) -> Iterator[None]:
+    """Inside it, the last result of each step is kept in `store` and found there.
+
+    A slider on the page changes the CRF and not the walk before it: every step looks up its last result
+    before it computes it, whichever refinement runs.
+    """
+    before = _store.set(store)
+    try:
+        yield
+    finally:
+        _store.reset(before)
+
+
+def kept(step: str, key: Callable[[], Hashable], compute: Callable[[], T]) -> T:
+    """The step's last result where its key is the same, else a new one.
+
+    Args:
+        step: Name of the step.
+        key: Gives everything the result depends on; not called where nothing is kept.
+        compute: Makes the result.
+    """
+    store = _store.get()
+    if store is None:
+        return compute()
+    now = key()
+    if step not in store or store[step][0] != now:
+        store[step] = (now, compute())
+    result: T = store[step][1]
+    return result
+
+
+def digest(array: NDArray[Any]) -> bytes:
+    """Of an array's bytes, shape and dtype: equal arrays have equal digests."""
+    found = blake2b(repr((array.shape, array.dtype.str)).encode(), digest_size=16)
+    found.update(np.ascontiguousarray(array).data)
+    return found.digest()
 
 
 @lru_cache(maxsize=64)

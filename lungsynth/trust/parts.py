@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from lungsynth.arrays import UInt8Array
-from lungsynth.masks.affinity import AFFINITY_FOLDER, AffinityNet, affinity_fields, load_affinity
+from lungsynth.masks.affinity import AFFINITY_FOLDER, affinity_fields, load_affinity
 from lungsynth.masks.chain import Aids, Judge
 from lungsynth.masks.classes import ClassSpec, RatioSpec, load_classes, load_ratios
 from lungsynth.masks.quality import ratio
@@ -45,27 +45,20 @@ class MaskParts:
         here = folder.is_dir()
         self.device = device
         self.classes: list[ClassSpec] = load_classes(folder, classes) if here else []
-        self.ratios: list[RatioSpec] = load_ratios(folder, classes) if here else []
+        self.ratios: list[RatioSpec] = load_ratios(folder, classes, self.classes) if here else []
         # (H, W) grey -> its affinities, for the refinements that need them; None without a network
         self.affinity_field: Callable[[UInt8Array], AffinityField] | None = None
         own = folder / f"{AFFINITY_FOLDER}-{classes}"  # a convention may have one of its own
-        for place in (own, folder / AFFINITY_FOLDER):
-            if self.affinity_field is None and place.is_dir():
-                self.set_affinity(load_affinity(place))
+        place = own if own.is_dir() else folder / AFFINITY_FOLDER
+        if place.is_dir():
+            network = load_affinity(place).to(device)
+            self.affinity_field = lambda image: affinity_fields(network, image[None])[0]
         self.student: StudentNetwork | None = None
         if (folder / STUDENT_FOLDER).is_dir():
             self.student = load_student(folder / STUDENT_FOLDER).to(device)
         self.trust: TrustModel | None = None
         if (folder / TRUST_FOLDER).is_dir():
             self.trust = load_trust(folder / TRUST_FOLDER)
-
-    def set_affinity(self, model: AffinityNet | None) -> None:
-        """Use this AffinityNet, or none, for the refinements that walk."""
-        if model is None:
-            self.affinity_field = None
-            return
-        network = model.to(self.device)
-        self.affinity_field = lambda image: affinity_fields(network, image[None])[0]
 
     def aids(
         self,

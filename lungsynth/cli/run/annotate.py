@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from lungsynth.cli.annotate import AnnotateCommand
+from lungsynth.cli.films import AnnotateCommand
 from lungsynth.errors import ConfigError, OutputError
 from lungsynth.files import check_writable
 from lungsynth.films.annotation import parse_class_options

@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from lungsynth.about.sources import collect_sources, write_sources
-from lungsynth.cli.learn_token import LearnTokenCommand
+from lungsynth.cli.films import LearnTokenCommand
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.films.data import Record, read_many, read_records
 from lungsynth.films.framing import whole

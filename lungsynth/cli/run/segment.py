@@ -17,7 +17,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from lungsynth.cli.segment import SegmentCommand
+from lungsynth.cli.films import SegmentCommand
 from lungsynth.errors import LungSynthError, OutputError
 from lungsynth.files import check_writable, write_files
 from lungsynth.films.film import Film, pixels_sha256, read_film

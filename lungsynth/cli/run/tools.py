@@ -7,7 +7,8 @@ import sys
 
 import click
 
-from lungsynth.cli.tools import DoctorCommand, PackCommand
+from lungsynth.cli.films import PackCommand
+from lungsynth.cli.sample import DoctorCommand
 from lungsynth.doctor import examine
 from lungsynth.films.data import read_many
 from lungsynth.films.packing import pack

@@ -27,8 +27,12 @@ from lungsynth.films.framing import whole
 from lungsynth.masks.student import load_student
 from lungsynth.model.autoencoder import PatchAutoencoderKL
 from lungsynth.model.checkpoint import resolve
-from lungsynth.training.diffusion.options import DiffusionOptions
-from lungsynth.training.diffusion.parts import build_parts, learn_words, load_parts
+from lungsynth.training.diffusion.parts import (
+    DiffusionOptions,
+    build_parts,
+    learn_words,
+    load_parts,
+)
 from lungsynth.training.diffusion.train import train_diffusion
 from lungsynth.training.frames import Frames, Places, cut_frames, load_frames, save_frames
 from lungsynth.training.presets import DIFFUSION_PRESETS, TEXT_TOO, VAE_PRESETS

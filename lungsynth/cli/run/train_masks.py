@@ -36,7 +36,6 @@ from lungsynth.training.mask_films import Annotated, Sources, film_probabilities
 from lungsynth.training.student import MaskFilms, StudentOptions, train_student
 from lungsynth.training.trust.films import TrustFilms, gather_for_trust
 from lungsynth.training.trust.fit import fit_trust
-from lungsynth.training.trust.samples import sample_rows
 from lungsynth.trust.score import TRUST_FOLDER, save_trust
 
 
@@ -200,7 +199,7 @@ def run_train_trust(command: TrainTrustCommand) -> None:
     )
     info = {"annotated": [Path(text.partition("=")[2] or text).name for text in films.annotated]}
     model = fit_trust(samples, shapes, info=info)
-    rows = json.dumps(sample_rows(samples), indent=1) + "\n"
+    rows = json.dumps([asdict(one) for one in samples], indent=1) + "\n"
     (command.out / "samples.json").write_text(rows, encoding="utf-8")
     write_folder(command.out / TRUST_FOLDER, lambda folder: save_trust(model, folder))
     for name, weight in model.weights.items():

@@ -20,8 +20,8 @@ from lungsynth.model.precision import AUTO, rounded
 from lungsynth.model.tensor_files import load_tensors, save_tensors
 from lungsynth.training.common import Run
 from lungsynth.training.diffusion.loss import DiffusionLoss
-from lungsynth.training.diffusion.options import DiffusionOptions
 from lungsynth.training.diffusion.parts import (
+    DiffusionOptions,
     Parts,
     add_lora,
     add_pooled_text,

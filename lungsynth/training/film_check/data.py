@@ -94,18 +94,6 @@ def radiographs(
     return out
 
 
-def film_squares(
-    source: str, *, split: str | None, limit: int | None, seed: int = 0
-) -> NDArray[np.uint8]:
-    """Films of a source (N, SIDE, SIDE), at most `limit`, drawn with `seed`.
-
-    Raises:
-        DataError: the source cannot be read, or has no such row.
-    """
-    rows = read_records(source, text_column=None, split=split, limit=limit, order_seed=seed)
-    return np.stack([to_square(row.image) for row in rows])
-
-
 def gather_pictures(
     sources: Sequence[str],
     chests: Sequence[Path],
@@ -134,7 +122,11 @@ def gather_pictures(
     Raises:
         DataError, MissingDependencyError: a source or a volume cannot be read.
     """
-    sets = [film_squares(source, split=split, limit=limit, seed=seed) for source in sources]
+    how: dict[str, Any] = {"text_column": None, "split": split, "limit": limit, "order_seed": seed}
+    sets = [
+        np.stack([to_square(row.image) for row in read_records(source, **how)])
+        for source in sources
+    ]
     films = np.concatenate(sets)
     weights = np.concatenate([np.full(len(one), len(one) ** -0.5) for one in sets])
     found: dict[str, UInt8Array] = packaged_pictures()

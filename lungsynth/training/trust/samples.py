@@ -7,7 +7,7 @@ can be had of a mask, and its IoU. A moved film's truth moves along; a picture t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -185,11 +185,6 @@ def gather_samples(
     return out
 
 
-def sample_rows(samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    """For a JSON file."""
-    return [asdict(one) for one in samples]
-
-
 def read_samples(rows: Sequence[Mapping[str, Any]]) -> list[Sample]:
-    """From a JSON file of `sample_rows`."""
+    """From a JSON file of samples as dictionaries."""
     return [Sample(**one) for one in rows]
