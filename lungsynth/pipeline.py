@@ -28,7 +28,7 @@ from lungsynth.model.attention import Captured, word_maps
 from lungsynth.model.backbone import embed_prompts, key_weights, network
 from lungsynth.model.checkpoint import load_pipeline, resolve, weights_hash
 from lungsynth.model.encoder import NearestTrain, load_nearest
-from lungsynth.model.precision import resolve_precision
+from lungsynth.model.precision import resolve_device, resolve_precision
 from lungsynth.model.sampling import Drawn, SampleOptions, draw, resolve_size
 from lungsynth.prompts import PromptReport, default_words, read_prompt, word_tokens
 from lungsynth.trust.parts import MaskParts
@@ -73,19 +73,14 @@ class Synthesizer(MaskParts):
         device: str = "auto",
         classes: str | None = None,
     ) -> None:
+        device = resolve_device(device)
         self.pipe, self.vocabulary = load_pipeline(model, lora=lora)
         folder = Path(resolve(model))
         # records travel: they name a folder, not where it lies on this machine
         self.name = folder.resolve().name if folder.is_dir() else str(model)
         self.lora = Path(lora).resolve().name if lora and Path(lora).exists() else lora
         self.model_hash = weights_hash(str(folder)) if folder.is_dir() else ""
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            self.pipe.to(device)
-        except (RuntimeError, AssertionError, ValueError) as error:
-            first = str(error).splitlines()[0]
-            raise ConfigError(f"--device {device}: cannot be used ({first}). Try cpu.") from error
+        self.pipe.to(device)
         super().__init__(folder, classes, device)
         if device == "cpu":
             network(self.pipe).to(memory_format=torch.channels_last)

@@ -11,7 +11,6 @@ from typing import Any
 import click
 import numpy as np
 import pyarrow.parquet as pq
-import torch
 
 from lungsynth.about.sources import (
     UNKNOWN,
@@ -27,6 +26,7 @@ from lungsynth.films.framing import whole
 from lungsynth.masks.student import load_student
 from lungsynth.model.autoencoder import PatchAutoencoderKL
 from lungsynth.model.checkpoint import resolve
+from lungsynth.model.precision import resolve_device
 from lungsynth.training.diffusion.parts import (
     DiffusionOptions,
     build_parts,
@@ -57,18 +57,6 @@ def say_state(folder: Path, done: bool) -> None:
     """Print whether the run that fills a folder is complete."""
     state = "complete" if done else "stopped, run the same command to resume"
     click.echo(f"{folder}: {state}", err=True)
-
-
-def resolve_device(name: str) -> str:
-    """`auto` -> cuda when there is one, else cpu."""
-    if name != "auto":
-        try:
-            torch.empty(1, device=name)
-        except (RuntimeError, AssertionError) as error:
-            first = str(error).splitlines()[0]
-            raise ConfigError(f"--device {name}: cannot be used ({first}). Try cpu.") from error
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def run_train_vae(command: TrainVaeCommand) -> None:

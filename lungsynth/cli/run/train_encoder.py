@@ -10,7 +10,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsynth.cli.run.train import given, preset_of, resolve_device, say_state
+from lungsynth.cli.run.train import given, preset_of, say_state
 from lungsynth.cli.train import TrainEncoderCommand, TrainNearestCommand
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import ImageSet, read_films, write_report
@@ -22,6 +22,7 @@ from lungsynth.evaluation.words.encoder_training import (
 )
 from lungsynth.model.checkpoint import NEAREST_FOLDER
 from lungsynth.model.encoder import DEFAULT_FOLDER, checksum, embed, load_encoder, save_nearest
+from lungsynth.model.precision import resolve_device
 from lungsynth.verify.verifier import calibrate, half_of, save_rules
 
 

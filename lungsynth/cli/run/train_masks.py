@@ -13,7 +13,7 @@ import click
 import numpy as np
 
 from lungsynth.about.sources import sources_of_data, write_sources
-from lungsynth.cli.run.train import given, resolve_device, say_state
+from lungsynth.cli.run.train import given, say_state
 from lungsynth.cli.train_masks import (
     TrainAffinityCommand,
     TrainFilmCheckCommand,
@@ -27,6 +27,7 @@ from lungsynth.masks.classes import classes_path, load_classes
 from lungsynth.masks.refine import RefineConfig
 from lungsynth.masks.student import STUDENT_FOLDER, load_student
 from lungsynth.model.backbone import side_pixels
+from lungsynth.model.precision import resolve_device
 from lungsynth.model.tensor_files import write_folder
 from lungsynth.pipeline import Synthesizer
 from lungsynth.training.affinity import AffinityOptions, make_labels, train_affinity
