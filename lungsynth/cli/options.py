@@ -144,14 +144,7 @@ def checkpoint_option(help: str) -> Any:
 
 
 def given_path(kind: str, help: str, *names: str, metavar: str | None = None) -> Any:
-    """A file or a folder that is there, or None.
-
-    Args:
-        kind: "file" or "dir".
-        help: See `option`.
-        names: Likewise.
-        metavar: Likewise; None for FILE or DIR.
-    """
+    """A "file" or "dir" that is there, or None; see `option`."""
     shown = metavar or kind.upper()
     return option(*names, default=None, path=kind, exists=True, metavar=shown, help=help)
 

@@ -9,7 +9,6 @@ others. After psa (https://github.com/jiwoon-ahn/psa, MIT), with a backbone for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -253,20 +252,17 @@ def read_config(spec: dict[str, Any]) -> AffinityConfig:
     return AffinityConfig(**{**spec, "widths": tuple(spec["widths"])})
 
 
-def majority(labels: UInt8Array, *, stride: int = 4, share: float = 0.75) -> UInt8Array:
-    """(H, W) class ids -> (H/stride, W/stride): a block's id where `share` of it agrees, else 255.
+def majority(labels: UInt8Array) -> UInt8Array:
+    """(H, W) class ids -> (H/4, W/4): a block's id where three quarters of it agree, else 255.
 
     Raises:
-        ShapeError: a side is not a multiple of `stride`.
+        ShapeError: a side is not a multiple of 4.
     """
     height, width = labels.shape
-    if height % stride or width % stride:
-        raise ShapeError(
-            f"`labels` is {labels.shape}; expected sides that are multiples of {stride}."
-        )
-    blocks = labels.reshape(height // stride, stride, width // stride, stride)
-    out = np.full((height // stride, width // stride), IGNORE, np.uint8)
-    ids: Sequence[int] = [int(i) for i in np.unique(labels) if i != IGNORE]
-    for i in ids:
-        out[(blocks == i).mean((1, 3)) >= share] = i
+    if height % 4 or width % 4:
+        raise ShapeError(f"`labels` is {labels.shape}; expected sides that are multiples of 4.")
+    blocks = labels.reshape(height // 4, 4, width // 4, 4)
+    out = np.full((height // 4, width // 4), IGNORE, np.uint8)
+    for i in np.unique(labels[labels != IGNORE]):
+        out[(blocks == i).mean((1, 3)) >= 0.75] = i
     return out

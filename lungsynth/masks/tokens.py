@@ -126,10 +126,9 @@ def token_logits(
     return total + token.bias
 
 
-def parse_timesteps(token: ClassToken, default: Sequence[int] = (50, 150, 300)) -> tuple[int, ...]:
+def parse_timesteps(token: ClassToken) -> tuple[int, ...]:
     """The timesteps a token was learnt at."""
-    text = token.info.get("timesteps", "")
-    return tuple(int(t) for t in text.split(",")) if text else tuple(default)
+    return tuple(int(t) for t in (token.info.get("timesteps") or "50,150,300").split(","))
 
 
 def read_tokens(
@@ -189,7 +188,6 @@ def learn_token(
     *,
     n_iters: int = 300,
     lr: float = 2e-2,
-    weight_decay: float = 1e-3,
     seed: int = 0,
     info: Mapping[str, str] | None = None,
 ) -> ClassToken:
@@ -202,7 +200,6 @@ def learn_token(
         keys: Layer -> W_k, from `key_weights`.
         n_iters: AdamW iterations.
         lr: Learning rate, with cosine decay.
-        weight_decay: Decoupled weight decay; small shots need it.
         seed: Initial vectors.
         info: Free facts kept with the token.
     """
@@ -215,7 +212,7 @@ def learn_token(
     bias = torch.zeros((), requires_grad=True)
     token = ClassToken(name, vectors, heads, bias, dict(info or {}))
     parameters = [*vectors.values(), *heads.values(), bias]
-    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=1e-3)  # few shots need it
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_iters)
     for step in range(n_iters):
         queries, target = draws[step % len(draws)]

@@ -264,7 +264,7 @@ def save_nearest(checkpoint: Path, features: Float64Array, *, encoder: str, sour
     save_tensors({"features": half}, checkpoint / NEAREST_FOLDER / NEAREST_NAME, about)
 
 
-def load_nearest(checkpoint: Path, encoder_folder: Path = DEFAULT_FOLDER) -> NearestTrain | None:
+def load_nearest(checkpoint: Path) -> NearestTrain | None:
     """What `save_nearest` kept; None when the checkpoint has none.
 
     Raises:
@@ -278,10 +278,10 @@ def load_nearest(checkpoint: Path, encoder_folder: Path = DEFAULT_FOLDER) -> Nea
             about, features = file.metadata() or {}, file.get_tensor("features")
     except Exception as error:  # safetensors raises its own kind, and OSError, and KeyError
         raise CheckpointError(f"{path}: not readable ({error}).") from error
-    used = checksum(encoder_folder)
+    used = checksum(DEFAULT_FOLDER)
     if about.get("format") != NEAREST_FORMAT or about.get("encoder") != used:
         raise CheckpointError(
             f"{path}: features of encoder {about.get('encoder')!r}, format {about.get('format')!r}; "
             f"expected {used!r}, {NEAREST_FORMAT!r}. Make it again with `train nearest`."
         )
-    return NearestTrain(load_encoder(encoder_folder), features)
+    return NearestTrain(load_encoder(DEFAULT_FOLDER), features)

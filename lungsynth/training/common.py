@@ -349,7 +349,7 @@ class Run:
             self.model.train()
 
 
-def torch_generator(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
+def torch_generator(seed: int, step: int) -> torch.Generator:
     """A generator whose state depends on `(seed, step)` only."""
     mixed = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + 1) & 0x7FFF_FFFF_FFFF_FFFF
-    return torch.Generator(device=device).manual_seed(mixed)
+    return torch.Generator().manual_seed(mixed)

@@ -78,7 +78,7 @@ def count_words(captions: Iterable[str]) -> Vocabulary:
     return Vocabulary(dict(counts))
 
 
-def train_tokenizer(captions: Sequence[str], *, max_length: int, vocab_size: int = 2048) -> Any:
+def train_tokenizer(captions: Sequence[str], *, max_length: int) -> Any:
     """Train a CLIP byte-pair tokenizer on captions.
 
     Letters and digits are all in the alphabet, so any Latin prompt tokenizes; words never seen
@@ -97,7 +97,7 @@ def train_tokenizer(captions: Sequence[str], *, max_length: int, vocab_size: int
     # every letter, within and at the end of a word, is given its id here: the trainer would number
     # them as its hash map falls, and a resumed run would then read other ids than it has learnt
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
+        vocab_size=2048,
         min_frequency=2,
         show_progress=False,
         special_tokens=[

@@ -36,9 +36,7 @@ from lungsynth.training.words.grounding import tap_attention
 
 
 @torch.no_grad()
-def encode_frames(
-    vae: Any, frames: Frames, cache: Path, *, device: str, quiet: bool, batch: int = 32
-) -> Tensor:
+def encode_frames(vae: Any, frames: Frames, cache: Path, *, device: str, quiet: bool) -> Tensor:
     """Latents (N, C, h, w) float16 of all pictures, scaled; kept in `cache` and reused from there.
 
     The cache is bound to the pictures and the autoencoder's weights by a hash.
@@ -55,8 +53,8 @@ def encode_frames(
     vae = vae.to(device, memory_format=torch.channels_last).eval()
     channels = int(vae.config.in_channels)
     parts = []
-    for start in tqdm(range(0, len(frames.images), batch), desc="encoding", disable=quiet):
-        x = to_input(frames.images[start : start + batch]).to(device)
+    for start in tqdm(range(0, len(frames.images), 32), desc="encoding", disable=quiet):
+        x = to_input(frames.images[start : start + 32]).to(device)
         with rounded(device, AUTO):
             mean = vae.encode(x.expand(-1, channels, -1, -1)).latent_dist.mode()
         parts.append((mean.float() * vae.config.scaling_factor).to(torch.float16).cpu())

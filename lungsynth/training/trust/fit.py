@@ -28,6 +28,9 @@ from lungsynth.trust.score import (
 )
 from lungsynth.trust.shape import MIN_MASKS, ShapeModel, fit_shapes
 
+BROKEN_SHARE = 0.3
+"""What all samples that are no sound films weigh, of the whole."""
+
 
 def fit_all_shapes(
     synthesizer: Synthesizer,
@@ -88,7 +91,6 @@ def fit_trust(
     samples: Sequence[Sample],
     shapes: Mapping[str, ShapeModel],
     *,
-    broken_share: float = 0.3,
     info: Mapping[str, Any] | None = None,
 ) -> TrustModel:
     """Fit the logistic regression and its calibration.
@@ -96,7 +98,6 @@ def fit_trust(
     Args:
         samples: From `gather_samples`.
         shapes: Kept with the model.
-        broken_share: What all samples that are no sound films weigh, of the whole.
         info: Facts kept with the model.
 
     Raises:
@@ -117,7 +118,7 @@ def fit_trust(
     z = (np.where(np.isfinite(x), x, middle) - middle) / scale
     weight = np.where(sound, 1 / sound.sum(), 0.0)
     if (~sound).any():
-        weight = (1 - broken_share) * weight + broken_share * (~sound) / (~sound).sum()
+        weight = (1 - BROKEN_SHARE) * weight + BROKEN_SHARE * (~sound) / (~sound).sum()
     # a fractional target is one case of each kind, weighed by it
     model = LogisticRegression(C=3.0, max_iter=2000)
     n = len(y)

@@ -129,7 +129,6 @@ def gather_samples(
     specs: Sequence[ClassSpec],
     shapes: Mapping[str, ShapeModel],
     *,
-    config: RefineConfig | None = None,
     seed: int = 0,
     quiet: bool = False,
 ) -> list[Sample]:
@@ -140,11 +139,10 @@ def gather_samples(
         pictures: Of the checkpoint's side.
         specs: The classes.
         shapes: Of `fit_all_shapes`.
-        config: How masks are made; None for the defaults.
         seed: Of the reading's noise.
         quiet: No progress bar.
     """
-    config = config or RefineConfig()
+    config = RefineConfig()
     pipe: Any = synthesizer.pipe
     out: list[Sample] = []
     before, synthesizer.classes = synthesizer.classes, list(specs)
