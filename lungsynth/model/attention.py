@@ -151,11 +151,8 @@ class AttentionCapture:
         queries: bool = False,
     ) -> None:
         self.network, self.height, self.width, self.guided = network, height, width, guided
-        self.want_probabilities, self.keep_steps, self.want_queries = (
-            probabilities,
-            keep_steps,
-            queries,
-        )
+        self.want_probabilities, self.want_queries = probabilities, queries
+        self.keep_steps = keep_steps
         self.captured = Captured()
         self._before: dict[str, Any] = {}
         self._seen_in_call: set[str] = set()

@@ -50,7 +50,6 @@ class LoopOptions:
     precision: str = "auto"  # auto, fp32 or bf16 autocast; see lungsynth.model.precision
     optimizer: str = "adamw"  # "adamw", or "muon" for the matrices and AdamW for the rest
     decay: str = "cosine"  # of the learning rate; "constant" for a run that another one ends
-    matrix_lr_ratio: float = 1.0  # learning rate of Muon's matrices over `lr`
 
 
 def learning_rate(step: int, options: LoopOptions) -> float:
@@ -125,8 +124,7 @@ class Run:
         matrices: dict[float, list[nn.Parameter]] = {}
         for name, parameter in self.params.items():
             muon = options.optimizer == "muon" and is_matrix(name, parameter)
-            ratio = lr_ratio(name) * (options.matrix_lr_ratio if muon else 1.0)
-            (matrices if muon else groups).setdefault(ratio, []).append(parameter)
+            (matrices if muon else groups).setdefault(lr_ratio(name), []).append(parameter)
         self.optimizer = torch.optim.AdamW(
             [{"params": group, "ratio": ratio} for ratio, group in groups.items()],
             lr=options.lr,
@@ -161,14 +159,8 @@ class Run:
                 raise CheckpointError(
                     f"{described}: not the options of a run ({error}). Use another --out."
                 ) from error
-            free = {
-                "max_minutes",
-                "save_minutes",
-                "log_every",
-                "sample_every",
-                "max_shard_size",
-                "workers",
-            }
+            free = {"max_minutes", "save_minutes", "log_every", "sample_every"}
+            free |= {"max_shard_size", "workers"}
             if self.is_auto:  # another processor may go on with the run
                 free.add("precision")
             changed = {

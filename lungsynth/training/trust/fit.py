@@ -49,37 +49,31 @@ def fit_all_shapes(
         sets: Set of classes -> its classes.
         quiet: No progress bar.
     """
-    masks: dict[str, list[list[BoolArray]]] = {}
-    images: dict[str, list[UInt8Array]] = {}
-    classes: dict[str, list[str]] = {}
-    wanted: dict[str, list[ClassSpec]] = {}
+    found: dict[str, tuple[list[str], list[list[BoolArray]], list[UInt8Array]]] = {}
     for specs in sets.values():
         for rows in organs(specs).values():
             mine = [specs[row] for row in rows]
-            wanted.setdefault(shape_key(mine[0]), mine)
-    for key, mine in wanted.items():
-        outputs = classes[key] = [spec.output for spec in mine]
-        seen: set[int] = set()
-        for pictures in annotated.values():
-            for one in pictures:
-                if set(outputs) <= set(one.truth) and id(one) not in seen:
-                    seen.add(id(one))
-                    masks.setdefault(key, []).append([one.truth[o] == 1 for o in outputs])
-                    images.setdefault(key, []).append(one.image)
+            found.setdefault(shape_key(mine[0]), ([spec.output for spec in mine], [], []))
+    pictures = {id(one): one for some in annotated.values() for one in some}.values()
+    for outputs, masks, images in found.values():
+        for one in pictures:
+            if set(outputs) <= set(one.truth):
+                masks.append([one.truth[output] == 1 for output in outputs])
+                images.append(one.image)
     student = synthesizer.student
     for film in tqdm(films if student else [], desc="shapes", disable=quiet):
         assert student is not None
         told = student_maps(student, film)
-        for key, outputs in classes.items():
+        for outputs, masks, images in found.values():
             p = told.probability(outputs)
             if p is not None:
                 best = p.argmax(0)
-                masks.setdefault(key, []).append([best == 1 + k for k in range(len(outputs))])
-                images.setdefault(key, []).append(film)
+                masks.append([best == 1 + k for k in range(len(outputs))])
+                images.append(film)
     return {
-        key: fit_shapes(classes[key], found, images[key])
-        for key, found in masks.items()
-        if len(found) >= MIN_MASKS
+        key: fit_shapes(outputs, masks, images)
+        for key, (outputs, masks, images) in found.items()
+        if len(masks) >= MIN_MASKS
     }
 
 
