@@ -201,15 +201,17 @@ def draw(
             raise InterruptedError("drawing was cancelled")
         return values | (guide.turn(index) if guide else {})
 
-    window = AttentionCapture(
-        network(pipe),
-        height=shape[1],
-        width=shape[2],
-        guided=(lambda: bool(pipe.do_classifier_free_guidance)) if guide else guided,
-        keep_steps=options.keep_steps,
-    )
+    window: Any = nullcontext()
+    if capture:
+        window = AttentionCapture(
+            network(pipe),
+            height=shape[1],
+            width=shape[2],
+            guided=(lambda: bool(pipe.do_classifier_free_guidance)) if guide else guided,
+            keep_steps=options.keep_steps,
+        )
     with torch.inference_mode():
-        with window if capture else nullcontext() as captured, rounding:
+        with window as captured, rounding:
             if captured is not None and on_capture:
                 on_capture(captured)
             latents = pipe(
