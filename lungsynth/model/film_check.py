@@ -256,7 +256,8 @@ def check_films(
     network = _network(folder or FILM_CHECK_FOLDER)
     logits = check_squares(network, np.stack([square(i) for i in images]))
     out = []
-    for image, row, says in zip(images, logits, declared or [None] * len(images), strict=True):
+    said: Sequence[Declared | None] = declared or [None] * len(images)
+    for image, row, says in zip(images, logits, said, strict=True):
         row = row.astype(np.float64)
         kinds, turns = scipy.special.softmax(row[:3]), scipy.special.softmax(row[3:7])
         contrast, saturated = greys(image)

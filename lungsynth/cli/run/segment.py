@@ -79,7 +79,7 @@ def index_files(rows: Iterable[Mapping[str, Any]]) -> dict[str, bytes]:
     writer.writeheader()
     for row in ordered:
         lists = {name: "; ".join(cell) for name, cell in row.items() if isinstance(cell, list)}
-        writer.writerow(row | lists)
+        writer.writerow({**row, **lists})
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ordered)
     return {INDEX_CSV: buffer.getvalue().encode(), INDEX_JSONL: lines.encode()}
 
