@@ -27,7 +27,7 @@ from tqdm import tqdm
 from lungsynth.arrays import Float64Array, FloatArray, IntArray, UInt8Array
 from lungsynth.errors import CheckpointError, ShapeError
 from lungsynth.model.checkpoint import CHECKPOINTS, NEAREST_FOLDER
-from lungsynth.model.tensor_files import load_tensors, save_tensors, write_folder
+from lungsynth.model.tensor_files import load_network, save_tensors, write_folder
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -185,38 +185,25 @@ def load_encoder(folder: Path) -> Encoder:
     Raises:
         CheckpointError: a file is missing, corrupt, of another format, or does not fit the other.
     """
-    path = folder / CONFIG_NAME
     hint = "Make one with `train encoder`, then pass --encoder RUN/encoder."
-    try:
-        told: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{folder}: no encoder here (no {CONFIG_NAME}). {hint}") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not readable as JSON ({error}). {hint}") from error
-    if not isinstance(told, dict) or told.get("format") != FORMAT:
-        got = told.get("format") if isinstance(told, dict) else type(told).__name__
-        raise CheckpointError(f"{path}: format is {got!r}, expected {FORMAT!r}. {hint}")
-    try:
+    if not (folder / CONFIG_NAME).is_file():
+        raise CheckpointError(f"{folder}: no encoder here (no {CONFIG_NAME}). {hint}")
+
+    def build(told: dict[str, Any]) -> Encoder:
+        if told.get("format") != FORMAT:
+            raise ValueError(f"format is {told.get('format')!r}, expected {FORMAT!r}")
         config = EncoderConfig(
             pixels=int(told["pixels"]),
             stem=int(told["stem"]),
             widths=tuple(map(int, told["widths"])),
             n_blocks=tuple(map(int, told["n_blocks"])),
         )
-        encoder = Encoder(config)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a usable configuration ({error!r}). {hint}") from error
-    tensors = load_tensors(folder / WEIGHTS_NAME)
-    try:
-        encoder.load_state_dict(
-            {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
-        )
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{folder / WEIGHTS_NAME}: does not fit {CONFIG_NAME} "
-            f"({str(error).splitlines()[-1].strip()}). Take both files from one run."
-        ) from error
-    return encoder.eval()
+        return Encoder(config)
+
+    encoder: Encoder = load_network(
+        folder, CONFIG_NAME, WEIGHTS_NAME, build, kind="an encoder", advice=hint
+    )
+    return encoder
 
 
 def checksum(folder: Path) -> str:

@@ -128,10 +128,17 @@ def load_network(
         CheckpointError: a file is missing, broken, or does not fit the other.
     """
     tensors = load_tensors(folder / weights_name)
+    path = folder / config_name
     try:
-        model = build(json.loads((folder / config_name).read_text(encoding="utf-8")))
-        model.load_state_dict({k: v.float() for k, v in tensors.items()})
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ConfigError) as error:
+        model = build(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{folder}: not {kind} ({first}). {advice}") from error
+        raise CheckpointError(f"{path}: not {kind} ({first}). {advice}") from error
+    try:
+        model.load_state_dict({k: v.float() for k, v in tensors.items()})
+    except RuntimeError as error:
+        last = str(error).splitlines()[-1].strip()
+        raise CheckpointError(
+            f"{folder}: not {kind}: {weights_name} does not fit {config_name} ({last}). {advice}"
+        ) from error
     return model.eval()
