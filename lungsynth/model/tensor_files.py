@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lungsynth.errors import CheckpointError, ConfigError, OutputError
+from lungsynth.files import write_whole
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
@@ -102,7 +103,7 @@ def save_network(
     tensors = {k: v.half() if half else v for k, v in model.state_dict().items()}
     kind = config_name.removesuffix(".json")
     save_tensors(tensors, folder / weights_name, {kind: json.dumps(about)})
-    (folder / config_name).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    write_whole(folder / config_name, json.dumps(about, indent=2) + "\n")
 
 
 def load_network(

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lungsynth.errors import CheckpointError, ConfigError, OutputError
+from lungsynth.files import write_whole
 from lungsynth.model.precision import AUTO, resolve_precision
 from lungsynth.model.tensor_files import load_tensors, save_tensors
 from lungsynth.training.metrics import METRICS_NAME, Metrics, trim
@@ -176,12 +177,7 @@ class Run:
                 )
         if state.exists():
             self.load(state)
-        try:
-            temporary = described.with_name(described.name + ".tmp")
-            temporary.write_text(json.dumps(self.description, indent=2, sort_keys=True) + "\n")
-            temporary.replace(described)
-        except OSError as error:
-            raise OutputError(f"{described}: cannot be written ({error}).") from error
+        write_whole(described, json.dumps(self.description, indent=2, sort_keys=True) + "\n")
         trim(self.out / METRICS_NAME, self.step)
 
     def save(self) -> None:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from lungsynth.arrays import UInt8Array
 from lungsynth.errors import ConfigError, DataError
+from lungsynth.files import write_whole
 from lungsynth.films.data import Record
 from lungsynth.films.framing import cut, draw_framing
 from lungsynth.images import slug
@@ -224,7 +225,7 @@ def add_to_checkpoint(
     if entry.ratio:
         spec["ratios"] = {**spec.get("ratios", {}), **entry.ratio}
     parse_ratios(spec, parse_classes(spec, checkpoint))
-    path.write_text(json.dumps(spec, indent=2) + "\n")
+    write_whole(path, json.dumps(spec, indent=2) + "\n")
     return checkpoint / file
 
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from lungsynth.cli.films import SegmentCommand
 from lungsynth.errors import LungSynthError, OutputError
-from lungsynth.files import check_writable, write_files
+from lungsynth.files import check_writable, write_files, write_whole
 from lungsynth.films.film import Film, pixels_sha256, read_film
 from lungsynth.films.finding import Found, Search, check_names, search_films
 from lungsynth.masks.refine import RefineConfig, with_values
@@ -122,7 +122,8 @@ class SegmentRun:
                     waiting = []
             self._segment(waiting)
         finally:
-            self._write_index()
+            for name, data in index_files(self.rows.values()).items():
+                write_whole(self.command.out / name, data)
         statuses = [row["status"] for row in self.rows.values()]
         return {status: statuses.count(status) for status in dict.fromkeys(statuses)}
 
@@ -185,19 +186,6 @@ class SegmentRun:
         reason = reason.removeprefix(f"{one.relative}: ").replace(f"{self.command.out}/", "")
         self.rows[one.path] = index_row(str(one.relative), "failed", reason=reason)
         self.bar.update()
-
-    def _write_index(self) -> None:
-        try:
-            self.command.out.mkdir(parents=True, exist_ok=True)
-            for name, data in index_files(self.rows.values()).items():
-                temporary = self.command.out / f".{name}.tmp"
-                temporary.write_bytes(data)
-                temporary.replace(self.command.out / name)
-        except OSError as error:
-            raise OutputError(
-                f"{self.command.out}: the index cannot be written ({error.strerror or error}). "
-                "Free space or choose another --out."
-            ) from error
 
 
 def folder_state(folder: Path, pixels: str, settings: str, names: Sequence[str]) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lungsynth.errors import ConfigError, OutputError
+from lungsynth.errors import ConfigError
+from lungsynth.files import write_whole
 
 
 def numbers(text: str, option: str, *, low: int, high: int) -> tuple[int, ...]:
@@ -46,13 +47,7 @@ class KeptParts(UserDict[str, Any]):
 
     def __setitem__(self, name: str, part: Any) -> None:
         self.data[name] = part
-        text = json.dumps({"key": self.key, "parts": self.data})
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        try:
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(self.path)
-        except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written ({error}). Choose --out.") from error
+        write_whole(self.path, json.dumps({"key": self.key, "parts": self.data}))
 
     def remove(self) -> None:
         """The report is written: the parts are needed no more."""
