@@ -19,8 +19,8 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lungsynth.errors import CheckpointError, ConfigError, OutputError
-from lungsynth.files import write_whole
+from lungsynth.errors import CheckpointError, ConfigError
+from lungsynth.files import check_writable, write_whole
 from lungsynth.model.precision import AUTO, resolve_precision
 from lungsynth.model.tensor_files import load_tensors, save_tensors
 from lungsynth.training.metrics import METRICS_NAME, Metrics, trim
@@ -149,10 +149,7 @@ class Run:
 
     def _resume_or_begin(self) -> None:
         state, described = self.out / STATE_NAME, self.out / OPTIONS_NAME
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{self.out}: cannot be created ({error}).") from error
+        check_writable(self.out)
         if described.exists():
             try:
                 before = dict(json.loads(described.read_text()))
