@@ -105,13 +105,9 @@ class Verifying:
             raise ConfigError(
                 "--verifier DIR needs --verify N: how often a picture is drawn again."
             )
-        # deferred: torch, which help does without
-        from lungsynth.model.checkpoint import resolve
-        from lungsynth.verify.redraw import Rejection
-        from lungsynth.verify.verifier import load_verifier, verifier_folder
+        from lungsynth.verify.redraw import Rejection  # deferred: torch, which help does without
 
-        folder = verifier_folder(self.verifier_folder, Path(resolve(model)))
-        return Rejection(load_verifier(folder), self.n_redraws)
+        return Rejection.of(self.verifier_folder, model, self.n_redraws)
 
 
 @dataclass(frozen=True, kw_only=True)
