@@ -233,7 +233,9 @@ def train_film_check(
         for quarter in (1, 2, 3):
             x[turn == quarter] = torch.rot90(x[turn == quarter], quarter, (2, 3))
         truth = [torch.from_numpy(v) for v in (kind, turn, inverted, mirrored)]
-        return film_check_loss(model(x), *truth)
+        with torch.random.fork_rng(devices=[]):  # dropout draws from torch's own generator
+            torch.manual_seed(options.seed * 1_000_003 + step)
+            return film_check_loss(model(x), *truth)
 
     done = run.loop(loss_fn, quiet=quiet)
     run.ema.copy_to(model)
