@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import shutil
 import zipfile
@@ -34,6 +35,25 @@ def check_writable(out: Path, *, make: bool = True) -> None:
     except OSError as error:
         why = error.strerror or error
         raise OutputError(f"{out}: cannot be written ({why}). Choose another --out.") from error
+
+
+def write_whole(path: Path, data: str | bytes) -> None:
+    """Write one file, its folder too: first beside it, then renamed into place of what was there.
+
+    Raises:
+        OutputError: the disk is full or the place cannot be written; what was there before stays.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}). Free space or choose another --out."
+        ) from error
 
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> None:

@@ -1,14 +1,15 @@
-"""PNG bytes with a synthetic mark, heat maps and overlays as pictures."""
+"""Pictures to look at: PNG bytes with a synthetic mark, heat maps, overlays, contact sheets."""
 
 from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import scipy
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
 from lungsynth.arrays import UInt8Array
@@ -134,3 +135,33 @@ def picture_files(image: UInt8Array, coarse: UInt8Array, mask: UInt8Array) -> di
         "mask.png": png_bytes(mask),
         "overlay.png": png_bytes(overlay(image, mask), level=QUICK_LEVEL),
     }
+
+
+def contact_sheet(
+    pictures: Sequence[Image.Image],
+    labels: Sequence[str] = (),
+    *,
+    n_columns: int = 8,
+    pixels: int = 256,
+) -> Image.Image:
+    """Lay pictures out in rows.
+
+    Args:
+        pictures: Pictures of any mode and size; each is fitted into a square.
+        labels: One line of text below each picture; fewer labels than pictures leave blanks.
+        n_columns: Pictures a row.
+        pixels: Side of a cell.
+    """
+    line = 14 if labels else 0
+    n_rows = -(-len(pictures) // n_columns)
+    columns = min(n_columns, max(1, len(pictures)))
+    sheet = Image.new("RGB", (columns * pixels, max(1, n_rows) * (pixels + line)), (24, 24, 24))
+    draw = ImageDraw.Draw(sheet)
+    for index, picture in enumerate(pictures):
+        x, y = index % n_columns * pixels, index // n_columns * (pixels + line)
+        fitted = picture.convert("RGB")
+        fitted.thumbnail((pixels, pixels))
+        sheet.paste(fitted, (x + (pixels - fitted.width) // 2, y + (pixels - fitted.height) // 2))
+        if index < len(labels):
+            draw.text((x + 3, y + pixels + 1), labels[index][: pixels // 6], fill=(230, 230, 230))
+    return sheet

@@ -35,6 +35,9 @@ MAX_STEPS, MAX_GUIDANCE, MAX_TIMESTEP = LINK_STEPS, LINK_GUIDANCE, 1000
 SIZE = re.compile(r"\d{1,5}(x\d{1,5})?")
 """Of a picture, as `Permalink.size` has it."""
 
+NAME, HASH = r"[\w.\-]{1,64}", r"[0-9a-fA-F]{0,64}"
+"""Of a set of classes or a row, and of weights."""
+
 NAMES = ("size", "scheduler", "precision", "classes", "weights", "row")
 """Keys whose value is text, beside `prompt`."""
 
@@ -105,11 +108,6 @@ def read_query(query: str | Mapping[str, str]) -> Permalink | None:
     if not prompt:
         return None
     preset = Permalink(prompt)
-    size = str(query.get("size", ""))
-    if size and not SIZE.fullmatch(size):
-        raise ConfigError(
-            f"`size` in the link is {size[:40]!r}; expected pixels, as 256 or 320x256."
-        )
     there = refine_names()
     for name in query:
         if name.startswith("crf.") and name not in there:
@@ -120,13 +118,13 @@ def read_query(query: str | Mapping[str, str]) -> Permalink | None:
         int(_number(query, "seed", preset.seed, 0, MAX_SEED)),
         int(_number(query, "steps", preset.steps, 1, MAX_STEPS)),
         float(_number(query, "guidance", preset.guidance, 1, MAX_GUIDANCE)),
-        size,
+        _text_of(query, "size", SIZE.pattern, "pixels, as 256 or 320x256"),
         _one_of(query, "scheduler", SCHEDULERS),
         _one_of(query, "precision", PRECISION_NAMES) or "fp32",
-        _name(query, "classes"),
+        _text_of(query, "classes", NAME, "letters and digits"),
         refine,
-        _weights(query),
-        _name(query, "row"),
+        _text_of(query, "weights", HASH, "the hash of a checkpoint, of 0-9 and a-f").lower(),
+        _text_of(query, "row", NAME, "letters and digits"),
         _interval(query),
     )
     link.config()
@@ -163,10 +161,10 @@ def _interval(query: Mapping[str, str]) -> tuple[float, float] | None:
     return low, high
 
 
-def _name(query: Mapping[str, str], name: str) -> str:
+def _text_of(query: Mapping[str, str], name: str, pattern: str, expected: str) -> str:
     given = str(query.get(name, ""))
-    if given and not re.fullmatch(r"[\w.\-]{1,64}", given):
-        raise ConfigError(f"`{name}` in the link is {given[:40]!r}; expected letters and digits.")
+    if given and not re.fullmatch(pattern, given):
+        raise ConfigError(f"`{name}` in the link is {given[:40]!r}; expected {expected}.")
     return given
 
 
@@ -174,15 +172,6 @@ def _one_of(query: Mapping[str, str], name: str, there: Iterable[str]) -> str:
     given = str(query.get(name, ""))
     if given and given not in there:
         raise ConfigError(f"`{name}` in the link is {given[:40]!r}; there are {', '.join(there)}.")
-    return given
-
-
-def _weights(query: Mapping[str, str]) -> str:
-    given = str(query.get("weights", "")).lower()
-    if not re.fullmatch(r"[0-9a-f]{0,64}", given):
-        raise ConfigError(
-            f"`weights` in the link is {given[:40]!r}; expected the hash of a checkpoint, of 0-9 and a-f."
-        )
     return given
 
 

@@ -24,11 +24,11 @@ from lungsynth.masks.quality import overall_trust
 from lungsynth.masks.reading import Read, read
 from lungsynth.masks.refine import RefineConfig, check_affinity, check_config
 from lungsynth.masks.tokens import read_tokens
-from lungsynth.model.attention import Captured, word_map, word_maps
+from lungsynth.model.attention import Captured, word_maps
 from lungsynth.model.backbone import embed_prompts, key_weights, network
 from lungsynth.model.checkpoint import load_pipeline, resolve, weights_hash
-from lungsynth.model.nearest import NearestTrain, load_nearest
-from lungsynth.model.precision import resolve_precision
+from lungsynth.model.encoder import NearestTrain, load_nearest
+from lungsynth.model.precision import resolve_device, resolve_precision
 from lungsynth.model.sampling import Drawn, SampleOptions, draw, resolve_size
 from lungsynth.prompts import PromptReport, default_words, read_prompt, word_tokens
 from lungsynth.trust.parts import MaskParts
@@ -73,19 +73,14 @@ class Synthesizer(MaskParts):
         device: str = "auto",
         classes: str | None = None,
     ) -> None:
+        device = resolve_device(device)
         self.pipe, self.vocabulary = load_pipeline(model, lora=lora)
         folder = Path(resolve(model))
         # records travel: they name a folder, not where it lies on this machine
         self.name = folder.resolve().name if folder.is_dir() else str(model)
         self.lora = Path(lora).resolve().name if lora and Path(lora).exists() else lora
         self.model_hash = weights_hash(str(folder)) if folder.is_dir() else ""
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            self.pipe.to(device)
-        except (RuntimeError, AssertionError, ValueError) as error:
-            first = str(error).splitlines()[0]
-            raise ConfigError(f"--device {device}: cannot be used ({first}). Try cpu.") from error
+        self.pipe.to(device)
         super().__init__(folder, classes, device)
         if device == "cpu":
             network(self.pipe).to(memory_format=torch.channels_last)
@@ -240,32 +235,28 @@ class Synthesizer(MaskParts):
         config: RefineConfig,
         logits: Read,
     ) -> Result:
-        image = drawn.images[index]
+        image, captured = drawn.images[index], drawn.captured
         height, width = image.shape
-        assert drawn.captured is not None
+        assert captured is not None
 
-        def heat_of(tokens: tuple[int, ...]) -> FloatArray:
-            assert drawn.captured is not None
-            heat = word_map(drawn.captured, index, tokens, height=height, width=width)
-            return np.asarray(heat.numpy(), dtype=np.float32)
+        def heats_of(words: Sequence[tuple[int, ...]]) -> FloatArray:
+            heats = word_maps(captured, index, words, height=height, width=width)
+            return np.asarray(heats.numpy(), dtype=np.float32)
 
-        heats = word_maps(
-            drawn.captured, index, list(found.values()), height=height, width=width
-        ).numpy()
-        maps = {word: np.asarray(heats[k], dtype=np.float32) for k, word in enumerate(found)}
+        maps = dict(zip(found, heats_of(list(found.values())), strict=True))
         specs = self.class_specs(report)
         probability = read(
             specs,
             logits.mean,
             index,
-            lambda word: heat_of(word_tokens(report.text, word, self.pipe.tokenizer)),
+            lambda word: heats_of([word_tokens(report.text, word, self.pipe.tokenizer)])[0],
             config,
         )
         seen = self.seen(logits.each, index, image)
         made = run(probability, image, specs, config, self.aids(image, config, seen=seen))
-        for spec in specs:
+        for spec, of_class in zip(specs, probability[1:], strict=True):
             if spec.token is not None:
-                maps[f"class {spec.name}"] = probability[1 + specs.index(spec)]
+                maps[f"class {spec.name}"] = of_class
         record = {
             "notice": RESEARCH_NOTICE,
             "synthetic": True,

@@ -1,14 +1,102 @@
-"""Prompts: checking them, and finding the tokens of a word."""
+"""Prompts: their words, which of them a checkpoint has learnt, and the tokens of a word."""
 
 from __future__ import annotations
 
+import json
+import re
 import unicodedata
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
-from lungsynth.errors import PromptError, WordError
-from lungsynth.model.vocabulary import Vocabulary, Word, find_words, split_words
+from lungsynth.errors import CheckpointError, PromptError, WordError
+
+VOCABULARY_NAME = "vocabulary.json"
+CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""Letters of scripts without spaces: Han, Hiragana, Katakana."""
+
+WORD = re.compile(rf"[{CJK}]+|[^\W_{CJK}]+(?:'[^\W\d_{CJK}]+)*")
+"""A run of letters and digits of any script, apostrophes within; of folded text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a text, and where it stands there."""
+
+    text: str  # NFKC, lower case
+    start: int  # first character in the text as given
+    end: int  # after its last character
+
+
+def find_words(text: str) -> list[Word]:
+    """Words and numbers of a text, in order: the unit that is known or not, and that has a map.
+
+    Letters are those of Unicode: "Röntgen" is one word, however its ö is composed, a ligature is its
+    letters (NFKC), "1girl" is one word, and a run of Chinese is one.
+    """
+    folded, places = _fold(text)
+    # a mark that stayed apart from its letter is no letter to `re`, but belongs to the word
+    plain = "".join("x" if unicodedata.category(c)[0] == "M" else c for c in folded)
+    return [
+        Word(folded[m.start() : m.end()], places[m.start()][0], places[m.end() - 1][1])
+        for m in WORD.finditer(plain)
+    ]
+
+
+def split_words(text: str) -> list[str]:
+    """The words of `find_words` without their places."""
+    return [word.text for word in find_words(text)]
+
+
+def _fold(text: str) -> tuple[str, list[tuple[int, int]]]:
+    """Text in NFKC and lower case; for each of its characters (start, end) of the origin in `text`."""
+    if text.isascii():
+        return text.lower(), [(k, k + 1) for k in range(len(text))]
+    folded: list[str] = []
+    places: list[tuple[int, int]] = []
+    start = 0
+    while start < len(text):
+        end = start + 1
+        while end < len(text) and unicodedata.category(text[end])[0] == "M":
+            end += 1  # a letter and its marks are composed together
+        cluster = unicodedata.normalize("NFKC", text[start:end]).lower().replace("\u2019", "'")
+        folded += cluster
+        places += [(start, end)] * len(cluster)
+        start = end
+    return "".join(folded), places
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Words seen in training, with how often."""
+
+    counts: dict[str, int]
+
+    def known(self, text: str) -> list[str]:
+        """Words of `text` seen in training, in order, each once."""
+        return [w for w in dict.fromkeys(split_words(text)) if w in self.counts]
+
+    def unknown(self, text: str) -> list[str]:
+        """Words of `text` never seen in training, in order, each once."""
+        return [w for w in dict.fromkeys(split_words(text)) if w not in self.counts]
+
+    def save(self, folder: Path) -> None:
+        ordered = dict(sorted(self.counts.items(), key=lambda item: (-item[1], item[0])))
+        (folder / VOCABULARY_NAME).write_text(json.dumps({"words": ordered}, indent=0) + "\n")
+
+    @staticmethod
+    def load(folder: Path) -> Vocabulary | None:
+        """The vocabulary of a checkpoint folder; None when it has none (a foreign checkpoint)."""
+        path = folder / VOCABULARY_NAME
+        if not path.is_file():
+            return None
+        try:
+            words = json.loads(path.read_text())["words"]
+            return Vocabulary({str(k): int(v) for k, v in words.items()})
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"{path}: not a vocabulary file ({error}).") from error
+
 
 MAX_CHARACTERS = 2000
 
@@ -136,48 +224,22 @@ def _between(text: str, one: Word, other: Word) -> str:
     return "".join(text[one.end : other.start].split())
 
 
+STOP = frozenset(
+    "a an the of with in on and or to year old years view is by for from between above x ray no".split()
+)
+"""Words that have no map unless they are asked for."""
+
+ANATOMY = ("right lung", "left lung", "lungs", "lung", "heart", "ribs", "diaphragm", "mediastinum")
+"""Words that are mapped first."""
+
+
 def default_words(prompt: str, vocabulary: Vocabulary | None) -> list[str]:
     """The words of a prompt worth a map: content words, anatomy first, at most six."""
-    stop = {
-        "a",
-        "an",
-        "the",
-        "of",
-        "with",
-        "in",
-        "on",
-        "and",
-        "or",
-        "to",
-        "year",
-        "old",
-        "years",
-        "view",
-        "is",
-        "by",
-        "for",
-        "from",
-        "between",
-        "above",
-        "x",
-        "ray",
-        "no",
-    }
-    anatomy = [
-        "right lung",
-        "left lung",
-        "lungs",
-        "lung",
-        "heart",
-        "ribs",
-        "diaphragm",
-        "mediastinum",
-    ]
     there = split_words(prompt)
-    chosen = [w for w in anatomy if f" {w} " in f" {' '.join(there)} "]
+    chosen = [w for w in ANATOMY if f" {w} " in f" {' '.join(there)} "]
     covered = {part for phrase in chosen for part in phrase.split()}
     for word in dict.fromkeys(there):
-        skip = word in stop or word in covered or (word.isdigit())
+        skip = word in STOP or word in covered or word.isdigit()
         if not skip and (vocabulary is None or word in vocabulary.counts):
             chosen.append(word)
     return chosen[:6]

@@ -67,6 +67,7 @@ def to_square(image: UInt8Array, *, pixels: int) -> UInt8Array:
 
 def square_box(height: int, width: int, *, pixels: int) -> tuple[int, int, int, int]:
     """Where `to_square` puts a film: rows y0:y1 and columns x0:x1 of the square."""
+    # rounded as `lungsynth.films.framing.cut` rounds it
     side = max(height, width) / min(height, width) * min(height, width)
     scale = pixels / side
     y0, x0 = (0.0 if extent >= side else (extent - side) / 2 for extent in (height, width))
@@ -81,17 +82,9 @@ def square_box(height: int, width: int, *, pixels: int) -> tuple[int, int, int, 
 def to_film(maps: FloatArray, height: int, width: int) -> FloatArray:
     """Maps of the square (C, P, P) -> maps of the film (C, height, width), bilinear."""
     y0, y1, x0, x1 = square_box(height, width, pixels=maps.shape[-1])
-    part = maps[:, y0:y1, x0:x1]
-    return np.stack(
-        [
-            np.asarray(
-                Image.fromarray(np.ascontiguousarray(one)).resize(
-                    (width, height), Image.Resampling.BILINEAR
-                )
-            )
-            for one in part.astype(np.float32)
-        ]
-    )
+    pictures = (Image.fromarray(np.ascontiguousarray(one)) for one in maps[:, y0:y1, x0:x1])
+    resized = (one.resize((width, height), Image.Resampling.BILINEAR) for one in pictures)
+    return np.stack([np.asarray(one, np.float32) for one in resized])
 
 
 def segment_settings(
@@ -147,26 +140,9 @@ def settings_sha256(settings: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def segment_film(
-    synthesizer: Synthesizer,
-    film: UInt8Array | Film,
-    *,
-    prompt: str | None = None,
-    seed: int = 0,
-    n_noise: int = 1,
-    config: RefineConfig | None = None,
-    righting: Righting | None = None,
-) -> Segmented:
+def segment_film(synthesizer: Synthesizer, film: UInt8Array | Film, **how: Any) -> Segmented:
     """Segment one film; see `segment_films`."""
-    return segment_films(
-        synthesizer,
-        [film],
-        prompt=prompt,
-        seed=seed,
-        n_noise=n_noise,
-        config=config,
-        righting=righting,
-    )[0]
+    return segment_films(synthesizer, [film], **how)[0]
 
 
 def segment_films(

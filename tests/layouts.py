@@ -89,7 +89,7 @@ def write_layout(folder: Path, version: str, *, full: bool = False) -> Path:
     )
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from lungsynth.model.vocabulary import train_tokenizer
+    from lungsynth.training.diffusion.parts import train_tokenizer
 
     narrow = {} if full else NARROW
     unet = UNETS[version] | narrow.get("unet", {})

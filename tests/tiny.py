@@ -151,7 +151,7 @@ def sd_checkpoint(folder: Path) -> Path:
     )
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from lungsynth.model.vocabulary import train_tokenizer
+    from lungsynth.training.diffusion.parts import train_tokenizer
 
     torch.manual_seed(0)
     tokenizer = train_tokenizer(

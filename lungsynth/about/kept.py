@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lungsynth.errors import CheckpointError, OutputError
+from lungsynth.errors import CheckpointError
+from lungsynth.files import write_whole
 
 VERSION = 1
 T = TypeVar("T")
@@ -20,10 +21,7 @@ def write_kept(path: Path, entries: Sequence[Mapping[str, Any]]) -> Path:
         OutputError: the file cannot be written.
     """
     told = {"version": VERSION, path.stem: list(entries)}
-    try:
-        path.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+    write_whole(path, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     return path
 
 

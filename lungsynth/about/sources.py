@@ -106,7 +106,6 @@ def collect_sources(
     records: Iterable[Record | Mapping[str, Any]],
     *,
     used_for: str = "images",
-    column: str | None = None,
     name: str = "",
 ) -> list[Source]:
     """The sources of some films, counted.
@@ -116,13 +115,12 @@ def collect_sources(
             by its `id`, is counted once.
         used_for: A key of COLUMNS, or other words. For "masks", rows whose terms are blank have no
             mask and are left out; a set without such a column is of unknown terms.
-        column: Where the terms stand; None for that of `used_for`.
         name: Of rows that have no `source_set`.
 
     Returns:
         One a set and terms, by name. A set that does not state its terms has the licence UNKNOWN.
     """
-    column = column or COLUMNS.get(used_for, COLUMNS["images"])
+    column = COLUMNS.get(used_for, COLUMNS["images"])
     seen: dict[tuple[str, str], set[str]] = {}
     for number, one in enumerate(records):
         told = one.fields if isinstance(one, Record) else one

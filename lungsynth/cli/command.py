@@ -59,6 +59,8 @@ class LazyCommand(click.Command):
 def command(name: str, kind: type, work: str) -> click.Command:
     """A command that gives an instance of a dataclass to a function, and prints what it returns.
 
+    A field `threads` is how many threads torch has from then on; None leaves them as they are.
+
     Args:
         name: Of the command.
         kind: Dataclass with fields of `lungsynth.model.options`; its docstring is the help.
@@ -66,6 +68,8 @@ def command(name: str, kind: type, work: str) -> click.Command:
     """
 
     def call(**given: Any) -> None:
+        if given.get("threads"):
+            import_module("torch").set_num_threads(given["threads"])
         module, _, function = work.partition(":")
         said = getattr(import_module(module), function)(kind(**collected(kind, given)))
         if said is not None:

@@ -7,7 +7,7 @@ import sys
 import click
 
 from lungsynth import __version__
-from lungsynth.cli import annotate, learn_token, report, sample, segment, tools, train, train_masks
+from lungsynth.cli import films, report, sample, train, train_masks
 from lungsynth.cli.command import CONTEXT, Commands, command, group
 from lungsynth.cli.evaluate import model, samples, words
 from lungsynth.errors import LungSynthError
@@ -18,11 +18,11 @@ RUN, EVALUATE, MASKS = "lungsynth.cli.run", "lungsynth.cli.evaluate.run", "lungs
 COMMANDS: Commands = {
     "sample": (sample.SampleCommand, f"{RUN}.sample:run_sample"),
     "words": (sample.WordsCommand, f"{RUN}.sample:run_words"),
-    "doctor": (tools.DoctorCommand, f"{RUN}.tools:run_doctor"),
-    "pack": (tools.PackCommand, f"{RUN}.tools:run_pack"),
-    "segment": (segment.SegmentCommand, f"{RUN}.segment:run_segment"),
-    "annotate": (annotate.AnnotateCommand, f"{RUN}.annotate:run_annotate"),
-    "learn-token": (learn_token.LearnTokenCommand, f"{RUN}.learn_token:run_learn_token"),
+    "doctor": (sample.DoctorCommand, f"{RUN}.tools:run_doctor"),
+    "pack": (films.PackCommand, f"{RUN}.tools:run_pack"),
+    "segment": (films.SegmentCommand, f"{RUN}.segment:run_segment"),
+    "annotate": (films.AnnotateCommand, f"{RUN}.annotate:run_annotate"),
+    "learn-token": (films.LearnTokenCommand, f"{RUN}.learn_token:run_learn_token"),
     "report": (report.ReportCommand, f"{RUN}.report:run_report"),
 }
 TRAIN: Commands = {
@@ -32,11 +32,11 @@ TRAIN: Commands = {
     "nearest": (train.TrainNearestCommand, f"{RUN}.train_encoder:run_train_nearest"),
     "student": (train_masks.TrainStudentCommand, f"{RUN}.train_masks:run_train_student"),
     "affinity": (train_masks.TrainAffinityCommand, f"{RUN}.train_masks:run_train_affinity"),
-    "trust": (train_masks.TrainTrustCommand, f"{RUN}.train_trust:run_train_trust"),
+    "trust": (train_masks.TrainTrustCommand, f"{RUN}.train_masks:run_train_trust"),
     "all": (train_masks.TrainAllCommand, f"{RUN}.train_all:run_train_all"),
     "film-check": (
         train_masks.TrainFilmCheckCommand,
-        f"{RUN}.train_film_check:run_train_film_check",
+        f"{RUN}.train_masks:run_train_film_check",
     ),
 }
 EVALUATIONS: Commands = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lungsynth.errors import ConfigError
 from lungsynth.model.options import (
@@ -16,6 +16,9 @@ from lungsynth.model.options import (
     SampleOptions,
     option,
 )
+
+if TYPE_CHECKING:
+    from lungsynth.verify.redraw import Rejection
 
 
 def interval_of(text: str | None) -> tuple[float, float] | None:
@@ -89,6 +92,23 @@ class Verifying:
         "prompts.  [default: the one shipped with the checkpoint]",
     )
 
+    def rejection(self, model: str | None = None) -> Rejection | None:
+        """Who rejects what a checkpoint draws; None where neither option is given.
+
+        Raises:
+            ConfigError: a folder without how often; or no verifier is shipped.
+            CheckpointError: the folder holds no verifier.
+        """
+        if self.n_redraws is None and self.verifier_folder is None:
+            return None
+        if self.n_redraws is None:
+            raise ConfigError(
+                "--verifier DIR needs --verify N: how often a picture is drawn again."
+            )
+        from lungsynth.verify.redraw import Rejection  # deferred: torch, which help does without
+
+        return Rejection.of(self.verifier_folder, model, self.n_redraws)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
@@ -104,13 +124,34 @@ class Asking:
     threads: int | None = option(default=None, min=1, help="CPU threads.")
 
 
+def data_option(help: str, *, required: bool = True) -> Any:
+    """`--data`, one or several."""
+    return option("--data", required=required, metavar="SOURCE", help=help)
+
+
 def sources_option(first: str) -> Any:
-    """`--data`, one or several; `first` is how its help begins."""
+    """`--data` of any kind; `first` is how its help begins."""
+    return data_option(f"{first}, folder, or `datasets` name; repeat for several.")
+
+
+def checkpoint_option(help: str) -> Any:
+    """`--checkpoint`, a folder that is there."""
+    return option(path="dir", exists=True, metavar="DIR", help=help)
+
+
+def given_path(kind: str, help: str, *names: str, metavar: str | None = None) -> Any:
+    """A "file" or "dir" that is there, or None; see `option`."""
+    shown = metavar or kind.upper()
+    return option(*names, default=None, path=kind, exists=True, metavar=shown, help=help)
+
+
+def set_option() -> Any:
+    """`--set` of what makes masks."""
     return option(
-        "--data",
-        required=True,
-        metavar="SOURCE",
-        help=f"{first}, folder, or `datasets` name; repeat for several.",
+        "--set",
+        metavar="NAME=VALUE",
+        help="A parameter of the refinement, such as beta=16, crf.theta_beta=8, ignore_band=0.1 "
+        "or clean_up=false; repeat for several.",
     )
 
 
@@ -247,12 +288,7 @@ class Loop(DeviceRun):
 class MaskLoop(DeviceRun):
     """A training run on masks that a checkpoint makes."""
 
-    checkpoint: Path = option(
-        path="dir",
-        exists=True,
-        metavar="DIR",
-        help="Checkpoint whose class tokens label the films.",
-    )
+    checkpoint: Path = checkpoint_option("Checkpoint whose class tokens label the films.")
     split: str = train_split_option()
     limit: int = option(default=600, min=1, metavar="N", help="At most N films of each --data.")
     install: bool = option(help="Copy the result into the checkpoint.")

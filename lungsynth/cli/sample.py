@@ -1,11 +1,11 @@
-"""`python -m lungsynth sample` and `words`: their options."""
+"""`python -m lungsynth sample`, `words` and `doctor`: their options."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from lungsynth.cli.options import Drawing, Verifying
+from lungsynth.cli.options import Drawing, Verifying, set_option
 from lungsynth.model.options import argument, option
 
 
@@ -49,12 +49,7 @@ class SampleCommand(Verifying, Drawing):
         metavar="NAME",
         help="How the coarse mask is refined: NAMES.",
     )
-    refine_values: tuple[str, ...] = option(
-        "--set",
-        metavar="NAME=VALUE",
-        help="A parameter of the refinement, such as beta=16, crf.theta_beta=8, ignore_band=0.1 "
-        "or clean_up=false; repeat for several.",
-    )
+    refine_values: tuple[str, ...] = set_option()
     classes: str | None = option(
         default=None,
         metavar="NAME",
@@ -72,3 +67,14 @@ class WordsCommand:
 
     prompt: str = argument()
     model: str | None = option(default=None, metavar="NAME|DIR", help="[default: mini, shipped]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorCommand:
+    """Print versions, devices, checkpoint, memory, and what is wrong with them.
+
+    Exit code 1 when something is wrong.
+    """
+
+    model: str | None = option(default=None, metavar="NAME|DIR", help="[default: mini, shipped]")
+    as_json: bool = option("--json", help="Machine-readable.")

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lungsynth.cli.options import Loop, TrainingFilms
+from lungsynth.cli.options import (
+    Loop,
+    TrainingFilms,
+    checkpoint_option,
+    data_option,
+    given_path,
+)
 from lungsynth.model.options import option
 
 
@@ -61,20 +67,14 @@ class TrainDiffusionCommand(Loop, TrainingFilms):
     pixels: int | None = option(
         default=None, min=32, help="Side of the pictures.  [default: the checkpoint's]"
     )
-    boxes: Path | None = option(
-        default=None,
-        path="file",
-        exists=True,
+    boxes: Path | None = given_path(
+        "file",
+        "Boxes of findings: id, finding, box, width, height, split. Captions then name their place.",
         metavar="PARQUET",
-        help="Boxes of findings: id, finding, box, width, height, split. Captions then name their "
-        "place.",
     )
-    regions_from: Path | None = option(
-        default=None,
-        path="dir",
-        exists=True,
-        metavar="DIR",
-        help="Folder of the student that says where lungs and heart are, for the grounding loss.",
+    regions_from: Path | None = given_path(
+        "dir",
+        "Folder of the student that says where lungs and heart are, for the grounding loss.",
     )
     workers: int | None = option(
         default=None,
@@ -125,11 +125,8 @@ class TrainNearestCommand:
     python -m lungsynth train nearest --data films.parquet --checkpoint runs/diffusion/checkpoint
     """
 
-    sources: tuple[str, ...] = option(
-        "--data",
-        required=True,
-        metavar="SOURCE",
-        help="Every film the checkpoint was trained on; repeat for several.",
+    sources: tuple[str, ...] = data_option(
+        "Every film the checkpoint was trained on; repeat for several."
     )
     image_column: str = option(default="image", metavar="NAME")
     split: str = option(
@@ -137,7 +134,5 @@ class TrainNearestCommand:
         metavar="NAME",
         help="Value of the `split` column it was trained on; '' takes every row.",
     )
-    checkpoint: Path = option(
-        path="dir", exists=True, metavar="DIR", help="Writes nearest/ into it."
-    )
+    checkpoint: Path = checkpoint_option("Writes nearest/ into it.")
     quiet: bool = option(help="No progress bar.")

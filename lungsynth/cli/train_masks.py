@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lungsynth.cli.options import MaskLoop, Run, train_split_option
+from lungsynth.cli.options import (
+    MaskLoop,
+    Run,
+    checkpoint_option,
+    data_option,
+    given_path,
+    train_split_option,
+)
 from lungsynth.model.options import option
 
 
@@ -19,22 +26,14 @@ class TrainStudentCommand(MaskLoop):
     python -m lungsynth train student --annotated masks.parquet@24 --data films.parquet …
     """
 
-    sources: tuple[str, ...] = option(
-        "--data",
-        metavar="SOURCE",
-        help="Films without masks, to be labelled by the chain; repeat for several.",
+    sources: tuple[str, ...] = data_option(
+        "Films without masks, to be labelled by the chain; repeat for several.", required=False
     )
     annotated: tuple[str, ...] = option(
         metavar="[CONVENTION=]SOURCE[@K]",
         help="Films with expert masks, all or K of them; repeat for several.",
     )
-    teacher: Path | None = option(
-        default=None,
-        path="dir",
-        exists=True,
-        metavar="DIR",
-        help="An earlier student that labels beside the tokens.",
-    )
+    teacher: Path | None = given_path("dir", "An earlier student that labels beside the tokens.")
     teacher_weight: float = option(
         default=0.7, min=0, max=1, help="What the teacher counts beside the tokens."
     )
@@ -49,11 +48,8 @@ class TrainAffinityCommand(MaskLoop):
         --out runs/affinity --install
     """
 
-    sources: tuple[str, ...] = option(
-        "--data",
-        required=True,
-        metavar="SOURCE",
-        help="Films; their masks, if they have any, are not read. Repeat for several.",
+    sources: tuple[str, ...] = data_option(
+        "Films; their masks, if they have any, are not read. Repeat for several."
     )
     classes: str | None = option(default=None, metavar="NAME", help="Convention of the classes.")
     install_as: str | None = option(
@@ -79,9 +75,7 @@ class TrainTrustCommand:
         --annotated nlm=nlm.parquet --data nih.parquet --out runs/trust --install
     """
 
-    checkpoint: Path = option(
-        path="dir", exists=True, metavar="DIR", help="Checkpoint whose masks are judged."
-    )
+    checkpoint: Path = checkpoint_option("Checkpoint whose masks are judged.")
     out: Path = option(
         path="dir", metavar="DIR", help="Run folder: samples, the fitted trust, report."
     )
@@ -91,10 +85,15 @@ class TrainTrustCommand:
         help="Films with expert masks, all or K of them; repeat for several. Those that the "
         "student was not trained on are taken first.",
     )
-    sources: tuple[str, ...] = option(
-        "--data",
-        metavar="SOURCE",
-        help="Training films without masks, for the shapes that are usual; repeat for several.",
+    sources: tuple[str, ...] = data_option(
+        "Training films without masks, for the shapes that are usual; repeat for several.",
+        required=False,
+    )
+    shapes: Path | None = option(
+        path="dir",
+        exists=True,
+        metavar="DIR",
+        help="A fitted trust whose shapes are kept; then --data is not read.",
     )
     limit: int = option(default=120, min=0, metavar="N", help="At most N films of each --data.")
     n_broken: int = option(
@@ -128,11 +127,8 @@ class TrainFilmCheckCommand(Run):
     and pydicom, and films taken apart.
     """
 
-    sources: tuple[str, ...] = option(
-        "--data",
-        required=True,
-        metavar="SOURCE",
-        help="Frontal films, upright and of usual polarity; repeat for several.",
+    sources: tuple[str, ...] = data_option(
+        "Frontal films, upright and of usual polarity; repeat for several."
     )
     chests: tuple[Path, ...] = option(
         "--chest-ct",
@@ -175,12 +171,7 @@ class TrainAllCommand:
     config: Path = option(
         path="file", exists=True, metavar="FILE", help="Recipe, such as examples/train_all.yaml."
     )
-    checkpoint: Path = option(
-        path="dir",
-        exists=True,
-        metavar="DIR",
-        help="Checkpoint whose tokens, networks and trust are made.",
-    )
+    checkpoint: Path = checkpoint_option("Checkpoint whose tokens, networks and trust are made.")
     runs: Path = option(
         default=Path("runs/all"),
         path="dir",

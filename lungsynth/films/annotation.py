@@ -163,7 +163,10 @@ def read_labelme(path: Path) -> Annotation:
     Raises:
         DataError: not a labelme file, or a shape that is not an area.
     """
-    value = _load_json(path)
+    return _labelme(_load_json(path), path)
+
+
+def _labelme(value: Mapping[str, Any], path: Path) -> Annotation:
     if not isinstance(value.get("shapes"), list) or "imagePath" not in value:
         raise DataError(f"{path}: not a labelme file; expected `shapes` and `imagePath`.")
     shapes = []
@@ -197,7 +200,10 @@ def read_coco(path: Path) -> list[Annotation]:
     Raises:
         DataError: not a COCO file, a run-length encoded mask, or an id that leads nowhere.
     """
-    value = _load_json(path)
+    return _coco(_load_json(path), path)
+
+
+def _coco(value: Mapping[str, Any], path: Path) -> list[Annotation]:
     parts = [value.get(key) for key in ("images", "annotations", "categories")]
     if not all(isinstance(part, list) for part in parts):
         raise DataError(f"{path}: not a COCO file; expected `images`, `annotations`, `categories`.")
@@ -243,9 +249,9 @@ def read_annotations(path: Path) -> list[Annotation]:
     """
     value = _load_json(path)
     if "shapes" in value:
-        return [read_labelme(path)]
+        return [_labelme(value, path)]
     if "annotations" in value:
-        return read_coco(path)
+        return _coco(value, path)
     raise DataError(
         f"{path}: neither a labelme file (`shapes`) nor a COCO file (`annotations`); it has "
         f"{', '.join(sorted(value)[:5]) or 'nothing'}."

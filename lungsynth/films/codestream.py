@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
+
 JPEG_BASELINE, JPEG_EXTENDED = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"
 JPEG_LOSSLESS, JPEG_LOSSLESS_SV1 = "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"
 JPEG_LS, JPEG_LS_NEAR = "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"
@@ -17,32 +19,8 @@ RLE = "1.2.840.10008.1.2.5"
 IMPLICIT_LE, EXPLICIT_LE = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 EXPLICIT_BE = "1.2.840.10008.1.2.2"
 
-SHORT_VRS = frozenset(
-    (
-        b"AE",
-        b"AS",
-        b"AT",
-        b"CS",
-        b"DA",
-        b"DS",
-        b"DT",
-        b"FL",
-        b"FD",
-        b"IS",
-        b"LO",
-        b"LT",
-        b"PN",
-        b"SH",
-        b"SL",
-        b"SS",
-        b"ST",
-        b"TM",
-        b"UI",
-        b"UL",
-        b"US",
-    )
-)
-LONG_VRS = frozenset((b"OB", b"OW", b"OF", b"OD", b"SQ", b"UC", b"UN", b"UR", b"UT"))
+SHORT_VRS = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_16)
+LONG_VRS = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_32)
 """Value representations whose length has two bytes, and those whose length has four."""
 
 HEAD = 512
@@ -126,9 +104,7 @@ def _jpeg(frame: bytes, whole: bool) -> Stream:
         if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
             kind, bits = marker, frame[at + 4] if at + 4 < len(frame) else 0
         if marker == 0xDA and at + 2 + length <= len(frame):
-            selection = frame[
-                at + 2 + length - 3
-            ]  # predictor of lossless JPEG, nearness of JPEG-LS
+            selection = frame[at + length - 1]  # predictor of lossless JPEG, nearness of JPEG-LS
             return Stream(_jpeg_syntax(kind, selection), bits, whole=whole)
         at += 2 + length
     return Stream(_jpeg_syntax(kind, 1), bits, whole=False)

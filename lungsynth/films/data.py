@@ -18,20 +18,9 @@ from lungsynth.errors import DataError
 from lungsynth.films.decoding import decode_grey as decode_grey  # others take it from here too
 from lungsynth.films.decoding import open_picture
 
-FIELDS = (
-    "id",
-    "findings",
-    "label",
-    "view",
-    "age",
-    "sex",
-    "patient",
-    "split",
-    "source_set",
-    "note",
-    "image_licence",
-    "mask_licence",
-    "mask_convention",
+FIELDS = tuple(
+    "id findings label view age sex patient split source_set note image_licence mask_licence "
+    "mask_convention".split()
 )
 """Optional metadata columns, read as text when a source has them."""
 
@@ -181,6 +170,7 @@ def read_records(
                 f"No {option} column {column!r} in {source}; it has {', '.join(rows.column_names)}. "
                 f"Name one with --{option}-column."
             )
+    keep = list(range(len(rows)))
     if split is not None:
         if "split" not in rows.column_names:
             raise DataError(
@@ -188,12 +178,9 @@ def read_records(
                 "Pass --split '' to take every row."
             )
         keep = [i for i, value in enumerate(rows["split"]) if value == split]
-        rows = rows.select(keep)
-    else:
-        keep = list(range(len(rows)))
     if order_seed is not None:
-        drawn = np.random.default_rng(order_seed).permutation(len(keep))
-        keep, rows = [keep[i] for i in drawn], rows.select(drawn)
+        keep = [keep[i] for i in np.random.default_rng(order_seed).permutation(len(keep))]
+    rows = rows.select(keep)
     known = [name for name in FIELDS if name in rows.column_names]
     n_read = 0
     for index, row in zip(keep, rows, strict=True):
@@ -214,3 +201,9 @@ def read_records(
         yield Record(image=image, text=text, mask=mask, fields=fields)
     if n_read == 0:
         raise DataError(f"{source}: no usable row (split={split}, mask column={mask_column}).")
+
+
+def read_many(sources: Sequence[str], **how: Any) -> Iterator[Record]:
+    """The rows of several sources, one after the other; see `read_records`."""
+    for source in sources:
+        yield from read_records(source, **how)

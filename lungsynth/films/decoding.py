@@ -27,7 +27,9 @@ def open_picture(value: Any, *, where: str, what: str) -> Image.Image:
         elif isinstance(value, Image.Image):
             picture = value
         else:
-            raise DataError(f"{where}: expected an {what}, got {type(value).__name__}.")
+            raise DataError(
+                f"{where}: expected the {what} as bytes, path or picture, got {type(value).__name__}."
+            )
         refuse_deep_colour(picture, where=where)
         picture.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -24,41 +24,6 @@ from lungsynth.films.dicom_pixels import decode, displayed, infer_syntax
 from lungsynth.films.finding import is_dicom
 from lungsynth.films.moves import Declared, declared_from
 
-TAGS = (
-    "Rows",
-    "Columns",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "NumberOfFrames",
-    "PixelData",
-    "FloatPixelData",
-    "DoubleFloatPixelData",
-    "ExtendedOffsetTable",
-    "ExtendedOffsetTableLengths",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "ModalityLUTSequence",
-    "WindowCenter",
-    "WindowWidth",
-    "VOILUTFunction",
-    "VOILUTSequence",
-    "PixelPaddingValue",
-    "BurnedInAnnotation",
-    "Modality",
-    "ViewPosition",
-    "PresentationLUTShape",
-    "BodyPartExamined",
-    "PatientOrientation",
-    "FieldOfViewHorizontalFlip",
-    "FieldOfViewRotation",
-)
-"""Everything that is read of a file, by its DICOM keyword."""
-
 DECLARING = (
     "ViewPosition",
     "BodyPartExamined",
@@ -66,7 +31,20 @@ DECLARING = (
     "FieldOfViewHorizontalFlip",
     "FieldOfViewRotation",
 )
-"""Those that say how the film lies."""
+"""Keywords of what says how the film lies."""
+
+TAGS = (
+    """
+    Rows Columns SamplesPerPixel PhotometricInterpretation PlanarConfiguration
+    BitsAllocated BitsStored HighBit PixelRepresentation NumberOfFrames
+    PixelData FloatPixelData DoubleFloatPixelData ExtendedOffsetTable ExtendedOffsetTableLengths
+    RescaleSlope RescaleIntercept ModalityLUTSequence PixelPaddingValue PresentationLUTShape
+    WindowCenter WindowWidth VOILUTFunction VOILUTSequence
+    BurnedInAnnotation Modality
+""".split()
+    + list(DECLARING)
+)
+"""Everything that is read of a file, by its DICOM keyword."""
 
 PROJECTION = ("CR", "DX", "RG", "RF", "OT", "")
 """Modalities that can be a plain film."""
@@ -104,7 +82,7 @@ def read_dicom(path: Path, *, max_pixels: int) -> DicomPixels:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            data = pydicom.dcmread(path, force=True, specific_tags=list(TAGS))
+            data = pydicom.dcmread(path, force=True, specific_tags=TAGS)
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror or 'damaged'}).") from error
         except Exception as error:  # a damaged file fails in many ways; all mean "unreadable"

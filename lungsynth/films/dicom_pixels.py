@@ -129,13 +129,11 @@ def displayed(stored: NDArray[Any], data: Any, valid: BoolArray) -> tuple[NDArra
     Returns:
         (H, W) values, larger = brighter, `stored` itself where nothing applies; and sentences.
     """
+    values, broken = stored, list[str]()
     try:
         values = stored if _keeps_values(data) else apply_modality_lut(stored, data)
     except Exception:  # noqa: BLE001  # a broken LUT; said in the warning
-        values = stored
-        broken = ["the file's modality lookup table is not valid and was ignored"]
-    else:
-        broken = []
+        broken.append("the file's modality lookup table is not valid and was ignored")
     n = max(_count(data.get("WindowCenter")), len(data.get("VOILUTSequence") or ()))
     failed = False
     for index in range(n):
@@ -163,13 +161,9 @@ def _keeps_values(data: Any) -> bool:
 
 
 def _count(value: Any) -> int:
-    return (
-        0
-        if value is None or value == ""
-        else 1
-        if isinstance(value, int | float | str)
-        else len(value)
-    )
+    if value is None or value == "":
+        return 0
+    return 1 if isinstance(value, int | float | str) else len(value)
 
 
 def leaves_enough(values: NDArray[Any], shown: NDArray[Any], valid: BoolArray) -> bool:

@@ -167,10 +167,9 @@ def _check_size(path: Path, picture: Image.Image) -> None:
         raise DataError(
             f"{path}: {width}x{height} pixels; at most {MAX_PIXELS:,} are read. Reduce it first."
         )
-    if (
-        picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1
-    ):  # MPO: a photo and its preview
-        raise DataError(f"{path}: {getattr(picture, 'n_frames', 1)} pages; expected one film.")
+    n_pages = getattr(picture, "n_frames", 1)
+    if n_pages > 1 and picture.format != "MPO":  # a photo and its preview
+        raise DataError(f"{path}: {n_pages} pages; expected one film.")
 
 
 def _white_is_zero(picture: Image.Image) -> bool:

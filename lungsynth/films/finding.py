@@ -139,11 +139,8 @@ def why_left_out(path: Path, relative: PurePosixPath) -> str:
         return ""
     if not head:
         return "empty or unreadable"
-    return (
-        f"{ending} (not read)"
-        if ending and len(ending) <= 8
-        else "without a known ending (not read)"
-    )
+    known = ending if ending and len(ending) <= 8 else "without a known ending"
+    return f"{known} (not read)"
 
 
 def find_films(inputs: Sequence[str], *, exclude: Sequence[Path] = ()) -> list[Path]:

@@ -38,6 +38,7 @@ CLOSE_UPS = {  # name: (cx, cy, side of the short side of the film)
     "upper abdomen": (0.50, 0.95, 0.62),
 }
 SHIFTED = {"shifted left": -0.16, "shifted right": 0.16}
+MIN_CLOSE_UP = 190
 
 
 def draw_framing(
@@ -46,11 +47,10 @@ def draw_framing(
     rng: np.random.Generator,
     *,
     p_whole: float = 0.7,
-    min_pixels: int = 190,
 ) -> Framing:
     """Draw a framing for a film of `height` by `width` pixels.
 
-    Close-ups are only drawn when their square keeps `min_pixels` real pixels a side, so that the
+    Close-ups are only drawn when their square keeps `MIN_CLOSE_UP` real pixels a side, so that the
     model does not learn that close-ups are blurred.
 
     Args:
@@ -58,10 +58,9 @@ def draw_framing(
         width: Likewise.
         rng: Source of randomness.
         p_whole: Share of whole-chest framings.
-        min_pixels: Least side of a close-up in film pixels.
     """
     short, long = min(height, width), max(height, width)
-    if rng.random() < p_whole or 0.62 * short < min_pixels:
+    if rng.random() < p_whole or 0.62 * short < MIN_CLOSE_UP:
         widest = min(long / short, 1.3)
         side = rng.uniform(max(1.0, widest - 0.12), widest) if widest > 1.02 else 1.0
         side *= rng.uniform(0.94, 1.0)

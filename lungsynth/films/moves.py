@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,18 +16,8 @@ Pixel = TypeVar("Pixel", bound=np.generic)
 OPPOSITE = {"L": "R", "R": "L", "H": "F", "F": "H", "A": "P", "P": "A"}
 UPRIGHT = ("L", "F")
 """Patient's side at the right edge and at the bottom edge of an upright frontal film."""
-CHEST_PARTS = (
-    "CHEST",
-    "THORAX",
-    "LUNG",
-    "RIB",
-    "HEART",
-    "STERNUM",
-    "CLAVICLE",
-    "MEDIASTIN",
-    "TORSO",
-    "TRUNK",
-    "PULMON",
+CHEST_PARTS = tuple(
+    "CHEST THORAX LUNG RIB HEART STERNUM CLAVICLE MEDIASTIN TORSO TRUNK PULMON".split()
 )
 """Beginnings or parts of BodyPartExamined that a frontal chest film may bear."""
 LATERAL_VIEWS = ("LL", "RL", "LAT", "LATERAL", "LLD", "RLD", "LLO", "RLO")
@@ -136,8 +126,7 @@ def declared_from(values: Mapping[str, Any]) -> Declared:
         rotated = round(float(text("FieldOfViewRotation") or 0)) % 360
     except (ValueError, OverflowError):
         rotated = 0
-    return replace(
-        Declared(),
+    return Declared(
         view=text("ViewPosition"),
         body_part=text("BodyPartExamined"),
         orientation=sides if known else (),

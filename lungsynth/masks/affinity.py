@@ -9,8 +9,6 @@ others. After psa (https://github.com/jiwoon-ahn/psa, MIT), with a backbone for 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -23,9 +21,8 @@ from torch.nn import functional as F
 
 from lungsynth.arrays import IGNORE, UInt8Array
 from lungsynth.errors import ConfigError, ShapeError
-from lungsynth.masks.body import Block, to_input
 from lungsynth.masks.walk import AffinityField, Offsets, half_disc
-from lungsynth.model.tensor_files import load_network, save_tensors
+from lungsynth.model.tensor_files import load_network, save_network
 
 AFFINITY_FOLDER = "affinity"
 CONFIG_NAME, WEIGHTS_NAME = "affinity.json", "affinity.safetensors"
@@ -40,6 +37,20 @@ class AffinityConfig:
     n_features: int = 32  # length of a place's feature vector f
     norm_groups: int = 4  # groups of each GroupNorm
     radius: int = 5  # neighbours nearer than this, in places of the grid, are compared
+
+
+class Block(nn.Sequential):
+    """Twice convolution, GroupNorm, SiLU."""
+
+    def __init__(self, n_in: int, n_out: int, groups: int, *, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False),
+            nn.GroupNorm(groups, n_out),
+            nn.SiLU(),
+            nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False),
+            nn.GroupNorm(groups, n_out),
+            nn.SiLU(),
+        )
 
 
 class AffinityNet(nn.Module):
@@ -94,6 +105,11 @@ class AffinityNet(nn.Module):
             y = F.interpolate(y, scale_factor=2, mode="bilinear", align_corners=False)
             y = block(torch.cat([skips.pop(), y], 1))
         return self.head(y)
+
+
+def to_input(images: UInt8Array, device: torch.device | str = "cpu") -> Tensor:
+    """(N, H, W) uint8 -> (N, 1, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(np.array(images)).to(device).float().div(127.5).sub(1)[:, None]
 
 
 def pair_affinities(features: Tensor, offsets: Offsets) -> Tensor:
@@ -201,13 +217,10 @@ def save_affinity(model: AffinityNet, folder: Path, info: dict[str, str] | None 
     Raises:
         OutputError: it cannot be written.
     """
-
     about: dict[str, Any] = {**asdict(model.config), "info": info or {}}
     if model.classes is not None:
         about["classes"] = list(model.classes)
-    tensors = {k: v.half() for k, v in model.state_dict().items()}
-    save_tensors(tensors, folder / WEIGHTS_NAME, {"affinity": json.dumps(about)})
-    (folder / CONFIG_NAME).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    save_network(model, folder, CONFIG_NAME, WEIGHTS_NAME, about)
 
 
 def load_affinity(folder: Path) -> AffinityNet:
@@ -239,20 +252,17 @@ def read_config(spec: dict[str, Any]) -> AffinityConfig:
     return AffinityConfig(**{**spec, "widths": tuple(spec["widths"])})
 
 
-def majority(labels: UInt8Array, *, stride: int = 4, share: float = 0.75) -> UInt8Array:
-    """(H, W) class ids -> (H/stride, W/stride): a block's id where `share` of it agrees, else 255.
+def majority(labels: UInt8Array) -> UInt8Array:
+    """(H, W) class ids -> (H/4, W/4): a block's id where three quarters of it agree, else 255.
 
     Raises:
-        ShapeError: a side is not a multiple of `stride`.
+        ShapeError: a side is not a multiple of 4.
     """
     height, width = labels.shape
-    if height % stride or width % stride:
-        raise ShapeError(
-            f"`labels` is {labels.shape}; expected sides that are multiples of {stride}."
-        )
-    blocks = labels.reshape(height // stride, stride, width // stride, stride)
-    out = np.full((height // stride, width // stride), IGNORE, np.uint8)
-    ids: Sequence[int] = [int(i) for i in np.unique(labels) if i != IGNORE]
-    for i in ids:
-        out[(blocks == i).mean((1, 3)) >= share] = i
+    if height % 4 or width % 4:
+        raise ShapeError(f"`labels` is {labels.shape}; expected sides that are multiples of 4.")
+    blocks = labels.reshape(height // 4, 4, width // 4, 4)
+    out = np.full((height // 4, width // 4), IGNORE, np.uint8)
+    for i in np.unique(labels[labels != IGNORE]):
+        out[(blocks == i).mean((1, 3)) >= 0.75] = i
     return out

@@ -6,7 +6,6 @@ stand beside; on all of them, the judge of generated masks; on refined masks, th
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +17,8 @@ from torch.nn import functional as F
 
 from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, ShapeError
-from lungsynth.model.tensor_files import load_network, save_tensors
+from lungsynth.masks.affinity import Block, to_input
+from lungsynth.model.tensor_files import load_network, save_network
 
 CONFIG_NAME, WEIGHTS_NAME = "segmenter.json", "segmenter.safetensors"
 
@@ -30,20 +30,6 @@ class SegmenterConfig:
     n_classes: int = 2  # outputs, background first
     widths: tuple[int, ...] = (12, 32, 64, 128, 192)  # channels at strides 1, 2, 4, …: 1.5 M in all
     norm_groups: int = 4  # groups of each GroupNorm
-
-
-class Block(nn.Sequential):
-    """Twice convolution, GroupNorm, SiLU."""
-
-    def __init__(self, n_in: int, n_out: int, groups: int, *, stride: int = 1) -> None:
-        super().__init__(
-            nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False),
-            nn.GroupNorm(groups, n_out),
-            nn.SiLU(),
-            nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False),
-            nn.GroupNorm(groups, n_out),
-            nn.SiLU(),
-        )
 
 
 class Segmenter(nn.Module):
@@ -85,11 +71,6 @@ class Segmenter(nn.Module):
         return self.head(y)
 
 
-def to_input(images: UInt8Array, device: torch.device | str = "cpu") -> Tensor:
-    """(N, H, W) uint8 -> (N, 1, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.array(images)).to(device).float().div(127.5).sub(1)[:, None]
-
-
 def predict(model: Segmenter, images: UInt8Array, *, batch: int = 16) -> FloatArray:
     """Probability of each class.
 
@@ -118,10 +99,7 @@ def save_segmenter(model: Segmenter, folder: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-
-    about = json.dumps(asdict(model.config))
-    save_tensors(model.state_dict(), folder / WEIGHTS_NAME, {"segmenter": about})
-    (folder / CONFIG_NAME).write_text(about + "\n", encoding="utf-8")
+    save_network(model, folder, CONFIG_NAME, WEIGHTS_NAME, asdict(model.config), half=False)
 
 
 def load_segmenter(folder: Path) -> Segmenter:
@@ -130,7 +108,6 @@ def load_segmenter(folder: Path) -> Segmenter:
     Raises:
         CheckpointError: a file is missing, broken, or does not fit the other.
     """
-
     return load_network(
         folder,
         CONFIG_NAME,

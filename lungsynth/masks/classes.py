@@ -185,17 +185,14 @@ def load_classes(folder: Path, name: str | None = None) -> list[ClassSpec]:
     return parse_classes(_read_spec(path), folder) if path is not None else []
 
 
-def load_ratios(folder: Path, name: str | None = None) -> list[RatioSpec]:
-    """The ratios of the same file as `load_classes`; [] when it names none.
+def load_ratios(folder: Path, name: str | None, classes: Sequence[ClassSpec]) -> list[RatioSpec]:
+    """The ratios of the same file as `load_classes`, whose classes are given; [] when it names none.
 
     Raises:
         CheckpointError, ConfigError: see `load_classes` and `parse_ratios`.
     """
     path = _classes_file(folder, name)
-    if path is None:
-        return []
-    spec = _read_spec(path)
-    return parse_ratios(spec, parse_classes(spec, folder))
+    return parse_ratios(_read_spec(path), classes) if path is not None else []
 
 
 def _classes_file(folder: Path, name: str | None) -> Path | None:

@@ -27,15 +27,11 @@ UNARIES = ("soft", "hard")
 
 @dataclass(frozen=True, kw_only=True)
 class CrfConfig:
-    """Kernel widths and weights, and how the unary is made."""
+    """Kernel widths and weights, and how the unary is made; the side is the longer one."""
 
-    theta_alpha: float = (
-        0.02  # θ_α, position width of the appearance kernel, share of the longer side
-    )
+    theta_alpha: float = 0.02  # θ_α, position width of the appearance kernel, share of the side
     theta_beta: float = 5.0  # θ_β, intensity width of the appearance kernel, grey levels (0-255)
-    theta_gamma: float = (
-        0.008  # θ_γ, position width of the smoothness kernel, share of the longer side
-    )
+    theta_gamma: float = 0.008  # θ_γ, position width of the smoothness kernel, share of the side
     w_appearance: float = 1.0  # weight of the appearance kernel
     w_smoothness: float = 1.0  # weight of the smoothness kernel
     n_iters: int = 5  # mean-field iterations
@@ -167,9 +163,4 @@ def dense_crf(
         ConfigError: see `check_crf` and `unary_probability`.
         MissingDependencyError: pydensecrf is not installed.
     """
-    if probability.ndim != 3 or probability.shape[1:] != image.shape:
-        raise ShapeError(
-            f"`probability` is {probability.shape}, `image` is {image.shape}; expected "
-            "(classes, H, W) and (H, W) of one size."
-        )
     return DenseCrf(image, len(probability), config)(probability)

@@ -21,16 +21,22 @@ with one round is `sequential`. Dice of several classes is the mean over the for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
 from functools import lru_cache
+from hashlib import blake2b
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, ShapeError
 from lungsynth.masks.coarse import shift_background
 from lungsynth.masks.crf import CrfConfig, DenseCrf
-from lungsynth.masks.kept import digest, kept
+from lungsynth.masks.registry import RefineConfig
 from lungsynth.masks.walk import AffinityField, random_walk
 
 TOKEN_GAMMAS = tuple(round(0.2 + 0.05 * k, 2) for k in range(13))
@@ -38,6 +44,52 @@ TOKEN_GAMMAS = tuple(round(0.2 + 0.05 * k, 2) for k in range(13))
 
 WORD_GAMMAS = tuple(round(0.35 + 0.01 * k, 2) for k in range(20))
 """γ 0.35 … 0.54: DiffuMask's, for a word's map over its maximum."""
+
+
+T = TypeVar("T")
+Store = dict[str, tuple[Hashable, Any]]
+"""Step -> (what its last result depends on, that result)."""
+
+_store: ContextVar[Store | None] = ContextVar("store", default=None)
+
+
+@contextmanager
+def keeping(store: Store) -> Iterator[None]:
+    """Inside it, the last result of each step is kept in `store` and found there.
+
+    A slider on the page changes the CRF and not the walk before it: every step looks up its last result
+    before it computes it, whichever refinement runs.
+    """
+    before = _store.set(store)
+    try:
+        yield
+    finally:
+        _store.reset(before)
+
+
+def kept(step: str, key: Callable[[], Hashable], compute: Callable[[], T]) -> T:
+    """The step's last result where its key is the same, else a new one.
+
+    Args:
+        step: Name of the step.
+        key: Gives everything the result depends on; not called where nothing is kept.
+        compute: Makes the result.
+    """
+    store = _store.get()
+    if store is None:
+        return compute()
+    now = key()
+    if step not in store or store[step][0] != now:
+        store[step] = (now, compute())
+    result: T = store[step][1]
+    return result
+
+
+def digest(array: NDArray[Any]) -> bytes:
+    """Of an array's bytes, shape and dtype: equal arrays have equal digests."""
+    found = blake2b(repr((array.shape, array.dtype.str)).encode(), digest_size=16)
+    found.update(np.ascontiguousarray(array).data)
+    return found.digest()
 
 
 @lru_cache(maxsize=64)
@@ -100,19 +152,6 @@ def affinity(
     return kept("walk", lambda: (digest(probability), id(field), beta, n_steps), walk)
 
 
-def sequential(
-    probability: FloatArray,
-    image: UInt8Array,
-    field: AffinityField,
-    *,
-    beta: float = 8.0,
-    n_steps: int = 256,
-    crf: CrfConfig | None = None,
-) -> FloatArray:
-    """Q(V(p))."""
-    return cross_mutual(probability, image, field, beta=beta, n_steps=n_steps, crf=crf, n_rounds=1)
-
-
 def propose(
     probability: FloatArray,
     image: UInt8Array,
@@ -159,53 +198,45 @@ def choose(candidates: Sequence[FloatArray], walked: FloatArray, gammas: Sequenc
     return max(range(len(scores)), key=scores.__getitem__)
 
 
+def walked(p: FloatArray, config: RefineConfig, field: AffinityField | None) -> FloatArray:
+    """V(p) by the walk's parameters of a configuration."""
+    assert field is not None  # `lungsynth.masks.refine.refine` saw to it
+    return affinity(p, field, beta=config.beta, n_steps=config.n_steps)
+
+
 def cross(
-    probability: FloatArray,
-    image: UInt8Array,
-    field: AffinityField,
-    *,
-    beta: float = 8.0,
-    n_steps: int = 256,
-    crf: CrfConfig | None = None,
-    gammas: Sequence[float] = TOKEN_GAMMAS,
+    p: FloatArray, image: UInt8Array, config: RefineConfig, field: AffinityField | None
 ) -> FloatArray:
     """Q(p_γ*): of the CRF's candidates the one that agrees best with the walk; see `choose`."""
-    walked = affinity(probability, field, beta=beta, n_steps=n_steps)
-    candidates = propose(probability, image, gammas, crf=crf)
-    return candidates[choose(candidates, walked, gammas)]
+    gammas = TOKEN_GAMMAS if config.gammas is None else config.gammas
+    judge = walked(p, config, field)
+    candidates = propose(p, image, gammas, crf=config.crf)
+    return candidates[choose(candidates, judge, gammas)]
 
 
 def cross_product(
-    probability: FloatArray,
-    image: UInt8Array,
-    field: AffinityField,
-    *,
-    beta: float = 8.0,
-    n_steps: int = 256,
-    crf: CrfConfig | None = None,
-    weight: float = 0.5,
+    p: FloatArray, image: UInt8Array, config: RefineConfig, field: AffinityField | None
 ) -> FloatArray:
     """Q(p)^w · V(p)^(1 - w), renormalised; w = 1 is the CRF alone, w = 0 the walk alone."""
-    walked = affinity(probability, field, beta=beta, n_steps=n_steps)
-    posterior = DenseCrf(image, len(probability), crf)(probability)
-    log = weight * np.log(np.maximum(posterior, 1e-8))
-    log += (1 - weight) * np.log(np.maximum(walked, 1e-8))
+    w, crf = config.fusion_weight, DenseCrf(image, len(p), config.crf)
+    log = w * np.log(np.maximum(crf(p), 1e-8))
+    log += (1 - w) * np.log(np.maximum(walked(p, config, field), 1e-8))
     product = np.exp(log - log.max(0, keepdims=True))
     return np.asarray(product / product.sum(0, keepdims=True), dtype=np.float32)
 
 
 def cross_mutual(
-    probability: FloatArray,
-    image: UInt8Array,
-    field: AffinityField,
-    *,
-    beta: float = 8.0,
-    n_steps: int = 256,
-    crf: CrfConfig | None = None,
-    n_rounds: int = 2,
+    p: FloatArray, image: UInt8Array, config: RefineConfig, field: AffinityField | None
 ) -> FloatArray:
     """q_r = Q(V(q_{r-1})) from q_0 = p: the walk starts again from the CRF's posterior each round."""
-    infer = DenseCrf(image, len(probability), crf)
-    for _ in range(n_rounds):
-        probability = infer(affinity(probability, field, beta=beta, n_steps=n_steps))
-    return probability
+    crf = DenseCrf(image, len(p), config.crf)
+    for _ in range(config.n_rounds):
+        p = crf(walked(p, config, field))
+    return p
+
+
+def sequential(
+    p: FloatArray, image: UInt8Array, config: RefineConfig, field: AffinityField | None
+) -> FloatArray:
+    """Q(V(p))."""
+    return cross_mutual(p, image, replace(config, n_rounds=1), field)

@@ -11,8 +11,7 @@ from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import DataError
 from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.coarse import check_map, class_level, coarse_mask, shift_background
-from lungsynth.masks.config import RefineConfig
-from lungsynth.masks.registry import searches_level
+from lungsynth.masks.registry import RefineConfig, searches_level
 
 if TYPE_CHECKING:
     from torch import Tensor

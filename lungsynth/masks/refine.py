@@ -7,7 +7,7 @@ each class; their equations stand in `lungsynth.masks.fusion`. How to add one: `
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent import futures
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
@@ -18,9 +18,9 @@ from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, MaskError, ShapeError
 from lungsynth.masks import fusion
 from lungsynth.masks.coarse import THRESHOLDS
-from lungsynth.masks.config import RefineConfig as RefineConfig  # others take it from here too
 from lungsynth.masks.crf import check_crf, dense_crf
 from lungsynth.masks.registry import REFINEMENTS, failures, load_plugins, needs_affinity, refinement
+from lungsynth.masks.registry import RefineConfig as RefineConfig  # others take it from here too
 from lungsynth.masks.walk import AffinityField
 
 CRF_STAGE = "DenseCRF"
@@ -47,31 +47,22 @@ def _affinity(
     p: FloatArray, image: UInt8Array, config: RefineConfig, affinity: AffinityField | None
 ) -> FloatArray:
     """The random walk alone."""
-    assert affinity is not None  # `refine` saw to it
-    return fusion.affinity(p, affinity, beta=config.beta, n_steps=config.n_steps)
+    return fusion.walked(p, config, affinity)
 
 
-def _fused(name: str, function: Callable[..., FloatArray], about: str, **options: str) -> None:
-    """Register a fusion; `options` names the config field each of its own keywords is taken from."""
-
-    @refinement(
-        name, needs_affinity=True, searches_level="gammas" in options, stage=CRF_STAGE, about=about
-    )
-    def fused(
-        p: FloatArray, image: UInt8Array, config: RefineConfig, affinity: AffinityField | None
-    ) -> FloatArray:
-        own: dict[str, Any] = {keyword: getattr(config, at) for keyword, at in options.items()}
-        if own.get("gammas", ()) is None:
-            own["gammas"] = fusion.TOKEN_GAMMAS
-        return function(
-            p, image, affinity, beta=config.beta, n_steps=config.n_steps, crf=config.crf, **own
-        )
-
-
-_fused("sequential", fusion.sequential, "The walk, then the CRF.")
-_fused("cross", fusion.cross, "The CRF's candidate the walk agrees with best.", gammas="gammas")
-_fused("cross-product", fusion.cross_product, "Walk and CRF multiplied.", weight="fusion_weight")
-_fused("cross-mutual", fusion.cross_mutual, "Walk and CRF in turn.", n_rounds="n_rounds")
+for _name, _function, _about in (
+    ("sequential", fusion.sequential, "The walk, then the CRF."),
+    ("cross", fusion.cross, "The CRF's candidate the walk agrees with best."),
+    ("cross-product", fusion.cross_product, "Walk and CRF multiplied."),
+    ("cross-mutual", fusion.cross_mutual, "Walk and CRF in turn."),
+):
+    refinement(
+        _name,
+        needs_affinity=True,
+        searches_level=_name == "cross",
+        stage=CRF_STAGE,
+        about=_about,
+    )(_function)
 
 
 def check_config(config: RefineConfig) -> None:
@@ -89,41 +80,23 @@ def check_config(config: RefineConfig) -> None:
         raise ConfigError(
             f"Threshold {config.threshold!r} is unknown; there are auto, {', '.join(sorted(THRESHOLDS))}."
         )
-    gammas = config.gammas if config.gammas is not None else fusion.TOKEN_GAMMAS
-    rules: list[tuple[str, Any, bool, str]] = [
-        (
-            "label_confidence",
-            config.label_confidence,
-            0.5 < config.label_confidence < 1,
-            "above 0.5 and under 1",
-        ),
-        (
-            "beta",
-            config.beta,
-            config.beta > 0 and math.isfinite(config.beta),
-            "a number above 0 (psa uses 8, DiffuMask 16)",
-        ),
-        ("n_steps", config.n_steps, 0 <= config.n_steps <= 100_000, "0 to 100000 (psa uses 256)"),
-        (
-            "gammas",
-            gammas,
-            bool(gammas) and all(0 < g < 1 for g in gammas),
-            "one level or more, each above 0 and under 1",
-        ),
-        ("student_weight", config.student_weight, 0 <= config.student_weight <= 1, "0 to 1"),
-        ("fusion_weight", config.fusion_weight, 0 <= config.fusion_weight <= 1, "0 to 1"),
-        ("n_rounds", config.n_rounds, 1 <= config.n_rounds <= 20, "1 to 20"),
-        ("min_part", config.min_part, 0 <= config.min_part < 1, "0 or more and under 1"),
-        (
-            "ignore_band",
-            config.ignore_band,
-            0 <= config.ignore_band < 0.5,
-            "0 (off) or more, under 0.5",
-        ),
-    ]
-    for name, value, fine, expected in rules:
-        if not fine:
-            raise ConfigError(f"{name}={value}: expected {expected}.")
+    c = config
+    gammas = c.gammas if c.gammas is not None else fusion.TOKEN_GAMMAS
+    beta_fits, gammas_fit = c.beta > 0 and math.isfinite(c.beta), all(0 < g < 1 for g in gammas)
+    rules = (
+        ("label_confidence", 0.5 < c.label_confidence < 1, "above 0.5 and under 1"),
+        ("beta", beta_fits, "a number above 0 (psa uses 8, DiffuMask 16)"),
+        ("n_steps", 0 <= c.n_steps <= 100_000, "0 to 100000 (psa uses 256)"),
+        ("gammas", gammas and gammas_fit, "one level or more, each above 0 and under 1"),
+        ("student_weight", 0 <= c.student_weight <= 1, "0 to 1"),
+        ("fusion_weight", 0 <= c.fusion_weight <= 1, "0 to 1"),
+        ("n_rounds", 1 <= c.n_rounds <= 20, "1 to 20"),
+        ("min_part", 0 <= c.min_part < 1, "0 or more and under 1"),
+        ("ignore_band", 0 <= c.ignore_band < 0.5, "0 (off) or more, under 0.5"),
+    )
+    for name, fits, expected in rules:
+        if not fits:
+            raise ConfigError(f"{name}={getattr(c, name)}: expected {expected}.")
     check_crf(config.crf)
 
 

@@ -8,7 +8,6 @@ or for some classes only, train the parts they know.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,10 +20,9 @@ from torch.nn import functional as F
 
 from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError
-from lungsynth.masks.affinity import AffinityConfig, AffinityNet, read_config
-from lungsynth.masks.body import to_input
+from lungsynth.masks.affinity import AffinityConfig, AffinityNet, read_config, to_input
 from lungsynth.masks.registry import failures, load_plugins
-from lungsynth.model.tensor_files import load_network, save_tensors
+from lungsynth.model.tensor_files import load_network, save_network
 
 STUDENT_FOLDER = "student"
 CONFIG_NAME, WEIGHTS_NAME = "student.json", "student.safetensors"
@@ -167,16 +165,13 @@ def save_student(model: StudentNetwork, folder: Path, info: dict[str, str] | Non
     Raises:
         OutputError: it cannot be written.
     """
-
     about = {
         "outputs": list(model.outputs),
         "network": model.network,
         "config": model.spec(),
         "info": info or {},
     }
-    tensors = {k: v.half() for k, v in model.state_dict().items()}
-    save_tensors(tensors, folder / WEIGHTS_NAME, {"student": json.dumps(about)})
-    (folder / CONFIG_NAME).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    save_network(model, folder, CONFIG_NAME, WEIGHTS_NAME, about)
 
 
 def load_student(folder: Path) -> StudentNetwork:
@@ -185,7 +180,6 @@ def load_student(folder: Path) -> StudentNetwork:
     Raises:
         CheckpointError: a file is missing, broken, or does not fit the other.
     """
-
     return load_network(
         folder,
         CONFIG_NAME,

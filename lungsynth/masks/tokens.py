@@ -42,7 +42,6 @@ class ClassToken:
 
     def save(self, path: Path) -> None:
         """Write a safetensors file."""
-
         tensors = {"bias": self.bias}
         tensors |= {f"vectors.{k}": v for k, v in self.vectors.items()}
         tensors |= {f"heads.{k}": v for k, v in self.heads.items()}
@@ -55,7 +54,6 @@ class ClassToken:
         Raises:
             CheckpointError: missing, or not a class token.
         """
-
         tensors = load_tensors(path)
         with safe_open(path, framework="pt") as handle:
             text = (handle.metadata() or {}).get("token", "")
@@ -119,10 +117,8 @@ def token_logits(
         by_grid[grid] = by_grid[grid] + score if grid in by_grid else score
     total: Tensor | None = None
     for score in by_grid.values():
-        up = F.interpolate(score[:, None], (height, width), mode="bicubic", align_corners=False)[
-            :, 0
-        ]
-        total = up if total is None else total + up
+        up = F.interpolate(score[:, None], (height, width), mode="bicubic", align_corners=False)
+        total = up[:, 0] if total is None else total + up[:, 0]
     if total is None:
         raise ShapeError(
             "No queries were captured; run the U-Net inside AttentionCapture(queries=True)."
@@ -130,10 +126,9 @@ def token_logits(
     return total + token.bias
 
 
-def parse_timesteps(token: ClassToken, default: Sequence[int] = (50, 150, 300)) -> tuple[int, ...]:
+def parse_timesteps(token: ClassToken) -> tuple[int, ...]:
     """The timesteps a token was learnt at."""
-    text = token.info.get("timesteps", "")
-    return tuple(int(t) for t in text.split(",")) if text else tuple(default)
+    return tuple(int(t) for t in (token.info.get("timesteps") or "50,150,300").split(","))
 
 
 def read_tokens(
@@ -193,7 +188,6 @@ def learn_token(
     *,
     n_iters: int = 300,
     lr: float = 2e-2,
-    weight_decay: float = 1e-3,
     seed: int = 0,
     info: Mapping[str, str] | None = None,
 ) -> ClassToken:
@@ -206,7 +200,6 @@ def learn_token(
         keys: Layer -> W_k, from `key_weights`.
         n_iters: AdamW iterations.
         lr: Learning rate, with cosine decay.
-        weight_decay: Decoupled weight decay; small shots need it.
         seed: Initial vectors.
         info: Free facts kept with the token.
     """
@@ -219,7 +212,7 @@ def learn_token(
     bias = torch.zeros((), requires_grad=True)
     token = ClassToken(name, vectors, heads, bias, dict(info or {}))
     parameters = [*vectors.values(), *heads.values(), bias]
-    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=1e-3)  # few shots need it
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_iters)
     for step in range(n_iters):
         queries, target = draws[step % len(draws)]
@@ -237,10 +230,6 @@ def learn_token(
         loss.backward()
         optimizer.step()
         schedule.step()
-    return ClassToken(
-        name,
-        {k: v.detach() for k, v in vectors.items()},
-        {k: v.detach() for k, v in heads.items()},
-        bias.detach(),
-        dict(info or {}),
-    )
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    return token

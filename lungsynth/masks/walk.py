@@ -22,19 +22,16 @@ about 80 sparse products. `tolerance=0` does all t of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy
 
 from lungsynth.arrays import Float64Array, FloatArray
 from lungsynth.errors import ConfigError, MaskError, ShapeError
-
-if TYPE_CHECKING:
-    pass
 
 Offset = tuple[int, int]
 Offsets = tuple[Offset, ...]
@@ -78,9 +75,7 @@ class AffinityField:
     offsets: Offsets
     height: int
     width: int
-    classes: tuple[str, ...] | None = (
-        None  # what its network was trained on; None = it says nothing
-    )
+    classes: tuple[str, ...] | None = None  # its network was trained on; None = it says nothing
 
     def __post_init__(self) -> None:
         expected = (len(self.offsets), self.height, self.width)
@@ -89,26 +84,16 @@ class AffinityField:
                 f"Affinity values are {self.values.shape}; expected (offsets, height, width) = {expected}, "
                 "each at least 1."
             )
-        check_offsets(self.offsets)
+        if len(_full_disc(self.offsets)) != 2 * len(self.offsets) + 1:
+            raise ShapeError(
+                "Affinity offsets hold (0, 0), one twice, or one and its opposite; see `half_disc`."
+            )
         low, high = float(self.values.min()), float(self.values.max())
         if not (low >= 0 and high <= 1):  # NaN fails too
             raise MaskError(
                 f"Affinities go from {low:.4g} to {high:.4g}; expected finite values in [0, 1], "
                 "such as exp(-|difference of features|)."
             )
-
-
-def check_offsets(offsets: Sequence[Offset]) -> None:
-    """Refuse (0, 0), doubled offsets and opposite pairs.
-
-    Raises:
-        ShapeError: see above.
-    """
-    full = {(0, 0), *offsets, *((-dy, -dx) for dy, dx in offsets)}
-    if len(full) != 2 * len(offsets) + 1:
-        raise ShapeError(
-            "Affinity offsets hold (0, 0), one twice, or one and its opposite; see `half_disc`."
-        )
 
 
 def _full_disc(offsets: Offsets) -> list[Offset]:

@@ -151,11 +151,8 @@ class AttentionCapture:
         queries: bool = False,
     ) -> None:
         self.network, self.height, self.width, self.guided = network, height, width, guided
-        self.want_probabilities, self.keep_steps, self.want_queries = (
-            probabilities,
-            keep_steps,
-            queries,
-        )
+        self.want_probabilities, self.want_queries = probabilities, queries
+        self.keep_steps = keep_steps
         self.captured = Captured()
         self._before: dict[str, Any] = {}
         self._seen_in_call: set[str] = set()
@@ -235,12 +232,9 @@ def word_map(
     *,
     height: int,
     width: int,
-    resolutions: list[tuple[int, int]] | None = None,
 ) -> Tensor:
     """Heat map of a word at image size; see `word_maps`."""
-    return word_maps(
-        captured, batch_index, [tokens], height=height, width=width, resolutions=resolutions
-    )[0]
+    return word_maps(captured, batch_index, [tokens], height=height, width=width)[0]
 
 
 def word_maps(
@@ -250,12 +244,12 @@ def word_maps(
     *,
     height: int,
     width: int,
-    resolutions: list[tuple[int, int]] | None = None,
 ) -> Tensor:
     """Heat maps of words at image size.
 
     Per resolution the tokens' mean map is upsampled bicubically and divided by its own maximum; the
-    resolutions are then averaged (DiffuMask, Wu et al. 2023, as published).
+    resolutions, those at least a quarter as fine as the finest, are then averaged (DiffuMask, Wu et
+    al. 2023, as published).
 
     Args:
         captured: What `AttentionCapture` read.
@@ -263,7 +257,6 @@ def word_maps(
         words: Token positions of each word (`lungsynth.prompts.word_tokens`).
         height: Of the result, in pixels.
         width: Likewise.
-        resolutions: Those to use; None takes every one at least a quarter as fine as the finest.
 
     Returns:
         (words, height, width) float32 in [0, 1]; each's maximum is 1 unless the map is flat.
@@ -272,7 +265,7 @@ def word_maps(
     if not words:
         return total
     finest = captured.resolutions[0]
-    chosen = resolutions or [g for g in captured.resolutions if g[0] * 4 >= finest[0]]
+    chosen = [g for g in captured.resolutions if g[0] * 4 >= finest[0]]
     for grid in chosen:
         one = (captured.sums[grid][batch_index] / captured.counts[grid]).cpu()
         heat = torch.stack([one[..., list(tokens)].mean(-1) for tokens in words])

@@ -15,10 +15,10 @@ from typing import Any
 import lungsynth
 from lungsynth.errors import CheckpointError
 from lungsynth.model.layout import Layout, check_layout, read_layout
-from lungsynth.model.vocabulary import Vocabulary
+from lungsynth.prompts import Vocabulary
 
 NEAREST_FOLDER = "nearest"
-"""Features of a checkpoint's training films; see `lungsynth.model.nearest`."""
+"""Features of a checkpoint's training films; see `lungsynth.model.encoder`."""
 
 VERIFIER_FOLDER = "verifier"
 """The network that may reject a checkpoint's drawings; see `lungsynth.verify.verifier`."""
@@ -26,7 +26,10 @@ VERIFIER_FOLDER = "verifier"
 DRAWS_NOTHING = (NEAREST_FOLDER, VERIFIER_FOLDER)
 """Folders of a checkpoint on which no picture and no mask depends; its hash leaves them out."""
 
-CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
+CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
+FILM_CHECK_FOLDER = CHECKPOINTS / "film_check"
+"""The network of `lungsynth.model.film_check` that comes with the package."""
+
 DEFAULT = "mini"
 CLASS_NAME = "PatchAutoencoderKL"
 """Of our autoencoder; a repository that names it is given our class, and its own code is not run."""

@@ -3,6 +3,10 @@
 Its pooled features are what Frechet, kernel and neighbour distances are measured in, its heads are
 the judges of `evaluate obedience`. Numbers made with two different encoders cannot be compared, so
 every report names the checksum of the weights.
+
+A checkpoint keeps the features of its training films (not the films), so that every picture it draws
+can state its distance to the nearest. A small distance is a reason to look; the test for copies is
+`lungsynth.evaluation.copies.memorisation`.
 """
 
 from __future__ import annotations
@@ -15,19 +19,33 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from lungsynth.arrays import Float64Array, IntArray, UInt8Array
-from lungsynth.errors import CheckpointError
-from lungsynth.model.tensor_files import load_tensors, save_tensors, write_folder
+from lungsynth.arrays import Float64Array, FloatArray, IntArray, UInt8Array
+from lungsynth.errors import CheckpointError, ShapeError
+from lungsynth.model.checkpoint import CHECKPOINTS, NEAREST_FOLDER
+from lungsynth.model.tensor_files import load_network, save_tensors, write_folder
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 FORMAT = "lungsynth-encoder-1"
-DEFAULT_FOLDER = Path(__file__).resolve().parents[1] / "checkpoints" / "encoder"
+DEFAULT_FOLDER = CHECKPOINTS / "encoder"
 """The encoder that comes with the package."""
+
+
+HEADS: dict[str, tuple[str, str]] = {
+    "age_group": ("adult", "child"),
+    "view": ("PA", "AP"),
+    "finding": ("normal", "pneumonia"),
+    "sex": ("M", "F"),
+}
+"""Heads and their two classes; a label is an index into the pair."""
+
+NEAREST_NAME = "features.safetensors"
+NEAREST_FORMAT = "lungsynth-nearest-1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,38 +185,25 @@ def load_encoder(folder: Path) -> Encoder:
     Raises:
         CheckpointError: a file is missing, corrupt, of another format, or does not fit the other.
     """
-    path = folder / CONFIG_NAME
     hint = "Make one with `train encoder`, then pass --encoder RUN/encoder."
-    try:
-        told: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{folder}: no encoder here (no {CONFIG_NAME}). {hint}") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not readable as JSON ({error}). {hint}") from error
-    if not isinstance(told, dict) or told.get("format") != FORMAT:
-        got = told.get("format") if isinstance(told, dict) else type(told).__name__
-        raise CheckpointError(f"{path}: format is {got!r}, expected {FORMAT!r}. {hint}")
-    try:
+    if not (folder / CONFIG_NAME).is_file():
+        raise CheckpointError(f"{folder}: no encoder here (no {CONFIG_NAME}). {hint}")
+
+    def build(told: dict[str, Any]) -> Encoder:
+        if told.get("format") != FORMAT:
+            raise ValueError(f"format is {told.get('format')!r}, expected {FORMAT!r}")
         config = EncoderConfig(
             pixels=int(told["pixels"]),
             stem=int(told["stem"]),
             widths=tuple(map(int, told["widths"])),
             n_blocks=tuple(map(int, told["n_blocks"])),
         )
-        encoder = Encoder(config)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a usable configuration ({error!r}). {hint}") from error
-    tensors = load_tensors(folder / WEIGHTS_NAME)
-    try:
-        encoder.load_state_dict(
-            {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
-        )
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{folder / WEIGHTS_NAME}: does not fit {CONFIG_NAME} "
-            f"({str(error).splitlines()[-1].strip()}). Take both files from one run."
-        ) from error
-    return encoder.eval()
+        return Encoder(config)
+
+    encoder: Encoder = load_network(
+        folder, CONFIG_NAME, WEIGHTS_NAME, build, kind="an encoder", advice=hint
+    )
+    return encoder
 
 
 def checksum(folder: Path) -> str:
@@ -206,10 +211,64 @@ def checksum(folder: Path) -> str:
     return hashlib.sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest()[:16]
 
 
-HEADS: dict[str, tuple[str, str]] = {
-    "age_group": ("adult", "child"),
-    "view": ("PA", "AP"),
-    "finding": ("normal", "pneumonia"),
-    "sex": ("M", "F"),
-}
-"""Heads and their two classes; a label is an index into the pair."""
+class NearestTrain:
+    """Features of training films, ready to be searched.
+
+    Args:
+        encoder: What made them, in evaluation mode.
+        features: (N, D) float32, standardised as `lungsynth.model.encoder.embed` gives them.
+    """
+
+    def __init__(self, encoder: Encoder, features: FloatArray) -> None:
+        if features.ndim != 2 or not len(features):
+            raise ShapeError(f"Features are {features.shape}; expected (films, width), films > 0.")
+        self.encoder = encoder
+        self._features = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    def distances(self, images: UInt8Array) -> FloatArray:
+        """(N, H, W) grey pictures -> (N,) Euclidean distance of features to the nearest film."""
+        made = torch.from_numpy(embed(self.encoder, images).features).float()
+        return np.asarray(torch.cdist(made, self._features).min(1).values.numpy(), dtype=np.float32)
+
+
+def save_nearest(checkpoint: Path, features: Float64Array, *, encoder: str, sources: str) -> None:
+    """Keep training films' features (N, D) with a checkpoint, as float16.
+
+    Args:
+        checkpoint: Its folder.
+        features: See `lungsynth.model.encoder.embed`.
+        encoder: Checksum of the encoder that made them.
+        sources: Which films they are of, in words.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    half = torch.from_numpy(np.asarray(features, dtype=np.float16))
+    about = {"format": NEAREST_FORMAT, "encoder": encoder, "sources": sources}
+    save_tensors({"features": half}, checkpoint / NEAREST_FOLDER / NEAREST_NAME, about)
+
+
+def load_nearest(checkpoint: Path) -> NearestTrain | None:
+    """What `save_nearest` kept; None when the checkpoint has none.
+
+    Raises:
+        CheckpointError: the file is broken, or another encoder made it.
+    """
+    path = checkpoint / NEAREST_FOLDER / NEAREST_NAME
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="np") as file:
+            about, features = file.metadata() or {}, file.get_tensor("features")
+    except Exception as error:  # safetensors raises its own kind, and OSError, and KeyError
+        raise CheckpointError(f"{path}: not readable ({error}).") from error
+    used = checksum(DEFAULT_FOLDER)
+    if about.get("format") != NEAREST_FORMAT or about.get("encoder") != used:
+        raise CheckpointError(
+            f"{path}: features of encoder {about.get('encoder')!r}, format {about.get('format')!r}; "
+            f"expected {used!r}, {NEAREST_FORMAT!r}. Make it again with `train nearest`."
+        )
+    return NearestTrain(load_encoder(DEFAULT_FOLDER), features)

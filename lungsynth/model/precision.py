@@ -1,4 +1,4 @@
-"""Number formats of the networks: which there are, which one this processor is quick in.
+"""Where and in which number format networks run: the device, and what its processor is quick in.
 
 bfloat16 halves the time of a network where the processor multiplies in it (AMX, AVX-512 BF16, recent
 GPUs). Elsewhere it is emulated, and takes several times as long as float32.
@@ -30,6 +30,22 @@ NATIVE = ("amx_bf16", "avx512_bf16", "bf16", "arm_bf16")
 
 WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
 """Values of `ONEDNN_MAX_CPU_ISA` that keep the processor's bfloat16 from being used."""
+
+
+def resolve_device(name: str) -> str:
+    """The device that is meant: `auto` is cuda where there is one, else cpu.
+
+    Raises:
+        ConfigError: it cannot be used here.
+    """
+    if name != "auto":
+        try:
+            torch.empty(1, device=name)
+        except (RuntimeError, AssertionError) as error:
+            first = str(error).splitlines()[0]
+            raise ConfigError(f"--device {name}: cannot be used ({first}). Try cpu.") from error
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def check_precision(precision: str) -> None:

@@ -22,7 +22,7 @@ from lungsynth.model.film_check import (
 INVERT, ORIENT = ("auto", "yes", "no"), ("auto", "off")
 
 DECLARED = 0.25
-"""The same of a turn where the file says that its field of view was turned."""
+"""In place of `SURE` for a turn, where the file says that its field of view was turned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,21 +107,15 @@ def _orientation(
     image: UInt8Array, says: Declared, found: FilmCheck, folder: Path | None
 ) -> tuple[Move, list[str]]:
     """How the film lies by its file, then by what it shows, and sentences about both."""
-    move, done = says.move() or Move(), []
-    check = found
-    if (
-        move.nothing
-        and says.move() is None
-        and says.flipped
-        and found.is_chest
-        and found.mirrored >= SURE
-    ):
+    declared, done, check = says.move(), list[str](), found
+    move = declared or Move()
+    if declared is None and says.flipped and found.is_chest and found.mirrored >= SURE:
         move = Move(mirrored=True)
     if not move.nothing:
         done.append(f"{_describe(move)}: its file declares it")
         check = check_films([move.put_right(image)], folder=folder)[0]
     quarter = check.quarter_turns
-    if not quarter and says.rotated and says.move() is None:
+    if not quarter and says.rotated and declared is None:
         quarter = 1 + int(np.argmax(check.turns[1:]))
     least = DECLARED if says.rotated else SURE
     if check.is_chest and quarter and check.turns[quarter] >= least:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -200,36 +201,30 @@ def draw(
             raise InterruptedError("drawing was cancelled")
         return values | (guide.turn(index) if guide else {})
 
-    def run() -> Any:
-        return pipe(
-            prompt_embeds=embeddings,
-            negative_prompt_embeds=without if scale > 1 else None,
-            latents=noise,
-            num_inference_steps=options.steps,
-            guidance_scale=scale,
-            height=height,
-            width=width,
-            output_type="latent",
-            callback_on_step_end=callback,
-            callback_on_step_end_tensor_inputs=["latents"],
-        ).images
-
-    captured: Captured | None = None
+    window: Any = nullcontext()
+    if capture:
+        window = AttentionCapture(
+            network(pipe),
+            height=shape[1],
+            width=shape[2],
+            guided=(lambda: bool(pipe.do_classifier_free_guidance)) if guide else guided,
+            keep_steps=options.keep_steps,
+        )
     with torch.inference_mode():
-        if capture:
-            window = AttentionCapture(
-                network(pipe),
-                height=shape[1],
-                width=shape[2],
-                guided=(lambda: bool(pipe.do_classifier_free_guidance)) if guide else guided,
-                keep_steps=options.keep_steps,
-            )
-            with window as captured, rounding:
-                if on_capture:
-                    on_capture(captured)
-                latents = run()
-        else:
-            with rounding:
-                latents = run()
+        with window as captured, rounding:
+            if captured is not None and on_capture:
+                on_capture(captured)
+            latents = pipe(
+                prompt_embeds=embeddings,
+                negative_prompt_embeds=without if scale > 1 else None,
+                latents=noise,
+                num_inference_steps=options.steps,
+                guidance_scale=scale,
+                height=height,
+                width=width,
+                output_type="latent",
+                callback_on_step_end=callback,
+                callback_on_step_end_tensor_inputs=["latents"],
+            ).images
         decoded = pipe.vae.decode(latents / pipe.vae.config.scaling_factor, return_dict=False)[0]
     return Drawn(to_grey(decoded), latents.float().cpu(), embeddings.cpu(), captured)

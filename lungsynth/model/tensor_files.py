@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lungsynth.errors import CheckpointError, ConfigError, OutputError
+from lungsynth.files import write_whole
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
@@ -85,6 +86,26 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
+def save_network(
+    model: nn.Module,
+    folder: Path,
+    config_name: str,
+    weights_name: str,
+    about: Mapping[str, Any],
+    *,
+    half: bool = True,
+) -> None:
+    """Write a network's weights, float16 or as they are, and its JSON; `load_network` reads them.
+
+    Raises:
+        OutputError: the folder cannot be written or the disk is full.
+    """
+    tensors = {k: v.half() if half else v for k, v in model.state_dict().items()}
+    kind = config_name.removesuffix(".json")
+    save_tensors(tensors, folder / weights_name, {kind: json.dumps(about)})
+    write_whole(folder / config_name, json.dumps(about, indent=2) + "\n")
+
+
 def load_network(
     folder: Path,
     config_name: str,
@@ -108,10 +129,17 @@ def load_network(
         CheckpointError: a file is missing, broken, or does not fit the other.
     """
     tensors = load_tensors(folder / weights_name)
+    path = folder / config_name
     try:
-        model = build(json.loads((folder / config_name).read_text(encoding="utf-8")))
-        model.load_state_dict({k: v.float() for k, v in tensors.items()})
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ConfigError) as error:
+        model = build(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{folder}: not {kind} ({first}). {advice}") from error
+        raise CheckpointError(f"{path}: not {kind} ({first}). {advice}") from error
+    try:
+        model.load_state_dict({k: v.float() for k, v in tensors.items()})
+    except RuntimeError as error:
+        last = str(error).splitlines()[-1].strip()
+        raise CheckpointError(
+            f"{folder}: not {kind}: {weights_name} does not fit {config_name} ({last}). {advice}"
+        ) from error
     return model.eval()

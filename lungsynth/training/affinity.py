@@ -21,8 +21,8 @@ from lungsynth.masks.affinity import (
     majority,
     pair_affinities,
     save_affinity,
+    to_input,
 )
-from lungsynth.masks.body import to_input
 from lungsynth.masks.coarse import shift_background
 from lungsynth.masks.crf import CrfConfig, DenseCrf
 from lungsynth.model.tensor_files import write_folder
@@ -46,12 +46,14 @@ class AffinityOptions(LoopOptions):
     radius: int = AffinityConfig.radius
 
 
+CAUTIOUS, EAGER = 0.8, 0.2
+"""Level a class must pass for certain foreground, and none may pass for certain background."""
+
+
 def make_labels(
     probability: FloatArray,
     image: UInt8Array,
     *,
-    cautious: float = 0.8,
-    eager: float = 0.2,
     crf: CrfConfig | None = None,
 ) -> UInt8Array:
     """Certain places of one film, after psa's two CRFs with a strong and a weak background.
@@ -59,8 +61,6 @@ def make_labels(
     Args:
         probability: (classes + 1, H, W), background first.
         image: (H, W) uint8.
-        cautious: Level a class must pass for certain foreground.
-        eager: Level no class may pass for certain background.
         crf: Widths and weights; None for the defaults.
 
     Returns:
@@ -70,7 +70,7 @@ def make_labels(
     one = probability / np.maximum(probability.sum(0, keepdims=True), 1e-8)  # several organs
     high, low = (
         model(shift_background(one, level)).argmax(0).astype(np.uint8)
-        for level in (cautious, eager)
+        for level in (CAUTIOUS, EAGER)
     )
     return majority(certain_labels(high, low))
 

@@ -9,7 +9,7 @@ not true of every picture.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -109,27 +109,20 @@ P_ANATOMY, P_FINDINGS, P_VIEW, P_PATIENT = 0.55, 0.98, 0.75, 0.95
 is left out is learnt as "anything"; leaving findings out often costs them their meaning."""
 
 
+def pick(rng: np.random.Generator, wordings: Sequence[str]) -> str:
+    """One of several wordings."""
+    return str(rng.choice(wordings))
+
+
 def describe_patient(fields: Mapping[str, str], rng: np.random.Generator) -> str:
     """Age and sex in one of many wordings; "" when neither is known."""
     sex = {"M": "male", "F": "female"}.get(fields.get("sex", ""), "")
     age_text = fields.get("age", "").strip()
     if age_text == "1-5":
         years = int(rng.integers(1, 6))
-        return str(
-            rng.choice(
-                [
-                    "young child",
-                    "child",
-                    f"{years}-year-old child",
-                    "toddler",
-                    "paediatric patient",
-                    "pediatric patient",
-                    f"child of {years} years",
-                    "small child",
-                    f"child, {years} years old",
-                ]
-            )
-        )
+        plain = ("toddler", "paediatric patient", "pediatric patient")
+        aged = (f"child of {years} years", "small child", f"child, {years} years old")
+        return pick(rng, ("young child", "child", f"{years}-year-old child", *plain, *aged))
     age = int(age_text) if age_text.isdigit() and 0 < int(age_text) < 110 else None
     if age is None:
         noun = {
@@ -137,7 +130,7 @@ def describe_patient(fields: Mapping[str, str], rng: np.random.Generator) -> str
             "female": ("woman", "female patient", "female", "adult woman"),
             "": ("adult", "patient"),
         }[sex]
-        return str(rng.choice(noun))
+        return pick(rng, noun)
     if age < 18:
         noun = {"male": ("boy", "male"), "female": ("girl", "female"), "": ("child",)}[sex]
         return f"{age}-year-old {rng.choice(noun)}"
@@ -146,7 +139,7 @@ def describe_patient(fields: Mapping[str, str], rng: np.random.Generator) -> str
         "female": ("woman", "female", "female patient"),
         "": ("patient", "adult"),
     }[sex]
-    who = str(rng.choice(noun))
+    who = pick(rng, noun)
     group = "young adult" if age < 40 else "middle-aged" if age < 65 else "elderly"
     style = rng.random()
     if style < 0.6:
@@ -172,12 +165,12 @@ def describe_findings(fields: Mapping[str, str], text: str, rng: np.random.Gener
         if rng.random() < 0.5:
             told = re.sub(r"\bpulmonary tuberculosis\b", "tuberculosis", told)
         if rng.random() < 0.3:
-            told = re.sub(r"\bfield\b", str(rng.choice(["lung", "zone", "lobe"])), told)
+            told = re.sub(r"\bfield\b", pick(rng, ["lung", "zone", "lobe"]), told)
         return told
     if raw in ("", "nan"):
         raw = label
     if raw in ("normal", "no finding"):
-        return str(rng.choice(NORMAL))
+        return pick(rng, NORMAL)
     parts = [part.strip() for part in raw.replace(",", "|").split("|") if part.strip()]
     if not parts:
         return ""
@@ -194,27 +187,21 @@ def describe_place(place: str, findings: str, rng: np.random.Generator) -> str:
     """A finding whose reader drew its box, with side and zone: "opacity in the right lower zone"."""
     nouns = ["opacity", "lung opacity", "opacity"]
     nouns += [n for n in ("pneumonia", "consolidation", "infiltration") if n in findings]
-    noun = str(rng.choice(nouns))
+    noun = pick(rng, nouns)
     if place == "bilateral":
-        return str(
-            rng.choice([f"bilateral {noun}", f"{noun} in both lungs", f"{noun} on both sides"])
-        )
+        return pick(rng, [f"bilateral {noun}", f"{noun} in both lungs", f"{noun} on both sides"])
     side, zone = place.split()
     if rng.random() < 0.25:
-        return str(
-            rng.choice([f"{side} {noun}", f"{noun} in the {side} lung", f"{side}-sided {noun}"])
-        )
-    where = str(rng.choice(["zone", "zone", "field", "lung"]))
-    return str(
-        rng.choice([f"{noun} in the {side} {zone} {where}", f"{side} {zone} {where} {noun}"])
-    )
+        return pick(rng, [f"{side} {noun}", f"{noun} in the {side} lung", f"{side}-sided {noun}"])
+    where = pick(rng, ["zone", "zone", "field", "lung"])
+    return pick(rng, [f"{noun} in the {side} {zone} {where}", f"{side} {zone} {where} {noun}"])
 
 
 def describe_framing(framing: str, rng: np.random.Generator) -> str:
     """Anatomy words that are true of a framing. Close-ups are always named, whole chests at times."""
     if framing != WHOLE:
-        return str(rng.choice(CLOSE_UP_ANATOMY[framing]))
-    return str(rng.choice(WHOLE_ANATOMY)) if rng.random() < P_ANATOMY else ""
+        return pick(rng, CLOSE_UP_ANATOMY[framing])
+    return pick(rng, WHOLE_ANATOMY) if rng.random() < P_ANATOMY else ""
 
 
 def caption(text: str, fields: Mapping[str, str], framing: str, rng: np.random.Generator) -> str:
@@ -233,8 +220,8 @@ def caption(text: str, fields: Mapping[str, str], framing: str, rng: np.random.G
     patient = describe_patient(fields, rng) if rng.random() < P_PATIENT else ""
     findings = describe_findings(fields, text, rng) if rng.random() < P_FINDINGS else ""
     view = fields.get("view", "").upper() if rng.random() < P_VIEW else ""
-    noun = str(rng.choice(NOUNS))
-    frontal = str(rng.choice(["Frontal ", "frontal ", "", ""]))
+    noun = pick(rng, NOUNS)
+    frontal = pick(rng, ["Frontal ", "frontal ", "", ""])
     style = rng.random()
     if style < 0.55:  # sentence
         view_word = f"{view} " if view else ""
@@ -242,20 +229,11 @@ def caption(text: str, fields: Mapping[str, str], framing: str, rng: np.random.G
         out = f"{frontal}{view_word}{noun}{of}"
         if findings:
             if findings in NORMAL:
-                out += str(rng.choice([f". {findings}", f", {findings}", f": {findings}"]))
+                out += pick(rng, [". ", ", ", ": "]) + findings
             else:
-                out += str(
-                    rng.choice(
-                        [
-                            f" with {findings}",
-                            f". {findings}",
-                            f" showing {findings}",
-                            f", {findings}",
-                        ]
-                    )
-                )
+                out += pick(rng, [" with ", ". ", " showing ", ", "]) + findings
         if anatomy:
-            out += str(rng.choice([f". {anatomy}", f", {anatomy}"]))
+            out += pick(rng, [". ", ", "]) + anatomy
     elif style < 0.7:  # findings first
         out = f"{findings} on {frontal.lower()}{noun}" if findings else f"{frontal}{noun}"
         out += f", {patient}" if patient else ""

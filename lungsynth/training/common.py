@@ -19,13 +19,13 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lungsynth.errors import CheckpointError, ConfigError, OutputError
+from lungsynth.errors import CheckpointError, ConfigError
+from lungsynth.files import check_writable, write_whole
 from lungsynth.model.precision import AUTO, resolve_precision
 from lungsynth.model.tensor_files import load_tensors, save_tensors
 from lungsynth.training.metrics import METRICS_NAME, Metrics, trim
 from lungsynth.training.muon import Muon, is_matrix
-from lungsynth.training.team import Team, add_gradients
-from lungsynth.training.twin import Twin
+from lungsynth.training.team import Team, Twin, add_gradients
 
 STATE_NAME = "state.safetensors"
 OPTIONS_NAME = "options.json"
@@ -51,7 +51,6 @@ class LoopOptions:
     precision: str = "auto"  # auto, fp32 or bf16 autocast; see lungsynth.model.precision
     optimizer: str = "adamw"  # "adamw", or "muon" for the matrices and AdamW for the rest
     decay: str = "cosine"  # of the learning rate; "constant" for a run that another one ends
-    matrix_lr_ratio: float = 1.0  # learning rate of Muon's matrices over `lr`
 
 
 def learning_rate(step: int, options: LoopOptions) -> float:
@@ -126,8 +125,7 @@ class Run:
         matrices: dict[float, list[nn.Parameter]] = {}
         for name, parameter in self.params.items():
             muon = options.optimizer == "muon" and is_matrix(name, parameter)
-            ratio = lr_ratio(name) * (options.matrix_lr_ratio if muon else 1.0)
-            (matrices if muon else groups).setdefault(ratio, []).append(parameter)
+            (matrices if muon else groups).setdefault(lr_ratio(name), []).append(parameter)
         self.optimizer = torch.optim.AdamW(
             [{"params": group, "ratio": ratio} for ratio, group in groups.items()],
             lr=options.lr,
@@ -151,10 +149,7 @@ class Run:
 
     def _resume_or_begin(self) -> None:
         state, described = self.out / STATE_NAME, self.out / OPTIONS_NAME
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{self.out}: cannot be created ({error}).") from error
+        check_writable(self.out)
         if described.exists():
             try:
                 before = dict(json.loads(described.read_text()))
@@ -162,14 +157,8 @@ class Run:
                 raise CheckpointError(
                     f"{described}: not the options of a run ({error}). Use another --out."
                 ) from error
-            free = {
-                "max_minutes",
-                "save_minutes",
-                "log_every",
-                "sample_every",
-                "max_shard_size",
-                "workers",
-            }
+            free = {"max_minutes", "save_minutes", "log_every", "sample_every"}
+            free |= {"max_shard_size", "workers"}
             if self.is_auto:  # another processor may go on with the run
                 free.add("precision")
             changed = {
@@ -185,12 +174,7 @@ class Run:
                 )
         if state.exists():
             self.load(state)
-        try:
-            temporary = described.with_name(described.name + ".tmp")
-            temporary.write_text(json.dumps(self.description, indent=2, sort_keys=True) + "\n")
-            temporary.replace(described)
-        except OSError as error:
-            raise OutputError(f"{described}: cannot be written ({error}).") from error
+        write_whole(described, json.dumps(self.description, indent=2, sort_keys=True) + "\n")
         trim(self.out / METRICS_NAME, self.step)
 
     def save(self) -> None:
@@ -350,7 +334,7 @@ class Run:
             self.model.train()
 
 
-def torch_generator(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
+def torch_generator(seed: int, step: int) -> torch.Generator:
     """A generator whose state depends on `(seed, step)` only."""
     mixed = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + 1) & 0x7FFF_FFFF_FFFF_FFFF
-    return torch.Generator(device=device).manual_seed(mixed)
+    return torch.Generator().manual_seed(mixed)

@@ -72,7 +72,6 @@ def cut_frames(
     names: list[str] = []
     texts: list[str] = []
     fields: list[Mapping[str, str]] = []
-    child: list[bool] = []
     regions: list[UInt8Array] = []
     for record in tqdm(records, desc="framing", unit="film", disable=quiet, mininterval=2):
         young = is_child(record.fields)
@@ -92,9 +91,8 @@ def cut_frames(
             fields.append(known)
             if places is not None:
                 regions.append(region_grid(planes, framing))
-            child.append(young)
     weights = np.ones(len(images))
-    young_mask = np.array(child)
+    young_mask = np.array([is_child(film) for film in fields])
     if 0 < young_mask.sum() < len(images):
         weights[young_mask] = 0.5 / young_mask.sum()
         weights[~young_mask] = 0.5 / (~young_mask).sum()

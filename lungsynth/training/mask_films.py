@@ -151,7 +151,6 @@ def film_probabilities(
     *,
     config: RefineConfig,
     seed: int = 0,
-    batch: int = 16,
     quiet: bool = False,
 ) -> Iterator[list[FloatArray]]:
     """Film after film, the class probability (classes + 1, P, P) of each group, not refined.
@@ -164,8 +163,8 @@ def film_probabilities(
     pipe, before = synthesizer.pipe, synthesizer.classes
     plain = replace(config, method="none")
     try:
-        for start in tqdm(range(0, len(images), batch), desc="labelling", disable=quiet):
-            some = np.stack(images[start : start + batch])
+        for start in tqdm(range(0, len(images), 16), desc="labelling", disable=quiet):
+            some = np.stack(images[start : start + 16])
             embeddings = embed_prompts(pipe, [""]).expand(len(some), -1, -1)
             seeds = [seed + start + i for i in range(len(some))]
             synthesizer.classes = [spec for group in numbered for spec in group]

@@ -22,12 +22,11 @@ RMS = 0.2
 """Root mean square of a step over the rate, as AdamW's usually is (Liu et al., arXiv 2502.16982, §2.2)."""
 
 
-def orthogonalise(matrices: Tensor, *, iterations: int = 5) -> Tensor:
+def orthogonalise(matrices: Tensor) -> Tensor:
     """The nearest semi-orthogonal matrices, roughly: all singular values end in about [0.7, 1.2].
 
     Args:
         matrices: (K, rows, columns) float.
-        iterations: Newton-Schulz steps.
 
     Returns:
         (K, rows, columns), bfloat16 where the processor has it, else float32.
@@ -38,7 +37,7 @@ def orthogonalise(matrices: Tensor, *, iterations: int = 5) -> Tensor:
     if not wide:
         x = x.transpose(1, 2)
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    for _ in range(iterations):
+    for _ in range(5):
         gram = x @ x.transpose(1, 2)
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x if wide else x.transpose(1, 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lungsynth.training.diffusion.options import DiffusionOptions
+from lungsynth.training.diffusion.parts import DiffusionOptions
 from lungsynth.training.vae import VaeOptions
 
 VAE_PRESETS: dict[str, VaeOptions] = {

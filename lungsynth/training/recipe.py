@@ -28,6 +28,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from lungsynth.errors import ConfigError, DataError
+from lungsynth.files import write_whole
 from lungsynth.images import slug
 
 STATE_NAME = "steps.json"
@@ -179,16 +180,14 @@ class State:
 
         Raises:
             DataError: it did not write what the recipe says.
+            OutputError: the file cannot be written.
         """
         self.told[step.name] = {
             "key": key,
             "seconds": round(seconds, 1),
             "written": _written(step, checkpoint),
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(self.path.name + ".tmp")
-        temporary.write_text(json.dumps(self.told, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(self.path)
+        write_whole(self.path, json.dumps(self.told, indent=2) + "\n")
 
 
 def _written(step: Step, checkpoint: Path) -> dict[str, str]:

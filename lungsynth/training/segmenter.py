@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from lungsynth.arrays import IGNORE, UInt8Array
 from lungsynth.errors import DataError, ShapeError
-from lungsynth.masks.body import Segmenter, SegmenterConfig, to_input
+from lungsynth.masks.affinity import to_input
+from lungsynth.masks.body import Segmenter, SegmenterConfig
 from lungsynth.training.common import LoopOptions, learning_rate, torch_generator
 
 

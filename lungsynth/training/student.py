@@ -13,8 +13,7 @@ from torch.nn import functional as F
 
 from lungsynth.arrays import Float64Array, UInt8Array
 from lungsynth.errors import ConfigError, DataError, ShapeError
-from lungsynth.masks.affinity import AffinityConfig
-from lungsynth.masks.body import to_input
+from lungsynth.masks.affinity import AffinityConfig, to_input
 from lungsynth.masks.student import (
     OURS,
     STUDENT_FOLDER,
@@ -48,20 +47,19 @@ class StudentOptions(LoopOptions):
     )
 
 
-def to_targets(regions: Sequence[UInt8Array], *, stride: int = 4) -> UInt8Array:
+def to_targets(regions: Sequence[UInt8Array]) -> UInt8Array:
     """Targets of one film at the student's grid.
 
     Args:
         regions: One an output: (H, W) uint8, 1 = class, 0 = not, 255 = not counted; or an array of
             size 0 for an output this film does not annotate.
-        stride: Reduction.
 
     Returns:
-        (outputs, H / stride, W / stride) uint8: share of the class · 254; 255 where a pixel of the
+        (outputs, H / 4, W / 4) uint8: share of the class · 254; 255 where a pixel of the
         block is not counted.
     """
     height, width = next(r.shape for r in regions if r.size)
-    grid = (height // stride, stride, width // stride, stride)
+    grid = (height // 4, 4, width // 4, 4)
     out = []
     for region in regions:
         if not region.size:

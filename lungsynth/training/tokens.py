@@ -15,10 +15,11 @@ from tqdm import tqdm
 
 from lungsynth.arrays import UInt8Array
 from lungsynth.errors import ConfigError, DataError
+from lungsynth.files import write_whole
 from lungsynth.films.data import Record
 from lungsynth.films.framing import cut, draw_framing
 from lungsynth.images import slug
-from lungsynth.masks.body import to_input
+from lungsynth.masks.affinity import to_input
 from lungsynth.masks.classes import classes_path, load_classes, parse_classes, parse_ratios
 from lungsynth.masks.quality import split_sides
 from lungsynth.masks.tokens import ClassToken, learn_token
@@ -224,7 +225,7 @@ def add_to_checkpoint(
     if entry.ratio:
         spec["ratios"] = {**spec.get("ratios", {}), **entry.ratio}
     parse_ratios(spec, parse_classes(spec, checkpoint))
-    path.write_text(json.dumps(spec, indent=2) + "\n")
+    write_whole(path, json.dumps(spec, indent=2) + "\n")
     return checkpoint / file
 
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from lungsynth.arrays import UInt8Array
 from lungsynth.errors import ConfigError
+from lungsynth.masks.affinity import to_input
 from lungsynth.model.autoencoder import PatchAutoencoderKL, fit_patch_pca
 from lungsynth.model.tensor_files import write_folder
 from lungsynth.training.common import LoopOptions, Run, torch_generator
@@ -32,11 +33,6 @@ class VaeOptions(LoopOptions):
     kl_weight: float = 1e-6  # weight of mean(latents²)/2, the part of the KL term that can move
     l1_weight: float = 0.02  # weight of |error| beside the squared error
     n_pca: int = 3000  # pictures the linear codec is fitted on
-
-
-def to_unit(images: UInt8Array) -> Tensor:
-    """(N, H, W) uint8 -> (N, 1, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(images)).float().div_(127.5).sub_(1)[:, None]
 
 
 def psnr(x: Tensor, y: Tensor) -> Tensor:
@@ -60,7 +56,7 @@ def build(options: VaeOptions, frames: Frames) -> PatchAutoencoderKL:
     rng = np.random.default_rng(options.seed)
     n = min(options.n_pca, len(frames.images))
     chosen = rng.choice(len(frames.images), n, replace=False, p=frames.weights)
-    model.init_from_linear(*fit_patch_pca(to_unit(frames.images[chosen]), options.latent_channels))
+    model.init_from_linear(*fit_patch_pca(to_input(frames.images[chosen]), options.latent_channels))
     return model
 
 
@@ -120,7 +116,7 @@ def train_vae(
     )
 
     def loss_fn(step: int) -> tuple[Tensor, dict[str, float]]:
-        x = to_unit(draw_crops(frames, options, step)).to(device)
+        x = to_input(draw_crops(frames, options, step)).to(device)
         x = x.contiguous(memory_format=torch.channels_last)
         mean = model.encoder(x)
         noise = torch.randn(mean.shape, generator=torch_generator(options.seed, step)).to(device)
@@ -132,7 +128,7 @@ def train_vae(
         return loss * 10, {"mse": float(mse.detach()), "power": float(power.detach())}
 
     def on_sample(step: int) -> dict[str, float]:
-        x = to_unit(held_out).to(device)
+        x = to_input(held_out).to(device)
         y = torch.cat([model(part) for part in x.split(16)])
         rows = [torch.cat([a, b], -1) for a, b in zip(x[:8, 0], y[:8, 0], strict=True)]
         n = min(2, len(rows))  # pairs a row; an odd one out is left out
@@ -151,7 +147,7 @@ def train_vae(
         square = torch.cat(
             [
                 model.encoder(p.to(device)).pow(2).flatten(1).mean(1)
-                for p in to_unit(chosen).split(32)
+                for p in to_input(chosen).split(32)
             ]
         )
     model.register_to_config(scaling_factor=round(float(square.mean().rsqrt()), 5))
@@ -161,8 +157,8 @@ def train_vae(
 
 def linear_rival(train: UInt8Array, test: UInt8Array, n_components: int, patch: int) -> Tensor:
     """PSNR (N,) in dB of PCA fitted on `train` patches, on each `test` picture."""
-    mean, components, _ = fit_patch_pca(to_unit(train), n_components, patch)
-    x = to_unit(test)
+    mean, components, _ = fit_patch_pca(to_input(train), n_components, patch)
+    x = to_input(test)
     rows = F.pixel_unshuffle(x, patch) - mean[None, :, None, None]
     code = torch.einsum("kc,bchw->bkhw", components, rows)
     back = torch.einsum("kc,bkhw->bchw", components, code) + mean[None, :, None, None]

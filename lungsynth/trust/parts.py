@@ -8,16 +8,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lungsynth.arrays import FloatArray, UInt8Array
-from lungsynth.masks.affinity import AFFINITY_FOLDER, AffinityNet, affinity_fields, load_affinity
-from lungsynth.masks.chain import Aids, Judge, Masked
+from lungsynth.arrays import UInt8Array
+from lungsynth.masks.affinity import AFFINITY_FOLDER, affinity_fields, load_affinity
+from lungsynth.masks.chain import Aids, Judge
 from lungsynth.masks.classes import ClassSpec, RatioSpec, load_classes, load_ratios
 from lungsynth.masks.quality import ratio
 from lungsynth.masks.refine import RefineConfig
 from lungsynth.masks.registry import needs_affinity
 from lungsynth.masks.student import (
     STUDENT_FOLDER,
-    StudentMaps,
     StudentNetwork,
     load_student,
     student_maps,
@@ -33,18 +32,6 @@ from lungsynth.trust.score import (
 )
 
 
-def _judge(
-    trust: TrustModel,
-    student: StudentMaps | None,
-    seen: Seen,
-    reading: FloatArray,
-    image: UInt8Array,
-    specs: Sequence[ClassSpec],
-    made: Masked,
-) -> dict[str, dict[str, float]]:
-    return trust.judge(reading, image, specs, made, student, seen)
-
-
 class MaskParts:
     """Classes and networks of a checkpoint's folder, each where the folder has it.
 
@@ -58,33 +45,20 @@ class MaskParts:
         here = folder.is_dir()
         self.device = device
         self.classes: list[ClassSpec] = load_classes(folder, classes) if here else []
-        self.ratios: list[RatioSpec] = load_ratios(folder, classes) if here else []
+        self.ratios: list[RatioSpec] = load_ratios(folder, classes, self.classes) if here else []
         # (H, W) grey -> its affinities, for the refinements that need them; None without a network
         self.affinity_field: Callable[[UInt8Array], AffinityField] | None = None
         own = folder / f"{AFFINITY_FOLDER}-{classes}"  # a convention may have one of its own
-        for place in (own, folder / AFFINITY_FOLDER):
-            if self.affinity_field is None and place.is_dir():
-                self.set_affinity(load_affinity(place))
+        place = own if own.is_dir() else folder / AFFINITY_FOLDER
+        if place.is_dir():
+            network = load_affinity(place).to(device)
+            self.affinity_field = lambda image: affinity_fields(network, image[None])[0]
         self.student: StudentNetwork | None = None
         if (folder / STUDENT_FOLDER).is_dir():
             self.student = load_student(folder / STUDENT_FOLDER).to(device)
         self.trust: TrustModel | None = None
         if (folder / TRUST_FOLDER).is_dir():
             self.trust = load_trust(folder / TRUST_FOLDER)
-
-    def set_affinity(self, model: AffinityNet | None) -> None:
-        """Use this AffinityNet, or none, for the refinements that walk."""
-        if model is None:
-            self.affinity_field = None
-            return
-        network = model.to(self.device)
-        self.affinity_field = lambda image: affinity_fields(network, image[None])[0]
-
-    def field_for(self, image: UInt8Array, methods: Iterable[str]) -> AffinityField | None:
-        """The affinities of an image (H, W), where one of these refinements walks; else None."""
-        if self.affinity_field is None or not any(map(needs_affinity, methods)):
-            return None
-        return self.affinity_field(image)
 
     def aids(
         self,
@@ -101,13 +75,14 @@ class MaskParts:
             methods: Further refinements to be tried.
             seen: What is known of the picture already; None judges no mask.
         """
-        affinities = self.field_for(image, [config.method, *methods])
+        walks = any(map(needs_affinity, [config.method, *methods]))
+        affinities = self.affinity_field(image) if walks and self.affinity_field else None
         trust = self.trust if seen is not None else None
         asked = self.student is not None and (config.student_weight > 0 or trust is not None)
         student = student_maps(self.student, image) if self.student is not None and asked else None
         judge: Judge | None = None
         if trust is not None and seen is not None:
-            judge = partial(_judge, trust, student, seen)
+            judge = partial(trust.judge, student=student, seen=seen)
         return Aids(affinities, student, judge)
 
     def seen(

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from lungsynth.arrays import BoolArray, FloatArray, UInt8Array
 from lungsynth.errors import CheckpointError
+from lungsynth.files import write_whole
 from lungsynth.masks import quality
 from lungsynth.masks.chain import Masked
 from lungsynth.masks.classes import ClassSpec
@@ -275,7 +276,7 @@ def save_trust(model: TrustModel, folder: Path) -> None:
     }
     tensors["bias"] = torch.tensor(model.bias)
     save_tensors(tensors, folder / WEIGHTS_NAME, {"trust": "lungsynth"})
-    (folder / CONFIG_NAME).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    write_whole(folder / CONFIG_NAME, json.dumps(about, indent=2) + "\n")
 
 
 def load_trust(folder: Path) -> TrustModel:

@@ -30,6 +30,8 @@ MIN_MASKS = 12
 N_LEVELS = 101
 FOLDS = 5
 SHRINK = 0.1
+TRIM = 0.05
+"""Share of masks, the most unusual ones, that are left out of the Gaussian."""
 MEASURES = ("area", "x", "y", "height", "width", "fullness", "compactness", "contrast")
 
 
@@ -176,8 +178,6 @@ def fit_shapes(
     classes: Sequence[str],
     masks: Sequence[Sequence[BoolArray]],
     images: Sequence[UInt8Array],
-    *,
-    trim: float = 0.05,
 ) -> ShapeModel:
     """Learn what is usual.
 
@@ -185,7 +185,6 @@ def fit_shapes(
         classes: "convention/class" of an organ.
         masks: One a film: regions (H, W) of the classes, in their order.
         images: Films (H, W).
-        trim: Share of masks, the most unusual ones, that are left out of the Gaussian.
 
     Raises:
         DataError: fewer than `MIN_MASKS` masks with every class.
@@ -205,25 +204,25 @@ def fit_shapes(
     fold = np.arange(len(x)) % FOLDS
     distances, misses = np.zeros(len(x)), np.zeros(len(x))
     for k in range(FOLDS):
-        bare = _fit(classes, x[fold != k], grids[fold != k], trim)
+        bare = _fit(classes, x[fold != k], grids[fold != k])
         for index in np.flatnonzero(fold == k):
             distances[index] = bare._distance(x[index])
             misses[index] = bare._missed(grids[index])
     levels = np.linspace(0, 1, N_LEVELS)
     return replace(
-        _fit(classes, x, grids, trim),
+        _fit(classes, x, grids),
         distances=np.quantile(distances, levels),
         misses=np.quantile(misses, levels),
     )
 
 
-def _fit(classes: Sequence[str], x: Float64Array, grids: Float64Array, trim: float) -> ShapeModel:
+def _fit(classes: Sequence[str], x: Float64Array, grids: Float64Array) -> ShapeModel:
     """Gaussian and components, without levels."""
     kept = np.ones(len(x), bool)
     for _ in range(2):
         mean, precision = _gaussian(x[kept])
         d = np.einsum("nd,de,ne->n", x - mean, precision, x - mean)
-        kept = d <= np.quantile(d, 1 - trim)
+        kept = d <= np.quantile(d, 1 - TRIM)
     grid_mean = grids[kept].mean(0)
     _, _, rows = np.linalg.svd(grids[kept] - grid_mean, full_matrices=False)
     components = rows[: min(COMPONENTS, int(kept.sum()) // 4)]

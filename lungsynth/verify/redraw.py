@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from lungsynth.arrays import UInt8Array
-from lungsynth.verify.verifier import Verifier
+from lungsynth.model.checkpoint import resolve
+from lungsynth.verify.verifier import Verifier, load_verifier, verifier_folder
 
 T = TypeVar("T")
 
@@ -149,3 +151,13 @@ class Rejection:
     verifier: Verifier
     n_redraws: int
     tally: Tally = field(default_factory=Tally)
+
+    @classmethod
+    def of(cls, folder: Path | None, model: str | None, n_redraws: int) -> Rejection:
+        """By the verifier in a folder; None for the one that is shipped with a checkpoint.
+
+        Raises:
+            ConfigError, CheckpointError: see `verifier_folder` and `load_verifier`.
+        """
+        place = verifier_folder(folder, Path(resolve(model)))
+        return cls(load_verifier(place), n_redraws)

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsynth.arrays import UInt8Array
-from lungsynth.errors import CheckpointError, ConfigError, OutputError
+from lungsynth.errors import CheckpointError, ConfigError
+from lungsynth.files import write_whole
 from lungsynth.model.checkpoint import CHECKPOINTS, DEFAULT, VERIFIER_FOLDER
 from lungsynth.model.encoder import HEADS, Embedding, Encoder, checksum, embed, load_encoder
 
@@ -149,10 +150,7 @@ def save_rules(rules: Rules, folder: Path) -> None:
         OutputError: the folder cannot be written.
     """
     told = {"format": FORMAT, "encoder": checksum(folder), **asdict(rules)}
-    try:
-        (folder / VERIFIER_NAME).write_text(json.dumps(told, indent=2, sort_keys=True) + "\n")
-    except OSError as error:
-        raise OutputError(f"{folder / VERIFIER_NAME}: cannot be written ({error}).") from error
+    write_whole(folder / VERIFIER_NAME, json.dumps(told, indent=2, sort_keys=True) + "\n")
 
 
 def verifier_folder(given: str | Path | None, checkpoint: Path | None = None) -> Path:

@@ -98,8 +98,7 @@ def check_all_prompts(the_plan: Plan) -> None:
     from transformers import CLIPTokenizer  # deferred: slow to import
 
     from lungsynth.model.checkpoint import quiet_libraries  # deferred: imports torch
-    from lungsynth.model.vocabulary import Vocabulary
-    from lungsynth.prompts import read_prompt
+    from lungsynth.prompts import Vocabulary, read_prompt
 
     with quiet_libraries():
         tokenizer = CLIPTokenizer.from_pretrained(str(the_plan.folder / "tokenizer"))

@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lungsynth.arrays import UInt8Array
-from lungsynth.contact import contact_sheet
-from lungsynth.images import class_colour, overlay, png_bytes
+from lungsynth.images import class_colour, contact_sheet, overlay, png_bytes
 from publish.data.rows import ASKED, N_BINS, Summary, decode, pick_rows, spread
 from publish.data.shards import Shard
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import yaml  # type: ignore[import-untyped]
 
 from lungsynth.errors import ConfigError, DataError
-from lungsynth.masks.config import RefineConfig
+from lungsynth.masks.registry import RefineConfig
 from lungsynth.model.options import (
     MAX_GUIDANCE,
     MAX_STEPS,

@@ -17,8 +17,7 @@ import yaml  # type: ignore[import-untyped]
 import lungsynth
 from lungsynth import RESEARCH_NOTICE
 from lungsynth.errors import ConfigError, OutputError
-from lungsynth.model.checkpoint import FORMER_NAME, NEAREST_FOLDER
-from lungsynth.model.film_check import DEFAULT_FOLDER
+from lungsynth.model.checkpoint import FILM_CHECK_FOLDER, FORMER_NAME, NEAREST_FOLDER
 from publish.hub.payload import front_matter
 
 ROOT = Path(lungsynth.__file__).parents[1]
@@ -167,7 +166,7 @@ def write_space(out: Path, hardware: Hardware, *, root: Path = ROOT, model: str 
     files = [root / "app.py", root / "LICENSE", root / "packages.txt", *modules]
     files += (root / "lungsynth" / "checkpoints").glob(FORMER_NAME)  # for links made before
     folders = [root / "space", checkpoint]
-    film_check = checkpoint.parent / DEFAULT_FOLDER.name  # checks films before they are read
+    film_check = checkpoint.parent / FILM_CHECK_FOLDER.name  # checks films before they are read
     folders += [film_check] if film_check.is_dir() else []
     if (checkpoint / NEAREST_FOLDER).is_dir():  # its features are of the shipped encoder
         folders.append(root / "lungsynth" / "checkpoints" / "encoder")

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 from lungsynth.errors import ConfigError, PromptError, ShapeError, WordError
 from lungsynth.masks.refine import RefineConfig, check_affinity
 from lungsynth.model.options import SampleOptions
-from lungsynth.model.vocabulary import split_words
 from lungsynth.permalink import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, SIZE, Permalink
-from lungsynth.prompts import default_words, word_tokens
+from lungsynth.prompts import default_words, split_words, word_tokens
 from space.draw.limits import step_back
 from space.draw.model import synthesizer
 from space.draw.study import Study, make_study

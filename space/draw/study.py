@@ -17,7 +17,7 @@ from lungsynth.arrays import IGNORE, FloatArray, UInt8Array
 from lungsynth.images import class_colour, overlay
 from lungsynth.masks import chain
 from lungsynth.masks.chain import Aids, Judge, Masked, run
-from lungsynth.masks.kept import keeping
+from lungsynth.masks.fusion import keeping
 from lungsynth.masks.reading import label
 from lungsynth.masks.refine import RefineConfig, check_affinity, refine
 from space.draw.tuning import Tuning
@@ -80,7 +80,7 @@ class Study:
     judge: Judge | None = None  # gives a mask its trust
     # mask -> widths in proportion, such as the cardiothoracic
     ratios_of: Callable[[UInt8Array], dict[str, float | None]] | None = None
-    # organ -> what its last mask was made of; see `lungsynth.masks.kept`
+    # organ -> what its last mask was made of; see `lungsynth.masks.fusion`
     cache: dict[str, dict[str, tuple[Any, Any]]] = per_study(default_factory=dict)
 
     @property

@@ -12,9 +12,10 @@ import pytest
 import torch
 from tiny import tiny_frames
 
+from lungsynth.masks.affinity import to_input
 from lungsynth.model.autoencoder import PatchAutoencoderKL, fit_patch_pca
 from lungsynth.training.presets import VAE_PRESETS
-from lungsynth.training.vae import build, linear_rival, psnr, to_unit
+from lungsynth.training.vae import build, linear_rival, psnr
 
 TINY = VAE_PRESETS["tiny"]
 
@@ -32,7 +33,7 @@ def test_training_starts_at_pca() -> None:
     frames, test = tiny_frames(), tiny_frames(4).images
     model = build(replace(TINY, n_pca=len(frames.images)), frames).eval()
     with torch.no_grad():
-        ours = psnr(to_unit(test), model(to_unit(test)))
+        ours = psnr(to_input(test), model(to_input(test)))
     rival = linear_rival(frames.images, test, TINY.latent_channels, 16)
     assert torch.allclose(ours, rival, atol=1e-3)
     assert rival.min() > 15
@@ -45,7 +46,7 @@ def test_more_components_are_better() -> None:
 
 
 def test_components_are_orthonormal_and_ordered() -> None:
-    mean, components, std = fit_patch_pca(to_unit(tiny_frames().images), 8)
+    mean, components, std = fit_patch_pca(to_input(tiny_frames().images), 8)
     assert mean.shape == (256,) and components.shape == (8, 256)
     assert torch.allclose(components @ components.T, torch.eye(8), atol=1e-5)
     assert (std[:-1] >= std[1:]).all() and std[-1] >= 0
@@ -68,7 +69,7 @@ def test_a_crop_is_coded_like_the_whole_film() -> None:
 
 def test_shapes_and_posterior() -> None:
     model = build(TINY, tiny_frames()).eval()
-    x = to_unit(tiny_frames(2).images)[..., :48]
+    x = to_input(tiny_frames(2).images)[..., :48]
     with torch.no_grad():
         posterior = model.encode(x).latent_dist
         assert posterior.mean.shape == (2, TINY.latent_channels, 4, 3)
@@ -85,7 +86,7 @@ def test_round_trip_on_disk(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     loaded = PatchAutoencoderKL.from_pretrained(tmp_path, use_safetensors=True)
     assert loaded.config.scaling_factor == 1.25
-    x = to_unit(tiny_frames(2).images)
+    x = to_input(tiny_frames(2).images)
     with torch.no_grad():
         assert torch.equal(model(x), loaded(x))
 

@@ -61,11 +61,10 @@ LAYERS = {
     "lungsynth": (
         ("lungsynth",),  # version and notice
         ("lungsynth.errors", "lungsynth.arrays"),
-        ("lungsynth.images", "lungsynth.contact", "lungsynth.files"),
+        ("lungsynth.images", "lungsynth.files", "lungsynth.prompts"),
         ("lungsynth.films",),
         ("lungsynth.about",),
         ("lungsynth.model",),
-        ("lungsynth.prompts",),
         ("lungsynth.masks",),
         ("lungsynth.trust",),
         ("lungsynth.sampling", "lungsynth.refine", "lungsynth.crf"),  # old addresses
@@ -227,7 +226,7 @@ def test_errors_and_data_stand_at_the_bottom() -> None:
         "lungsynth, lungsynth.errors, lungsynth.films.data, lungsynth.films.framing",
         "lungsynth.training.captions",
         "lungsynth.cli.main",
-        "lungsynth.prompts, lungsynth.model.vocabulary, lungsynth.masks.quality, lungsynth.masks.refine",
+        "lungsynth.prompts, lungsynth.masks.quality, lungsynth.masks.refine",
         "lungsynth.masks.chain, lungsynth.masks.classes, lungsynth.model.checkpoint, lungsynth.permalink",
     ],
 )

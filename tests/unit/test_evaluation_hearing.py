@@ -24,8 +24,9 @@ from lungsynth.evaluation.words.hearing import (
 )
 from lungsynth.evaluation.words.labels import asked_labels
 from lungsynth.evaluation.words.passes import Passes
-from lungsynth.model.vocabulary import count_words, split_words
+from lungsynth.prompts import split_words
 from lungsynth.training.captions import caption
+from lungsynth.training.diffusion.parts import count_words
 
 NIH = {"source_set": "nih", "patient": "1"}
 MAN = {**NIH, "age": "60", "sex": "M", "view": "PA", "findings": "effusion|pneumonia"}

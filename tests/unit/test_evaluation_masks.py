@@ -218,7 +218,6 @@ class Oracle:
         }
 
     aids = Synthesizer.aids
-    field_for = Synthesizer.field_for
     seen = Synthesizer.seen
     measured_ratios = Synthesizer.measured_ratios
     trust = None

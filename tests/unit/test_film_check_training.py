@@ -22,14 +22,14 @@ from lungsynth.evaluation.film_check import (
     report,
     totals,
 )
-from lungsynth.model.film_check import check_films
-from lungsynth.model.film_check_network import (
+from lungsynth.model.film_check import (
     FilmCheckConfig,
     FilmCheckNet,
+    check_films,
     check_squares,
     load_film_check,
 )
-from lungsynth.training.film_check import radiographs as ct
+from lungsynth.training.film_check import data as ct
 from lungsynth.training.film_check.no_films import (
     DRAWN,
     HELD_OUT,
@@ -149,6 +149,19 @@ def test_a_batch_without_a_film_has_a_loss() -> None:
     kind, none = torch.full((3,), OTHER), torch.zeros(3, dtype=torch.long)
     loss, parts = film_check_loss(torch.randn(3, 9), kind, none, none, none)
     assert torch.isfinite(loss) and parts["turn"] == parts["mirrored"] == 0
+
+
+def test_a_run_that_was_stopped_ends_as_an_unbroken_one(tmp_path: Path) -> None:
+    squares = np.random.default_rng(0).integers(0, 256, (4, SIDE, SIDE), dtype=np.uint8)
+    pictures = {FRONTAL: squares, OTHER: 255 - squares}
+    options = FilmCheckOptions(steps=2, batch_size=4)
+    stopped = FilmCheckOptions(steps=2, batch_size=4, max_minutes=1e-6)
+    whole = train_film_check(pictures, tmp_path / "whole", options, quiet=True)
+    assert train_film_check(pictures, tmp_path / "broken", stopped, quiet=True) is None
+    again = train_film_check(pictures, tmp_path / "broken", options, quiet=True)
+    assert whole is not None and again is not None
+    for one, other in zip(whole.parameters(), again.parameters(), strict=True):
+        np.testing.assert_allclose(one.detach().numpy(), other.detach().numpy(), atol=1e-6)
 
 
 def test_training_learns_resumes_and_is_read_back(tmp_path: Path) -> None:

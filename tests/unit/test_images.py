@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lungsynth.contact import contact_sheet
 from lungsynth.images import (
     OKABE_ITO,
     QUICK_LEVEL,
     colour_heat,
+    contact_sheet,
     heat_to_uint8,
     overlay,
     png_bytes,

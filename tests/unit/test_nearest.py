@@ -10,12 +10,14 @@ import pytest
 from evaluation_films import image_set
 
 from lungsynth.errors import CheckpointError, ShapeError
-from lungsynth.model.checkpoint import weights_hash
-from lungsynth.model.encoder import DEFAULT_FOLDER, checksum, embed, load_encoder
-from lungsynth.model.nearest import (
-    FILE_NAME,
-    NEAREST_FOLDER,
+from lungsynth.model.checkpoint import NEAREST_FOLDER, weights_hash
+from lungsynth.model.encoder import (
+    DEFAULT_FOLDER,
+    NEAREST_NAME,
     NearestTrain,
+    checksum,
+    embed,
+    load_encoder,
     load_nearest,
     save_nearest,
 )
@@ -50,7 +52,7 @@ def test_features_of_another_encoder_are_refused(tmp_path: Path) -> None:
 
 def test_a_broken_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / NEAREST_FOLDER).mkdir()
-    (tmp_path / NEAREST_FOLDER / FILE_NAME).write_bytes(b"\x08not safetensors")
+    (tmp_path / NEAREST_FOLDER / NEAREST_NAME).write_bytes(b"\x08not safetensors")
     with pytest.raises(CheckpointError, match="not readable"):
         load_nearest(tmp_path)
 

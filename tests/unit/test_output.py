@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from lungsynth.errors import OutputError
-from lungsynth.files import check_writable
+from lungsynth.files import check_writable, write_whole
 from lungsynth.output import result_files, write_result
 from lungsynth.pipeline import Result
 from lungsynth.prompts import PromptReport
@@ -135,3 +135,15 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
 def test_a_writable_place_is_made_and_left_empty(tmp_path: Path) -> None:
     check_writable(tmp_path / "a" / "b")
     assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path: Path) -> None:
+    write_whole(tmp_path / "new" / "a.json", "{}")
+    write_whole(tmp_path / "new" / "a.json", b"[1]")
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.json"]
+    assert (tmp_path / "new" / "a.json").read_text() == "[1]"
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file" / "a.json", tmp_path / "new"):  # a file, a folder in the way
+        with pytest.raises(OutputError, match=r"cannot be written .* another --out"):
+            write_whole(place, "{}")
+    assert not list(tmp_path.glob("*.tmp"))

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from lungsynth.errors import PromptError, WordError
-from lungsynth.model.vocabulary import count_words, train_tokenizer
 from lungsynth.prompts import MAX_CHARACTERS, default_words, read_prompt, word_tokens
+from lungsynth.training.diffusion.parts import count_words, train_tokenizer
 
 CAPTIONS = ["chest x-ray of a man with pneumonia in the right lung, left lung and both lungs"] * 4
 VOCABULARY = count_words(CAPTIONS)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lungsynth.errors import ConfigError, DataError
-from lungsynth.model.vocabulary import split_words
+from lungsynth.prompts import split_words
 from publish.data.prompts import (
     ADULT_FINDINGS,
     CHILD_FINDINGS,

@@ -14,7 +14,7 @@ from lungsynth.evaluation.film_check import WAYS, apply
 from lungsynth.films.film import Film
 from lungsynth.films.moves import Declared, Move
 from lungsynth.masks.refine import RefineConfig
-from lungsynth.model.film_check import check_film, check_films, greys
+from lungsynth.model.film_check import check_films, greys
 from lungsynth.model.put_right import Righting, put_right
 from lungsynth.output import film_warnings, segment_record
 from lungsynth.pipeline import Synthesizer
@@ -122,7 +122,7 @@ def test_films_are_judged_alone_and_together_alike(chest: np.ndarray) -> None:
     images = [chest, np.ascontiguousarray(chest[:, ::-1]), film(0)[0]]
     together = check_films(images)
     for one, image in zip(together, images, strict=True):
-        alone = check_film(image)
+        (alone,) = check_films([image])
         assert one.score == pytest.approx(alone.score, abs=1e-4)
     assert check_films([]) == []
 

@@ -108,7 +108,7 @@ def test_steps_are_kept_by_what_they_depend_on() -> None:
     from phantom import phantom
 
     from lungsynth.masks import fusion
-    from lungsynth.masks.kept import Store, digest, keeping
+    from lungsynth.masks.fusion import Store, digest, keeping
 
     shape, store = phantom(), Store()
     p = shape.probability

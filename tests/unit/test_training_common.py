@@ -341,7 +341,7 @@ def test_a_folder_is_written_whole_and_keeps_what_else_is_there(tmp_path: Path) 
 
 def test_a_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(OutputError, match="cannot be created"):
+    with pytest.raises(OutputError, match="cannot be written"):
         Run(tmp_path / "file" / "run", model(), OPTIONS, {})
     with pytest.raises(OutputError):
         save_tensors({"a": torch.ones(1)}, tmp_path / "file" / "x.safetensors", {})

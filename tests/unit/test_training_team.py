@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from lungsynth.errors import ConfigError
 from lungsynth.training.common import STATE_NAME
-from lungsynth.training.diffusion.options import DiffusionOptions
-from lungsynth.training.diffusion.parts import build_parts
+from lungsynth.training.diffusion.parts import DiffusionOptions, build_parts
 from lungsynth.training.diffusion.train import train_diffusion
 from lungsynth.training.metrics import METRICS_NAME
 from lungsynth.training.presets import DIFFUSION_PRESETS, VAE_PRESETS

@@ -13,12 +13,11 @@ from tiny import tiny_frames
 from torch import nn
 
 from lungsynth.training.common import STATE_NAME
-from lungsynth.training.diffusion.options import DiffusionOptions
-from lungsynth.training.diffusion.parts import build_parts
+from lungsynth.training.diffusion.parts import DiffusionOptions, build_parts
 from lungsynth.training.diffusion.train import train_diffusion
 from lungsynth.training.metrics import METRICS_NAME
 from lungsynth.training.presets import DIFFUSION_PRESETS, VAE_PRESETS
-from lungsynth.training.twin import Twin
+from lungsynth.training.team import Twin
 from lungsynth.training.vae import build
 
 

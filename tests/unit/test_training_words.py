@@ -18,8 +18,8 @@ from lungsynth.films.framing import CLOSE_UPS, Framing
 from lungsynth.masks.student import Student
 from lungsynth.training.captions import describe_place
 from lungsynth.training.diffusion.loss import DiffusionLoss
-from lungsynth.training.diffusion.options import DiffusionOptions
 from lungsynth.training.diffusion.parts import (
+    DiffusionOptions,
     add_pooled_text,
     build_parts,
     load_parts,

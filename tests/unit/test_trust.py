@@ -18,8 +18,16 @@ from lungsynth.masks.quality import overall_trust
 from lungsynth.masks.reading import no_word, read
 from lungsynth.masks.refine import RefineConfig
 from lungsynth.training.trust.fit import fit_trust
-from lungsynth.training.trust.pictures import FILM, INVERTED, NO_FILM, Picture, broken, no_films
-from lungsynth.training.trust.samples import Sample, true_iou
+from lungsynth.training.trust.samples import (
+    FILM,
+    INVERTED,
+    NO_FILM,
+    Picture,
+    Sample,
+    broken,
+    no_films,
+    true_iou,
+)
 from lungsynth.trust.score import (
     FEATURES,
     Seen,

@@ -10,14 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lungsynth.errors import CheckpointError
-from lungsynth.model.vocabulary import (
+from lungsynth.prompts import (
     VOCABULARY_NAME,
     Vocabulary,
-    count_words,
     find_words,
     split_words,
-    train_tokenizer,
 )
+from lungsynth.training.diffusion.parts import count_words, train_tokenizer
 
 CAPTIONS = ["Chest X-ray of a man with pneumonia", "chest x-ray, both lungs", "60-year-old man"] * 3
 

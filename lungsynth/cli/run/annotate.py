@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from lungsynth.cli.annotate import AnnotateCommand
-from lungsynth.errors import ConfigError, OutputError
-from lungsynth.files import check_writable
+from lungsynth.cli.films import AnnotateCommand
+from lungsynth.errors import ConfigError
+from lungsynth.files import check_writable, write_whole
 from lungsynth.films.annotation import parse_class_options
 from lungsynth.films.annotation_files import (
     annotation_page,
@@ -58,11 +58,7 @@ def _page(
     paths = find_films(files, exclude=[out])
     check_writable(out)
     page = out / PAGE_NAME
-    text = annotation_page(paths, classes, saved=out)
-    try:
-        page.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{page}: cannot be written ({error.strerror or error}).") from error
+    write_whole(page, annotation_page(paths, classes, saved=out))
     click.echo(str(page))
     label = "" if len(paths) == 1 else "s"
     folder = (

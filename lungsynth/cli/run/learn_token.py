@@ -10,9 +10,9 @@ import click
 import numpy as np
 
 from lungsynth.about.sources import collect_sources, write_sources
-from lungsynth.cli.learn_token import LearnTokenCommand
+from lungsynth.cli.films import LearnTokenCommand
 from lungsynth.errors import ConfigError, DataError
-from lungsynth.films.data import Record, read_records
+from lungsynth.films.data import Record, read_many, read_records
 from lungsynth.films.framing import whole
 from lungsynth.masks.classes import NAME
 from lungsynth.model.backbone import side_pixels
@@ -91,16 +91,14 @@ def run_learn_token(command: LearnTokenCommand) -> None:
 
 def _suggest(command: LearnTokenCommand, pipe: Any) -> None:
     """Print the ids of the films that are most worth annotating."""
-    films = [
-        film
-        for source in command.sources
-        for film in read_records(
-            source,
+    films = list(
+        read_many(
+            command.sources,
             image_column=command.image_column,
             text_column=None,
             split=command.split or None,
         )
-    ]
+    )
     squares = np.stack([whole(film.image, pixels=side_pixels(pipe)) for film in films])
     for index in suggest_films(pipe, squares, command.k, seed=command.seed, quiet=command.quiet):
         click.echo(films[index].fields.get("id") or f"row {index}")

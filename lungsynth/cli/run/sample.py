@@ -8,10 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 import click
-import torch
 from tqdm import tqdm
 
-from lungsynth.cli.run.values import rejection_of
 from lungsynth.cli.sample import SampleCommand, WordsCommand
 from lungsynth.files import check_writable
 from lungsynth.masks.refine import RefineConfig, with_values
@@ -25,10 +23,8 @@ from lungsynth.verify.redraw import Rejection, redraw
 
 def run_sample(command: SampleCommand) -> None:
     """Draw X-rays from prompts, with attention maps and masks."""
-    if command.threads:
-        torch.set_num_threads(command.threads)
     check_writable(command.out, make=False)
-    rejection = rejection_of(command, command.model)
+    rejection = command.rejection(command.model)
     refine_config = with_values(RefineConfig(method=command.method), command.refine_values)
     synthesizer = Synthesizer(
         command.model, lora=command.lora, device=command.device, classes=command.classes

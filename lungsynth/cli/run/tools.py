@@ -7,9 +7,10 @@ import sys
 
 import click
 
-from lungsynth.cli.tools import DoctorCommand, PackCommand
+from lungsynth.cli.films import PackCommand
+from lungsynth.cli.sample import DoctorCommand
 from lungsynth.doctor import examine
-from lungsynth.films.data import read_records
+from lungsynth.films.data import read_many
 from lungsynth.films.packing import pack
 
 
@@ -38,15 +39,11 @@ def run_doctor(command: DoctorCommand) -> None:
 
 def run_pack(command: PackCommand) -> None:
     """Pack films and texts (no masks) into one small Parquet file for a machine with a GPU."""
-    records = (
-        record
-        for source in command.sources
-        for record in read_records(
-            source,
-            image_column=command.image_column,
-            text_column=command.text_column,
-            split=command.split or None,
-        )
+    records = read_many(
+        command.sources,
+        image_column=command.image_column,
+        text_column=command.text_column,
+        split=command.split or None,
     )
     for path in pack(
         records,

@@ -11,7 +11,6 @@ from typing import Any
 import click
 import numpy as np
 import pyarrow.parquet as pq
-import torch
 
 from lungsynth.about.sources import (
     UNKNOWN,
@@ -21,14 +20,19 @@ from lungsynth.about.sources import (
     write_sources,
 )
 from lungsynth.cli.train import TrainDiffusionCommand, TrainVaeCommand
-from lungsynth.errors import CheckpointError, ConfigError
-from lungsynth.films.data import read_records
+from lungsynth.errors import CheckpointError, ConfigError, DataError
+from lungsynth.films.data import read_many
 from lungsynth.films.framing import whole
 from lungsynth.masks.student import load_student
 from lungsynth.model.autoencoder import PatchAutoencoderKL
 from lungsynth.model.checkpoint import resolve
-from lungsynth.training.diffusion.options import DiffusionOptions
-from lungsynth.training.diffusion.parts import build_parts, learn_words, load_parts
+from lungsynth.model.precision import resolve_device
+from lungsynth.training.diffusion.parts import (
+    DiffusionOptions,
+    build_parts,
+    learn_words,
+    load_parts,
+)
 from lungsynth.training.diffusion.train import train_diffusion
 from lungsynth.training.frames import Frames, Places, cut_frames, load_frames, save_frames
 from lungsynth.training.presets import DIFFUSION_PRESETS, TEXT_TOO, VAE_PRESETS
@@ -49,16 +53,10 @@ def preset_of(presets: dict[str, Any], name: str | None, default: str) -> Any:
     return presets[chosen]
 
 
-def resolve_device(name: str) -> str:
-    """`auto` -> cuda when there is one, else cpu."""
-    if name != "auto":
-        try:
-            torch.empty(1, device=name)
-        except (RuntimeError, AssertionError) as error:
-            first = str(error).splitlines()[0]
-            raise ConfigError(f"--device {name}: cannot be used ({first}). Try cpu.") from error
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def say_state(folder: Path, done: bool) -> None:
+    """Print whether the run that fills a folder is complete."""
+    state = "complete" if done else "stopped, run the same command to resume"
+    click.echo(f"{folder}: {state}", err=True)
 
 
 def run_train_vae(command: TrainVaeCommand) -> None:
@@ -67,17 +65,9 @@ def run_train_vae(command: TrainVaeCommand) -> None:
     if command.dry_run:
         click.echo(json.dumps(asdict(options), indent=2))
         return
-    if command.threads:
-        torch.set_num_threads(command.threads)
-
-    def records(name: str | None) -> Any:
-        for source in command.sources:
-            yield from read_records(
-                source, image_column=command.image_column, text_column=None, split=name
-            )
-
+    how: dict[str, Any] = {"image_column": command.image_column, "text_column": None}
     frames = cut_frames(
-        records(command.split or None),
+        read_many(command.sources, split=command.split or None, **how),
         pixels=command.pixels,
         seed=options.seed,
         quiet=command.quiet,
@@ -85,15 +75,9 @@ def run_train_vae(command: TrainVaeCommand) -> None:
     held = frames.images[:: max(1, len(frames.images) // 48)][:48]
     if command.split == "train":
         try:
-            films = [
-                r
-                for s in command.sources
-                for r in read_records(
-                    s, image_column=command.image_column, text_column=None, split="val", limit=24
-                )
-            ]
-            held = np.stack([whole(r.image, pixels=command.pixels) for r in films])
-        except Exception as error:  # noqa: BLE001 - a source without a val split
+            films = read_many(command.sources, split="val", limit=24, **how)
+            held = np.stack([whole(film.image, pixels=command.pixels) for film in films])
+        except DataError as error:  # a source without such films
             click.echo(f"no held-out films ({error}); PSNR is on training films", err=True)
     done = train_vae(
         frames,
@@ -103,8 +87,7 @@ def run_train_vae(command: TrainVaeCommand) -> None:
         quiet=command.quiet,
         device=resolve_device(command.device),
     )
-    state = "complete" if done else "stopped, run the same command to resume"
-    click.echo(f"{command.out / 'vae'}: {state}", err=True)
+    say_state(command.out / "vae", done)
 
 
 def run_train_diffusion(command: TrainDiffusionCommand) -> None:
@@ -125,8 +108,6 @@ def run_train_diffusion(command: TrainDiffusionCommand) -> None:
     if command.dry_run:
         click.echo(json.dumps(asdict(options), indent=2))
         return
-    if command.threads:
-        torch.set_num_threads(command.threads)
     parts = load_parts(command.init_from) if command.init_from is not None else None
     vae = parts.vae if parts else load_vae(command.vae_folder)
     stride = 2 ** (len(vae.config.block_out_channels) - 1)
@@ -152,8 +133,7 @@ def run_train_diffusion(command: TrainDiffusionCommand) -> None:
         sample_prompts=command.sample_prompts,
     )
     write_training_sources(command)
-    state = "complete" if done else "stopped, run the same command to resume"
-    click.echo(f"{command.out}: {state}", err=True)
+    say_state(command.out, done)
 
 
 def frames_of(command: TrainDiffusionCommand, options: DiffusionOptions, side: int) -> Frames:
@@ -161,15 +141,11 @@ def frames_of(command: TrainDiffusionCommand, options: DiffusionOptions, side: i
     cached = command.out / "frames.safetensors"
     if cached.is_file():
         return load_frames(cached)
-    records = (
-        record
-        for source in command.sources
-        for record in read_records(
-            source,
-            image_column=command.image_column,
-            text_column=command.text_column,
-            split=command.split or None,
-        )
+    records = read_many(
+        command.sources,
+        image_column=command.image_column,
+        text_column=command.text_column,
+        split=command.split or None,
     )
     frames = cut_frames(
         records,

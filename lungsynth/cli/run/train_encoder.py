@@ -8,10 +8,9 @@ from pathlib import Path
 
 import click
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from lungsynth.cli.run.train import given, preset_of, resolve_device
+from lungsynth.cli.run.train import given, preset_of, say_state
 from lungsynth.cli.train import TrainEncoderCommand, TrainNearestCommand
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import ImageSet, read_films, write_report
@@ -22,8 +21,8 @@ from lungsynth.evaluation.words.encoder_training import (
     train_encoder,
 )
 from lungsynth.model.checkpoint import NEAREST_FOLDER
-from lungsynth.model.encoder import DEFAULT_FOLDER, checksum, embed, load_encoder
-from lungsynth.model.nearest import save_nearest
+from lungsynth.model.encoder import DEFAULT_FOLDER, checksum, embed, load_encoder, save_nearest
+from lungsynth.model.precision import resolve_device
 from lungsynth.verify.verifier import calibrate, half_of, save_rules
 
 
@@ -33,25 +32,13 @@ def run_train_encoder(command: TrainEncoderCommand) -> None:
     if command.dry_run:
         click.echo(json.dumps(asdict(options), indent=2))
         return
-    if command.threads:
-        torch.set_num_threads(command.threads)
-    films = read_films(
-        command.sources,
-        split=command.split or None,
-        image_column=command.image_column,
-        quiet=command.quiet,
-    )
+    films = _films(command, command.split)
     if command.patients != "all":
         films = films.take(_of_half(films, command.patients))
     held = None
     if command.val_split:
         try:
-            held = read_films(
-                command.sources,
-                split=command.val_split,
-                image_column=command.image_column,
-                quiet=command.quiet,
-            )
+            held = _films(command, command.val_split)
         except DataError as error:
             click.echo(f"no accuracy while training: {error}", err=True)
     if held is None and command.patients != "all":
@@ -70,12 +57,7 @@ def run_train_encoder(command: TrainEncoderCommand) -> None:
     if held is not None and command.patients != "all":
         _make_verifier(command.out / "encoder", held, command.patients, options.seed)
     if command.test_split:
-        films = read_films(
-            command.sources,
-            split=command.test_split,
-            image_column=command.image_column,
-            quiet=command.quiet,
-        )
+        films = _films(command, command.test_split)
         folder = command.out / "encoder"
         report, table = report_accuracy(
             load_encoder(folder), films, seed=options.seed, quiet=command.quiet
@@ -84,8 +66,17 @@ def run_train_encoder(command: TrainEncoderCommand) -> None:
         report |= {"patients": command.patients, "seed": options.seed}
         write_report(report, command.out / "report.json")
         click.echo(table)
-    state = "complete" if done else "stopped, run the same command to resume"
-    click.echo(f"{command.out / 'encoder'}: {state}", err=True)
+    say_state(command.out / "encoder", done)
+
+
+def _films(command: TrainEncoderCommand | TrainNearestCommand, split: str) -> ImageSet:
+    """Films of a split; of every one where it is ""."""
+    return read_films(
+        command.sources,
+        split=split or None,
+        image_column=command.image_column,
+        quiet=command.quiet,
+    )
 
 
 def _of_half(films: ImageSet, half: str) -> NDArray[np.int64]:
@@ -104,12 +95,7 @@ def _make_verifier(folder: Path, held: ImageSet, patients: str, seed: int) -> No
 
 def run_train_nearest(command: TrainNearestCommand) -> None:
     """Keep features of training films with a checkpoint."""
-    films = read_films(
-        command.sources,
-        split=command.split or None,
-        image_column=command.image_column,
-        quiet=command.quiet,
-    )
+    films = _films(command, command.split)
     features = embed(load_encoder(DEFAULT_FOLDER), films.images, quiet=command.quiet).features
     names = ", ".join(Path(source).name for source in command.sources)
     save_nearest(

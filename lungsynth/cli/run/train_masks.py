@@ -1,4 +1,4 @@
-"""`python -m lungsynth train student` and `train affinity`: what it does."""
+"""`python -m lungsynth train student`, `affinity`, `trust` and `film-check`: what they do."""
 
 from __future__ import annotations
 
@@ -11,21 +11,33 @@ from typing import Any
 
 import click
 import numpy as np
-import torch
 
 from lungsynth.about.sources import sources_of_data, write_sources
-from lungsynth.cli.run.train import given, resolve_device
-from lungsynth.cli.train_masks import TrainAffinityCommand, TrainStudentCommand
+from lungsynth.cli.run.train import given, say_state
+from lungsynth.cli.train_masks import (
+    TrainAffinityCommand,
+    TrainFilmCheckCommand,
+    TrainStudentCommand,
+    TrainTrustCommand,
+)
 from lungsynth.errors import ConfigError
+from lungsynth.files import check_writable
 from lungsynth.masks.affinity import AFFINITY_FOLDER
 from lungsynth.masks.classes import classes_path, load_classes
 from lungsynth.masks.refine import RefineConfig
 from lungsynth.masks.student import STUDENT_FOLDER, load_student
 from lungsynth.model.backbone import side_pixels
+from lungsynth.model.precision import resolve_device
+from lungsynth.model.tensor_files import write_folder
 from lungsynth.pipeline import Synthesizer
 from lungsynth.training.affinity import AffinityOptions, make_labels, train_affinity
+from lungsynth.training.film_check.data import gather_pictures
+from lungsynth.training.film_check.train import FOLDER, FilmCheckOptions, train_film_check
 from lungsynth.training.mask_films import Annotated, Sources, film_probabilities, gather, read_films
 from lungsynth.training.student import MaskFilms, StudentOptions, train_student
+from lungsynth.training.trust.films import TrustFilms, gather_for_trust
+from lungsynth.training.trust.fit import fit_trust
+from lungsynth.trust.score import TRUST_FOLDER, save_trust
 
 
 def cached(path: Path, key: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -34,7 +46,6 @@ def cached(path: Path, key: dict[str, Any], make: Callable[[], dict[str, Any]]) 
     Raises:
         ConfigError: the folder holds films gathered with other options.
     """
-
     if path.exists():
         with np.load(path) as stored:
             arrays = dict(stored)
@@ -54,23 +65,20 @@ def cached(path: Path, key: dict[str, Any], make: Callable[[], dict[str, Any]]) 
     return {**arrays, **about}
 
 
-def install(folder: Path, checkpoint: Path, name: str) -> Path:
-    """Copy a trained part into a checkpoint, in place of an older one."""
-
-    target = checkpoint / name
-    temporary = checkpoint / f".{name}.partial"
+def install(folder: Path, checkpoint: Path, name: str | None = None) -> None:
+    """Copy a trained part into a checkpoint, in place of an older one, and say so."""
+    target = checkpoint / (name or folder.name)
+    temporary = checkpoint / f".{target.name}.partial"
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.copytree(folder, temporary)
     shutil.rmtree(target, ignore_errors=True)
     temporary.replace(target)
-    return target
+    click.echo(f"{target}: installed", err=True)
 
 
 def run_train_student(command: TrainStudentCommand) -> None:
     """Train a small network on the masks the chain makes of many films."""
     options = given(StudentOptions(), vars(command))
-    if command.threads:
-        torch.set_num_threads(command.threads)
     chosen = resolve_device(command.device)
     parsed = [Annotated.parse(text) for text in command.annotated]
     synthesizer = Synthesizer(str(command.checkpoint), device=chosen)
@@ -111,22 +119,13 @@ def run_train_student(command: TrainStudentCommand) -> None:
         device=chosen,
         quiet=command.quiet,
     )
-    _end(
-        model is not None,
-        command.out / STUDENT_FOLDER,
-        command.checkpoint,
-        do_install=command.install,
-    )
-    if model is not None and command.install:
-        _write_mask_sources(command, parsed, films["annotated_ids"])
-
-
-def _write_mask_sources(
-    command: TrainStudentCommand, annotated: list[Annotated], ids: list[str]
-) -> None:
-    """Say in the checkpoint whose masks taught its student."""
-    for one in annotated:
-        found = sources_of_data(one.source, used_for="masks", split=command.split or None, ids=ids)
+    say_state(command.out / STUDENT_FOLDER, model is not None)
+    if model is None or not command.install:
+        return
+    install(command.out / STUDENT_FOLDER, command.checkpoint)
+    ids, split = films["annotated_ids"], command.split or None
+    for one in parsed:  # whose masks taught the checkpoint's student
+        found = sources_of_data(one.source, used_for="masks", split=split, ids=ids)
         write_sources(command.checkpoint, found)
 
 
@@ -165,8 +164,6 @@ def _affinity_films(command: TrainAffinityCommand, synthesizer: Synthesizer) -> 
 def run_train_affinity(command: TrainAffinityCommand) -> None:
     """Train AffinityNet, without pixel labels, on places attention and CRF alone are certain of."""
     options = given(AffinityOptions(), vars(command))
-    if command.threads:
-        torch.set_num_threads(command.threads)
     chosen = resolve_device(command.device)
     synthesizer = Synthesizer(str(command.checkpoint), device=chosen, classes=command.classes)
     films = _affinity_films(command, synthesizer)
@@ -186,23 +183,55 @@ def run_train_affinity(command: TrainAffinityCommand) -> None:
         device=chosen,
         quiet=command.quiet,
     )
-    second = (
-        command.classes is not None and classes_path(command.checkpoint, command.classes).is_file()
-    )
-    _end(
-        model is not None,
-        command.out / AFFINITY_FOLDER,
-        command.checkpoint,
-        do_install=command.install,
-        name=command.install_as or (f"{AFFINITY_FOLDER}-{command.classes}" if second else None),
-    )
+    say_state(command.out / AFFINITY_FOLDER, model is not None)
+    if model is not None and command.install:
+        name, classes = command.install_as, command.classes
+        if classes is not None and classes_path(command.checkpoint, classes).is_file():
+            name = name or f"{AFFINITY_FOLDER}-{classes}"
+        install(command.out / AFFINITY_FOLDER, command.checkpoint, name)
 
 
-def _end(
-    done: bool, folder: Path, checkpoint: Path, *, do_install: bool, name: str | None = None
-) -> None:
+def run_train_trust(command: TrainTrustCommand) -> None:
+    """Fit trust, the IoU a mask is likely to have, on films with expert masks."""
+    check_writable(command.out)
+    films = given(TrustFilms(annotated=command.annotated), vars(command))
+    samples, shapes = gather_for_trust(
+        Synthesizer(str(command.checkpoint)), command.checkpoint, films, quiet=command.quiet
+    )
+    info = {"annotated": [Path(text.partition("=")[2] or text).name for text in films.annotated]}
+    model = fit_trust(samples, shapes, info=info)
+    rows = json.dumps([asdict(one) for one in samples], indent=1) + "\n"
+    (command.out / "samples.json").write_text(rows, encoding="utf-8")
+    write_folder(command.out / TRUST_FOLDER, lambda folder: save_trust(model, folder))
+    for name, weight in model.weights.items():
+        click.echo(f"{name:20} {weight:+.3f}", err=True)
+    click.echo(f"{command.out / TRUST_FOLDER}: {len(samples)} samples", err=True)
+    if command.install:
+        install(command.out / TRUST_FOLDER, command.checkpoint)
+
+
+def run_train_film_check(command: TrainFilmCheckCommand) -> None:
+    """Train the network that tells upright frontal chest films from everything else."""
+    options = given(FilmCheckOptions(), vars(command))
+    pictures, weights = gather_pictures(
+        command.sources,
+        command.chests,
+        command.others,
+        command.folders,
+        split=command.split or None,
+        limit=command.limit,
+        n_other=command.n_other,
+        seed=command.seed,
+    )
     click.echo(
-        f"{folder}: {'complete' if done else 'stopped, run the same command to resume'}", err=True
+        f"{len(pictures[0])} films, {len(pictures[1])} lateral views, {len(pictures[2])} other pictures",
+        err=True,
     )
-    if done and do_install:
-        click.echo(f"{install(folder, checkpoint, name or folder.name)}: installed", err=True)
+    info = {
+        "data": [Path(source).stem for source in command.sources],
+        "volumes": [path.name for path in (*command.chests, *command.others)],
+    }
+    model = train_film_check(
+        pictures, command.out, options, film_weights=weights, info=info, quiet=command.quiet
+    )
+    say_state(command.out / FOLDER, model is not None)

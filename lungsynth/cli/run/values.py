@@ -1,4 +1,4 @@
-"""What options of several commands mean: numbers in a text, who rejects; and parts that are kept."""
+"""What options of several commands mean: numbers in a text; and parts that are kept."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lungsynth.cli.options import Verifying
-from lungsynth.errors import ConfigError, OutputError
-from lungsynth.model.checkpoint import resolve
-from lungsynth.verify.redraw import Rejection
-from lungsynth.verify.verifier import load_verifier, verifier_folder
+from lungsynth.errors import ConfigError
+from lungsynth.files import write_whole
 
 
 def numbers(text: str, option: str, *, low: int, high: int) -> tuple[int, ...]:
@@ -28,27 +25,6 @@ def numbers(text: str, option: str, *, low: int, high: int) -> tuple[int, ...]:
             "such as 400,600."
         )
     return tuple(int(part) for part in parts)
-
-
-def rejection_of(command: Verifying, model: str | None = None) -> Rejection | None:
-    """`--verify N --verifier DIR` -> who rejects; None where neither is given.
-
-    Args:
-        command: Without a folder the verifier shipped with the checkpoint is taken.
-        model: The checkpoint.
-
-    Raises:
-        ConfigError: a folder without how often; or no verifier is shipped.
-        CheckpointError: the folder holds no verifier.
-    """
-    n_redraws, folder = command.n_redraws, command.verifier_folder
-    if n_redraws is None:
-        if folder is not None:
-            raise ConfigError(
-                "--verifier DIR needs --verify N: how often a picture is drawn again."
-            )
-        return None
-    return Rejection(load_verifier(verifier_folder(folder, Path(resolve(model)))), n_redraws)
 
 
 class KeptParts(UserDict[str, Any]):
@@ -71,13 +47,7 @@ class KeptParts(UserDict[str, Any]):
 
     def __setitem__(self, name: str, part: Any) -> None:
         self.data[name] = part
-        text = json.dumps({"key": self.key, "parts": self.data})
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        try:
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(self.path)
-        except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written ({error}). Choose --out.") from error
+        write_whole(self.path, json.dumps({"key": self.key, "parts": self.data}))
 
     def remove(self) -> None:
         """The report is written: the parts are needed no more."""

@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 
 from lungsynth.arrays import Float64Array, IntArray, UInt8Array
-from lungsynth.contact import contact_sheet
 from lungsynth.evaluation.common import ImageSet, Interval, need
 from lungsynth.evaluation.similarity import ssim, thumbnails, unit_vectors
 from lungsynth.evaluation.tables import aligned, percent
+from lungsynth.images import contact_sheet
 from lungsynth.model.encoder import Encoder, embed
 
 MEASURES = ("encoder", "correlation", "ssim")

@@ -15,7 +15,8 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from lungsynth.arrays import BoolArray, Float64Array, IntArray, UInt8Array
 from lungsynth.errors import ConfigError
-from lungsynth.masks.body import Segmenter, SegmenterConfig, to_input
+from lungsynth.masks.affinity import to_input
+from lungsynth.masks.body import Segmenter, SegmenterConfig
 from lungsynth.training.segmenter import NO_CHANGE, Fit, fit_network
 
 MODELS = ("unet", "segformer")

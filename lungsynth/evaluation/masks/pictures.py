@@ -11,10 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lungsynth.contact import contact_sheet
 from lungsynth.evaluation.masks.figures import ALL
 from lungsynth.evaluation.masks.measured import Measured
-from lungsynth.images import overlay
+from lungsynth.images import contact_sheet, overlay
 
 
 def draw_plot(

@@ -15,7 +15,7 @@ from lungsynth.evaluation.masks.figures import ALL
 from lungsynth.evaluation.masks.reading import Batch, Rival, class_timesteps
 from lungsynth.evaluation.masks.registry import RivalContext, rival
 from lungsynth.films.framing import cut, draw_framing
-from lungsynth.masks.body import to_input
+from lungsynth.masks.affinity import to_input
 from lungsynth.masks.tokens import ClassToken, token_logits
 from lungsynth.model.backbone import (
     embed_prompts,

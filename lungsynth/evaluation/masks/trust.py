@@ -25,8 +25,15 @@ from lungsynth.model.checkpoint import resolve
 from lungsynth.pipeline import Synthesizer
 from lungsynth.training.mask_films import Annotated, regions_of_all
 from lungsynth.training.trust.films import chosen_records
-from lungsynth.training.trust.pictures import FILM, NO_FILM, broken, film_pictures, no_films
-from lungsynth.training.trust.samples import Sample, gather_samples
+from lungsynth.training.trust.samples import (
+    FILM,
+    NO_FILM,
+    Sample,
+    broken,
+    film_pictures,
+    gather_samples,
+    no_films,
+)
 from lungsynth.trust.score import TrustModel
 
 GOOD = 0.8

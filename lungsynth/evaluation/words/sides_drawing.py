@@ -13,13 +13,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from lungsynth.arrays import UInt8Array
-from lungsynth.contact import contact_sheet
 from lungsynth.errors import ConfigError, DataError, OutputError
 from lungsynth.evaluation.words.sides import LUNG_IDS, SIDES, Pair
 from lungsynth.evaluation.words.sides_prompts import SidePrompt
 from lungsynth.files import check_writable
 from lungsynth.films.data import decode_grey
-from lungsynth.images import png_bytes
+from lungsynth.images import contact_sheet, png_bytes
 from lungsynth.model.sampling import SampleOptions
 from lungsynth.pipeline import Result, Synthesizer
 

@@ -12,8 +12,7 @@ from torch.nn import functional as F
 
 from lungsynth.errors import ConfigError
 from lungsynth.training.common import torch_generator
-from lungsynth.training.diffusion.options import DiffusionOptions
-from lungsynth.training.diffusion.parts import Parts, draw_captions
+from lungsynth.training.diffusion.parts import DiffusionOptions, Parts, draw_captions
 from lungsynth.training.frames import Frames
 from lungsynth.training.words.facts import (
     LatentJudge,

@@ -4,21 +4,53 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer, models, trainers
 from torch import nn
 
 from lungsynth.model.checkpoint import load_pipeline, quiet_libraries
 from lungsynth.model.tensor_files import write_folder
-from lungsynth.model.vocabulary import Vocabulary, count_words, train_tokenizer
+from lungsynth.prompts import Vocabulary, split_words
 from lungsynth.training.captions import caption
-from lungsynth.training.diffusion.options import DiffusionOptions
+from lungsynth.training.common import LoopOptions
 from lungsynth.training.frames import Frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionOptions(LoopOptions):
+    """Options of a diffusion run. The network's are ignored when an existing one is fine-tuned."""
+
+    block_out_channels: tuple[int, ...] = (192, 320)  # U-Net widths; 16x16 and 8x8 for 256 px
+    layers_per_block: int = 2
+    n_heads: tuple[int, ...] = (8,)  # attention heads at each resolution, or one number for all
+    text_width: int = 256  # width of the text encoder
+    text_layers: int = 4
+    max_length: int = 64  # tokens of a prompt
+    caption_dropout: float = 0.1  # share of empty captions, for classifier-free guidance
+    min_snr: float = 5.0  # min-SNR-γ loss weight (Hang et al. 2023); 0 = plain
+    per_child: int = 2  # framings cut from a child's film
+    per_adult: int = 8  # framings cut from an adult's film
+    n_vocabulary: int = 60_000  # captions the tokenizer is trained on
+    train_text_encoder: bool = True  # False when fine-tuning an existing checkpoint
+    max_shard_size: str = "64MB"  # of the fp16 weight files written at the end
+    pooled_text: bool = False  # pool the prompt into the time embedding too
+    text_lr_ratio: float = 1.0  # learning rate of the text encoder over `lr`
+    weight_floor: float = 0.02  # least loss weight of a step, where min-SNR gives less
+    balance: str = "age"  # "age" (children and adults alike) or "facts" (training.words.balance)
+    per_healthy: int | None = None  # framings of a film of a set that is all healthy
+    grounding: float = 0.0  # weight of `training.words.grounding`; needs regions
+    facts: float = 0.0  # weight of `training.words.facts`
+    facts_until: float = 0.0  # share of the run in which that weight falls to 0; 0 = it stays
+    judge_steps: int = 1200  # training steps of the judge of latents
+    workers: int = 1  # threads that share a step, see `training.team`; changes its rounding only
+    lora_rank: int = 0  # 0 = full fine-tuning; > 0 = LoRA adapters of this rank on the U-Net
 
 
 @dataclass
@@ -36,6 +68,52 @@ class Parts:
 def draw_captions(frames: Frames, chosen: Sequence[int], rng: np.random.Generator) -> list[str]:
     """One fresh caption for each chosen picture."""
     return [caption(frames.texts[i], frames.fields[i], frames.framing[i], rng) for i in chosen]
+
+
+def count_words(captions: Iterable[str]) -> Vocabulary:
+    """Count the words of training captions."""
+    counts: Counter[str] = Counter()
+    for text in captions:
+        counts.update(split_words(text))
+    return Vocabulary(dict(counts))
+
+
+def train_tokenizer(captions: Sequence[str], *, max_length: int) -> Any:
+    """Train a CLIP byte-pair tokenizer on captions.
+
+    Letters and digits are all in the alphabet, so any Latin prompt tokenizes; words never seen
+    become pieces, which `Vocabulary.unknown` reports.
+
+    Returns:
+        A `transformers.CLIPTokenizer` whose padding is its end-of-text token.
+    """
+    from transformers import CLIPTokenizer  # deferred: slow, and only training needs it
+
+    reference = CLIPTokenizer()._tokenizer
+    tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>"))
+    tokenizer.normalizer = reference.normalizer
+    tokenizer.pre_tokenizer = reference.pre_tokenizer
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,:;-'\"()/%&+!?"
+    # every letter, within and at the end of a word, is given its id here: the trainer would number
+    # them as its hash map falls, and a resumed run would then read other ids than it has learnt
+    trainer = trainers.BpeTrainer(
+        vocab_size=2048,
+        min_frequency=2,
+        show_progress=False,
+        special_tokens=[
+            "<|startoftext|>",
+            "<|endoftext|>",
+            *letters,
+            *(f"{c}</w>" for c in letters),
+        ],
+        initial_alphabet=list(letters),
+        end_of_word_suffix="</w>",
+    )
+    alphabet_line = " ".join(letters)  # so that every letter also exists as the end of a word
+    tokenizer.train_from_iterator([*captions, alphabet_line, alphabet_line], trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    merges = [tuple(m) if not isinstance(m, str) else tuple(m.split(" ")) for m in model["merges"]]
+    return CLIPTokenizer(vocab=model["vocab"], merges=merges, model_max_length=max_length)
 
 
 def build_parts(vae: Any, frames: Frames, options: DiffusionOptions) -> Parts:

@@ -13,14 +13,15 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lungsynth.contact import contact_sheet
 from lungsynth.errors import ConfigError
+from lungsynth.images import contact_sheet
+from lungsynth.masks.affinity import to_input
 from lungsynth.model.precision import AUTO, rounded
 from lungsynth.model.tensor_files import load_tensors, save_tensors
 from lungsynth.training.common import Run
 from lungsynth.training.diffusion.loss import DiffusionLoss
-from lungsynth.training.diffusion.options import DiffusionOptions
 from lungsynth.training.diffusion.parts import (
+    DiffusionOptions,
     Parts,
     add_lora,
     add_pooled_text,
@@ -28,18 +29,14 @@ from lungsynth.training.diffusion.parts import (
     save_pipeline,
 )
 from lungsynth.training.frames import Frames
-from lungsynth.training.team import Team
-from lungsynth.training.twin import Twin
-from lungsynth.training.vae import to_unit
+from lungsynth.training.team import Team, Twin
 from lungsynth.training.words.balance import balanced_weights
 from lungsynth.training.words.facts import LatentJudge, fact_labels, train_latent_judge
 from lungsynth.training.words.grounding import tap_attention
 
 
 @torch.no_grad()
-def encode_frames(
-    vae: Any, frames: Frames, cache: Path, *, device: str, quiet: bool, batch: int = 32
-) -> Tensor:
+def encode_frames(vae: Any, frames: Frames, cache: Path, *, device: str, quiet: bool) -> Tensor:
     """Latents (N, C, h, w) float16 of all pictures, scaled; kept in `cache` and reused from there.
 
     The cache is bound to the pictures and the autoencoder's weights by a hash.
@@ -56,8 +53,8 @@ def encode_frames(
     vae = vae.to(device, memory_format=torch.channels_last).eval()
     channels = int(vae.config.in_channels)
     parts = []
-    for start in tqdm(range(0, len(frames.images), batch), desc="encoding", disable=quiet):
-        x = to_unit(frames.images[start : start + batch]).to(device)
+    for start in tqdm(range(0, len(frames.images), 32), desc="encoding", disable=quiet):
+        x = to_input(frames.images[start : start + 32]).to(device)
         with rounded(device, AUTO):
             mean = vae.encode(x.expand(-1, channels, -1, -1)).latent_dist.mode()
         parts.append((mean.float() * vae.config.scaling_factor).to(torch.float16).cpu())

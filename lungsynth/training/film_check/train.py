@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lungsynth.errors import DataError
-from lungsynth.model.film_check_network import (
+from lungsynth.model.film_check import (
     FilmCheckConfig,
     FilmCheckNet,
     save_film_check,
@@ -65,7 +65,7 @@ def _smooth(generator: torch.Generator, batch: int, channels: int, side: int) ->
 def moved(
     squares: Tensor, side: int, generator: torch.Generator, options: FilmCheckOptions
 ) -> Tensor:
-    """Turn a little, scale, stretch, shift and bend squares; beyond them black, white or grey.
+    """Turn a little, scale, stretch, shift and bend squares; beyond them black, or some grey.
 
     Args:
         squares: (B, 1, S, S) in [0, 1].
@@ -85,9 +85,7 @@ def moved(
     grid = F.affine_grid(theta.view(batch, 2, 3), [batch, 1, side, side], align_corners=False)
     grid = grid + 2 * o.bend * _smooth(generator, batch, 2, side).permute(0, 2, 3, 1)
     fill = torch.rand(batch, 1, 1, 1, generator=generator)
-    fill = torch.where(
-        torch.rand(batch, 1, 1, 1, generator=generator) < 0.8, fill.round() * 0, fill
-    )
+    fill = fill * (torch.rand(batch, 1, 1, 1, generator=generator) >= 0.8)  # black, mostly
     return F.grid_sample(squares - fill, grid, align_corners=False) + fill
 
 
@@ -155,9 +153,8 @@ def film_check_loss(
     chest = kind != OTHER
     frontal = (kind == FRONTAL) & (turn == 0) & (inverted == 0)
     yes_or_no = F.binary_cross_entropy_with_logits
-    n_chest, n_frontal = (
-        which.sum().clamp_min(1) for which in (chest, frontal)
-    )  # a batch may have none
+    # a batch may have none
+    n_chest, n_frontal = (which.sum().clamp_min(1) for which in (chest, frontal))
     parts = {
         "kind": F.cross_entropy(kinds, kind),
         "turn": F.cross_entropy(turns[chest], turn[chest], reduction="sum") / n_chest,
@@ -211,23 +208,20 @@ def train_film_check(
     )
     shares = np.array([SHARES[kind] * (counts[kind] > 0) for kind in SHARES])
     weights = np.ones(counts[FRONTAL]) if film_weights is None else np.asarray(film_weights, float)
-    chances = {FRONTAL: weights / weights.sum()}
+    film_shares = weights / weights.sum()
     marks = letters(200, np.random.default_rng((options.seed, 0x1E7)))
 
     def loss_fn(step: int) -> tuple[Tensor, dict[str, float]]:
-        rng, generator = (
-            np.random.default_rng((options.seed, step)),
-            torch_generator(options.seed, step),
-        )
+        rng = np.random.default_rng((options.seed, step))
+        generator = torch_generator(options.seed, step)
         kind = rng.choice(len(shares), options.batch_size, p=shares / shares.sum())
-        squares = np.stack(
-            [
-                pictures[k][
-                    rng.choice(counts[k], p=chances[k]) if k in chances else rng.integers(counts[k])
-                ]
-                for k in kind.tolist()
-            ]
-        )
+
+        def drawn(k: int) -> NDArray[np.uint8]:
+            if k == FRONTAL:
+                return pictures[k][rng.choice(counts[k], p=film_shares)]
+            return pictures[k][rng.integers(counts[k])]
+
+        squares = np.stack([drawn(k) for k in kind.tolist()])
         x = torch.from_numpy(squares).float().div(255)[:, None]
         x = exposed(moved(x, model.config.pixels, generator, options), generator, options)
         x = bordered(x, rng, marks)
@@ -239,7 +233,9 @@ def train_film_check(
         for quarter in (1, 2, 3):
             x[turn == quarter] = torch.rot90(x[turn == quarter], quarter, (2, 3))
         truth = [torch.from_numpy(v) for v in (kind, turn, inverted, mirrored)]
-        return film_check_loss(model(x), *truth)
+        with torch.random.fork_rng(devices=[]):  # dropout draws from torch's own generator
+            torch.manual_seed(options.seed * 1_000_003 + step)
+            return film_check_loss(model(x), *truth)
 
     done = run.loop(loss_fn, quiet=quiet)
     run.ema.copy_to(model)

@@ -16,8 +16,15 @@ from lungsynth.model.backbone import side_pixels
 from lungsynth.pipeline import Synthesizer
 from lungsynth.training.mask_films import Annotated, read_films, regions_of_all, split_of
 from lungsynth.training.trust.fit import fit_all_shapes
-from lungsynth.training.trust.pictures import Picture, broken, film_pictures, no_films
-from lungsynth.training.trust.samples import Sample, gather_samples
+from lungsynth.training.trust.samples import (
+    Picture,
+    Sample,
+    broken,
+    film_pictures,
+    gather_samples,
+    no_films,
+)
+from lungsynth.trust.score import load_trust
 from lungsynth.trust.shape import ShapeModel
 
 SHAPE_FILMS = 300
@@ -35,6 +42,7 @@ class TrustFilms:
     n_no_films: int = 48
     split: str = "train"
     seed: int = 0
+    shapes: Path | None = None  # fitted trust whose shapes are kept
 
 
 def student_films(checkpoint: Path) -> set[str]:
@@ -80,7 +88,9 @@ def gather_for_trust(
 
     Raises:
         DataError, ConfigError: a source cannot be read, or names classes that are not there.
+        CheckpointError: the trust whose shapes are to be kept cannot be read.
     """
+    kept = load_trust(films.shapes).shapes if films.shapes else None
     pixels = side_pixels(synthesizer.pipe)
     sets: dict[str, list[ClassSpec]] = {}
     judged: dict[str, list[Picture]] = {}
@@ -111,10 +121,14 @@ def gather_for_trust(
                 source, pixels=pixels, split=films.split or None, limit=films.limit, rng=rng
             )
         ]
-        if films.limit
+        if films.limit and kept is None
         else []
     )
-    shapes = fit_all_shapes(synthesizer, shaped, others, sets, quiet=quiet)
+    shapes = (
+        fit_all_shapes(synthesizer, shaped, others, sets, quiet=quiet)
+        if kept is None
+        else dict(kept)
+    )
     samples: list[Sample] = []
     for name, pictures in judged.items():
         every = [

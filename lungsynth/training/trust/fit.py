@@ -20,8 +20,7 @@ from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.reading import organs
 from lungsynth.masks.student import student_maps
 from lungsynth.pipeline import Synthesizer
-from lungsynth.training.trust.pictures import FILM, Picture
-from lungsynth.training.trust.samples import Sample
+from lungsynth.training.trust.samples import FILM, Picture, Sample
 from lungsynth.trust.score import (
     FEATURES,
     SHARES,
@@ -30,6 +29,9 @@ from lungsynth.trust.score import (
     shape_key,
 )
 from lungsynth.trust.shape import MIN_MASKS, ShapeModel, fit_shapes
+
+BROKEN_SHARE = 0.1
+"""What all samples that are no sound films weigh, of the whole."""
 
 
 def fit_all_shapes(
@@ -49,37 +51,31 @@ def fit_all_shapes(
         sets: Set of classes -> its classes.
         quiet: No progress bar.
     """
-    masks: dict[str, list[list[BoolArray]]] = {}
-    images: dict[str, list[UInt8Array]] = {}
-    classes: dict[str, list[str]] = {}
-    wanted: dict[str, list[ClassSpec]] = {}
+    found: dict[str, tuple[list[str], list[list[BoolArray]], list[UInt8Array]]] = {}
     for specs in sets.values():
         for rows in organs(specs).values():
             mine = [specs[row] for row in rows]
-            wanted.setdefault(shape_key(mine[0]), mine)
-    for key, mine in wanted.items():
-        outputs = classes[key] = [spec.output for spec in mine]
-        seen: set[int] = set()
-        for pictures in annotated.values():
-            for one in pictures:
-                if set(outputs) <= set(one.truth) and id(one) not in seen:
-                    seen.add(id(one))
-                    masks.setdefault(key, []).append([one.truth[o] == 1 for o in outputs])
-                    images.setdefault(key, []).append(one.image)
+            found.setdefault(shape_key(mine[0]), ([spec.output for spec in mine], [], []))
+    pictures = {id(one): one for some in annotated.values() for one in some}.values()
+    for outputs, masks, images in found.values():
+        for one in pictures:
+            if set(outputs) <= set(one.truth):
+                masks.append([one.truth[output] == 1 for output in outputs])
+                images.append(one.image)
     student = synthesizer.student
     for film in tqdm(films if student else [], desc="shapes", disable=quiet):
         assert student is not None
         told = student_maps(student, film)
-        for key, outputs in classes.items():
+        for outputs, masks, images in found.values():
             p = told.probability(outputs)
             if p is not None:
                 best = p.argmax(0)
-                masks.setdefault(key, []).append([best == 1 + k for k in range(len(outputs))])
-                images.setdefault(key, []).append(film)
+                masks.append([best == 1 + k for k in range(len(outputs))])
+                images.append(film)
     return {
-        key: fit_shapes(classes[key], found, images[key])
-        for key, found in masks.items()
-        if len(found) >= MIN_MASKS
+        key: fit_shapes(outputs, masks, images)
+        for key, (outputs, masks, images) in found.items()
+        if len(masks) >= MIN_MASKS
     }
 
 
@@ -91,7 +87,6 @@ def fit_trust(
     samples: Sequence[Sample],
     shapes: Mapping[str, ShapeModel],
     *,
-    broken_share: float = 0.1,
     info: Mapping[str, Any] | None = None,
 ) -> TrustModel:
     """Fit the logistic regression and its calibration.
@@ -99,7 +94,6 @@ def fit_trust(
     Args:
         samples: From `gather_samples`.
         shapes: Kept with the model.
-        broken_share: What all samples that are no sound films weigh, of the whole.
         info: Facts kept with the model.
 
     Raises:
@@ -123,7 +117,7 @@ def fit_trust(
     z = (np.where(np.isfinite(x), x, middle) - middle) / scale
     weight = np.where(sound, 1 / sound.sum(), 0.0)
     if (~sound).any():
-        weight = (1 - broken_share) * weight + broken_share * (~sound) / (~sound).sum()
+        weight = (1 - BROKEN_SHARE) * weight + BROKEN_SHARE * (~sound) / (~sound).sum()
     # a fractional target is one case of each kind, weighed by it
     model = LogisticRegression(C=3.0, max_iter=2000)
     n = len(y)

@@ -39,6 +39,7 @@ PHRASES: tuple[tuple[str, tuple[str, ...]], ...] = (
 NEGATED = re.compile(r"\b(?:no|without|clear of)\s+(?:\w+\s+)?$")
 """What stands before a phrase that the film does not show."""
 
+COARSEST = 64  # layers with fewer positions are left out
 MIN_SHARE = 0.004  # regions smaller than this share of the grid are left out
 
 
@@ -148,20 +149,19 @@ def tap_attention(unet: Any) -> AttentionTap:
     return tap
 
 
-def grounding_loss(tap: AttentionTap, phrases: Sequence[Grounded], *, coarsest: int = 64) -> Tensor:
+def grounding_loss(tap: AttentionTap, phrases: Sequence[Grounded]) -> Tensor:
     """Mean over phrases and resolutions of the two terms above.
 
     Args:
         tap: Filled by one pass of the U-Net.
         phrases: Of that batch, at least one.
-        coarsest: Layers with fewer positions are left out.
     """
     total = torch.zeros(())
     chosen = torch.tensor([p.example for p in phrases])
     regions = torch.stack([p.region for p in phrases])[:, None]
     used = 0
     for positions, maps in tap.maps.items():
-        if positions < coarsest:
+        if positions < COARSEST:
             continue
         mean = torch.stack(maps).float().mean(0)  # (B, N, tokens)
         pick = torch.zeros(len(phrases), mean.shape[2], device=mean.device)

@@ -43,13 +43,12 @@ class Box:
     y1: float
 
 
-def lung_masks(student: StudentNetwork, image: UInt8Array, convention: str = "nlm") -> UInt8Array:
+def lung_masks(student: StudentNetwork, image: UInt8Array) -> UInt8Array:
     """Left lung, right lung and heart of a film by the student.
 
     Args:
-        student: Knows "`convention`/left lung" and "`convention`/right lung".
+        student: Knows "nlm/left lung" and "nlm/right lung".
         image: (H, W) uint8 grey film.
-        convention: Of the masks.
 
     Returns:
         (3, H, W) uint8, 255 inside, softer at the border; 0 beyond the square that
@@ -59,7 +58,7 @@ def lung_masks(student: StudentNetwork, image: UInt8Array, convention: str = "nl
     # to the nearest grey level is near enough for a grid of 16 places
     with rounded("cpu", AUTO):
         logits = student_logits(student, whole(image, pixels=WORK)[None])[0]
-    outputs = [student.outputs.index(f"{convention}/{side} lung") for side in ("left", "right")]
+    outputs = [student.outputs.index(f"nlm/{side} lung") for side in ("left", "right")]
     scores = np.concatenate([np.zeros((1, WORK, WORK)), logits[outputs].numpy()])
     ids = scores.argmax(0)
     planes = np.stack([ids == 1, ids == 2, between(ids == 2, ids == 1)])

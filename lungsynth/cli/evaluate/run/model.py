@@ -13,20 +13,19 @@ from torch import Tensor
 from lungsynth.arrays import UInt8Array
 from lungsynth.cli.evaluate.model import DrawCommand, ReconstructionCommand, SheetCommand
 from lungsynth.cli.run.train import load_vae
-from lungsynth.cli.run.values import rejection_of
-from lungsynth.contact import contact_sheet
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import read_films, write_report
 from lungsynth.evaluation.drawing import balanced_prompts, draw_set
 from lungsynth.evaluation.words.facts import asked_of
 from lungsynth.films.data import read_records
 from lungsynth.films.framing import whole
-from lungsynth.images import overlay
+from lungsynth.images import contact_sheet, overlay
+from lungsynth.masks.affinity import to_input
 from lungsynth.model.checkpoint import load_pipeline
 from lungsynth.model.sampling import draw
 from lungsynth.pipeline import Synthesizer
 from lungsynth.training.captions import is_child
-from lungsynth.training.vae import linear_rival, psnr, to_unit
+from lungsynth.training.vae import linear_rival, psnr
 
 SHEET_PROMPTS = (
     "Frontal PA chest X-ray of a 60-year-old man. Normal.",
@@ -87,7 +86,7 @@ def run_reconstruction(command: ReconstructionCommand) -> None:
     test = _squares(command, pixels, "test", limit=None, grown=command.adults)
     same = command.adults and command.rival_on == "same"
     train = _squares(command, pixels, "train", limit=800, grown=same)
-    x = to_unit(test)
+    x = to_input(test)
     ours = psnr(x, _reconstructed(vae, x))
     rival = linear_rival(train, test, int(vae.config.latent_channels), stride)
     gain = ours - rival
@@ -143,7 +142,7 @@ def run_sheet(command: SheetCommand) -> None:
 def run_draw(command: DrawCommand) -> None:
     """Draw a balanced set of samples with what each prompt asked for. Resumes."""
     options = command.drawing()
-    rejection = rejection_of(command, command.model)
+    rejection = command.rejection(command.model)
     if command.captions_of:
         films = read_films(
             command.captions_of,
