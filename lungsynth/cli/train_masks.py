@@ -89,11 +89,8 @@ class TrainTrustCommand:
         "Training films without masks, for the shapes that are usual; repeat for several.",
         required=False,
     )
-    shapes: Path | None = option(
-        path="dir",
-        exists=True,
-        metavar="DIR",
-        help="A fitted trust whose shapes are kept; then --data is not read.",
+    shapes: Path | None = given_path(
+        "dir", "A fitted trust whose shapes are kept; then --data is not read."
     )
     limit: int = option(default=120, min=0, metavar="N", help="At most N films of each --data.")
     n_broken: int = option(

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 from tiny import film, png
 
 from lungsynth.masks.classes import load_classes
@@ -98,6 +100,18 @@ def test_everything_that_hangs_on_the_weights(run_cli: Cli, made: Path) -> None:
     assert about["info"]["labels"] == "attention and crf" and "nlm/heart" in about["classes"]
     trust = json.loads((checkpoint / "trust" / "trust.json").read_text())
     assert set(trust["shapes"]) == {"nlm/lung", "nlm/heart"}
+
+    ran = run_cli(  # fitted again, shapes kept: from fewer films, of which none would have been learnt
+        *("train", "trust", "--checkpoint", checkpoint, "--out", made / "again", "--split", ""),
+        *("--annotated", f"nlm={made / 'films.parquet'}@12", "--shapes", checkpoint / "trust"),
+        *("--broken", 2, "--no-films", 4, "--quiet"),
+    )
+    assert ran.code == 0, ran.err
+    before, after = (
+        load_file(folder / "trust" / "trust.safetensors") for folder in (checkpoint, made / "again")
+    )
+    assert set(before) == set(after)
+    assert all(torch.equal(before[k], after[k]) for k in before if k != "bias")
 
     Image.fromarray(film(40)[0]).save(made / "x.png")
     records = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from lungsynth.trust.score import (
     FEATURES,
     Seen,
     TrustModel,
+    expected_iou,
     load_trust,
     plausibilities,
     save_trust,
@@ -119,6 +121,27 @@ def test_trust_is_a_calibrated_prediction_of_iou() -> None:
     assert set(model.weights) == {"student", "stability", "distance", "film"}
     trusts = np.array([t for _, kind, t, _ in rows if kind == FILM])
     assert len(np.unique(trusts.round(5))) > 50  # no plateaus: films can be put in an order
+
+
+def test_shares_near_one_are_told_apart() -> None:
+    model = fit_trust(samples(), {})
+    assert model.spread == ("student", "stability")
+    step = {k: v for k, v in model.middle.items() if k != "student"}
+    low, middle, high = (model.raw({**step, "student": share}) for share in (0.9, 0.97, 0.991))
+    # 0.97 is as far from 0.9 in odds as 0.991 is from 0.97
+    assert high - middle == pytest.approx(middle - low, rel=0.05) and high > middle > low
+    plain = replace(model, spread=())  # as files of before say it
+    a, b, c = (plain.raw({**step, "student": share}) for share in (0.9, 0.97, 0.991))
+    assert (c - b) / (b - a) == pytest.approx(0.3, abs=0.01)
+
+
+def test_the_iou_to_be_expected_is_that_of_certain_probabilities() -> None:
+    inside = np.zeros((4, 4), bool)
+    inside[:2] = True
+    assert expected_iou(inside.astype(np.float32), inside) == 1.0
+    half = np.where(inside, 0.75, 0.25).astype(np.float32)
+    assert expected_iou(half, inside) == pytest.approx(6 / 10)  # 8 of 0.75; 8 + 8 of 0.25
+    assert expected_iou(np.zeros((4, 4), np.float32), np.zeros((4, 4), bool)) == 0.0
 
 
 def test_what_cannot_be_had_says_nothing() -> None:
