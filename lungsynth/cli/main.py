@@ -50,7 +50,6 @@ EVALUATIONS: Commands = {
     "draw": (model.DrawCommand, f"{EVALUATE}.model:run_draw"),
     "film-check": (model.FilmCheckCommand, f"{EVALUATE}.film_check:run_film_check"),
     "masks": (options.MasksOptions, f"{MASKS}.masks.run:run_masks"),
-    "judge": (options.JudgeOptions, f"{MASKS}.masks.judge:run_judge"),
     "trust": (options.TrustOptions, f"{MASKS}.masks.trust:run_trust"),
     "downstream": (options.DownstreamOptions, f"{MASKS}.downstream.run:run_downstream"),
     "hearing": (words.HearingCommand, f"{EVALUATE}.words:run_hearing"),

@@ -129,49 +129,7 @@ def _downstream_targets(r: Report) -> list[Target]:
     return out
 
 
-# --- judge, autoencoder, times ---------------------------------------------------------------
-
-
-def _judge_text(r: Report) -> str:
-    rows = [
-        [
-            title,
-            told["n"],
-            span(told["dice"]),
-            span(told["iou"]),
-            span(told["hd95_percent"], digits=1),
-        ]
-        for title, told in (
-            ("judge on real test films", r["judge_on_real_test_films"]),
-            ("generated masks, agreement with the judge", r["agreement_with_the_judge"]),
-        )
-    ]
-    return "Agreement is no accuracy: on generated pictures there is no truth.\n\n" + markdown(
-        ["", "n", "Dice", "IoU", "HD95 % of side"], rows
-    )
-
-
-def _judge_command(r: Report) -> list[str]:
-    data = [word for source in r["sources"] for word in ("--data", source)]
-    return ["evaluate", "judge", *data, "--synthetic", r["synthetic"], "--steps", str(r["steps"])]
-
-
-def _judge_draw(axes: Any, r: Report) -> None:
-    own, theirs = r["judge_on_real_test_films"], r["agreement_with_the_judge"]
-    bars(
-        axes,
-        ["judge on real films", "generated masks, agreement"],
-        [own["dice"], theirs["dice"]],
-        ["#999999", "#0072b2"],
-    )
-    axes.set(xlim=(0, 1), xlabel="Dice, 95 % interval over films")
-
-
-def _judge_how(r: Report) -> str:
-    return (
-        f"The judge took {r['steps']} steps; seed {r.get('seed', 0)}; brackets: bootstrap over films, "
-        "those of a patient together."
-    )
+# --- autoencoder, times ---------------------------------------------------------------
 
 
 def _reconstruction_text(r: Report) -> str:
@@ -256,13 +214,6 @@ KINDS: dict[str, Kind] = {
         draw=masks_draw,
         targets=masks_targets,
         together=masks_together,
-    ),
-    "judge": Kind(
-        title=lambda r: "Generated masks and a judge",
-        command=_judge_command,
-        how=_judge_how,
-        text=_judge_text,
-        draw=_judge_draw,
     ),
     "fidelity": Kind(
         title=fidelity_title,

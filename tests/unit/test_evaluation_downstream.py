@@ -246,6 +246,12 @@ def test_the_trust_of_sampled_folders_is_read_and_filters(tmp_path: Path) -> Non
     read = read_synthetic("set", [tmp_path], pixels=32, convention="v7")
     with pytest.raises(DataError, match=r"1 picture\(s\) have no trust"):
         filtered(read, "trust", options, SMALL, "cpu")
+    (tmp_path / "p2" / "mask.png").write_bytes(png(np.zeros((3, 3), np.uint8)))
+    with pytest.raises(DataError, match=r"p2: mask is \(3, 3\), image is"):
+        read_synthetic("set", [tmp_path], pixels=32)
+    (tmp_path / "p2" / "mask.png").unlink()
+    with pytest.raises(DataError, match=r"mask\.png: cannot be read"):
+        read_synthetic("set", [tmp_path], pixels=32)
 
 
 def test_a_published_folder_is_read_without_its_preview(tmp_path: Path) -> None:

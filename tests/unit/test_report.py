@@ -152,13 +152,6 @@ REPORTS: dict[str, Any] = {
         "notes": [],
         "arguments": ["--n", "5"],
     },
-    "judge.json": {
-        "judge_on_real_test_films": {"n": 8, **STAGE},
-        "agreement_with_the_judge": {"n": 9, **STAGE},
-        "sources": ["a.parquet"],
-        "synthetic": "drawn",
-        "steps": 1500,
-    },
     "reconstruction.json": {
         "n": 225,
         "psnr": 36.34,
@@ -213,7 +206,6 @@ def test_every_kind_has_its_section_figures_command_and_plot(folder: Path) -> No
         "neighbours.json": "| encoder | 2.5 | 2 | 1.1 | 1 | 2.00 [1.00, 4.00] |",
         "memorisation.json": "Gate passed: 0 copies of training films among 5 pictures",
         "downstream.json": "| synthetic | 0 | 0.893 [0.883, 0.913] |",
-        "judge.json": "| generated masks, agreement with the judge | 9 | 0.893",
         "reconstruction.json": "| 225 | 36.34 | 34.79 | 1.55 [1.45, 1.66] | 29.71 |",
     }.items():
         assert words in by_name[name].text, name
