@@ -86,13 +86,11 @@ class MasksOptions:
     rivals: str = option(
         default="mean-mask,otsu,ellipses",
         metavar="all|none|NAME,NAME",
-        help="Also unet, daam, self4, ovam.",
+        help="Also daam, self4.",
     )
     rival_split: str = option(
         default="train", metavar="NAME", help="Split that rivals learn from; '' leaves those out."
     )
-    shots: int = option(default=1, min=1, help="Annotated films that unet and ovam are given.")
-    rival_steps: int = option(default=250, min=1, help="Training steps of the rival U-Net.")
     word: str = option(
         default="",
         metavar="TEXT",

@@ -15,13 +15,12 @@ from lungsynth.evaluation.masks.measure import MeasureOptions, measure
 from lungsynth.evaluation.masks.measured import Measured
 from lungsynth.evaluation.masks.pictures import draw_plot, draw_sheet
 from lungsynth.evaluation.masks.reading import (
+    RivalContext,
     check_tokens,
     class_timesteps,
     counted_classes,
     read_masked,
-    side_of,
 )
-from lungsynth.evaluation.masks.registry import RivalContext
 from lungsynth.evaluation.masks.report import summarise, table, write_csv
 from lungsynth.evaluation.masks.rivals import make_rivals, parse_rivals
 from lungsynth.evaluation.options import MasksOptions
@@ -30,6 +29,7 @@ from lungsynth.films.data import Record
 from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.refine import RefineConfig, with_values
 from lungsynth.masks.registry import REFINEMENTS
+from lungsynth.model.backbone import side_pixels
 from lungsynth.pipeline import Synthesizer
 from lungsynth.segment import class_prompt
 
@@ -139,15 +139,11 @@ def _context(
     """What rivals may know."""
     return RivalContext(
         synthesizer,
-        side_of(synthesizer),
+        side_pixels(synthesizer.pipe),
         truth,
         train_films(options) if with_films else [],
         n_parts=sum(s.n_parts for s in counted),
         word=options.word or (counted[0].word or counted[0].name.split()[-1]),
-        shots=options.shots,
-        steps=options.rival_steps,
-        seed=options.seed,
-        quiet=options.quiet,
     )
 
 
