@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -54,8 +53,7 @@ def main() -> None:
 @click.option("--model", default=None)
 @click.option("--n", default=20, show_default=True, help="Prompts.")
 @click.option("--steps", default=20, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), default=None, help="JSON file.")
-def latency(model: str | None, n: int, steps: int, out: Path | None) -> None:
+def latency(model: str | None, n: int, steps: int) -> None:
     """p50 and p95 of each stage, prompt to written files, the model loaded."""
     import tempfile
 
@@ -105,8 +103,6 @@ def latency(model: str | None, n: int, steps: int, out: Path | None) -> None:
     print(f"{'stage':20} {'p50 s':>8} {'p95 s':>8}   {n} prompts, {steps} steps")
     for name, row in table.items():
         print(f"{name:20} {row['p50']:8.3f} {row.get('p95', float('nan')):8.3f}")
-    if out:
-        out.write_text(json.dumps({"n": n, "steps": steps, "stages": table}, indent=2) + "\n")
 
 
 @main.command()

@@ -184,8 +184,7 @@ class DownstreamOptions:
     arms: str = option(
         default="all",
         metavar="all|NAME,NAME",
-        help="real, synthetic, synthetic+real, synthetic-to-real (its share falls to none), "
-        "pretrain-then-real.",
+        help="real, synthetic, synthetic+real, synthetic-to-real (its share falls to none).",
     )
     n: str = option(
         default="", metavar="1,5,all", help="How many real films.  [default: the preset's, and all]"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,21 +43,12 @@ class Result:
     @property
     def command(self) -> str:
         """The command that made it, as far as the file says."""
-        told = self.report.get("command")
-        return (
-            told
-            if isinstance(told, str)
-            else shlex.join(["python", "-m", *_program(self.kind.command(self.report))])
-        )
+        return str(self.report.get("command", f"python -m lungsynth evaluate {self.kind.name}"))
 
     @property
     def command_is_whole(self) -> bool:
-        """Whether the file holds its command; if not, options may have been given besides."""
-        return isinstance(self.report.get("command"), str) or "arguments" in self.report
-
-
-def _program(words: list[str]) -> list[str]:
-    return words if words[0] == "benchmarks" else ["lungsynth", *words]
+        """Whether the file holds its command; if not, it had options besides."""
+        return "command" in self.report
 
 
 def found_below(folder: Path) -> Iterator[tuple[str, str, Path]]:
@@ -106,7 +96,6 @@ def read_result(path: Path, kind: str, name: str) -> Result:
         result = Result(name, path, KINDS[kind], report)
         for tell in (result.kind.title, result.kind.text, result.kind.how, result.kind.targets):
             tell(report)
-        _ = result.command
     except (
         KeyError,
         TypeError,

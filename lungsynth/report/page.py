@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from markdown_it import MarkdownIt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -44,7 +45,7 @@ class Section:
 def draw_result(result: Result) -> bytes | None:
     """The plot of a result as PNG; None where its kind has none."""
     buffer = io.BytesIO()
-    if result.kind is KINDS["downstream"]:
+    if result.kind.name == "downstream":
         from lungsynth.evaluation.downstream.report import draw_plot  # deferred: imports torch
 
         draw_plot(result.report, buffer)
@@ -91,7 +92,7 @@ def gather(folder: Path) -> tuple[list[Section], list[str]]:
         why = f" Left out: {' '.join(left_out)}" if left_out else ""
         raise DataError(
             f"{folder}: no figures here. Expected one of {', '.join(f'{k}.json' for k in KINDS)}, which "
-            f"`lungsynth evaluate …` and `benchmarks` write.{why}"
+            f"`lungsynth evaluate …` writes.{why}"
         )
     return sections, left_out
 
@@ -190,37 +191,13 @@ BODY
 """
 
 
+_MARKDOWN = MarkdownIt("zero").enable(["table", "emphasis", "backticks", "escape"])
+
+
 def _render(text: str) -> str:
     """Markdown of paragraphs, bold, code and tables -> HTML; everything else is shown as it is."""
-
-    def inline(words: str) -> str:
-        bold = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html.escape(words))
-        return re.sub(r"`([^`]+)`", r"<code>\1</code>", bold)
-
-    def cell(words: str) -> str:
-        long = ' class="long"' if len(words) > LONG else ""
-        return f"<td{long}>{inline(words)}</td>"
-
-    out: list[str] = []
-    rows: list[list[str]] = []
-
-    def close() -> None:
-        if rows:
-            head = "".join(f"<th>{inline(c)}</th>" for c in rows[0])
-            inner = "".join("<tr>" + "".join(map(cell, row)) + "</tr>\n" for row in rows[2:])
-            out.append(f"<table><thead><tr>{head}</tr></thead><tbody>\n{inner}</tbody></table>")
-            rows.clear()
-
-    for line in text.splitlines():
-        if line.startswith("|"):
-            cells = re.split(r"(?<!\\)\|", line.strip())[1:-1]
-            rows.append([cell.strip().replace("\\|", "|") for cell in cells])
-            continue
-        close()
-        if line.strip():
-            out.append(f"<p>{inline(line)}</p>")
-    close()
-    return "\n".join(out)
+    long = rf"<td>(?=[^<]{{{LONG + 1},}}</td>)"
+    return re.sub(long, '<td class="long">', str(_MARKDOWN.render(text)))
 
 
 def write_page(folder: Path, out: Path | None = None) -> tuple[list[Section], list[str]]:

@@ -369,10 +369,10 @@ def test_the_command_measures_resumes_and_writes(call: Any, tmp_path: Path) -> N
     assert ran.code == 0, ran.err
     report = json.loads((tmp_path / "out" / "downstream.json").read_text())
     titles = {(a["model"], a["arm"], a["n_real"], a["filter"]) for a in report["arms"]}
-    assert len(titles) == len(report["arms"]) == 2 + 3 * (1 + 2 + 2 + 2)
+    assert len(titles) == len(report["arms"]) == 2 + 3 * (1 + 2 + 2)
     assert report["filters"] == {"set/none": 12, "set/trust": 6, "set/noise-learning": 6}
     assert report["real"]["n"] == 11 and report["preset"]["steps"] == 2
-    assert "| synthetic+real (trust) | 11 |" in ran.out and "--filters" in report["arguments"]
+    assert "| synthetic+real (trust) | 11 |" in ran.out and "--filters" in report["command"]
     assert (tmp_path / "out" / "downstream.png").stat().st_size > 10_000
     cells = sorted((tmp_path / "out" / "cells").iterdir())
     assert len(cells) == 2 * len(titles)

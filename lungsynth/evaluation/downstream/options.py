@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from lungsynth.errors import ConfigError, DataError
@@ -68,29 +67,3 @@ def real_counts(text: str, preset: Preset, n_all: int) -> tuple[list[int], list[
         else []
     )
     return [*(n for n in preset.n if n < n_all), n_all], notes
-
-
-def arguments(options: DownstreamOptions) -> list[str]:
-    """The command's arguments that differ from the defaults, places by their last name only."""
-    out = []
-    for option, values in (
-        ("--synthetic", options.synthetic),
-        ("--real", options.real),
-        ("--test", options.tests),
-    ):
-        for text in values:
-            name, sign, place = text.partition("=")
-            out += [option, f"{name}={Path(place).name}" if sign else Path(text).name]
-    plain = DownstreamOptions(synthetic=(), real=(), tests=(), out=options.out)
-    for key, value in asdict(options).items():
-        if key in ("synthetic", "real", "tests", "out", "quiet", "device"):
-            continue
-        if value == getattr(plain, key):
-            continue
-        flag = "--" + key.replace("_", "-")
-        if isinstance(value, bool):
-            out.append(flag)
-        else:
-            for one in value if isinstance(value, list | tuple) else [value]:
-                out += [flag, str(one)]
-    return out

@@ -18,7 +18,6 @@ from lungsynth.evaluation.downstream.cells import ARMS, FILTERS, Cell, Shown, ru
 from lungsynth.evaluation.downstream.data import describe
 from lungsynth.evaluation.downstream.models import AUGMENTATIONS, MODELS
 from lungsynth.evaluation.downstream.options import (
-    arguments,
     chosen,
     preset_of,
     real_counts,
@@ -169,5 +168,4 @@ def _facts(options: DownstreamOptions, shown: Shown) -> dict[str, Any]:
         "real_share": options.real_share,
         "notes": shown.notes,
         "code_version": __version__,
-        "arguments": arguments(options),
     }
