@@ -171,7 +171,7 @@ def test_agreement_by_hand() -> None:
 def test_a_judge_of_noise_says_the_mean() -> None:
     rng = np.random.default_rng(0)
     judge = fit_judge(rng.normal(size=(200, 20)), rng.uniform(20, 80, 200))
-    assert np.abs(judge(rng.normal(size=(200, 20))) - 50).max() < 15
+    assert np.abs(judge.predict(rng.normal(size=(200, 20))) - 50).max() < 15
 
 
 def test_the_grid_has_no_interval_without_guidance() -> None:

@@ -15,6 +15,7 @@ import pytest
 from tiny import film, png
 
 from lungsynth.errors import DataError
+from lungsynth.evaluation.words.hearing import Passes
 from lungsynth.evaluation.words.map_figures import (
     WordMap,
     bootstrap,
@@ -32,7 +33,6 @@ from lungsynth.evaluation.words.map_reading import (
     lung_regions,
     masked_films,
 )
-from lungsynth.evaluation.words.passes import Passes
 from lungsynth.model.measured import read_measured
 
 SIDE = 16

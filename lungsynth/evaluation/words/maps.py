@@ -16,6 +16,7 @@ from lungsynth.errors import DataError
 from lungsynth.evaluation.drawing import balanced_prompts
 from lungsynth.evaluation.tables import aligned, shown
 from lungsynth.evaluation.words.facts import read_fields
+from lungsynth.evaluation.words.hearing import Passes
 from lungsynth.evaluation.words.map_figures import WordMap, compare, correlations, grey
 from lungsynth.evaluation.words.map_reading import (
     PIXELS,
@@ -26,7 +27,6 @@ from lungsynth.evaluation.words.map_reading import (
     masked_films,
     outlined_films,
 )
-from lungsynth.evaluation.words.passes import Passes
 from lungsynth.model.backbone import side_pixels
 from lungsynth.model.sampling import SampleOptions
 from lungsynth.pipeline import Synthesizer

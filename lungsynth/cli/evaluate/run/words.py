@@ -21,9 +21,8 @@ from lungsynth.cli.run.values import KeptParts, numbers
 from lungsynth.errors import CheckpointError
 from lungsynth.evaluation.common import ImageSet, read_films, write_report
 from lungsynth.evaluation.words.changes import Pairs, changes_table, evaluate_changes
-from lungsynth.evaluation.words.hearing import hearing, hearing_table
+from lungsynth.evaluation.words.hearing import Passes, hearing, hearing_table
 from lungsynth.evaluation.words.maps import WordsOptions, evaluate_words, words_table
-from lungsynth.evaluation.words.passes import Passes
 from lungsynth.evaluation.words.sides import evaluate_sides, sides_table
 from lungsynth.evaluation.words.sides_drawing import (
     draw_pairs,
