@@ -48,7 +48,7 @@ EVALUATIONS: Commands = {
     "reconstruction": (model.ReconstructionCommand, f"{EVALUATE}.model:run_reconstruction"),
     "sheet": (model.SheetCommand, f"{EVALUATE}.model:run_sheet"),
     "draw": (model.DrawCommand, f"{EVALUATE}.model:run_draw"),
-    "film-check": (model.FilmCheckCommand, f"{EVALUATE}.film_check:run_film_check"),
+    "film-check": (model.FilmCheckCommand, f"{EVALUATE}.model:run_film_check"),
     "masks": (options.MasksOptions, f"{MASKS}.masks.run:run_masks"),
     "trust": (options.TrustOptions, f"{MASKS}.masks.trust:run_trust"),
     "downstream": (options.DownstreamOptions, f"{MASKS}.downstream.run:run_downstream"),

@@ -102,7 +102,7 @@ class MasksOptions:
         default=None,
         path="dir",
         metavar="DIR",
-        help="Writes masks.json, masks.csv, plot.png and sheet.png.",
+        help="Writes masks.json, masks.csv and sheet.png.",
     )
     quiet: bool = option(default=False, help="No progress bar.")
 

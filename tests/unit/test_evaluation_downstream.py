@@ -24,8 +24,8 @@ from lungsynth.evaluation.downstream.models import (
     splice,
     train,
 )
-from lungsynth.evaluation.downstream.options import real_counts
 from lungsynth.evaluation.downstream.report import ratio_interval, seed_films_interval, summarise
+from lungsynth.evaluation.downstream.run import real_counts
 from lungsynth.evaluation.downstream.sets import filtered, named_sources
 from lungsynth.evaluation.masks.figures import TruthSpec, dice
 from lungsynth.evaluation.options import DownstreamOptions
