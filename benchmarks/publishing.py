@@ -8,7 +8,6 @@ card.
 from __future__ import annotations
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from benchmarks.release import run
 from lungsynth.model.options import PRECISION_NAMES
 
 if TYPE_CHECKING:
@@ -83,16 +83,9 @@ def peak_of_build(n: int, model: str, out: Path) -> tuple[float, float]:
         model: Checkpoint folder the plan is made from; not drawn with.
         out: The dataset folder.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.publishing", "build-once", str(n), model, str(out)],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[1],
-        env=os.environ | {"MALLOC_ARENA_MAX": "2"},
-    )
-    told = json.loads(done.stdout)
-    return float(told["peak_mb"]), float(told["seconds"])
+    told, _, _ = run(["-m", "benchmarks.publishing", "build-once", str(n), model, str(out)])
+    done = json.loads(told)
+    return float(done["peak_mb"]), float(done["seconds"])
 
 
 @click.group()

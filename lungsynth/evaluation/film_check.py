@@ -136,10 +136,7 @@ def totals(sets: Mapping[str, Mapping[str, Mapping[str, int]]]) -> dict[str, dic
 
 def report(sets: Mapping[str, Any], others: Mapping[str, Any]) -> str:
     """The counts as a table in Markdown."""
-    lines = [
-        "| what is shown | pictures | told | put right |",
-        "|---|---|---|---|",
-    ]
+    lines = ["| what is shown | pictures | told | put right |", "|---|---|---|---|"]
     for set_name, ways in [*sets.items(), ("all films", totals(sets)), ("no chest film", others)]:
         for way, c in ways.items():
             lines.append(

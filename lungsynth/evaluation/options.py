@@ -84,9 +84,7 @@ class MasksOptions:
         help="A parameter of the refinement, such as beta=16; repeat for several.",
     )
     rivals: str = option(
-        default="mean-mask,otsu,ellipses",
-        metavar="all|none|NAME,NAME",
-        help="Also daam, self4.",
+        default="mean-mask,otsu,ellipses", metavar="all|none|NAME,NAME", help="Also daam, self4."
     )
     rival_split: str = option(
         default="train", metavar="NAME", help="Split that rivals learn from; '' leaves those out."
@@ -99,10 +97,7 @@ class MasksOptions:
     n_noise: int = option(default=1, min=1, help="Noise draws a film is read under.")
     batch_size: int = option(default=8, min=1)
     out: Path | None = option(
-        default=None,
-        path="dir",
-        metavar="DIR",
-        help="Writes masks.json, masks.csv and sheet.png.",
+        default=None, path="dir", metavar="DIR", help="Writes masks.json, masks.csv and sheet.png."
     )
     quiet: bool = option(default=False, help="No progress bar.")
 

@@ -13,7 +13,7 @@ from typing import Any
 from lungsynth.errors import DataError, OutputError
 from lungsynth.images import slug
 from lungsynth.report.sections import KINDS, Kind, kind_of
-from lungsynth.report.words import Report
+from lungsynth.report.words import Report, Target
 
 SKIPPED = ("cells", "report")
 """Folders within a result's folder that hold its parts, or pictures of the page."""
@@ -39,6 +39,26 @@ class Result:
     path: Path
     kind: Kind
     report: Report
+
+    @property
+    def title(self) -> str:
+        """Its heading."""
+        return self.kind.title(self.report)
+
+    @property
+    def how(self) -> str:
+        """n, seeds, what the brackets are."""
+        return self.kind.how(self.report)
+
+    @property
+    def text(self) -> str:
+        """Markdown: paragraphs, bold lines, tables."""
+        return self.kind.text(self.report)
+
+    @property
+    def targets(self) -> list[Target]:
+        """Headline figures."""
+        return self.kind.targets(self.report)
 
     @property
     def command(self) -> str:
@@ -94,8 +114,7 @@ def read_result(path: Path, kind: str, name: str) -> Result:
         if kind == "memorisation" and "caught" not in report:
             kind = "neighbours"  # which the publisher keeps under this name too
         result = Result(name, path, KINDS[kind], report)
-        for tell in (result.kind.title, result.kind.text, result.kind.how, result.kind.targets):
-            tell(report)
+        _ = result.title, result.text, result.how, result.targets
     except (
         KeyError,
         TypeError,

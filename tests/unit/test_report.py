@@ -186,10 +186,10 @@ def test_every_kind_has_its_section_figures_command_and_plot(folder: Path) -> No
         "downstream.json": "| synthetic | 0 | 0.893 [0.883, 0.913] |",
         "reconstruction.json": "| 225 | 36.34 | 34.79 | 1.55 [1.45, 1.66] | 29.71 |",
     }.items():
-        assert words in by_name[name].text, name
+        assert words in by_name[name].result.text, name
         command = f"python -m lungsynth evaluate {name.removesuffix('.json')}"
-        assert by_name[name].command.startswith(command), name
-    whole = {name for name, s in by_name.items() if s.command_is_whole}
+        assert by_name[name].result.command.startswith(command), name
+    whole = {name for name, s in by_name.items() if s.result.command_is_whole}
     assert whole == {"reconstruction.json"}  # the others may have had options
     for name, words in {
         "masks.json": "n = 9 films of 7 patients, v7: with heart; seed 3,",
@@ -197,8 +197,8 @@ def test_every_kind_has_its_section_figures_command_and_plot(folder: Path) -> No
         "memorisation.json": "5 pictures; 40 training films; seed 0; brackets: exact binomial",
         "sides.json": "8 pairs of prompts, one seed each from 3 on, 7 with both lungs; brackets:",
     }.items():
-        assert words in by_name[name].how, name
-    assert "50 minutes" in by_name["downstream.json"].how
+        assert words in by_name[name].result.how, name
+    assert "50 minutes" in by_name["downstream.json"].result.how
     assert set(by_name) - {name for name, s in by_name.items() if s.plot is not None} == UNPLOTTED
     assert all(s.plot.startswith(b"\x89PNG") for s in sections if s.plot is not None)
 
@@ -261,7 +261,9 @@ def test_a_place_that_cannot_be_written_is_told(folder: Path, tmp_path: Path) ->
 
 
 def test_figures_stand_beside_their_targets(folder: Path) -> None:
-    told = {t.figure: (t.target, t.here, t.met) for s in gather(folder)[0] for t in s.targets}
+    told = {
+        t.figure: (t.target, t.here, t.met) for s in gather(folder)[0] for t in s.result.targets
+    }
     first = "unet, synthetic, ÷ all 67 real, Dice on elsewhere"
     assert told[first] == (
         "≥ 0.99",

@@ -189,10 +189,7 @@ def evaluate_memorisation(
             **_alarms(test.names, real.score >= threshold),
             "calibration": round(float((held.score >= threshold).mean()), 6),
         },
-        "n": {
-            **{name: len(part) for name, part in sets.items()},
-            "planted": len(films),
-        },
+        "n": {**{name: len(part) for name, part in sets.items()}, "planted": len(films)},
         "copies": sorted(named),
         "duplicates": twins,
         "passed": not named
@@ -230,10 +227,7 @@ def _parts(found: Found, sizes: Sequence[int]) -> list[Found]:
 
 
 def _caught(
-    above: BoolArray,
-    hit: BoolArray,
-    kinds: Sequence[str],
-    stated: BoolArray,
+    above: BoolArray, hit: BoolArray, kinds: Sequence[str], stated: BoolArray
 ) -> dict[str, Any]:
     """Share of planted copies at or above the threshold, in all and by kind."""
     kind = np.array(kinds)

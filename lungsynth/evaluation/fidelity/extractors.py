@@ -37,17 +37,9 @@ MAX_FIT = 1000  # training films that radiomic features are standardised by
 class Extractor(Protocol):
     """Turns pictures into features."""
 
-    @property
-    def name(self) -> str:
-        """What it is called in reports."""
-
-    @property
-    def checksum(self) -> str:
-        """16 hexadecimal digits of its weights, or of its definition."""
-
-    @property
-    def note(self) -> str:
-        """What its distances may be compared with, a sentence."""
+    name: str  # in reports
+    checksum: str  # 16 hexadecimal digits of its weights, or of its definition
+    note: str  # what its distances may be compared with, a sentence
 
     def fit(self, train: UInt8Array, *, seed: int = 0, quiet: bool = True) -> None:
         """Take from real training films (N, H, W) what it has to know of them; often nothing."""

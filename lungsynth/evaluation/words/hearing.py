@@ -74,10 +74,7 @@ class Asked:
 
 @torch.inference_mode()
 def caption_losses(
-    pipe: Any,
-    latents: Tensor,
-    captions: Sequence[Sequence[str]],
-    how: Passes = PASSES,
+    pipe: Any, latents: Tensor, captions: Sequence[Sequence[str]], how: Passes = PASSES
 ) -> list[NDArray[np.float64]]:
     """Mean squared error of the prediction for films under several captions each, same noise for all.
 
@@ -127,10 +124,7 @@ def _noise(latents: Tensor, seed: int, film: int, k: int, s: int) -> Tensor:
 
 
 def listen(
-    pipe: Any,
-    films: ImageSet,
-    chosen: Sequence[tuple[int, FactPair]],
-    how: Passes,
+    pipe: Any, films: ImageSet, chosen: Sequence[tuple[int, FactPair]], how: Passes
 ) -> list[Asked]:
     """Both losses of every pair; a right caption that several facts share is read once.
 
@@ -209,11 +203,7 @@ def _report_fact(asked: Sequence[Asked], seed: int) -> dict[str, Any]:
 
 
 def hearing(
-    pipe: Any,
-    films: ImageSet,
-    how: Passes = PASSES,
-    *,
-    per_fact: int | None = PER_FACT,
+    pipe: Any, films: ImageSet, how: Passes = PASSES, *, per_fact: int | None = PER_FACT
 ) -> dict[str, Any]:
     """Share of real films whose right caption has a lower loss than one wrong in a single fact.
 

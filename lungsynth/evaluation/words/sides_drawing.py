@@ -15,6 +15,7 @@ from tqdm import tqdm
 from lungsynth.arrays import UInt8Array
 from lungsynth.contact import contact_sheet
 from lungsynth.errors import ConfigError, DataError, OutputError
+from lungsynth.evaluation.drawing import json_lines
 from lungsynth.evaluation.words.sides import LUNG_IDS, SIDES, Pair
 from lungsynth.files import check_writable
 from lungsynth.films.data import decode_grey
@@ -118,17 +119,12 @@ def _file(pair: int, part: str) -> str:
 
 
 def _done(out: Path) -> list[dict[str, Any]]:
-    """Complete lines of the records whose files are all there."""
-    path = out / RECORDS_NAME
-    done = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # a line cut by a kill
-        if all((out / _file(entry["pair"], part)).is_file() for part in PARTS):
-            done.append(entry)
-    return done
+    """Records of the pairs whose files are all there."""
+    return [
+        entry
+        for entry in json_lines(out / RECORDS_NAME)
+        if all((out / _file(entry["pair"], part)).is_file() for part in PARTS)
+    ]
 
 
 def _check_settings(out: Path, settings: dict[str, Any]) -> None:

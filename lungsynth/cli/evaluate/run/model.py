@@ -22,7 +22,7 @@ from lungsynth.cli.run.values import rejection_of
 from lungsynth.contact import contact_sheet
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import read_films, write_report
-from lungsynth.evaluation.drawing import balanced_prompts, draw_set
+from lungsynth.evaluation.drawing import balanced_prompts, draw_images, draw_set
 from lungsynth.evaluation.film_check import (
     measure_films,
     measure_others,
@@ -36,7 +36,6 @@ from lungsynth.films.data import read_records
 from lungsynth.films.framing import whole
 from lungsynth.images import overlay
 from lungsynth.model.checkpoint import load_pipeline
-from lungsynth.model.sampling import draw
 from lungsynth.pipeline import Synthesizer
 from lungsynth.training.captions import is_child
 from lungsynth.training.film_check.no_films import (
@@ -70,11 +69,7 @@ def _squares(
         whole(record.image, pixels=pixels)
         for source in command.sources
         for record in read_records(
-            source,
-            image_column=command.image_column,
-            text_column=None,
-            split=split,
-            limit=limit,
+            source, image_column=command.image_column, text_column=None, split=split, limit=limit
         )
         if not (grown and is_child(record.fields))
     ]
@@ -143,15 +138,8 @@ def run_sheet(command: SheetCommand) -> None:
         for result in synthesizer.generate(texts, numbers, options=options, words=[], batch_size=8):
             pictures.append(Image.fromarray(overlay(result.image, result.mask)))
     else:
-        for start in range(0, len(texts), 8):
-            drawn = draw(
-                synthesizer.pipe,
-                texts[start : start + 8],
-                numbers[start : start + 8],
-                options,
-                capture=False,
-            )
-            pictures += [Image.fromarray(image) for image in drawn.images]
+        drawn = draw_images(synthesizer.pipe, texts, numbers, options, 8)
+        pictures = [Image.fromarray(image) for image in drawn]
     labels = [t if k % command.seeds == 0 else f"seed {numbers[k]}" for k, t in enumerate(texts)]
     command.out.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(pictures, labels, n_columns=command.seeds, pixels=192).save(command.out)
