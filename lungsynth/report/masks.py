@@ -25,13 +25,7 @@ def ordered_stages(*reports: Report) -> list[str]:
     found: dict[str, tuple[bool, int, str]] = {}
     for r in reports:
         for name, about in r["stages"].items():
-            rank = (
-                0
-                if name.startswith("raw")
-                else 1
-                if name.startswith(("with student", "student alone"))
-                else 3
-            )
+            rank = 0 if name.startswith("raw") else 1 if name == "student alone" else 3
             rank = 2 if name == r.get("first_refinement") else rank
             found.setdefault(name, (bool(about["rival"]), rank, name))
     return sorted(found, key=found.__getitem__)

@@ -59,17 +59,13 @@ class Reference:
         """
         features = embed(self.encoder, queries.images, quiet=self.quiet).features
         small = thumbnails(queries.images)
-        distances: dict[str, list[Float64Array]] = {m: [] for m in MEASURES}
-        indices: dict[str, list[IntArray]] = {m: [] for m in MEASURES}
-        for start in range(0, len(queries), batch_size):
-            part = slice(start, start + batch_size)
-            found = self._search(features[part], small[part])
-            for measure, (distance, index) in found.items():
-                distances[measure].append(distance)
-                indices[measure].append(index)
+        found = [
+            self._search(features[start : start + batch_size], small[start : start + batch_size])
+            for start in range(0, len(queries), batch_size)
+        ]
         return Neighbours(
-            {m: np.concatenate(v) for m, v in distances.items()},
-            {m: np.concatenate(v) for m, v in indices.items()},
+            {m: np.concatenate([one[m][0] for one in found]) for m in MEASURES},
+            {m: np.concatenate([one[m][1] for one in found]) for m in MEASURES},
         )
 
     def _search(
