@@ -160,19 +160,9 @@ def seconds_of_build(n: int, options: Sequence[str]) -> float:
     """Seconds of `python -m publish build --n N …`, from its start to its end, into a new folder."""
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
+        words = f"-m publish build --n {n} --quiet --out".split()
         subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "publish",
-                "build",
-                "--n",
-                str(n),
-                *options,
-                "--quiet",
-                "--out",
-                f"{folder}/dist",
-            ],
+            [sys.executable, *words, f"{folder}/dist", *options],
             capture_output=True,
             text=True,
             check=True,
@@ -232,23 +222,9 @@ def throughput(
 
     workers = workers or usable_cores()
     shard = max(batch_size, n // workers // batch_size * batch_size)
-    options = [
-        "--model",
-        model,
-        "--steps",
-        str(steps),
-        "--guidance",
-        str(GUIDANCE),
-        "--batch-size",
-        str(batch_size),
-        "--precision",
-        precision,
-        "--device",
-        "cpu",
-        "--workers",
-        str(workers),
-        "--no-filter",
-    ]
+    given = f"--steps {steps} --guidance {GUIDANCE} --batch-size {batch_size}"
+    given += f" --precision {precision} --device cpu --workers {workers} --no-filter"
+    options = ["--model", model, *given.split()]
     small = workers * batch_size
     if n <= small:
         raise click.BadParameter(
