@@ -22,13 +22,13 @@ import click
 import numpy as np
 
 from benchmarks.release import run
-from lungsynth.model.options import PRECISION_NAMES
+from lungsynth.model.options import PRECISION_NAMES, SampleOptions
 
 if TYPE_CHECKING:
     from publish.data.settings import Settings
 
 CLASSES = {1: "left lung", 2: "right lung"}
-GUIDANCE = 1.5  # the default of `publish build`
+GUIDANCE = SampleOptions.guidance  # the default of `publish build`
 
 
 class RandomPictures:

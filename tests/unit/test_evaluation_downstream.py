@@ -441,5 +441,7 @@ def test_unfit_sets_are_refused(call: Any, tmp_path: Path) -> None:
     assert (
         ran.code == 1 and "--arms 'real,fake'; expected all, or some of real, synthetic" in ran.err
     )
+    ran = call("--mask-ids", "1;2")
+    assert ran.code == 1 and "--mask-ids '1;2'; expected values such as 1,2" in ran.err
     ran = call("--pixels", 50)
     assert ran.code == 1 and "expected a multiple of 32" in ran.err

@@ -51,7 +51,7 @@ class Cell:
 
 
 def score(model: nn.Module, test: Pairs) -> list[tuple[float, ...]]:
-    """The figures of `mask_figures.METRICS` of every test film."""
+    """The figures of `lungsynth.evaluation.masks.figures.METRICS` of every test film."""
     drawn = foreground(model, test.images)
     return [
         compare(mask, truth == 1, truth != IGNORE)
@@ -166,7 +166,8 @@ def run_cell(cell: Cell, shown: Shown) -> dict[str, Any]:
         shown: Training and test films.
 
     Returns:
-        `tests`: set -> (N, 4) figures of `mask_figures.METRICS`; `seconds`; `n_synthetic`; `steps`.
+        `tests`: set -> (N, 4) figures of `lungsynth.evaluation.masks.figures.METRICS`; `seconds`;
+        `n_synthetic`; `steps`.
 
     Raises:
         ConfigError: unknown arm, model or augmentation.

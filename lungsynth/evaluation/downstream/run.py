@@ -25,6 +25,7 @@ from lungsynth.evaluation.downstream.sets import (
     refuse_conventions,
     refuse_leaks,
 )
+from lungsynth.evaluation.masks.figures import split_names
 from lungsynth.evaluation.options import DownstreamOptions
 from lungsynth.files import check_writable
 
@@ -37,7 +38,7 @@ def chosen(text: str, known: Sequence[str], option: str) -> list[str]:
     Raises:
         ConfigError: a name that there is not.
     """
-    names = list(known) if text == "all" else [t.strip() for t in text.split(",") if t.strip()]
+    names = list(known) if text == "all" else split_names(text)
     wrong = [name for name in names if name not in known]
     if wrong or not names:
         raise ConfigError(f"{option} {text!r}; expected all, or some of {', '.join(known)}.")
@@ -70,7 +71,7 @@ def real_counts(text: str, preset: Preset, n_all: int) -> tuple[list[int], list[
         ConfigError: not numbers.
         DataError: more films were asked for than there are.
     """
-    words = [w.strip() for w in text.split(",") if w.strip()]
+    words = split_names(text)
     if any(w != "all" and not (w.isdigit() and int(w) > 0) for w in words):
         raise ConfigError(f"--n {text!r}; expected numbers and all, such as 1,5,all.")
     numbers = [n_all if w == "all" else int(w) for w in words]

@@ -156,7 +156,7 @@ def read_masked(
                 f"{source} has masks of several conventions ({seen!r}, {written!r}), whose figures are "
                 "not comparable; choose one with --convention."
             )
-        seen = written if not convention else seen
+        seen = seen if convention else seen or written
         n += 1
         yield record
         if n == limit:

@@ -15,7 +15,7 @@ from skimage.filters import threshold_otsu
 
 from lungsynth.arrays import BoolArray, Float64Array, UInt8Array
 from lungsynth.errors import ConfigError, DataError, LungSynthError
-from lungsynth.evaluation.masks.figures import ALL, iou
+from lungsynth.evaluation.masks.figures import ALL, iou, split_names
 from lungsynth.evaluation.masks.reading import Rival, RivalContext
 from lungsynth.evaluation.masks.rivals_attention import daam, self4
 from lungsynth.films.framing import whole
@@ -30,7 +30,7 @@ def parse_rivals(text: str) -> list[str]:
     """
     if text in ("all", "none"):
         return list(RIVALS) if text == "all" else []
-    names = [n.strip() for n in text.split(",") if n.strip()]
+    names = split_names(text)
     for name in names:
         if name not in RIVALS:
             raise ConfigError(

@@ -14,7 +14,13 @@ from lungsynth import __version__
 from lungsynth.contact import contact_sheet
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import write_report
-from lungsynth.evaluation.masks.figures import ALL, Spill, TruthSpec, parse_class_ids
+from lungsynth.evaluation.masks.figures import (
+    ALL,
+    Spill,
+    TruthSpec,
+    parse_class_ids,
+    split_names,
+)
 from lungsynth.evaluation.masks.measure import MeasureOptions, measure
 from lungsynth.evaluation.masks.measured import Measured
 from lungsynth.evaluation.masks.reading import (
@@ -42,11 +48,6 @@ N_TRAIN = 400
 
 TRIVIAL = "mean-mask,otsu,ellipses"
 """Rivals measured unless others are named; one that cannot run is then left out with a note."""
-
-
-def split_names(text: str) -> list[str]:
-    """`a, b` -> ["a", "b"]."""
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def train_films(options: MasksOptions) -> list[Record]:
