@@ -157,7 +157,7 @@ def test_default_rivals_without_a_train_split_say_so(
         "--split",
         "",
         "--rivals",
-        "unet",
+        "mean-mask",
         "--ignore",
         255,
         "--foreground",
