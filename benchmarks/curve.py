@@ -13,6 +13,7 @@ import click
 import numpy as np
 
 from lungsynth.errors import DataError
+from lungsynth.evaluation.drawing import json_lines
 from lungsynth.training.common import OPTIONS_NAME
 from lungsynth.training.metrics import METRICS_NAME
 
@@ -43,19 +44,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """Lines of a `metrics.jsonl`; one that was cut by a kill is left out.
 
     Raises:
-        DataError: there is none, or no line of it tells a step.
+        DataError: no line tells a step.
     """
-    try:
-        texts = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); expected a run.") from error
-    found = []
-    for text in texts:
-        try:
-            found.append(json.loads(text))
-        except json.JSONDecodeError:
-            continue
-    lines = [one for one in found if isinstance(one, dict) and "step" in one]
+    lines = [one for one in json_lines(path) if isinstance(one, dict) and "step" in one]
     if not lines:
         raise DataError(f"{path}: no line with a `step`; the run has not logged anything yet.")
     return lines

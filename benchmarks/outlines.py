@@ -11,6 +11,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from lungsynth.masks.quality import widest
+
 CLASSES = {"left lung": 1, "right lung": 2, "heart": 3}
 MEASURED = ("left_lung", "right_lung", "heart", "heart_width", "chest_width", "ctr")
 """Columns this command fills: areas and widths in pixels of the film, and their ratio."""
@@ -32,15 +34,11 @@ def cardiothoracic(masks: Mapping[str, NDArray[np.bool_]]) -> tuple[int, int]:
     Raises:
         ValueError: one of the three covers no pixel, or no row holds both lungs.
     """
-    columns = np.flatnonzero(masks["heart"].any(0))
-    left, right = masks["left lung"], masks["right lung"]
-    rows = np.flatnonzero(left.any(1) & right.any(1))
-    if columns.size == 0 or rows.size == 0:
+    heart, left, right = (masks[name] for name in ("heart", "left lung", "right lung"))
+    rows = left.any(1) & right.any(1)
+    if not heart.any() or not rows.any():
         raise ValueError("A heart and a row that holds both lungs are needed.")
-    both = (left | right)[rows]
-    first = both.argmax(1)
-    last = both.shape[1] - both[:, ::-1].argmax(1)
-    return int(columns[-1] - columns[0] + 1), int((last - first).max())
+    return widest(heart, by_row=False), widest((left | right)[rows], by_row=True)
 
 
 def measure(path: Path) -> dict[str, str]:

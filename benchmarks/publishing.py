@@ -8,7 +8,6 @@ card.
 from __future__ import annotations
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -22,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from lungsynth.model.options import PRECISION_NAMES
+from benchmarks.release import run
+from lungsynth.model.options import PRECISION_NAMES, SampleOptions
 
 if TYPE_CHECKING:
     from publish.data.settings import Settings
 
 CLASSES = {1: "left lung", 2: "right lung"}
-GUIDANCE = 1.5  # the default of `publish build`
+GUIDANCE = SampleOptions.guidance  # the default of `publish build`
 
 
 class RandomPictures:
@@ -83,16 +83,9 @@ def peak_of_build(n: int, model: str, out: Path) -> tuple[float, float]:
         model: Checkpoint folder the plan is made from; not drawn with.
         out: The dataset folder.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.publishing", "build-once", str(n), model, str(out)],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[1],
-        env=os.environ | {"MALLOC_ARENA_MAX": "2"},
-    )
-    told = json.loads(done.stdout)
-    return float(told["peak_mb"]), float(told["seconds"])
+    told, _, _ = run(["-m", "benchmarks.publishing", "build-once", str(n), model, str(out)])
+    done = json.loads(told)
+    return float(done["peak_mb"]), float(done["seconds"])
 
 
 @click.group()
@@ -167,19 +160,9 @@ def seconds_of_build(n: int, options: Sequence[str]) -> float:
     """Seconds of `python -m publish build --n N …`, from its start to its end, into a new folder."""
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
+        words = f"-m publish build --n {n} --quiet --out".split()
         subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "publish",
-                "build",
-                "--n",
-                str(n),
-                *options,
-                "--quiet",
-                "--out",
-                f"{folder}/dist",
-            ],
+            [sys.executable, *words, f"{folder}/dist", *options],
             capture_output=True,
             text=True,
             check=True,
@@ -239,23 +222,9 @@ def throughput(
 
     workers = workers or usable_cores()
     shard = max(batch_size, n // workers // batch_size * batch_size)
-    options = [
-        "--model",
-        model,
-        "--steps",
-        str(steps),
-        "--guidance",
-        str(GUIDANCE),
-        "--batch-size",
-        str(batch_size),
-        "--precision",
-        precision,
-        "--device",
-        "cpu",
-        "--workers",
-        str(workers),
-        "--no-filter",
-    ]
+    given = f"--steps {steps} --guidance {GUIDANCE} --batch-size {batch_size}"
+    given += f" --precision {precision} --device cpu --workers {workers} --no-filter"
+    options = ["--model", model, *given.split()]
     small = workers * batch_size
     if n <= small:
         raise click.BadParameter(

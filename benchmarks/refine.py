@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -118,31 +115,20 @@ def bare_crf(probability: Any, image: Any, config: CrfConfig) -> Any:
 @click.option(
     "--dense/--no-dense", default=True, show_default=True, help="Time psa's dense walk too."
 )
-@click.option("--out", type=click.Path(path_type=Path), default=None, help="JSON file.")
-def refine_command(
-    size: int, stride: int, n: int, masks: int, method: str, dense: bool, out: Path | None
-) -> None:
+def refine_command(size: int, stride: int, n: int, masks: int, method: str, dense: bool) -> None:
     """Walk ÷ dense walk, CRF ÷ bare pydensecrf, seconds of each method, masks/s of 1 and 2 processes."""
     probability, image, field = film(size, stride, 0)
     nodes = f"{field.height}x{field.width}"
     start = area_mean(probability, field.height, field.width)
-    row: dict[str, Any] = {
-        "size": size,
-        "nodes": nodes,
-        "n": n,
-        "threads": os.environ.get("OMP_NUM_THREADS", "default"),
-    }
 
     random_walk(field, start)
-    row["walk_s"] = statistics.median(seconds(lambda: random_walk(field, start)) for _ in range(n))
-    print(f"walk, {nodes} nodes, 256 steps, 3 classes: {row['walk_s'] * 1000:.1f} ms")
+    walk = statistics.median(seconds(lambda: random_walk(field, start)) for _ in range(n))
+    print(f"walk, {nodes} nodes, 256 steps, 3 classes: {walk * 1000:.1f} ms")
     if dense:
-        row["dense_s"] = seconds(lambda: dense_walk(field, start))
-        row["walk_speedup"] = row["dense_s"] / row["walk_s"]
+        whole = seconds(lambda: dense_walk(field, start))
         difference = np.abs(exact_walk(field, start) - random_walk(field, start)).max()
-        row["walk_difference"] = float(difference)
         print(
-            f"  dense form, 8 squarings in float32: {row['dense_s']:.2f} s, {row['walk_speedup']:.0f} "
+            f"  dense form, 8 squarings in float32: {whole:.2f} s, {whole / walk:.0f} "
             f"times as long; off 256 dense products in float64 by {difference:.1e}"
         )
 
@@ -155,49 +141,40 @@ def refine_command(
         for _ in range(n + 1)
     ][1:]
     ratios = [ours / bare for ours, bare in pairs]
-    row["crf_s"], row["crf_ratio"] = (
-        statistics.median(a for a, _ in pairs),
-        statistics.median(ratios),
-    )
     print(
-        f"CRF, {size} px: {row['crf_s'] * 1000:.1f} ms, {row['crf_ratio']:.3f} of bare pydensecrf "
+        f"CRF, {size} px: {1000 * statistics.median(ours for ours, _ in pairs):.1f} ms, "
+        f"{statistics.median(ratios):.3f} of bare pydensecrf "
         f"({min(ratios):.3f}-{max(ratios):.3f}, {n} pairs)"
     )
 
-    row["methods_s"] = {}
     for name in sorted(REFINEMENTS):
         one = RefineConfig(method=name)
         times = [
             seconds(lambda c=one: refine(probability, image, c, field))
             for _ in range(max(3, n // 4))
         ]
-        row["methods_s"][name] = statistics.median(times)
-        print(f"  {name:14} {row['methods_s'][name] * 1000:8.1f} ms")
-
+        print(f"  {name:14} {statistics.median(times) * 1000:8.1f} ms")
     if masks:
-        films = [film(size, stride, seed) for seed in range(8)]
-        given = [films[k % 8] for k in range(masks)]
-        fields = [f if needs_affinity(method) else None for _, _, f in given]
-        chosen = RefineConfig(method=method)
-        for workers in (1, 2):
-            spent = seconds(
-                lambda w=workers: [
-                    p.shape
-                    for p in refine_many(
-                        [p for p, _, _ in given],
-                        [i for _, i, _ in given],
-                        chosen,
-                        fields,
-                        workers=w,
-                    )
-                ]
-            )
-            row[f"masks_per_s_{workers}"] = masks / spent
-            print(
-                f"{method}, {masks} masks, {workers} process{'es' * (workers > 1)}: "
-                f"{masks / spent:.1f} masks/s, start-up included"
-            )
-        row["two_over_one"] = row["masks_per_s_2"] / row["masks_per_s_1"]
-        print(f"  two / one: {row['two_over_one']:.2f}")
-    if out:
-        out.write_text(json.dumps(row, indent=2) + "\n")
+        time_processes(masks, method, size, stride)
+
+
+def time_processes(masks: int, method: str, size: int, stride: int) -> None:
+    """Masks/s of one process and of two, and how much faster two are."""
+    films = [film(size, stride, seed) for seed in range(8)]
+    given = [films[k % 8] for k in range(masks)]
+    fields = [f if needs_affinity(method) else None for _, _, f in given]
+    chosen = RefineConfig(method=method)
+    probabilities, images = [p for p, _, _ in given], [i for _, i, _ in given]
+    rates = []
+    for workers in (1, 2):
+        spent = seconds(
+            lambda w=workers: [
+                p.shape for p in refine_many(probabilities, images, chosen, fields, workers=w)
+            ]
+        )
+        rates.append(masks / spent)
+        print(
+            f"{method}, {masks} masks, {workers} process{'es' * (workers > 1)}: "
+            f"{rates[-1]:.1f} masks/s, start-up included"
+        )
+    print(f"  two / one: {rates[1] / rates[0]:.2f}")

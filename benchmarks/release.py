@@ -124,15 +124,8 @@ def simulate(rows: int, model: str, shard_rows: int) -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         dist, cache = Path(folder, "dist"), Path(folder, "cache")
-        build = [
-            "-m",
-            "benchmarks.release",
-            "build-once",
-            str(rows),
-            model,
-            str(shard_rows),
-            str(dist),
-        ]
+        once = ["-m", "benchmarks.release", "build-once"]
+        build = [*once, str(rows), model, str(shard_rows), str(dist)]
         with local_hub(Path(folder, "home")) as hub:
             push = ["-m", "publish", "push", str(dist), "--repo", NAME, "--tag", TAG]
             for name, words, environment in (

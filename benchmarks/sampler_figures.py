@@ -73,11 +73,7 @@ def measure(
         part = range(start, min(start + batch, n))
         begun = time.perf_counter()
         drawn = draw(
-            pipe,
-            [asked[k].prompt for k in part],
-            [seed + k for k in part],
-            options,
-            capture=False,
+            pipe, [asked[k].prompt for k in part], [seed + k for k in part], options, capture=False
         )
         seconds += time.perf_counter() - begun
         images.append(drawn.images)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,15 +11,9 @@ from typing import Any
 
 import click
 
-from benchmarks.sampler_figures import (
-    COLUMNS,
-    Real,
-    interval_text,
-    markdown,
-    measure,
-    real_side,
-)
+from benchmarks.sampler_figures import COLUMNS, Real, interval_text, markdown, measure, real_side
 from lungsynth.evaluation.common import read_films
+from lungsynth.evaluation.drawing import json_lines
 from lungsynth.model.checkpoint import load_pipeline, name_and_hash
 from lungsynth.model.encoder import DEFAULT_FOLDER, checksum, load_encoder
 from lungsynth.model.sampling import SampleOptions
@@ -40,8 +33,7 @@ QUICK = (
     (30, "default", 1.5, None),
 )
 """Samplers of the quick table, the most telling first."""
-QUICK_N, QUICK_MINUTES = 60, 10.0
-FULL_N = 200
+QUICK_N, FULL_N = 60, 200
 
 
 def grid(
@@ -65,13 +57,6 @@ def grid(
             )
 
 
-def cost_of(options: SampleOptions) -> float:
-    """Calls of the U-Net a picture, as a share of steps that are guided everywhere cost two."""
-    low, high = options.guidance_interval or (0.0, 1000.0)
-    guided = (high - low) / 1000 if options.guidance > 1 else 0.0
-    return options.steps * (1 + guided)
-
-
 def parse_intervals(texts: Sequence[str]) -> list[tuple[float, float] | None]:
     """`all` or `200,800` -> None or (200.0, 800.0)."""
     out: list[tuple[float, float] | None] = []
@@ -90,16 +75,8 @@ def parse_intervals(texts: Sequence[str]) -> list[tuple[float, float] | None]:
 
 
 def read_rows(path: Path, told: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Finished rows of the same weights, judge, number and seed; a line cut by a kill is left out."""
-    rows = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            row = json.loads(text)
-        except json.JSONDecodeError:
-            continue
-        if {k: row.get(k) for k in told} == dict(told):
-            rows.append(row)
-    return rows
+    """Finished rows of the same weights, judge, number and seed."""
+    return [row for row in json_lines(path) if {k: row.get(k) for k in told} == dict(told)]
 
 
 def find_row(rows: Sequence[dict[str, Any]], options: SampleOptions) -> dict[str, Any] | None:
@@ -116,7 +93,6 @@ class Table:
     n: int
     seed: int
     batch: int
-    minutes: float | None  # no row is begun that would end later
     out: Path
 
 
@@ -128,23 +104,12 @@ def make_table(
     Returns:
         The rows there are, in the order of `how.samplers`.
     """
-    begun, rows = time.monotonic(), read_rows(how.out, told)
+    rows = read_rows(how.out, told)
     how.out.parent.mkdir(parents=True, exist_ok=True)
-    spent, cost = 0.0, 0.0  # seconds, and calls of the U-Net that took them
     for options in how.samplers:
         row = find_row(rows, options)
         if row is None:
-            price = cost_of(options)
-            ahead = price * spent / cost if cost else 0.0
-            passed = time.monotonic() - begun
-            if how.minutes is not None and passed + ahead > 60 * how.minutes:
-                print(
-                    f"left for another run (over {how.minutes:g} minutes): {options.steps} steps …"
-                )
-                continue
-            start = time.monotonic()
             row = measure(pipe, options, how.n, encoder, real, seed=how.seed, batch=how.batch)
-            spent, cost = spent + time.monotonic() - start, cost + price
             row = json.loads(json.dumps({**told, **row}))
             rows.append(row)
             with how.out.open("a", encoding="utf-8") as file:
@@ -163,17 +128,9 @@ def make_table(
 @click.option("--data", "sources", multiple=True, required=True, metavar="SOURCE")
 @click.option("--model", default=None, metavar="NAME|DIR")
 @click.option(
-    "--quick",
-    is_flag=True,
-    help=f"Ten samplers, {QUICK_N} pictures each, at most {QUICK_MINUTES:g} minutes; instead of the grid.",
+    "--quick", is_flag=True, help=f"Ten samplers, {QUICK_N} pictures each, instead of the grid."
 )
 @click.option("--n", type=int, default=None, help=f"Pictures a sampler.  [default: {FULL_N}]")
-@click.option(
-    "--minutes",
-    type=float,
-    default=None,
-    help="No row is begun that would end later.  [default: no limit]",
-)
 @click.option("--steps", multiple=True, type=int, default=(10, 15, 20, 30), show_default=True)
 @click.option(
     "--scheduler", "names", multiple=True, default=("default", "dpm", "euler"), show_default=True
@@ -223,10 +180,7 @@ def samplers(folder: Path, out: Path, **given: Any) -> None:
         if quick
         else list(
             grid(
-                given["steps"],
-                given["names"],
-                given["scales"],
-                parse_intervals(given["intervals"]),
+                given["steps"], given["names"], given["scales"], parse_intervals(given["intervals"])
             )
         )
     )
@@ -235,7 +189,6 @@ def samplers(folder: Path, out: Path, **given: Any) -> None:
         n=given["n"] or (QUICK_N if quick else FULL_N),
         seed=seed,
         batch=given["batch"],
-        minutes=given["minutes"] or (QUICK_MINUTES if quick else None),
         out=out,
     )
     encoder = load_encoder(folder)

@@ -7,7 +7,6 @@ each another seed, and what each is shown is compared with what its seed draws w
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import multiprocessing
 import os
@@ -240,9 +239,6 @@ def print_load(found: Load) -> None:
 @click.option(
     "--again/--once", default=True, show_default=True, help="Whoever is refused comes again."
 )
-@click.option(
-    "--json", "path", type=click.Path(path_type=Path), default=None, help="Figures as JSON."
-)
 def main(
     visitors: int,
     generations: int,
@@ -252,7 +248,6 @@ def main(
     steps: int,
     gap: float,
     again: bool,
-    path: Path | None,
 ) -> None:
     """Measure the page under load. Exit code 1 where a target is missed."""
     if generations:
@@ -266,18 +261,14 @@ def main(
         for k in sorted({0, len(sizes) - 1, *range(49, len(sizes), 50)}):
             print(f"{k + 1:9d} {sizes[k]:8.0f}")
         print(f"growth from {min(warm, len(sizes) // 2)} to {len(sizes)} drawings: {grown:+.1%}")
-        figures: dict[str, Any] = {"rss_mb": sizes, "growth": grown}
         good = grown <= 0.05
     else:
         found = run_load(checkpoint, visitors, steps, gap=gap, again=again)
         print_load(found)
-        figures = vars(found) | {"sentences": sorted(found.sentences)}
         good = (
             not (found.wrong or found.overtaken or found.failed or found.bare)
             and max(found.page) <= 1
         )
-    if path:
-        path.write_text(json.dumps(figures, indent=2) + "\n")
     sys.exit(0 if good else 1)
 
 

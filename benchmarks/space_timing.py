@@ -5,7 +5,6 @@ Chromium (Debian's), driven by Playwright, against a page of its own with the sh
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -192,10 +191,7 @@ def summary(values: Sequence[float]) -> dict[str, float]:
 @click.option("--checkpoint", default="mini", show_default=True, help="Shipped name or folder.")
 @click.option("--sliders/--no-sliders", default=True, show_default=True, help="Masks made anew.")
 @click.option("--tabs", default=0, help="Instead: so many tabs of one browser, each a drawing.")
-@click.option(
-    "--json", "path", type=click.Path(path_type=Path), default=None, help="Figures as JSON."
-)
-def main(n: int, steps: int, checkpoint: str, sliders: bool, tabs: int, path: Path | None) -> None:
+def main(n: int, steps: int, checkpoint: str, sliders: bool, tabs: int) -> None:
     """Measure the page in a browser. Exit code 1 where a target is missed."""
     from playwright.sync_api import sync_playwright
 
@@ -235,8 +231,6 @@ def main(n: int, steps: int, checkpoint: str, sliders: bool, tabs: int, path: Pa
             f"{'' if target is None else format(target, '.1f'):>11}"
         )
     print(f"{checkpoint}, {steps} steps, {os.cpu_count()} cores")
-    if path:
-        path.write_text(json.dumps(figures, indent=2) + "\n")
     sys.exit(0 if good else 1)
 
 

@@ -12,9 +12,8 @@ from lungsynth.model.options import argument, option
 class ReportCommand:
     """One page of every figure below a folder, each with its plot, command, n, seeds and intervals.
 
-    Takes the JSON of `evaluate` downstream, masks, judge, fidelity, obedience, sides, memorisation,
-    neighbours and reconstruction, and of `benchmarks` latency and refine, at any depth. The HTML
-    page needs no other file.
+    Takes the JSON of `evaluate` downstream, masks, fidelity, obedience, sides, memorisation,
+    neighbours and reconstruction, at any depth. The HTML page needs no other file.
 
     \b
     python -m lungsynth report runs/eval

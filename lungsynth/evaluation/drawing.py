@@ -63,18 +63,24 @@ def balanced_prompts(n: int) -> list[Asked]:
     return out
 
 
-def read_done(folder: Path) -> list[dict[str, object]]:
-    """Complete lines of `records.jsonl` whose picture is there."""
-    path = folder / RECORDS_NAME
-    done = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    """Objects of a file that holds one a line; none where it is missing, and no line cut by a kill."""
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:
-            entry = json.loads(line)
+            found.append(json.loads(line))
         except json.JSONDecodeError:
-            continue  # a line cut by a kill
-        if (folder / entry["file"]).is_file():
-            done.append(entry)
-    return done
+            continue
+    return found
+
+
+def draw_images(
+    pipe: Any, prompts: Sequence[str], seeds: Sequence[int], options: SampleOptions, batch: int
+) -> Iterator[UInt8Array]:
+    """Pictures (H, W) in the order of the prompts, `batch` drawn together; no map is kept."""
+    for start in range(0, len(prompts), batch):
+        part = slice(start, start + batch)
+        yield from draw(pipe, prompts[part], seeds[part], options, capture=False).images
 
 
 def draw_set(
@@ -104,7 +110,8 @@ def draw_set(
         OutputError: the folder cannot be written or the disk is full.
     """
     check_writable(out)
-    n, done = len(asked), read_done(out)
+    n = len(asked)
+    done = [one for one in json_lines(out / RECORDS_NAME) if (out / one["file"]).is_file()]
     prompts = {f"{k:05d}.png": one.prompt for k, one in enumerate(asked)}
     for entry in done:
         if prompts.get(str(entry["file"]), entry["prompt"]) != entry["prompt"]:
@@ -118,13 +125,7 @@ def draw_set(
 
     def pictures(own: Sequence[int], seeds: Sequence[int]) -> Sequence[UInt8Array]:
         texts = [asked[missing[k]].prompt for k in own]
-        drawn: list[UInt8Array] = []
-        for start in range(0, len(texts), batch):
-            part = slice(start, start + batch)
-            drawn += [
-                *draw(synthesizer.pipe, texts[part], seeds[part], options, capture=False).images
-            ]
-        return drawn
+        return list(draw_images(synthesizer.pipe, texts, seeds, options, batch))
 
     kept = _drawn(
         pictures, [seed + k for k in missing], [asked[k].fields for k in missing], rejection, batch

@@ -36,16 +36,12 @@ class Count:
     films: int = 0
     caught: int = 0  # found to lie so, whether put right or not
     put_right: int = 0  # pixel for pixel the film that was moved
-    warned: int = 0  # found to be no sound frontal chest film
-    low: int = 0  # score below 0.5
 
-    def add(self, *, caught: bool, right: bool, righted: Righted) -> None:
+    def add(self, *, caught: bool, right: bool) -> None:
         """Count one film."""
         self.films += 1
         self.caught += caught
         self.put_right += right
-        self.warned += bool(righted.warnings)
-        self.low += righted.check.score < 0.5
 
 
 def apply(move: Move, image: UInt8Array) -> UInt8Array:
@@ -85,21 +81,16 @@ def measure_films(
             counts = {way: Count() for way in ("as it is", *WAYS, "mirrored")}
             for index, image in enumerate(some):
                 plain = put_right(image, folder=folder)
-                counts["as it is"].add(
-                    caught=false_alarm(plain), right=plain.move.nothing, righted=plain
-                )
+                counts["as it is"].add(caught=false_alarm(plain), right=plain.move.nothing)
                 for way, move in WAYS.items() if n_moved is None or index < n_moved else ():
                     righted = put_right(apply(move, image), folder=folder)
                     counts[way].add(
                         caught=righted.move == move or bool(righted.warnings),
                         right=np.array_equal(righted.image, image),
-                        righted=righted,
                     )
                 # sixteen views: a mirrored film's answer is the film's own, with its sign changed
                 caught = 1 - plain.check.mirrored >= MIRRORED and plain.check.frontal >= SURE
-                counts["mirrored"].films += 1
-                counts["mirrored"].caught += caught
-                counts["mirrored"].warned += caught
+                counts["mirrored"].add(caught=caught, right=False)
                 bar.update()
             out[name] = {way: asdict(count) for way, count in counts.items()}
     return out
@@ -128,7 +119,7 @@ def measure_others(
     for kind, picture in others:
         righted = put_right(picture, folder=folder)
         told = righted.check.frontal < 0.5 or bool(righted.warnings)
-        counts.setdefault(kind, Count()).add(caught=told, right=False, righted=righted)
+        counts.setdefault(kind, Count()).add(caught=told, right=False)
     return {kind: asdict(count) for kind, count in counts.items()}
 
 
@@ -145,15 +136,12 @@ def totals(sets: Mapping[str, Mapping[str, Mapping[str, int]]]) -> dict[str, dic
 
 def report(sets: Mapping[str, Any], others: Mapping[str, Any]) -> str:
     """The counts as a table in Markdown."""
-    lines = [
-        "| what is shown | pictures | told | put right | warned | score < 0.5 |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = ["| what is shown | pictures | told | put right |", "|---|---|---|---|"]
     for set_name, ways in [*sets.items(), ("all films", totals(sets)), ("no chest film", others)]:
         for way, c in ways.items():
             lines.append(
                 f"| {set_name}: {way} | {c['films']} | {c['caught']} ({_share(c['caught'], c['films'])}) "
-                f"| {c['put_right']} | {c['warned']} | {c['low']} |"
+                f"| {c['put_right']} |"
             )
     return "\n".join(lines) + "\n"
 

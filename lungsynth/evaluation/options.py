@@ -1,4 +1,4 @@
-"""Options of `evaluate masks`, `judge`, `trust` and `downstream`, for the command line and Python."""
+"""Options of `evaluate masks`, `trust` and `downstream`, for the command line and Python."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ from lungsynth.model.options import option
 
 
 @dataclass(frozen=True, kw_only=True)
-class Truth:
-    """Expert masks: where they are, and what counts in them."""
+class MasksOptions:
+    """Segment real films by the checkpoint's class tokens and compare with expert masks.
+
+    Every threshold and refinement stands in one table with rivals that need no model, or read the
+    same checkpoint otherwise. Distances are in pixels of the square the model sees.
+
+    \b
+    python -m lungsynth evaluate masks --data films.parquet --out runs/masks
+    python -m lungsynth evaluate masks --data folder --split '' --class-ids '1=left lung,2=right lung'
+    """
 
     image_column: str = option(default="image", metavar="NAME")
     mask_column: str = option(default="mask", metavar="NAME")
@@ -32,20 +40,6 @@ class Truth:
         default=None, min=1, metavar="N", help="At most N films, drawn with the seed."
     )
     seed: int = option(default=0, min=0, help="Of the noise, the draws and the resampling.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class MasksOptions(Truth):
-    """Segment real films by the checkpoint's class tokens and compare with expert masks.
-
-    Every threshold and refinement stands in one table with rivals that need no model, or read the
-    same checkpoint otherwise. Distances are in pixels of the square the model sees.
-
-    \b
-    python -m lungsynth evaluate masks --data films.parquet --out runs/masks
-    python -m lungsynth evaluate masks --data folder --split '' --class-ids '1=left lung,2=right lung'
-    """
-
     source: str = option(
         "--data",
         metavar="SOURCE",
@@ -90,15 +84,11 @@ class MasksOptions(Truth):
         help="A parameter of the refinement, such as beta=16; repeat for several.",
     )
     rivals: str = option(
-        default="mean-mask,otsu,ellipses",
-        metavar="all|none|NAME,NAME",
-        help="Also unet, daam, self4, ovam.",
+        default="mean-mask,otsu,ellipses", metavar="all|none|NAME,NAME", help="Also daam, self4."
     )
     rival_split: str = option(
         default="train", metavar="NAME", help="Split that rivals learn from; '' leaves those out."
     )
-    shots: int = option(default=1, min=1, help="Annotated films that unet and ovam are given.")
-    rival_steps: int = option(default=250, min=1, help="Training steps of the rival U-Net.")
     word: str = option(
         default="",
         metavar="TEXT",
@@ -107,50 +97,8 @@ class MasksOptions(Truth):
     n_noise: int = option(default=1, min=1, help="Noise draws a film is read under.")
     batch_size: int = option(default=8, min=1)
     out: Path | None = option(
-        default=None,
-        path="dir",
-        metavar="DIR",
-        help="Writes masks.json, masks.csv, plot.png and sheet.png.",
+        default=None, path="dir", metavar="DIR", help="Writes masks.json, masks.csv and sheet.png."
     )
-    quiet: bool = option(default=False, help="No progress bar.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class JudgeOptions(Truth):
-    """Agreement of generated masks with a U-Net trained on real ones; it is no accuracy.
-
-    The judge's own Dice on real test films is stated first: no agreement means more than that.
-    """
-
-    sources: tuple[str, ...] = option(
-        "--data",
-        required=True,
-        metavar="SOURCE",
-        help="Real films with expert masks the judge learns from; repeat for several.",
-    )
-    synthetic: Path = option(
-        metavar="DIR|PARQUET",
-        help="Generated pictures with masks: a published folder, folders of `sample`, Parquet.",
-    )
-    train_split: str = option(default="train", metavar="NAME")
-    test_split: str = option(
-        default="test", metavar="NAME", help="Films the judge itself is tested on."
-    )
-    mask_ids: str = option(
-        default="",
-        metavar="1,2",
-        help="Values that count in the generated masks.  [default: all but 0 and 255]",
-    )
-    judge_folder: Path | None = option(
-        "--judge",
-        default=None,
-        path="dir",
-        exists=True,
-        metavar="DIR",
-        help="A judge trained before, instead of training one.",
-    )
-    steps: int = option(default=1500, min=1)
-    out: Path = option(path="dir", metavar="DIR", help="Writes judge/, judge.json and judge.csv.")
     quiet: bool = option(default=False, help="No progress bar.")
 
 
@@ -231,8 +179,7 @@ class DownstreamOptions:
     arms: str = option(
         default="all",
         metavar="all|NAME,NAME",
-        help="real, synthetic, synthetic+real, synthetic-to-real (its share falls to none), "
-        "pretrain-then-real.",
+        help="real, synthetic, synthetic+real, synthetic-to-real (its share falls to none).",
     )
     n: str = option(
         default="", metavar="1,5,all", help="How many real films.  [default: the preset's, and all]"

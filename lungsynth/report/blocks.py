@@ -92,24 +92,22 @@ def _block(
         )
     chosen = {w: results[w] for w in words}
     if how == PLOT:
-        lines = [
-            f"![{r.kind.title(r.report)}]({PICTURES}/{name}.png)" for name, r in chosen.items()
-        ]
+        lines = [f"![{r.title}]({PICTURES}/{name}.png)" for name, r in chosen.items()]
         return lines, set(chosen), list(chosen.values())
     if how == TARGETS:
-        told = [t for r in chosen.values() for t in r.kind.targets(r.report)]
+        told = [t for r in chosen.values() for t in r.targets]
         if not told:
             raise DataError(
                 f"{where}: {', '.join(chosen)} has no headline figure; leave `{TARGETS}` out."
             )
         parts = [targets_table(told)]
     else:
-        kinds = {id(r.kind): r.kind for r in chosen.values()}
+        kinds = {r.kind.name: r.kind for r in chosen.values()}
         together = next(iter(kinds.values())).together if len(kinds) == 1 else None
         if together is not None and len(chosen) > 1:
             parts = [together({name: r.report for name, r in chosen.items()})]
         else:
-            parts = [r.kind.text(r.report).strip() for r in chosen.values()]
+            parts = [r.text.strip() for r in chosen.values()]
     parts.append("\n".join(about(r, page) for r in chosen.values()))
     return "\n\n".join(parts).splitlines(), set(chosen), []
 
@@ -117,7 +115,7 @@ def _block(
 def about(result: Result, page: Path) -> str:
     """Where the figures come from: the file, n and seeds, the command."""
     link = Path(os.path.relpath(result.path, page.parent)).as_posix()
-    return f"- [{result.name}]({link}): {result.kind.how(result.report)} {command_words(result)}"
+    return f"- [{result.name}]({link}): {result.how} {command_words(result)}"
 
 
 def command_words(result: Result) -> str:

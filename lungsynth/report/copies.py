@@ -42,19 +42,17 @@ def neighbours_text(r: Report) -> str:
 
 def neighbours_draw(axes: Any, r: Report) -> None:
     """Quartiles of every distance, as shares of the median of real films."""
-    names, told = [], []
+    rows = []
     for name, m in r["measures"].items():
         unit = m["real_test"]["median"] or 1.0
         for key, words in (("synthetic", "pictures"), ("real_test", "unseen real films")):
             value, low, high = (
                 m[key].get(k, m[key]["median"]) / unit for k in ("median", "q25", "q75")
             )
-            names.append(f"{name}, {words}")
-            told.append({"value": value, "low": low, "high": high})
-    bars(axes, names, told, ["#0072b2", "#999999"] * (len(names) // 2))
-    axes.set(
-        xlabel="distance to the nearest training film ÷ median of real films (line: quartiles)"
-    )
+            told = {"value": value, "low": low, "high": high}
+            rows.append((f"{name}, {words}", told, key == "synthetic"))
+    label = "distance to the nearest training film ÷ median of real films (line: quartiles)"
+    bars(axes, rows, label)
 
 
 def neighbours_how(r: Report) -> str:
@@ -154,17 +152,3 @@ def memorisation_draw(axes: Any, r: Report) -> None:
     axes.axvline(r["threshold"], color="#333333", linestyle="--", label="threshold")
     axes.set(xlabel="likeness to the training film most alike", ylabel="share", xlim=(0, 1))
     axes.legend(fontsize=8)
-
-
-def memorisation_command(r: Report) -> list[str]:
-    """What the file says about its command."""
-    data = [word for source in r.get("sources", ["FILMS.parquet"]) for word in ("--data", source)]
-    return [
-        "evaluate",
-        "memorisation",
-        *data,
-        "--synthetic",
-        r.get("synthetic", "DRAWN"),
-        "--seed",
-        str(r.get("seed", 0)),
-    ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 from lungsynth.errors import DataError, OutputError
 from lungsynth.images import slug
 from lungsynth.report.sections import KINDS, Kind, kind_of
-from lungsynth.report.words import Report
+from lungsynth.report.words import Report, Target
 
 SKIPPED = ("cells", "report")
 """Folders within a result's folder that hold its parts, or pictures of the page."""
@@ -42,23 +41,34 @@ class Result:
     report: Report
 
     @property
+    def title(self) -> str:
+        """Its heading."""
+        return self.kind.title(self.report)
+
+    @property
+    def how(self) -> str:
+        """n, seeds, what the brackets are."""
+        return self.kind.how(self.report)
+
+    @property
+    def text(self) -> str:
+        """Markdown: paragraphs, bold lines, tables."""
+        return self.kind.text(self.report)
+
+    @property
+    def targets(self) -> list[Target]:
+        """Headline figures."""
+        return self.kind.targets(self.report)
+
+    @property
     def command(self) -> str:
         """The command that made it, as far as the file says."""
-        told = self.report.get("command")
-        return (
-            told
-            if isinstance(told, str)
-            else shlex.join(["python", "-m", *_program(self.kind.command(self.report))])
-        )
+        return str(self.report.get("command", f"python -m lungsynth evaluate {self.kind.name}"))
 
     @property
     def command_is_whole(self) -> bool:
-        """Whether the file holds its command; if not, options may have been given besides."""
-        return isinstance(self.report.get("command"), str) or "arguments" in self.report
-
-
-def _program(words: list[str]) -> list[str]:
-    return words if words[0] == "benchmarks" else ["lungsynth", *words]
+        """Whether the file holds its command; if not, it had options besides."""
+        return "command" in self.report
 
 
 def found_below(folder: Path) -> Iterator[tuple[str, str, Path]]:
@@ -104,9 +114,7 @@ def read_result(path: Path, kind: str, name: str) -> Result:
         if kind == "memorisation" and "caught" not in report:
             kind = "neighbours"  # which the publisher keeps under this name too
         result = Result(name, path, KINDS[kind], report)
-        for tell in (result.kind.title, result.kind.text, result.kind.how, result.kind.targets):
-            tell(report)
-        _ = result.command
+        _ = result.title, result.text, result.how, result.targets
     except (
         KeyError,
         TypeError,

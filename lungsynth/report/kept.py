@@ -10,7 +10,6 @@ from lungsynth.about.figures import Figure, write_figures
 from lungsynth.errors import DataError
 from lungsynth.report.files import Result, read_results
 from lungsynth.report.masks import set_title
-from lungsynth.report.sections import KINDS
 from lungsynth.report.words import count_of
 
 COLUMNS = {"age group": "age_group", "view": "view", "sex": "sex", "finding": "finding"}
@@ -56,8 +55,7 @@ def keep_with_checkpoint(folder: Path, checkpoint: Path) -> list[Figure]:
 
 def _figures(result: Result) -> Iterator[Figure]:
     """Figures of one result."""
-    kind = next(name for name, one in KINDS.items() if one is result.kind)
-    r = result.report
+    kind, r = result.kind.name, result.report
     command = result.command + ("" if result.command_is_whole else " (with options not kept)")
     weights = str(r.get("model_hash") or "")
     if kind == "obedience" and not r.get("verifier"):  # of chosen pictures it is the choice's

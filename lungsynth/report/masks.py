@@ -25,13 +25,7 @@ def ordered_stages(*reports: Report) -> list[str]:
     found: dict[str, tuple[bool, int, str]] = {}
     for r in reports:
         for name, about in r["stages"].items():
-            rank = (
-                0
-                if name.startswith("raw")
-                else 1
-                if name.startswith(("with student", "student alone"))
-                else 3
-            )
+            rank = 0 if name.startswith("raw") else 1 if name == "student alone" else 3
             rank = 2 if name == r.get("first_refinement") else rank
             found.setdefault(name, (bool(about["rival"]), rank, name))
     return sorted(found, key=found.__getitem__)
@@ -134,31 +128,12 @@ def _cell(r: Report, stage: str) -> str:
 
 def masks_draw(axes: Any, r: Report) -> None:
     """IoU of every stage."""
-    names = ordered_stages(r)
-    titles = [stage_title(n, r).replace("*", "") for n in names]
-    bars(
-        axes,
-        titles,
-        [r["stages"][n]["regions"]["all"]["iou"] for n in names],
-        ["#999999" if r["stages"][n]["rival"] else "#0072b2" for n in names],
-    )
-    axes.set(xlim=(0, 1), xlabel="IoU, 95 % interval over films (grey: rivals)")
-
-
-def masks_command(r: Report) -> list[str]:
-    """What the file says about its command."""
-    convention = r["convention"][0].partition(":")[0] if r["convention"] else ""
-    return [
-        "evaluate",
-        "masks",
-        "--data",
-        r["source"],
-        "--split",
-        r["split"],
-        *(["--convention", convention] if convention else []),
-        "--seed",
-        str(r["seed"]),
-    ]
+    rows = []
+    for name in ordered_stages(r):
+        told = r["stages"][name]
+        iou = told["regions"]["all"]["iou"]
+        rows.append((stage_title(name, r).replace("*", ""), iou, not told["rival"]))
+    bars(axes, rows, "IoU, 95 % interval over films (grey: rivals)", most=1)
 
 
 def masks_how(r: Report) -> str:

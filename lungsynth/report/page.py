@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from markdown_it import MarkdownIt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -17,7 +18,7 @@ from lungsynth.errors import DataError, OutputError
 from lungsynth.images import slug
 from lungsynth.report.files import Result, UnfitError, found_below, read_result
 from lungsynth.report.sections import KINDS
-from lungsynth.report.words import Target, targets_table
+from lungsynth.report.words import targets_table
 
 PICTURES = "report"
 """Folder of the Markdown page's plots, beside it."""
@@ -31,20 +32,15 @@ BRACKETS = "Values in brackets are 95 % intervals; each section says of what."
 class Section:
     """One measured file."""
 
-    title: str
+    result: Result
     place: str  # of the JSON file, below the folder
-    command: str  # that made it
-    command_is_whole: bool  # False: the file does not hold it, options may be missing
-    how: str  # n, seeds, what the brackets are
-    text: str  # Markdown: paragraphs, bold lines, tables
     plot: bytes | None  # PNG
-    targets: tuple[Target, ...]
 
 
 def draw_result(result: Result) -> bytes | None:
     """The plot of a result as PNG; None where its kind has none."""
     buffer = io.BytesIO()
-    if result.kind is KINDS["downstream"]:
+    if result.kind.name == "downstream":
         from lungsynth.evaluation.downstream.report import draw_plot  # deferred: imports torch
 
         draw_plot(result.report, buffer)
@@ -68,47 +64,34 @@ def gather(folder: Path) -> tuple[list[Section], list[str]]:
     sections: list[Section] = []
     left_out: list[str] = []
     for kind, name, path in found_below(folder):
+        place = path.relative_to(folder).as_posix()
         try:
             result = read_result(path, kind, name)
-            plot = draw_result(result)
+            sections.append(Section(result, place, draw_result(result)))
         except (UnfitError, KeyError, TypeError, ValueError) as error:
-            place = path.relative_to(folder).as_posix()
             left_out.append(f"{place}: {str(error).removeprefix(f'{path}: ')}")
-            continue
-        sections.append(
-            Section(
-                result.kind.title(result.report),
-                path.relative_to(folder).as_posix(),
-                result.command,
-                result.command_is_whole,
-                result.kind.how(result.report),
-                result.kind.text(result.report),
-                plot,
-                tuple(result.kind.targets(result.report)),
-            )
-        )
     if not sections:
         why = f" Left out: {' '.join(left_out)}" if left_out else ""
         raise DataError(
             f"{folder}: no figures here. Expected one of {', '.join(f'{k}.json' for k in KINDS)}, which "
-            f"`lungsynth evaluate …` and `benchmarks` write.{why}"
+            f"`lungsynth evaluate …` writes.{why}"
         )
     return sections, left_out
 
 
 def _targets(sections: Sequence[Section]) -> str:
     """Figures that have a target, with the folder they come from where titles repeat."""
-    titles = [s.title for s in sections]
+    titles = [s.result.title for s in sections]
     told = []
     for s in sections:
-        note = f" ({Path(s.place).parent.as_posix()})" if titles.count(s.title) > 1 else ""
-        told += [replace(t, figure=t.figure + note) for t in s.targets if t.met]
+        note = f" ({Path(s.place).parent.as_posix()})" if titles.count(s.result.title) > 1 else ""
+        told += [replace(t, figure=t.figure + note) for t in s.result.targets if t.met]
     return targets_table(told) if told else ""
 
 
-def _command(section: Section) -> str:
-    missing = "" if section.command_is_whole else "\n# further options, if any, are not in the file"
-    return section.command + missing
+def _command(result: Result) -> str:
+    missing = "" if result.command_is_whole else "\n# further options, if any, are not in the file"
+    return result.command + missing
 
 
 def to_markdown(sections: Sequence[Section], left_out: Sequence[str]) -> str:
@@ -117,20 +100,21 @@ def to_markdown(sections: Sequence[Section], left_out: Sequence[str]) -> str:
     if targets := _targets(sections):
         lines += ["", "## Targets", "", targets]
     for section in sections:
+        result = section.result
         lines += [
             "",
-            f"## {section.title}",
+            f"## {result.title}",
             "",
             "```bash",
-            _command(section),
+            _command(result),
             "```",
             "",
-            section.how,
+            result.how,
             "",
-            section.text.strip(),
+            result.text.strip(),
         ]
         if section.plot is not None:
-            lines += ["", f"![{section.title}]({PICTURES}/{picture_name(section)})"]
+            lines += ["", f"![{result.title}]({PICTURES}/{picture_name(section)})"]
         lines += ["", f"From `{section.place}`."]
     if left_out:
         lines += ["", "## Left out", "", *(f"- {why}" for why in left_out)]
@@ -146,7 +130,7 @@ def to_html(sections: Sequence[Section], left_out: Sequence[str]) -> str:
     """The page as HTML that needs no other file."""
     body = ["<h1>Results</h1>", f"<p>{BRACKETS}</p>", "<ul>"]
     body += [
-        f'<li><a href="#s{i}">{html.escape(s.title)}</a> '
+        f'<li><a href="#s{i}">{html.escape(s.result.title)}</a> '
         f'<span class="from">{html.escape(s.place)}</span></li>'
         for i, s in enumerate(sections)
     ]
@@ -154,9 +138,9 @@ def to_html(sections: Sequence[Section], left_out: Sequence[str]) -> str:
     if targets := _targets(sections):
         body += ["<h2>Targets</h2>", _render(targets)]
     for i, section in enumerate(sections):
-        title = html.escape(section.title)
-        body += [f'<h2 id="s{i}">{title}</h2>', f"<pre>{html.escape(_command(section))}</pre>"]
-        body += [_render(section.how), _render(section.text)]
+        result, title = section.result, html.escape(section.result.title)
+        body += [f'<h2 id="s{i}">{title}</h2>', f"<pre>{html.escape(_command(result))}</pre>"]
+        body += [_render(result.how), _render(result.text)]
         if section.plot is not None:
             data = base64.b64encode(section.plot).decode()
             body.append(f'<img alt="{title}" src="data:image/png;base64,{data}">')
@@ -190,37 +174,13 @@ BODY
 """
 
 
+_MARKDOWN = MarkdownIt("zero").enable(["table", "emphasis", "backticks", "escape"])
+
+
 def _render(text: str) -> str:
     """Markdown of paragraphs, bold, code and tables -> HTML; everything else is shown as it is."""
-
-    def inline(words: str) -> str:
-        bold = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html.escape(words))
-        return re.sub(r"`([^`]+)`", r"<code>\1</code>", bold)
-
-    def cell(words: str) -> str:
-        long = ' class="long"' if len(words) > LONG else ""
-        return f"<td{long}>{inline(words)}</td>"
-
-    out: list[str] = []
-    rows: list[list[str]] = []
-
-    def close() -> None:
-        if rows:
-            head = "".join(f"<th>{inline(c)}</th>" for c in rows[0])
-            inner = "".join("<tr>" + "".join(map(cell, row)) + "</tr>\n" for row in rows[2:])
-            out.append(f"<table><thead><tr>{head}</tr></thead><tbody>\n{inner}</tbody></table>")
-            rows.clear()
-
-    for line in text.splitlines():
-        if line.startswith("|"):
-            cells = re.split(r"(?<!\\)\|", line.strip())[1:-1]
-            rows.append([cell.strip().replace("\\|", "|") for cell in cells])
-            continue
-        close()
-        if line.strip():
-            out.append(f"<p>{inline(line)}</p>")
-    close()
-    return "\n".join(out)
+    long = rf"<td>(?=[^<]{{{LONG + 1},}}</td>)"
+    return re.sub(long, '<td class="long">', str(_MARKDOWN.render(text)))
 
 
 def write_page(folder: Path, out: Path | None = None) -> tuple[list[Section], list[str]]:

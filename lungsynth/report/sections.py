@@ -1,4 +1,4 @@
-"""How each evaluation's JSON is written as text: title, command, n and seeds, plot, headline figures."""
+"""How each evaluation's JSON is written as text: title, n and seeds, plot, headline figures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 from lungsynth.evaluation.tables import markdown
 from lungsynth.report.copies import (
-    memorisation_command,
     memorisation_draw,
     memorisation_how,
     memorisation_targets,
@@ -19,7 +18,6 @@ from lungsynth.report.copies import (
     neighbours_text,
 )
 from lungsynth.report.masks import (
-    masks_command,
     masks_draw,
     masks_how,
     masks_targets,
@@ -37,23 +35,20 @@ from lungsynth.report.samples import (
     obedience_how,
     obedience_targets,
     obedience_text,
-    sides_command,
     sides_draw,
     sides_how,
     sides_targets,
     sides_text,
 )
-from lungsynth.report.words import Report, Target, bars, span, verdict
-
-DRAWN = ["--data", "FILMS.parquet", "--synthetic", "DRAWN"]
+from lungsynth.report.words import Report, Target, span, verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """How the JSON of one evaluation is written out."""
 
+    name: str  # of the evaluation
     title: Callable[[Report], str]
-    command: Callable[[Report], list[str]]  # after `python -m`; only for files that do not hold it
     how: Callable[[Report], str]  # n, seeds, what the brackets are
     text: Callable[[Report], str]
     draw: Callable[[Any, Report], None] | None = None  # matplotlib axes, report
@@ -129,49 +124,7 @@ def _downstream_targets(r: Report) -> list[Target]:
     return out
 
 
-# --- judge, autoencoder, times ---------------------------------------------------------------
-
-
-def _judge_text(r: Report) -> str:
-    rows = [
-        [
-            title,
-            told["n"],
-            span(told["dice"]),
-            span(told["iou"]),
-            span(told["hd95_percent"], digits=1),
-        ]
-        for title, told in (
-            ("judge on real test films", r["judge_on_real_test_films"]),
-            ("generated masks, agreement with the judge", r["agreement_with_the_judge"]),
-        )
-    ]
-    return "Agreement is no accuracy: on generated pictures there is no truth.\n\n" + markdown(
-        ["", "n", "Dice", "IoU", "HD95 % of side"], rows
-    )
-
-
-def _judge_command(r: Report) -> list[str]:
-    data = [word for source in r["sources"] for word in ("--data", source)]
-    return ["evaluate", "judge", *data, "--synthetic", r["synthetic"], "--steps", str(r["steps"])]
-
-
-def _judge_draw(axes: Any, r: Report) -> None:
-    own, theirs = r["judge_on_real_test_films"], r["agreement_with_the_judge"]
-    bars(
-        axes,
-        ["judge on real films", "generated masks, agreement"],
-        [own["dice"], theirs["dice"]],
-        ["#999999", "#0072b2"],
-    )
-    axes.set(xlim=(0, 1), xlabel="Dice, 95 % interval over films")
-
-
-def _judge_how(r: Report) -> str:
-    return (
-        f"The judge took {r['steps']} steps; seed {r.get('seed', 0)}; brackets: bootstrap over films, "
-        "those of a patient together."
-    )
+# --- autoencoder ---------------------------------------------------------------
 
 
 def _reconstruction_text(r: Report) -> str:
@@ -199,135 +152,73 @@ def _reconstruction_targets(r: Report) -> list[Target]:
     ]
 
 
-def _latency_text(r: Report) -> str:
-    rows = [
-        [name, f"{t['p50']:.3f}", f"{t['p95']:.3f}" if "p95" in t else ""]
-        for name, t in r["stages"].items()
-    ]
-    return markdown(["stage", "p50 s", "p95 s"], rows)
-
-
-def _latency_draw(axes: Any, r: Report) -> None:
-    told = {k: t for k, t in r["stages"].items() if "p95" in t}
-    bars(
-        axes,
-        list(told),
-        [{"value": t["p50"], "low": t["p50"], "high": t["p95"]} for t in told.values()],
-        ["#0072b2"] * len(told),
-    )
-    axes.set(xlabel="seconds: p50, and p95 at the end of the line")
-
-
-def _refine_text(r: Report) -> str:
-    rows = [["random walk", f"{1000 * r['walk_s']:.1f} ms"]]
-    if "dense_s" in r:
-        rows.append(
-            [
-                "the same in dense form",
-                f"{1000 * r['dense_s']:.0f} ms: {r['walk_speedup']:.0f} ×, "
-                f"off by {r['walk_difference']:.1e}",
-            ]
-        )
-    rows.append(["CRF", f"{1000 * r['crf_s']:.1f} ms, {r['crf_ratio']:.3f} of bare pydensecrf"])
-    rows += [[f"refinement `{k}`", f"{1000 * s:.1f} ms"] for k, s in r["methods_s"].items()]
-    if "two_over_one" in r:
-        rows.append(
-            [
-                "masks/s, one and two processes",
-                f"{r['masks_per_s_1']:.1f}, {r['masks_per_s_2']:.1f}: {r['two_over_one']:.2f} ×",
-            ]
-        )
-    return markdown(["of one film", "time"], rows)
-
-
 KINDS: dict[str, Kind] = {
-    "downstream": Kind(
-        title=lambda r: "Models trained on it",
-        command=lambda r: ["evaluate", "downstream", *r["arguments"]],
-        how=_downstream_how,
-        text=_downstream_text,
-        targets=_downstream_targets,
-    ),
-    "masks": Kind(
-        title=lambda r: f"Masks: {set_title(r)}",
-        command=masks_command,
-        how=masks_how,
-        text=masks_text,
-        draw=masks_draw,
-        targets=masks_targets,
-        together=masks_together,
-    ),
-    "judge": Kind(
-        title=lambda r: "Generated masks and a judge",
-        command=_judge_command,
-        how=_judge_how,
-        text=_judge_text,
-        draw=_judge_draw,
-    ),
-    "fidelity": Kind(
-        title=fidelity_title,
-        command=lambda r: ["evaluate", "fidelity", *DRAWN],
-        how=fidelity_how,
-        text=fidelity_text,
-        draw=fidelity_draw,
-        targets=fidelity_targets,
-    ),
-    "obedience": Kind(
-        title=lambda r: "Obedience",
-        command=lambda r: ["evaluate", "obedience", *DRAWN, "--seed", str(r["seed"])],
-        how=obedience_how,
-        text=obedience_text,
-        draw=obedience_draw,
-        targets=obedience_targets,
-    ),
-    "sides": Kind(
-        title=lambda r: "Obedience: sides",
-        command=sides_command,
-        how=sides_how,
-        text=sides_text,
-        draw=sides_draw,
-        targets=sides_targets,
-    ),
-    "memorisation": Kind(
-        title=lambda r: "Memorisation",
-        command=memorisation_command,
-        how=memorisation_how,
-        text=memorisation_text,
-        draw=memorisation_draw,
-        targets=memorisation_targets,
-    ),
-    "neighbours": Kind(
-        title=lambda r: "Nearest training films",
-        command=lambda r: ["evaluate", "neighbours", *DRAWN, "--seed", str(r["seed"])],
-        how=neighbours_how,
-        text=neighbours_text,
-        draw=neighbours_draw,
-        targets=neighbours_targets,
-    ),
-    "reconstruction": Kind(
-        title=lambda r: "Autoencoder",
-        command=lambda r: ["evaluate", "reconstruction", "--data", "FILMS.parquet"],
-        how=lambda r: f"n = {r['n']} films; brackets: bootstrap over films, seed 0.",
-        text=_reconstruction_text,
-        targets=_reconstruction_targets,
-    ),
-    "latency": Kind(
-        title=lambda r: "Prompt to files, time",
-        command=lambda r: ["benchmarks", "latency", "--n", str(r["n"]), "--steps", str(r["steps"])],
-        how=lambda r: (
-            f"n = {r['n']} prompts, {r['steps']} steps; quantiles over prompts, no interval."
+    kind.name: kind
+    for kind in (
+        Kind(
+            name="downstream",
+            title=lambda r: "Models trained on it",
+            how=_downstream_how,
+            text=_downstream_text,
+            targets=_downstream_targets,
         ),
-        text=_latency_text,
-        draw=_latency_draw,
-    ),
-    "refine": Kind(
-        title=lambda r: "Refinement, time",
-        command=lambda r: ["benchmarks", "refine", "--size", str(r["size"]), "-n", str(r["n"])],
-        how=lambda r: (
-            f"Medians of {r['n']} repeats at {r['size']} px, {r['threads']} thread(s); no interval."
+        Kind(
+            name="masks",
+            title=lambda r: f"Masks: {set_title(r)}",
+            how=masks_how,
+            text=masks_text,
+            draw=masks_draw,
+            targets=masks_targets,
+            together=masks_together,
         ),
-        text=_refine_text,
-    ),
+        Kind(
+            name="fidelity",
+            title=fidelity_title,
+            how=fidelity_how,
+            text=fidelity_text,
+            draw=fidelity_draw,
+            targets=fidelity_targets,
+        ),
+        Kind(
+            name="obedience",
+            title=lambda r: "Obedience",
+            how=obedience_how,
+            text=obedience_text,
+            draw=obedience_draw,
+            targets=obedience_targets,
+        ),
+        Kind(
+            name="sides",
+            title=lambda r: "Obedience: sides",
+            how=sides_how,
+            text=sides_text,
+            draw=sides_draw,
+            targets=sides_targets,
+        ),
+        Kind(
+            name="memorisation",
+            title=lambda r: "Memorisation",
+            how=memorisation_how,
+            text=memorisation_text,
+            draw=memorisation_draw,
+            targets=memorisation_targets,
+        ),
+        Kind(
+            name="neighbours",
+            title=lambda r: "Nearest training films",
+            how=neighbours_how,
+            text=neighbours_text,
+            draw=neighbours_draw,
+            targets=neighbours_targets,
+        ),
+        Kind(
+            name="reconstruction",
+            title=lambda r: "Autoencoder",
+            how=lambda r: f"n = {r['n']} films; brackets: bootstrap over films, seed 0.",
+            text=_reconstruction_text,
+            targets=_reconstruction_targets,
+        ),
+    )
 }
 """Name of an evaluation, which its file's name is or begins with -> how it is written out; page order."""
 

@@ -49,20 +49,35 @@ def targets_table(targets: Sequence[Target]) -> str:
     )
 
 
-def bars(axes: Any, names: Sequence[str], told: Sequence[Report], colours: Sequence[str]) -> None:
+def bars(
+    axes: Any,
+    rows: Sequence[tuple[str, Report, bool]],
+    label: str,
+    *,
+    most: float | None = None,
+    chance: float | None = None,
+) -> None:
     """Horizontal bars with intervals, the first on top.
 
     Args:
         axes: Of matplotlib.
-        names: (N,) labels.
-        told: (N,) each with `value`, `low`, `high`.
-        colours: (N,).
+        rows: Name, figure with `value`, `low` and `high`, whether it is ours: blue, others grey.
+        label: Of the axis.
+        most: The axis goes from 0 to this; None fits the bars.
+        chance: A dotted line is drawn there.
     """
-    value = [t["value"] for t in told]
+    names, told = [name for name, _, _ in rows], [figure for _, figure, _ in rows]
     errors = [
         [max(0.0, t["value"] - t["low"]) for t in told],
         [max(0.0, t["high"] - t["value"]) for t in told],
     ]
+    colours = ["#0072b2" if ours else "#999999" for _, _, ours in rows]
+    value = [t["value"] for t in told]
     axes.barh(range(len(names)), value, xerr=errors, color=colours, ecolor="#333333")
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.invert_yaxis()
+    axes.set(xlabel=label)
+    if most is not None:
+        axes.set(xlim=(0, most))
+    if chance is not None:
+        axes.axvline(chance, color="#333333", linestyle=":")

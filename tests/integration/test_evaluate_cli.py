@@ -201,27 +201,6 @@ def test_fidelity_by_radiomics(films: Path, drawn: Path, tmp_path: Path) -> None
     assert "comparable with nothing published" in result.stdout
 
 
-def test_fidelity_asks_for_weights_that_are_not_there(
-    films: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LUNGSYNTH_ENCODERS", str(tmp_path))
-    result = call(
-        evaluate,
-        "fidelity",
-        "--data",
-        films,
-        "--synthetic",
-        drawn,
-        "--encoder",
-        "rad-dino",
-        "--out",
-        tmp_path,
-        "--quiet",
-    )
-    assert isinstance(result.exception, CheckpointError)
-    assert "hf download microsoft/rad-dino" in str(result.exception)
-
-
 def test_limit_and_parquet_samples(films: Path, run: tuple[Path, Result], tmp_path: Path) -> None:
     result = call(
         evaluate,

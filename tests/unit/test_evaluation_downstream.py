@@ -24,8 +24,8 @@ from lungsynth.evaluation.downstream.models import (
     splice,
     train,
 )
-from lungsynth.evaluation.downstream.options import real_counts
 from lungsynth.evaluation.downstream.report import ratio_interval, seed_films_interval, summarise
+from lungsynth.evaluation.downstream.run import real_counts
 from lungsynth.evaluation.downstream.sets import filtered, named_sources
 from lungsynth.evaluation.masks.figures import TruthSpec, dice
 from lungsynth.evaluation.options import DownstreamOptions
@@ -246,6 +246,12 @@ def test_the_trust_of_sampled_folders_is_read_and_filters(tmp_path: Path) -> Non
     read = read_synthetic("set", [tmp_path], pixels=32, convention="v7")
     with pytest.raises(DataError, match=r"1 picture\(s\) have no trust"):
         filtered(read, "trust", options, SMALL, "cpu")
+    (tmp_path / "p2" / "mask.png").write_bytes(png(np.zeros((3, 3), np.uint8)))
+    with pytest.raises(DataError, match=r"p2: mask is \(3, 3\), image is"):
+        read_synthetic("set", [tmp_path], pixels=32)
+    (tmp_path / "p2" / "mask.png").unlink()
+    with pytest.raises(DataError, match=r"mask\.png: cannot be read"):
+        read_synthetic("set", [tmp_path], pixels=32)
 
 
 def test_a_published_folder_is_read_without_its_preview(tmp_path: Path) -> None:
@@ -363,10 +369,10 @@ def test_the_command_measures_resumes_and_writes(call: Any, tmp_path: Path) -> N
     assert ran.code == 0, ran.err
     report = json.loads((tmp_path / "out" / "downstream.json").read_text())
     titles = {(a["model"], a["arm"], a["n_real"], a["filter"]) for a in report["arms"]}
-    assert len(titles) == len(report["arms"]) == 2 + 3 * (1 + 2 + 2 + 2)
+    assert len(titles) == len(report["arms"]) == 2 + 3 * (1 + 2 + 2)
     assert report["filters"] == {"set/none": 12, "set/trust": 6, "set/noise-learning": 6}
     assert report["real"]["n"] == 11 and report["preset"]["steps"] == 2
-    assert "| synthetic+real (trust) | 11 |" in ran.out and "--filters" in report["arguments"]
+    assert "| synthetic+real (trust) | 11 |" in ran.out and "--filters" in report["command"]
     assert (tmp_path / "out" / "downstream.png").stat().st_size > 10_000
     cells = sorted((tmp_path / "out" / "cells").iterdir())
     assert len(cells) == 2 * len(titles)
@@ -435,5 +441,7 @@ def test_unfit_sets_are_refused(call: Any, tmp_path: Path) -> None:
     assert (
         ran.code == 1 and "--arms 'real,fake'; expected all, or some of real, synthetic" in ran.err
     )
+    ran = call("--mask-ids", "1;2")
+    assert ran.code == 1 and "--mask-ids '1;2'; expected values such as 1,2" in ran.err
     ran = call("--pixels", 50)
     assert ran.code == 1 and "expected a multiple of 32" in ran.err

@@ -250,15 +250,7 @@ def test_radiomic_distances_stand_beside_their_floor_and_say_they_are_biased() -
     )
     told = report["groups"]["all"]["kernel"]
     assert told["synthetic"]["low"] > told["floor"]["high"]
-    shifts = report["groups"]["all"]["shifts"]
-    assert len(shifts) == 12 and len({s["feature"] for s in shifts}) == 12
-    sizes = [abs(s["synthetic"]) for s in shifts]
-    assert sizes == sorted(sizes, reverse=True)
-    # noise moves what is fine and keeps what is coarse
-    assert not any(s["feature"].startswith(("band 8", "tone mean", "tone median")) for s in shifts)
-    assert all(abs(s["floor"]) < abs(s["synthetic"]) for s in shifts)
     table = fidelity_table(report)
-    assert f"farthest off: {shifts[0]['feature']}" in table
     assert "Frechet distances of 8 pictures in 96 features are biased" in table
 
 

@@ -17,13 +17,13 @@ from evaluation_films import image_set
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.evaluation.words.facts import FactPair, asked_of, choose_pairs, fact_pairs
 from lungsynth.evaluation.words.hearing import (
+    Passes,
     balanced_share,
     caption_losses,
     hearing,
     hearing_table,
 )
 from lungsynth.evaluation.words.labels import asked_labels
-from lungsynth.evaluation.words.passes import Passes
 from lungsynth.prompts import split_words
 from lungsynth.training.captions import caption
 from lungsynth.training.diffusion.parts import count_words

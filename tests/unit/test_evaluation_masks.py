@@ -460,3 +460,9 @@ def test_conventions_are_never_mixed(tmp_path: Path) -> None:
     assert [r.fields["id"] for r in again] == [r.fields["id"] for r in chosen[:2]]
     with pytest.raises(DataError, match="no mask of the convention 'cxr'; there is"):
         list(read_masked(str(path), split="test", convention="cxr"))
+    for row, told in zip(rows, ("nlm", "", "v7"), strict=False):
+        row["mask_convention"] = told
+    pq.write_table(pa.Table.from_pylist(rows[:3]), path)
+    for seed in range(8):  # in whatever order, and with a film between that tells none
+        with pytest.raises(ConfigError, match="not comparable"):
+            list(read_masked(str(path), split="test", seed=seed))

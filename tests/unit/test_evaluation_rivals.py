@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +11,10 @@ import torch
 from tiny import film
 
 from lungsynth.errors import CaptureError, ConfigError, DataError, WordError
-from lungsynth.evaluation.masks import rivals as rivals_module
-from lungsynth.evaluation.masks.figures import ALL, TruthSpec, iou
-from lungsynth.evaluation.masks.reading import Batch
-from lungsynth.evaluation.masks.registry import RIVALS, RivalContext
+from lungsynth.evaluation.masks.figures import TruthSpec, iou
+from lungsynth.evaluation.masks.reading import Batch, RivalContext
 from lungsynth.evaluation.masks.rivals import (
+    RIVALS,
     ellipse_pair,
     make_rivals,
     mean_mask,
@@ -31,14 +28,11 @@ from lungsynth.evaluation.masks.rivals_attention import (
     word_heat,
     word_prompt,
 )
-from lungsynth.evaluation.masks.rivals_ovam import learn_shared_token
 from lungsynth.films.data import Record
 from lungsynth.films.framing import whole
-from lungsynth.masks.tokens import token_logits
 from lungsynth.model.attention import AttentionCapture, Captured
-from lungsynth.model.backbone import embed_prompts, encode_images, key_weights, noised_queries
+from lungsynth.model.backbone import embed_prompts, encode_images
 from lungsynth.pipeline import Synthesizer
-from lungsynth.training.segmenter import train_segmenter
 
 TRUTH = TruthSpec()
 
@@ -56,7 +50,7 @@ def synthesizer(checkpoint: Path) -> Synthesizer:
 
 @pytest.fixture
 def context(synthesizer: Synthesizer) -> RivalContext:
-    return RivalContext(synthesizer, 64, TRUTH, records(5), word="chest", steps=40)
+    return RivalContext(synthesizer, 64, TRUTH, records(5), word="chest")
 
 
 def batch_of(synthesizer: Synthesizer, n: int = 3, start: int = 40, text: str = "") -> Batch:
@@ -80,8 +74,8 @@ def scores(masks: np.ndarray) -> list[float]:
 def test_names() -> None:
     assert parse_rivals("none") == []
     assert parse_rivals("all") == list(RIVALS)
-    assert {"mean-mask", "otsu", "ellipses", "unet", "daam", "self4", "ovam"} == set(RIVALS)
-    assert parse_rivals("unet, mean-mask") == ["mean-mask", "unet"]
+    assert {"mean-mask", "otsu", "ellipses", "daam", "self4"} == set(RIVALS)
+    assert parse_rivals("otsu, mean-mask") == ["mean-mask", "otsu"]
     with pytest.raises(ConfigError, match="'best' is unknown; there are all, none, mean-mask"):
         parse_rivals("best")
 
@@ -142,39 +136,13 @@ def test_otsu_leaves_the_air_beside_the_patient_alone() -> None:
         assert not otsu_dark(np.full((64, 64), grey, np.uint8)).any()
 
 
-def test_the_u_net_learns_from_its_shots_alone(
-    context: RivalContext, synthesizer: Synthesizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def small(images: Any, masks: Any, fit: Any, **more: Any) -> Any:
-        quick = replace(fit, batch=4, lr=5e-3)
-        return train_segmenter(images, masks, quick, widths=(8, 16, 24), **more)
-
-    monkeypatch.setattr(rivals_module, "train_segmenter", small)
-    made, _ = make_rivals(["unet"], context)
-    assert context.facts["U-Net"] == {"films": 1, "pixels": 64, "steps": 40}
-    (shot,) = context.facts["shot films"]  # type: ignore[misc]
-    assert shot in {r.fields["id"] for r in context.train}
-    masks = made["U-Net on the same shots"](batch_of(synthesizer))
-    assert masks.dtype == bool
-    assert min(scores(masks)) > 0.6
-
-
-def test_learning_rivals_share_their_shots(context: RivalContext) -> None:
-    context.shots = 2
-    first = [r.fields["id"] for r in context.shot_films("unet")]
-    assert len(set(first)) == 2
-    assert [r.fields["id"] for r in context.shot_films("ovam")] == first
-    context.seed = 1
-    assert [r.fields["id"] for r in context.shot_films("unet")] != first
-
-
 def test_a_rival_without_films_is_left_out_or_refused(context: RivalContext) -> None:
     context.train, context.word = [], "chest"
-    made, skipped = make_rivals(["mean-mask", "ellipses", "unet"], context, required=False)
+    made, skipped = make_rivals(["mean-mask", "ellipses"], context, required=False)
     assert list(made) == ["centred ellipses"]
     assert "rival-split" in skipped["mean training mask"]
-    with pytest.raises(DataError, match="'unet' learns from annotated films"):
-        make_rivals(["unet"], context)
+    with pytest.raises(DataError, match="'mean-mask' learns from annotated films"):
+        make_rivals(["mean-mask"], context)
     context.word = ""
     with pytest.raises(WordError, match="--word"):
         make_rivals(["daam"], context)
@@ -264,56 +232,6 @@ def test_self_attention_is_read_and_nothing_else_changes(
     with pytest.raises(CaptureError, match="No self-attention"), self_attention(unet) as mean:
         mean()
     assert unet.attn_processors == before
-
-
-def test_the_shared_token_is_one_vector_that_learns(synthesizer: Synthesizer) -> None:
-    pipe, images = synthesizer.pipe, batch_of(synthesizer, 2).images
-    queries = noised_queries(pipe, images, ["", ""], t=50, seed=0)
-    target = torch.from_numpy(np.stack([t[::4, ::4] for t in truths(2)]).astype(np.uint8))
-    target[:, 0] = 255
-    keys = key_weights(pipe.unet)
-    losses = []
-    for n_iters in (1, 150):
-        token = learn_shared_token("lung", [(queries, target)], keys, n_iters=n_iters, lr=0.1)
-        vectors = list(token.vectors.values())
-        assert all(torch.equal(v, vectors[0]) for v in vectors)
-        assert not any(h.any() for h in token.heads.values())
-        token.check(pipe.unet)
-        logits = token_logits(queries, keys, token, height=16, width=16)
-        valid = target != 255
-        losses.append(
-            torch.nn.functional.binary_cross_entropy_with_logits(
-                logits[valid], (target[valid] == 1).float()
-            )
-        )
-    assert losses[1] < 0.8 * losses[0]
-    with pytest.raises(DataError, match="0 draws"):
-        learn_shared_token("lung", [], keys)
-
-
-def test_the_ovam_rival_reads_what_it_learnt(
-    context: RivalContext, synthesizer: Synthesizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    quick = partial(learn_shared_token, n_iters=300)
-    monkeypatch.setattr("lungsynth.evaluation.masks.rivals_ovam.learn_shared_token", quick)
-    rival = RIVALS["ovam"][1](context)
-    batch = batch_of(synthesizer)
-    maps = rival(batch)
-    assert maps.shape == (3, 64, 64) and 0 <= maps.min() < maps.max() <= 1
-    np.testing.assert_array_equal(maps, rival(batch))
-    inside = np.mean([m[t].mean() - m[~t].mean() for m, t in zip(maps, truths(), strict=True)])
-    assert inside > 0.02
-
-
-def test_targets_follow_the_truth(context: RivalContext) -> None:
-    record = records(1)[0]
-    assert record.mask is not None
-    mask = record.mask.copy()
-    mask[:20] = 127
-    target = context.target(Record(record.image, "", mask), 64)
-    assert set(np.unique(target)) == {0, 1, 255}
-    regions, _ = TRUTH.regions(whole(mask, pixels=64, nearest=True))
-    np.testing.assert_array_equal(target == 1, regions[ALL])
 
 
 def test_embeddings_of_a_word_reach_the_map(

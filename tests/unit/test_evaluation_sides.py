@@ -19,13 +19,12 @@ from lungsynth.evaluation.words.sides import (
     changed_side,
     evaluate_sides,
     lung_means,
-    plant_opacity,
     side_confusion,
     sides_table,
     swap_contrast,
     swap_share,
 )
-from lungsynth.evaluation.words.sides_prompts import FINDINGS, given_prompts, side_prompts
+from lungsynth.evaluation.words.sides_drawing import FINDINGS, given_prompts, side_prompts
 
 LUNGS = np.zeros((64, 64), dtype=np.uint8)
 LUNGS[12:52, 6:28] = LUNG_IDS["right"]  # the patient's right lung lies on the picture's left
@@ -88,16 +87,15 @@ def test_a_change_that_comes_with_either_side_cancels() -> None:
     biased = Pair(one.left + left_lung, one.right + left_lung, one.normal, LUNGS, "x")
     assert swap_contrast(biased) == pytest.approx(0)
     # but the lung that changed is always the left one: right once in two
-    assert side_confusion([biased] * 5, 0, brighter=True)["confusion"] == [[5, 0], [5, 0]]
+    assert side_confusion([biased] * 5, 0)["confusion"] == [[5, 0], [5, 0]]
 
 
-def test_darker_counts_as_change_but_not_as_opacity() -> None:
+def test_darker_does_not_count_as_opacity() -> None:
     one = pair(0)
     picture_ = one.normal.copy()
     picture_[LUNGS == LUNG_IDS["left"]] -= 20
     picture_[LUNGS == LUNG_IDS["right"]] += 5
-    assert changed_side(picture_, one, brighter=False) == 0
-    assert changed_side(picture_, one, brighter=True) == 1
+    assert changed_side(picture_, one) == 1
 
 
 def test_obeyed_reversed_ignored_and_random_sides_are_told_apart() -> None:
@@ -113,8 +111,6 @@ def test_obeyed_reversed_ignored_and_random_sides_are_told_apart() -> None:
     assert chance["verdict"] == "not distinguishable from chance" and chance["n_differ"] == 20
     assert chance["swap"]["low"] < 0.5 < chance["swap"]["high"]  # type: ignore[index]
     assert obeyed["clear"]["count"] == 20 and chance["clear"]["count"] == 0  # type: ignore[index]
-    # the measure would have seen opacities, had there been any
-    assert chance["planted"]["20"]["swap"]["value"] == 1  # type: ignore[index]
 
 
 def test_equal_pictures_are_no_evidence_either_way() -> None:
@@ -122,7 +118,7 @@ def test_equal_pictures_are_no_evidence_either_way() -> None:
     assert (report["n_differ"], report["swap"]["n"]) == (0, 0)
     assert report["verdict"] == "it changes nothing"
     assert (report["swap"]["low"], report["swap"]["high"]) == (0, 1)
-    assert report["abnormality"]["share"]["value"] == 0.5
+    assert report["opacity"]["share"]["value"] == 0.5
     assert report["difference"]["swap"] == 0 and report["difference"]["other_seed"] > 0
     assert "0 of 6 pairs differ" in sides_table(report)
 
@@ -144,14 +140,6 @@ def test_intervals_are_exact() -> None:
     assert share["contrast"]["value"] == pytest.approx(0.6 * 9)
 
 
-def test_opacities_are_planted_in_the_upper_half_of_one_lung() -> None:
-    flat = np.full((64, 64), 100, dtype=np.uint8)
-    change = plant_opacity(flat, LUNGS, "left", 20).astype(int) - 100
-    assert change.max() == 20 and change.min() == 0
-    assert lung_means(change.astype(float), LUNGS)[1] == 0
-    assert change[16:28, 42:54].mean() > 19 and change[40:].sum() == 0
-
-
 def test_pairs_without_two_lungs_are_left_out() -> None:
     lone = pair(0, left=9)
     lone = Pair(
@@ -171,8 +159,7 @@ def test_the_table_names_every_measure() -> None:
         "  swap, tuberculosis",
         "clear: by 5 grey levels or more",
         "Side: obeyed more often than chance (of swap; chance is 50 %)",
-        "20 grey levels",
-        "opacity (rows asked, columns lung that changed more)",
+        "opacity (rows asked, columns lung that brightened more)",
     ):
         assert words in table
 

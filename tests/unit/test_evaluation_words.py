@@ -15,6 +15,7 @@ import pytest
 from tiny import film, png
 
 from lungsynth.errors import DataError
+from lungsynth.evaluation.words.hearing import Passes
 from lungsynth.evaluation.words.map_figures import (
     WordMap,
     bootstrap,
@@ -32,7 +33,6 @@ from lungsynth.evaluation.words.map_reading import (
     lung_regions,
     masked_films,
 )
-from lungsynth.evaluation.words.passes import Passes
 from lungsynth.model.measured import read_measured
 
 SIDE = 16
@@ -50,7 +50,7 @@ def word_map(region: np.ndarray, heat: np.ndarray, patient: str = "a") -> WordMa
 
 def test_figures_of_a_map_that_is_the_region() -> None:
     region = square(2, 3)
-    found = figures([(grey(region.astype(float)), region, np.ones_like(region))])
+    found = figures([word_map(region, region)])
     assert found.auc.tolist() == [1.0]
     assert found.pointing.tolist() == [1.0]
     assert found.energy.tolist() == [SIDE * SIDE / 16]
@@ -61,19 +61,19 @@ def test_figures_of_a_map_that_is_the_region() -> None:
 def test_figures_by_hand() -> None:
     heat = np.array([[255, 100], [100, 0]], np.uint8)
     region = np.array([[True, True], [False, False]])
-    found = figures([(heat, region, np.ones((2, 2), bool))])
+    found = figures([WordMap(heat, region, np.ones((2, 2), bool), "a")])
     # pairs (255, 100) and (255, 0) and (100, 0) are right, (100, 100) is half
     assert found.auc[0] == pytest.approx(3.5 / 4)
     assert found.energy[0] == pytest.approx(355 / 455 / 0.5)
     assert found.iou[0, 50] == pytest.approx(2 / 3)
     assert found.iou[0, 200] == pytest.approx(1 / 2)
-    hidden = figures([(heat, region, np.array([[True, False], [True, True]]))])
+    hidden = figures([WordMap(heat, region, np.array([[True, False], [True, True]]), "a")])
     assert hidden.auc[0] == 1.0  # the pixel that is not valid counts neither way
 
 
 def test_a_flat_map_tells_nothing() -> None:
     region = square(2, 3)
-    found = figures([(np.full((SIDE, SIDE), 255, np.uint8), region, np.ones_like(region))])
+    found = figures([word_map(region, np.full((SIDE, SIDE), 255.0))])
     assert found.auc[0] == 0.5
     assert found.energy[0] == 1.0
     assert found.pointing[0] == pytest.approx(region.mean())

@@ -45,7 +45,7 @@ def test_masks_of_other_weights_and_other_files_are_refused(tmp_path: Path) -> N
         ConfigError, match="measured on the weights 'abc', not on this dataset's 'def'"
     ):
         taken(place(tmp_path, report), report, "def")
-    for other in ("memorisation", "reconstruction", "judge", "sides"):
+    for other in ("memorisation", "reconstruction", "sides"):
         with pytest.raises(
             ConfigError, match="expected what `lungsynth evaluate` downstream, masks"
         ):

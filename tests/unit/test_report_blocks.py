@@ -270,7 +270,7 @@ def test_what_a_publisher_keeps_of_a_result_is_told_too(tmp_path: Path) -> None:
     """`evaluation/memorisation.json` of a dataset may be of `evaluate neighbours`."""
     write(tmp_path / "evaluation", "memorisation.json", REPORTS["neighbours.json"])
     sections, left_out = gather(tmp_path)
-    assert not left_out and sections[0].title == "Nearest training films"
+    assert not left_out and sections[0].result.title == "Nearest training films"
 
 
 def test_results_hold_their_command_without_places_on_this_machine(
@@ -299,5 +299,5 @@ def test_results_hold_their_command_without_places_on_this_machine(
         "python -m lungsynth evaluate neighbours --data films.parquet --synthetic 'a set.parquet' "
         "--limit 16"
     )
-    section = gather(tmp_path / "out")[0][0]
+    section = gather(tmp_path / "out")[0][0].result
     assert section.command == report["command"] and section.command_is_whole

@@ -15,8 +15,6 @@ OPTIONAL = {
     "loguru",
     "spaces",
     "starlette",
-    "torchvision",
-    "torchxrayvision",
     "fastapi",
     "httpx2",
     "httpx",

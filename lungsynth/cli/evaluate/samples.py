@@ -8,8 +8,6 @@ from pathlib import Path
 from lungsynth.cli.options import Compared, Encoded, Trained
 from lungsynth.model.options import option
 
-ENCODER_NAMES = "lungsynth|radiomics|inception|torchxrayvision|rad-dino"
-
 
 @dataclass(frozen=True, kw_only=True)
 class FidelityCommand(Trained, Compared):
@@ -25,10 +23,9 @@ class FidelityCommand(Trained, Compared):
     extractor_name: str = option(
         "--encoder",
         default="lungsynth",
-        metavar=f"{ENCODER_NAMES}|DIR|FILE",
-        help="What turns pictures into features. A name, whose weights are looked for in "
-        "~/.cache/lungsynth/encoders (or $LUNGSYNTH_ENCODERS) and never downloaded; an encoder of "
-        "`train encoder`; a folder of transformers; or a .safetensors file.",
+        metavar="lungsynth|radiomics|DIR",
+        help="What turns pictures into features: a name; an encoder of `train encoder`; or a local folder "
+        "of a vision model of transformers, such as microsoft/rad-dino.",
     )
     match: bool = option(
         "--match/--no-match", default=True, help="Balance adults and children in every set."

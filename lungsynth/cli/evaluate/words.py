@@ -126,7 +126,7 @@ class SidesCommand(Drawing):
     """Is the side obeyed? Pairs of prompts equal but for left and right, drawn with one seed.
 
     Prints the share of pairs that differ at all, and the share whose asked lung changes: 50 % is
-    chance. Opacities planted on the same pictures show what the measure can see.
+    chance.
 
     \b
     python -m lungsynth evaluate sides --out runs/sides

@@ -41,7 +41,7 @@ def run_report(command: ReportCommand) -> None:
         sections, left_out = write_page(command.folder, command.out)
         n = len(sections)
         for section in sections:
-            click.echo(f"{section.place}: {section.title}")
+            click.echo(f"{section.place}: {section.result.title}")
         for why in left_out:
             click.echo(f"left out: {why}", err=True)
         click.echo(str((command.out or command.folder) / "report.html"))

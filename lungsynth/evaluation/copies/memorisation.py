@@ -19,7 +19,12 @@ from sklearn.neighbors import NearestNeighbors
 from lungsynth.arrays import BoolArray, Float64Array
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import ImageSet, Interval, need
-from lungsynth.evaluation.copies.neighbours import PERCENTILES, closest_sheet
+from lungsynth.evaluation.copies.neighbours import (
+    PERCENTILES,
+    closest_sheet,
+    percentiles,
+    shares_below,
+)
 from lungsynth.evaluation.copies.planted import KINDS, plant
 from lungsynth.evaluation.copies.search import Finder, Found
 from lungsynth.evaluation.tables import aligned, percent
@@ -29,6 +34,7 @@ MAX_FALSE_ALARMS, MIN_CAUGHT = 0.01, 0.95
 """Largest share of unseen real films above the threshold, least share of planted copies."""
 
 MIN_REAL, MIN_PLANTED = 20, 2 * len(KINDS)
+POINTS = {"min": 0, "q1": 1, "q5": 5, "median": 50, "q95": 95, "q99": 99, "max": 100}
 
 
 def proportion(count: int, n: int) -> Interval:
@@ -183,10 +189,7 @@ def evaluate_memorisation(
             **_alarms(test.names, real.score >= threshold),
             "calibration": round(float((held.score >= threshold).mean()), 6),
         },
-        "n": {
-            **{name: len(part) for name, part in sets.items()},
-            "planted": len(films),
-        },
+        "n": {**{name: len(part) for name, part in sets.items()}, "planted": len(films)},
         "copies": sorted(named),
         "duplicates": twins,
         "passed": not named
@@ -224,10 +227,7 @@ def _parts(found: Found, sizes: Sequence[int]) -> list[Found]:
 
 
 def _caught(
-    above: BoolArray,
-    hit: BoolArray,
-    kinds: Sequence[str],
-    stated: BoolArray,
+    above: BoolArray, hit: BoolArray, kinds: Sequence[str], stated: BoolArray
 ) -> dict[str, Any]:
     """Share of planted copies at or above the threshold, in all and by kind."""
     kind = np.array(kinds)
@@ -244,23 +244,15 @@ def _caught(
 
 
 def _points(values: Float64Array) -> dict[str, float]:
-    points = {"min": 0, "q1": 1, "q5": 5, "median": 50, "q95": 95, "q99": 99, "max": 100}
-    return {k: float(f"{np.percentile(values, q):.6g}") for k, q in points.items()}
+    return percentiles(values, POINTS)
 
 
 def _measure(ours: Float64Array, theirs: Float64Array, seed: int) -> dict[str, Any]:
     """Distances of pictures beside those of real films, as `evaluate neighbours` reports them."""
-    rng = np.random.default_rng(seed)
-    below = {}
-    for q in PERCENTILES:
-        threshold = float(np.percentile(theirs, q))
-        share = float((ours < threshold).mean())
-        draws = rng.binomial(len(ours), share, 1000) / len(ours)
-        below[f"{q:g}"] = {"threshold": threshold, "share": Interval.of(share, draws).report()}
     return {
         "synthetic": _points(ours),
         "real_test": _points(theirs),
-        "below_percentile_of_test": below,
+        "below_percentile_of_test": shares_below(ours, theirs, np.random.default_rng(seed)),
     }
 
 

@@ -7,6 +7,7 @@ below their q-th percentile.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ MEASURES = ("encoder", "correlation", "ssim")
 """Euclidean distance of features; 1 - correlation; 1 - SSIM, both at 64 × 64."""
 
 PERCENTILES = (0.1, 1.0, 5.0)
+QUARTILES = {"min": 0, "q25": 25, "median": 50, "q75": 75}
 N_CANDIDATES = 20  # encoder neighbours whose SSIM is measured
 MIN_IMAGES = 2
 
@@ -57,17 +59,13 @@ class Reference:
         """
         features = embed(self.encoder, queries.images, quiet=self.quiet).features
         small = thumbnails(queries.images)
-        distances: dict[str, list[Float64Array]] = {m: [] for m in MEASURES}
-        indices: dict[str, list[IntArray]] = {m: [] for m in MEASURES}
-        for start in range(0, len(queries), batch_size):
-            part = slice(start, start + batch_size)
-            found = self._search(features[part], small[part])
-            for measure, (distance, index) in found.items():
-                distances[measure].append(distance)
-                indices[measure].append(index)
+        found = [
+            self._search(features[start : start + batch_size], small[start : start + batch_size])
+            for start in range(0, len(queries), batch_size)
+        ]
         return Neighbours(
-            {m: np.concatenate(v) for m, v in distances.items()},
-            {m: np.concatenate(v) for m, v in indices.items()},
+            {m: np.concatenate([one[m][0] for one in found]) for m in MEASURES},
+            {m: np.concatenate([one[m][1] for one in found]) for m in MEASURES},
         )
 
     def _search(
@@ -134,20 +132,11 @@ def evaluate_neighbours(
     suspects: set[int] = set()
     for measure in MEASURES:
         ours, theirs = drawn.distances[measure], real.distances[measure]
-        below: dict[str, Any] = {}
-        for q in PERCENTILES:
-            threshold = float(np.percentile(theirs, q))
-            closer = ours < threshold
-            draws = rng.binomial(len(ours), closer.mean(), 1000) / len(ours)
-            below[f"{q:g}"] = {
-                "threshold": threshold,
-                "share": Interval.of(float(closer.mean()), draws).report(),
-            }
-            if q == PERCENTILES[0]:
-                suspects |= set(np.flatnonzero(closer).tolist())
+        below = shares_below(ours, theirs, rng)
+        suspects |= set(np.flatnonzero(ours < below["0.1"]["threshold"]).tolist())
         summary[measure] = {
-            "synthetic": _quartiles(ours),
-            "real_test": _quartiles(theirs),
+            "synthetic": percentiles(ours, QUARTILES),
+            "real_test": percentiles(theirs, QUARTILES),
             "below_percentile_of_test": below,
         }
     pairs = [
@@ -177,11 +166,28 @@ def evaluate_neighbours(
     return report, sheets
 
 
-def _quartiles(distances: Float64Array) -> dict[str, float]:
-    points = (0, 25, 50, 75)
-    names = ("min", "q25", "median", "q75")
-    values = np.percentile(distances, points)
-    return {k: float(f"{v:.6g}") for k, v in zip(names, values, strict=True)}
+def percentiles(values: Float64Array, points: Mapping[str, float]) -> dict[str, float]:
+    """Name -> the percentile of that number, to 6 significant digits."""
+    return {name: float(f"{np.percentile(values, q):.6g}") for name, q in points.items()}
+
+
+def shares_below(
+    ours: Float64Array, theirs: Float64Array, rng: np.random.Generator
+) -> dict[str, dict[str, Any]]:
+    """Percentile of real test films -> that distance, and the share of pictures nearer than that.
+
+    Args:
+        ours: (N,) distances of pictures.
+        theirs: (M,) distances of real test films.
+        rng: Of the resampling.
+    """
+    below = {}
+    for q in PERCENTILES:
+        threshold = float(np.percentile(theirs, q))
+        share = float((ours < threshold).mean())
+        draws = rng.binomial(len(ours), share, 1000) / len(ours)
+        below[f"{q:g}"] = {"threshold": threshold, "share": Interval.of(share, draws).report()}
+    return below
 
 
 def closest_sheet(

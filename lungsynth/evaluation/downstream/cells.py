@@ -7,8 +7,7 @@ differs.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,9 +20,8 @@ from lungsynth.evaluation.downstream.models import Preset, build_model, foregrou
 from lungsynth.evaluation.masks.figures import compare, iou
 from lungsynth.training.segmenter import Fit
 
-ARMS = ("real", "synthetic", "synthetic+real", "synthetic-to-real", "pretrain-then-real")
+ARMS = ("real", "synthetic", "synthetic+real", "synthetic-to-real")
 FILTERS = ("none", "trust", "noise-learning")
-FINE_TUNE = 0.3  # peak learning rate of the real half of pretrain-then-real, share of the first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +51,7 @@ class Cell:
 
 
 def score(model: nn.Module, test: Pairs) -> list[tuple[float, ...]]:
-    """The figures of `mask_figures.METRICS` of every test film."""
+    """The figures of `lungsynth.evaluation.masks.figures.METRICS` of every test film."""
     drawn = foreground(model, test.images)
     return [
         compare(mask, truth == 1, truth != IGNORE)
@@ -145,41 +143,19 @@ class Shown:
     notes: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class _Stage:
-    """One training: of what, and how much of each part."""
-
-    parts: Sequence[Pairs]
-    shares: Sequence[float]  # how often each part is drawn
-    fit: Fit
-    last: Sequence[float] = ()  # at the last step, where the shares change
-
-    def each(self, shares: Sequence[float]) -> Float64Array:
-        """(N,) how often each film is drawn."""
-        return np.concatenate(
-            [np.full(len(p), s / len(p)) for p, s in zip(self.parts, shares, strict=True)]
-        )
-
-
-def _stages(cell: Cell, shown: Shown, real: Pairs, drawn: Pairs | None) -> list[_Stage]:
-    """What a cell's arm is trained on, one after the other."""
-    preset = shown.preset
-    fit = Fit(
-        steps=preset.steps, lr=preset.lr, batch=preset.batch, seed=cell.seed, quiet=shown.quiet
-    )
+def _parts(
+    cell: Cell, shown: Shown, real: Pairs, drawn: Pairs | None
+) -> list[tuple[Pairs, float, float]]:
+    """What a cell's arm is trained on: films, and how often they are drawn at the first and last step."""
     if cell.arm == "real":
-        return [_Stage([real], [1], fit)]
+        return [(real, 1, 1)]
     assert drawn is not None
     if cell.arm == "synthetic":
-        return [_Stage([drawn], [1], fit)]
-    if cell.arm == "synthetic+real":
-        return [_Stage([drawn, real], [1 - shown.real_share, shown.real_share], fit)]
+        return [(drawn, 1, 1)]
     if cell.arm == "synthetic-to-real":
-        return [_Stage([drawn, real], [1, 0], fit, last=[0, 1])]
-    half = preset.steps // 2
-    second = replace(fit, steps=half, lr=preset.lr * FINE_TUNE, seed=cell.seed + 1_000_003)
-    first = replace(fit, steps=preset.steps - half)
-    return [_Stage([drawn], [1], first), _Stage([real], [1], second)]
+        return [(drawn, 1, 0), (real, 0, 1)]
+    share = shown.real_share
+    return [(drawn, 1 - share, 1 - share), (real, share, share)]
 
 
 def run_cell(cell: Cell, shown: Shown) -> dict[str, Any]:
@@ -190,7 +166,8 @@ def run_cell(cell: Cell, shown: Shown) -> dict[str, Any]:
         shown: Training and test films.
 
     Returns:
-        `tests`: set -> (N, 4) figures of `mask_figures.METRICS`; `seconds`; `n_synthetic`; `steps`.
+        `tests`: set -> (N, 4) figures of `lungsynth.evaluation.masks.figures.METRICS`; `seconds`;
+        `n_synthetic`; `steps`.
 
     Raises:
         ConfigError: unknown arm, model or augmentation.
@@ -201,16 +178,20 @@ def run_cell(cell: Cell, shown: Shown) -> dict[str, Any]:
     model = build_model(cell.model, preset, cell.seed).to(shown.device)
     real = shown.real.take(real_subset(len(shown.real), cell.n_real, cell.seed))
     drawn = shown.synthetic.get((cell.synthetic, cell.filter))
-    for stage in _stages(cell, shown, real, drawn):
-        train(
-            model,
-            np.concatenate([p.images for p in stage.parts]),
-            np.concatenate([p.masks for p in stage.parts]),
-            stage.fit,
-            augmentation=cell.augmentation,
-            share=stage.each(stage.shares),
-            last_share=stage.each(stage.last) if stage.last else None,
-        )
+    parts = _parts(cell, shown, real, drawn)
+    first = np.concatenate([np.full(len(films), share / len(films)) for films, share, _ in parts])
+    last = np.concatenate([np.full(len(films), share / len(films)) for films, _, share in parts])
+    train(
+        model,
+        np.concatenate([films.images for films, _, _ in parts]),
+        np.concatenate([films.masks for films, _, _ in parts]),
+        Fit(
+            steps=preset.steps, lr=preset.lr, batch=preset.batch, seed=cell.seed, quiet=shown.quiet
+        ),
+        augmentation=cell.augmentation,
+        share=first,
+        last_share=last if cell.arm == "synthetic-to-real" else None,
+    )
     return {
         "tests": {
             test.name: np.array(score(model, test)).round(6).tolist() for test in shown.tests

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from lungsynth.arrays import IGNORE, Float64Array, IntArray, UInt8Array
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import RECORD_NAME
 from lungsynth.evaluation.masks.figures import ALL, TruthSpec
-from lungsynth.evaluation.masks.judge import mask_counts, read_generated
 from lungsynth.evaluation.masks.reading import read_masked
 from lungsynth.films.data import Record, open_source, parquet_files, read_records
 from lungsynth.films.framing import whole
@@ -204,8 +204,9 @@ def read_synthetic(
                 if limit is not None and n >= limit:
                     return
                 n += 1
-                counted = mask_counts(record.mask, mask_ids)
-                ignored = (record.mask == IGNORE) & ~counted
+                mask = record.mask
+                counted = np.isin(mask, mask_ids) if mask_ids else (mask != 0) & (mask != IGNORE)
+                ignored = (mask == IGNORE) & ~counted
                 yield record, np.where(ignored, IGNORE, counted).astype(np.uint8)
 
     pairs = _gather(name, pictures(), stem=name, pixels=pixels, convention=convention, trust=trust)
@@ -219,19 +220,7 @@ def _one_source(
 ) -> Iterator[Record]:
     """Pictures of one place; their trust is noted by id."""
     if source.suffix != ".parquet" and not parquet_files(source):
-        folders = sorted(p.parent for p in source.rglob(RECORD_NAME)) if source.is_dir() else []
-        if source.is_dir() and not any((f / "mask.png").is_file() for f in folders):
-            raise DataError(
-                f"{source}: pictures without masks. Draw them with `lungsynth sample` or `publish "
-                "build`, which write masks, or name another folder."
-            )
-        for folder in folders:
-            try:
-                told = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))["trust"]
-                trust[folder.relative_to(source).as_posix()] = float(told)
-            except (OSError, ValueError, KeyError, TypeError):
-                continue  # drawn by a checkpoint without a trust model
-        yield from read_generated(source, image_column=image_column, mask_column=mask_column)
+        yield from _sampled(source, trust)
         return
     rows = open_source(str(source))
     if mask_column not in rows.column_names:
@@ -247,6 +236,33 @@ def _one_source(
     yield from read_records(
         str(source), image_column=image_column, mask_column=mask_column, text_column=None
     )
+
+
+def _sampled(source: Path, trust: dict[str, float]) -> Iterator[Record]:
+    """What `sample` wrote: folders with image.png, mask.png and a record."""
+    folders = sorted(path.parent for path in source.rglob(RECORD_NAME))
+    if not any((folder / "mask.png").is_file() for folder in folders):
+        raise DataError(
+            f"{source}: pictures without masks. Draw them with `lungsynth sample` or `publish "
+            "build`, which write masks, or name another folder."
+        )
+    for folder in folders:
+        name, pair = folder.relative_to(source).as_posix(), []
+        try:
+            told = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))["trust"]
+            trust[name] = float(told)
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # drawn by a checkpoint without a trust model
+        for file in ("image.png", "mask.png"):
+            try:
+                with Image.open(folder / file) as picture:
+                    pair.append(np.asarray(picture.convert("L")).copy())
+            except OSError as error:
+                raise DataError(f"{folder / file}: cannot be read ({error}).") from error
+        image, mask = pair
+        if image.shape != mask.shape:
+            raise DataError(f"{folder}: mask is {mask.shape}, image is {image.shape} (H, W).")
+        yield Record(image, "", mask, {"id": name})
 
 
 def describe(pairs: Pairs) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,7 +15,7 @@ from lungsynth.arrays import Float64Array
 from lungsynth.evaluation.common import Interval
 from lungsynth.evaluation.downstream.cells import Cell
 from lungsynth.evaluation.masks.figures import METRICS
-from lungsynth.evaluation.masks.report import resample_films
+from lungsynth.evaluation.masks.report import metrics_report, resample_films
 from lungsynth.evaluation.tables import shown
 
 Key = tuple[str, str, int, str, str, str]  # a cell without its seed
@@ -82,12 +83,8 @@ def summarise(
         for key, by_seed in grouped.items():
             values = _values(by_seed, sorted(by_seed), test)
             times = _seed_times(len(by_seed), seed)
-            told: dict[str, Any] = {
-                m: seed_films_interval(values[..., k], films, times).report()
-                for k, m in enumerate(METRICS)
-            }
-            for k, m in ((2, "hd95_percent"), (3, "mean_distance_percent")):
-                told[m] = seed_films_interval(100 * values[..., k] / pixels, films, times).report()
+            interval = partial(seed_films_interval, films=films, seeds=times)
+            told = metrics_report(values, pixels, interval)
             arms.append(
                 {
                     **_words(key),

@@ -5,24 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from lungsynth import __version__
-from lungsynth.errors import ConfigError
+from lungsynth.errors import ConfigError, DataError
 from lungsynth.evaluation.common import write_report
 from lungsynth.evaluation.downstream.cells import ARMS, FILTERS, Cell, Shown, run_cell
 from lungsynth.evaluation.downstream.data import describe
-from lungsynth.evaluation.downstream.models import AUGMENTATIONS, MODELS
-from lungsynth.evaluation.downstream.options import (
-    arguments,
-    chosen,
-    preset_of,
-    real_counts,
-)
+from lungsynth.evaluation.downstream.models import AUGMENTATIONS, MODELS, PRESETS, Preset
 from lungsynth.evaluation.downstream.report import draw_plot, markdown, summarise
 from lungsynth.evaluation.downstream.sets import (
     filtered,
@@ -31,10 +25,69 @@ from lungsynth.evaluation.downstream.sets import (
     refuse_conventions,
     refuse_leaks,
 )
+from lungsynth.evaluation.masks.figures import split_names
 from lungsynth.evaluation.options import DownstreamOptions
 from lungsynth.files import check_writable
 
 CELLS = "cells"
+
+
+def chosen(text: str, known: Sequence[str], option: str) -> list[str]:
+    """`all` or `a,b` -> names.
+
+    Raises:
+        ConfigError: a name that there is not.
+    """
+    names = list(known) if text == "all" else split_names(text)
+    wrong = [name for name in names if name not in known]
+    if wrong or not names:
+        raise ConfigError(f"{option} {text!r}; expected all, or some of {', '.join(known)}.")
+    return list(dict.fromkeys(names))
+
+
+def preset_of(options: DownstreamOptions) -> Preset:
+    """The preset with what the options change.
+
+    Raises:
+        ConfigError: unknown preset, or a side that the models cannot take.
+    """
+    if options.preset not in PRESETS:
+        raise ConfigError(f"--preset {options.preset!r}; expected {', '.join(PRESETS)}.")
+    changes: dict[str, Any] = {
+        k: v
+        for k in ("steps", "pixels", "limit_test", "limit_synthetic")
+        if (v := getattr(options, k)) is not None
+    }
+    preset = replace(PRESETS[options.preset], **changes)
+    if preset.pixels % 32:
+        raise ConfigError(f"--pixels {preset.pixels}; expected a multiple of 32.")
+    return preset
+
+
+def real_counts(text: str, preset: Preset, n_all: int) -> tuple[list[int], list[str]]:
+    """How many real films the arms are given, and notes on what was left out.
+
+    Raises:
+        ConfigError: not numbers.
+        DataError: more films were asked for than there are.
+    """
+    words = split_names(text)
+    if any(w != "all" and not (w.isdigit() and int(w) > 0) for w in words):
+        raise ConfigError(f"--n {text!r}; expected numbers and all, such as 1,5,all.")
+    numbers = [n_all if w == "all" else int(w) for w in words]
+    if max(numbers, default=0) > n_all:
+        raise DataError(
+            f"--n asks for {max(numbers)} real films; there are {n_all}. Name more with --real."
+        )
+    if words:
+        return sorted(set(numbers)), []
+    left = [n for n in preset.n if n >= n_all]
+    notes = (
+        [f"Left out: n = {', '.join(map(str, left))}, there are {n_all} real films."]
+        if left
+        else []
+    )
+    return [*(n for n in preset.n if n < n_all), n_all], notes
 
 
 def make_cells(
@@ -169,5 +222,4 @@ def _facts(options: DownstreamOptions, shown: Shown) -> dict[str, Any]:
         "real_share": options.real_share,
         "notes": shown.notes,
         "code_version": __version__,
-        "arguments": arguments(options),
     }

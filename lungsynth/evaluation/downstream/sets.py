@@ -19,7 +19,7 @@ from lungsynth.evaluation.common import write_report
 from lungsynth.evaluation.downstream.cells import agreement, keep_best
 from lungsynth.evaluation.downstream.data import Pairs, read_real, read_synthetic
 from lungsynth.evaluation.downstream.models import Preset
-from lungsynth.evaluation.masks.figures import TruthSpec
+from lungsynth.evaluation.masks.figures import TruthSpec, split_names
 from lungsynth.evaluation.options import DownstreamOptions
 from lungsynth.films.data import FIELDS
 
@@ -103,12 +103,14 @@ def read_sets(options: DownstreamOptions, preset: Preset) -> tuple[Pairs, list[P
         )
         for s, name in zip(options.tests, _distinct(options.tests), strict=True)
     ]
-    ids = [int(x) for x in options.mask_ids.split(",") if x.strip().isdigit()]
+    words = split_names(options.mask_ids)
+    if not all(word.isdigit() for word in words):
+        raise ConfigError(f"--mask-ids {options.mask_ids!r}; expected values such as 1,2.")
     synthetic = [
         read_synthetic(
             name,
             places,
-            mask_ids=ids,
+            mask_ids=[int(word) for word in words],
             limit=preset.limit_synthetic,
             convention=options.synthetic_convention or options.convention,
             **shared,

@@ -2,39 +2,65 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm import tqdm
 from transformers import AutoModel
 
+from lungsynth.arrays import Float64Array, UInt8Array
 from lungsynth.errors import CheckpointError
-from lungsynth.evaluation.fidelity.extractor_networks import (
-    NetworkExtractor,
-    Prepare,
-    digest,
-    need_file,
-)
 
 ALL_TENSORS = "model.safetensors"
-DINO_HINT = (
-    "hf download microsoft/rad-dino config.json model.safetensors preprocessor_config.json "
-    "--local-dir {path}"
-)
+BATCH = 16
 
 
-def rad_dino(folder: Path) -> NetworkExtractor:
-    """RAD-DINO (Microsoft), 768 features of the class token, from a local folder.
+class TransformersExtractor:
+    """Features of a vision model that transformers knows; on the GPU where there is one.
+
+    Args:
+        folder: `config.json`, `model.safetensors`, and `preprocessor_config.json` if it has one.
 
     Raises:
-        CheckpointError: the folder or a file of it is missing, or does not fit.
+        CheckpointError: files are missing or do not fit, or the model does not take pictures.
     """
-    if not (folder / ALL_TENSORS).is_file():
-        raise CheckpointError(f"{folder}: no weights here. {DINO_HINT.format(path=folder)}")
-    return transformers_folder(folder, name="rad-dino")
+
+    note = "Compare only with the same checksum, data and number."
+
+    def __init__(self, folder: Path) -> None:
+        weights = folder / ALL_TENSORS
+        if not weights.is_file():
+            raise CheckpointError(
+                f"{weights}: no weights here. Download the model's safetensors file too."
+            )
+        model = _load(folder)
+        self.name = folder.resolve().name
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.network = _Tokens(model).eval().to(self.device)
+        self.prepare = _preparation(folder, model.config)
+        with weights.open("rb") as file:
+            self.checksum = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+    def fit(self, train: UInt8Array, *, seed: int = 0, quiet: bool = True) -> None:
+        """Nothing: the network is used as it is."""
+
+    @torch.no_grad()
+    def features(self, images: UInt8Array, *, quiet: bool = True) -> Float64Array:
+        """(N, H, W) uint8, square -> (N, D) float64."""
+        out: list[Tensor] = []
+        starts = range(0, len(images), BATCH)
+        for start in tqdm(starts, desc=self.name, unit="batch", disable=quiet, mininterval=2):
+            part = np.ascontiguousarray(images[start : start + BATCH])
+            x = torch.from_numpy(part)[:, None].float() / 255
+            out.append(self.network(self.prepare(x).to(self.device)).double().cpu())
+        return torch.cat(out).numpy()
 
 
 class _Tokens(nn.Module):
@@ -52,17 +78,7 @@ class _Tokens(nn.Module):
         return hidden[:, 0] if self.has_class else hidden.mean(1)
 
 
-def transformers_folder(folder: Path, *, name: str | None = None) -> NetworkExtractor:
-    """A vision model that transformers knows, from a local folder with safetensors.
-
-    Args:
-        folder: `config.json`, `model.safetensors`, and `preprocessor_config.json` if it has one.
-        name: For reports; None is the folder's.
-
-    Raises:
-        CheckpointError: files are missing or do not fit, or the model does not take pictures.
-    """
-    need_file(folder / ALL_TENSORS, "Download the model's safetensors file too, to {path}")
+def _load(folder: Path) -> Any:
     try:
         # code that comes with weights is not run: trust_remote_code is off unless asked for
         model, loaded = AutoModel.from_pretrained(
@@ -77,21 +93,15 @@ def transformers_folder(folder: Path, *, name: str | None = None) -> NetworkExtr
         why = (
             f"{len(missing)} tensors are missing, such as {missing[0]}"
             if missing
-            else ("it does not take pictures")
+            else "it does not take pictures"
         )
         raise CheckpointError(
             f"{folder}: not usable as an extractor ({why}). Give a whole vision model."
         )
-    return NetworkExtractor(
-        name or folder.resolve().name,
-        _Tokens(model),
-        _preparation(folder, model.config),
-        digest(folder / ALL_TENSORS),
-        "Compare only with the same checksum, data and number.",
-    )
+    return model
 
 
-def _preparation(folder: Path, config: Any) -> Prepare:
+def _preparation(folder: Path, config: Any) -> Callable[[Tensor], Tensor]:
     """Side, crop, mean and spread as `preprocessor_config.json` has them."""
     path = folder / "preprocessor_config.json"
     channels = int(getattr(config, "num_channels", 3))

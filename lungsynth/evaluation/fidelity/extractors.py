@@ -3,16 +3,13 @@
     pictures (N, H, W) uint8 -> extractor -> features (N, D) float64
 
 Distances in the features of two extractors cannot be compared, so a report names its extractor and
-the checksum of its weights. Nothing is downloaded and nothing is unpickled: weights that are not on
-this machine are an error that says where to get them and where to put them.
+the checksum of its weights. Nothing is downloaded and nothing is unpickled.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -20,14 +17,8 @@ import numpy as np
 
 from lungsynth.arrays import Float64Array, UInt8Array
 from lungsynth.errors import CheckpointError, ConfigError
-from lungsynth.evaluation.fidelity import extractor_networks as networks
-from lungsynth.evaluation.fidelity.extractor_transformers import rad_dino, transformers_folder
-from lungsynth.evaluation.fidelity.radiomics import (
-    Standard,
-    definition,
-    feature_names,
-    radiomic_features,
-)
+from lungsynth.evaluation.fidelity.extractor_transformers import TransformersExtractor
+from lungsynth.evaluation.fidelity.radiomics import Standard, definition, radiomic_features
 from lungsynth.model.encoder import (
     CONFIG_NAME,
     DEFAULT_FOLDER,
@@ -38,8 +29,7 @@ from lungsynth.model.encoder import (
     load_encoder,
 )
 
-NAMES = ("lungsynth", "radiomics", "inception", "torchxrayvision", "rad-dino")
-HOME_VARIABLE = "LUNGSYNTH_ENCODERS"
+NAMES = ("lungsynth", "radiomics")
 PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".jit", ".torchscript", ".h5")
 MAX_FIT = 1000  # training films that radiomic features are standardised by
 
@@ -47,21 +37,9 @@ MAX_FIT = 1000  # training films that radiomic features are standardised by
 class Extractor(Protocol):
     """Turns pictures into features."""
 
-    @property
-    def name(self) -> str:
-        """What it is called in reports."""
-
-    @property
-    def checksum(self) -> str:
-        """16 hexadecimal digits of its weights, or of its definition."""
-
-    @property
-    def note(self) -> str:
-        """What its distances may be compared with, a sentence."""
-
-    @property
-    def feature_names(self) -> Sequence[str]:
-        """What each feature is, where that can be said; else empty."""
+    name: str  # in reports
+    checksum: str  # 16 hexadecimal digits of its weights, or of its definition
+    note: str  # what its distances may be compared with, a sentence
 
     def fit(self, train: UInt8Array, *, seed: int = 0, quiet: bool = True) -> None:
         """Take from real training films (N, H, W) what it has to know of them; often nothing."""
@@ -74,7 +52,6 @@ class EncoderExtractor:
     """The pooled, standardised features of an encoder of `train encoder`."""
 
     name = "lungsynth"
-    feature_names: Sequence[str] = ()
     note = "Compare only with distances of the same encoder checksum."
 
     def __init__(self, encoder: Encoder, weights_checksum: str = "") -> None:
@@ -97,7 +74,6 @@ class RadiomicsExtractor:
 
     def __init__(self) -> None:
         self.checksum = definition()
-        self.feature_names: Sequence[str] = feature_names()
         self.standard: Standard | None = None
 
     def fit(self, train: UInt8Array, *, seed: int = 0, quiet: bool = True) -> None:
@@ -148,36 +124,21 @@ class Remembered:
         return len(next(iter(self._rows.values()), ()))
 
 
-def weights_home() -> Path:
-    """Folder where weights of named extractors are looked for; `LUNGSYNTH_ENCODERS` moves it."""
-    told = os.environ.get(HOME_VARIABLE, "")
-    return Path(told).expanduser() if told else Path.home() / ".cache" / "lungsynth" / "encoders"
-
-
 def load_extractor(chosen: str | None = None) -> Extractor:
     """The extractor of a name or of local files.
 
     Args:
-        chosen: None or "lungsynth" for the shipped encoder; "radiomics"; "inception",
-            "torchxrayvision" or "rad-dino", whose weights are read from `weights_home()`; a folder of
-            `train encoder`; a folder of transformers (`config.json`, `model.safetensors`); or a
-            `.safetensors` file of Inception v3 or of a torchxrayvision DenseNet.
+        chosen: None or "lungsynth" for the shipped encoder; "radiomics"; a folder of `train encoder`; or
+            a folder of a vision model of transformers (`config.json`, `model.safetensors`).
 
     Raises:
-        ConfigError: neither a name nor an existing folder or file.
+        ConfigError: neither a name nor an existing folder.
         CheckpointError: weights are missing, pickled, or do not fit.
-        MissingDependencyError: a package that the extractor needs cannot be imported.
     """
     if chosen is None or chosen == "lungsynth":
         return _own(DEFAULT_FOLDER)
     if chosen == "radiomics":
         return RadiomicsExtractor()
-    if chosen == "inception":
-        return networks.inception(weights_home() / "inception.safetensors")
-    if chosen == "torchxrayvision":
-        return networks.torchxrayvision(weights_home() / "torchxrayvision.safetensors")
-    if chosen == "rad-dino":
-        return rad_dino(weights_home() / "rad-dino")
     path = Path(chosen)
     if path.suffix.lower() in PICKLED:
         raise CheckpointError(
@@ -185,12 +146,9 @@ def load_extractor(chosen: str | None = None) -> Extractor:
             "run code. Convert the weights to .safetensors on a machine where you trust them."
         )
     if path.is_dir():
-        return _own(path) if not _is_transformers(path) else transformers_folder(path)
-    if path.is_file() and path.suffix == ".safetensors":
-        return networks.by_tensors(path)
+        return TransformersExtractor(path) if _is_transformers(path) else _own(path)
     raise ConfigError(
-        f"--encoder {chosen}: neither one of {', '.join(NAMES)}, nor an existing folder or "
-        ".safetensors file."
+        f"--encoder {chosen}: neither one of {', '.join(NAMES)}, nor an existing folder."
     )
 
 

@@ -7,7 +7,6 @@ same test films with the same number of each, and a report names the extractor.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +34,6 @@ from lungsynth.evaluation.tables import aligned
 from lungsynth.evaluation.words.labels import UNKNOWN, asked_labels, film_labels
 
 MIN_IMAGES = 16  # of each set
-N_SHIFTS = 12  # features listed by name
 
 
 def manifold_measures(
@@ -136,8 +134,7 @@ def evaluate_fidelity(
         "extractor": {"name", "checksum", "features", "note"}, "match": …}`. Measures are `frechet`
         (with its `ratio` to the floor), `kernel`, `precision`, `recall`, `density`, `coverage`, and
         `ms_ssim` with `real` for the floor; each has `value`, `low`, `high` at half the pictures, and
-        `all_pictures`. Where features have names, `shifts` lists those whose mean is farthest from that
-        of test films, in the extractor's units.
+        `all_pictures`.
 
     Raises:
         DataError: a set has fewer than `MIN_IMAGES` pictures, or balancing lacks a group.
@@ -213,24 +210,7 @@ def _compare(
         for key in ("synthetic", "real train")
     )
     out |= {name: {"synthetic": ours[name], "floor": floor[name]} for name in MEASURES}
-    names = extractor.extractor.feature_names
-    if names:
-        out["shifts"] = _shifts(features, names)
     return out
-
-
-def _shifts(features: dict[str, Float64Array], names: Sequence[str]) -> list[dict[str, Any]]:
-    """The features whose mean is farthest from that of real test films, farthest first."""
-    middle = features["real test"].mean(0)
-    ours, floor = (features[key].mean(0) - middle for key in ("synthetic", "real train"))
-    return [
-        {
-            "feature": names[i],
-            "synthetic": round(float(ours[i]), 4),
-            "floor": round(float(floor[i]), 4),
-        }
-        for i in np.argsort(-np.abs(ours))[:N_SHIFTS]
-    ]
 
 
 FLOORS = {
@@ -263,11 +243,6 @@ def fidelity_table(report: dict[str, Any]) -> str:
         "real: training films against the same test films; MS-SSIM of real pairs (lower: more varied)",
         f"features: {told['features']} of {told['name']} {told['checksum']}. {told['note']}",
     ]
-    for shift in next(iter(report["groups"].values())).get("shifts", [])[:5]:
-        lines.append(
-            f"farthest off: {shift['feature']:<44}{shift['synthetic']:+.2f} standard deviations of "
-            f"training films, real {shift['floor']:+.2f}"
-        )
     fewest = min(values["n"] for values in report["groups"].values()) // 2
     if fewest <= told["features"]:
         lines.append(

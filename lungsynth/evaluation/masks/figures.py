@@ -79,6 +79,11 @@ class TruthSpec:
         return regions, ~np.isin(mask, self.ignore)
 
 
+def split_names(text: str) -> list[str]:
+    """`a, b` -> ["a", "b"]."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def parse_class_ids(text: str) -> dict[int, str]:
     """`1=left lung,2=right lung` -> {1: "left lung", 2: "right lung"}.
 
@@ -86,7 +91,7 @@ def parse_class_ids(text: str) -> dict[int, str]:
         ConfigError: not of this form, a value outside 0-255, or a name or value twice.
     """
     out: dict[int, str] = {}
-    for part in filter(None, (p.strip() for p in text.split(","))):
+    for part in split_names(text):
         value, _, name = (p.strip() for p in part.partition("="))
         if not value.isdigit() or int(value) > 255 or not name or int(value) in out:
             raise ConfigError(f"Class ids {text!r}: {part!r}; expected '1=left lung,2=right lung'.")

@@ -33,7 +33,6 @@ from lungsynth.evaluation.masks.reading import (
     batches,
     check_tokens,
     counted_classes,
-    side_of,
     usable_methods,
 )
 from lungsynth.films.data import Record
@@ -45,7 +44,7 @@ from lungsynth.masks.quality import overall_trust, ratio
 from lungsynth.masks.reading import Read, label, no_word, read, split
 from lungsynth.masks.refine import RefineConfig
 from lungsynth.masks.registry import REFINEMENTS
-from lungsynth.model.backbone import embed_prompts, encode_images
+from lungsynth.model.backbone import embed_prompts, encode_images, side_pixels
 from lungsynth.pipeline import Synthesizer
 
 BY_VALUE = sorted(set(THRESHOLDS) - {"half"})
@@ -116,7 +115,7 @@ class _Measuring:
         self, synthesizer: Synthesizer, truth: TruthSpec, spill: Spill, options: MeasureOptions
     ) -> None:
         self.synthesizer, self.options = synthesizer, options
-        self.specs, self.pixels = synthesizer.classes, side_of(synthesizer)
+        self.specs, self.pixels = synthesizer.classes, side_pixels(synthesizer.pipe)
         self.chosen = counted_classes(self.specs, truth, options.counted)
         self.config = config = options.config
         self.methods, skipped = usable_methods(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from numpy.typing import NDArray
@@ -17,7 +18,6 @@ from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.refine import RefineConfig, check_config
 from lungsynth.masks.registry import needs_affinity
 from lungsynth.masks.tokens import parse_timesteps
-from lungsynth.model.backbone import side_pixels
 from lungsynth.pipeline import Synthesizer
 
 
@@ -34,6 +34,19 @@ class Batch:
 
 Rival = Callable[[Batch], NDArray[Any]]
 """Batch -> (B, P, P): bool masks, or a float map in [0, 1] that is then thresholded in every way."""
+
+
+@dataclass
+class RivalContext:
+    """What rivals are made from."""
+
+    synthesizer: Synthesizer
+    pixels: int  # P, side of the square
+    truth: TruthSpec
+    train: Sequence[Record] = ()  # annotated films of the train split; none was tested on
+    n_parts: int = 2  # parts the counted classes have together
+    word: str = ""  # the class as a word of a prompt
+    facts: dict[str, object] = field(default_factory=dict)  # filled in by rivals, for the report
 
 
 def counted_classes(
@@ -86,32 +99,14 @@ def check_tokens(synthesizer: Synthesizer) -> None:
 
 def class_timesteps(synthesizer: Synthesizer) -> tuple[int, ...]:
     """The timesteps at which the checkpoint's class tokens are read."""
-    return tuple(
-        sorted(
-            {
-                t
-                for s in synthesizer.classes
-                if s.token is not None
-                for t in parse_timesteps(s.token)
-            }
-        )
-    )
-
-
-def side_of(synthesizer: Synthesizer) -> int:
-    """P, the side of the square the checkpoint draws, in pixels."""
-    return side_pixels(synthesizer.pipe)
+    tokens = [spec.token for spec in synthesizer.classes if spec.token is not None]
+    return tuple(sorted({t for token in tokens for t in parse_timesteps(token)}))
 
 
 def batches(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
     """Records in lists of `size`, the last may be shorter."""
-    part: list[Record] = []
-    for record in records:
-        part.append(record)
-        if len(part) == size:
-            yield part
-            part = []
-    if part:
+    rest = iter(records)
+    while part := list(islice(rest, size)):
         yield part
 
 
@@ -161,7 +156,7 @@ def read_masked(
                 f"{source} has masks of several conventions ({seen!r}, {written!r}), whose figures are "
                 "not comparable; choose one with --convention."
             )
-        seen = written if not convention else seen
+        seen = seen if convention else seen or written
         n += 1
         yield record
         if n == limit:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,23 @@ def mean_interval(values: Float64Array, times: Float64Array) -> Interval:
     total = weights.sum(1)
     draws = (weights @ values[known])[total > 0] / total[total > 0]
     return Interval.of(float(values[known].mean()), draws)
+
+
+def metrics_report(
+    values: Float64Array, pixels: int, interval: Callable[[Float64Array], Interval]
+) -> dict[str, Any]:
+    """Interval of each of `METRICS`, and of both distances in percent of the side.
+
+    Args:
+        values: (…, 4) figures of films.
+        pixels: Side of the square they were measured at.
+        interval: Of the values (…) of one figure.
+    """
+    told = {name: interval(values[..., k]).report() for k, name in enumerate(METRICS)}
+    for name in METRICS[2:]:
+        share = 100 * values[..., METRICS.index(name)] / pixels
+        told[f"{name}_percent"] = interval(share).report()
+    return told
 
 
 def ranks_correlate(x: Float64Array, y: Float64Array) -> float:
@@ -132,11 +150,7 @@ def summarise(
         for (name, region), rows in values.items():
             if name != stage:
                 continue
-            entry: dict[str, Any] = {
-                m: mean_interval(rows[:, k], times).report() for k, m in enumerate(METRICS)
-            }
-            for k, m in ((2, "hd95_percent"), (3, "mean_distance_percent")):
-                entry[m] = mean_interval(100 * rows[:, k] / pixels, times).report()
+            entry = metrics_report(rows, pixels, partial(mean_interval, times=times))
             for other in (mean_rival, first):
                 theirs = values.get((other, region)) if other is not None else None
                 if theirs is not None and other != stage:
@@ -244,47 +258,30 @@ def write_csv(measured: Measured, path: Path, *, pixels: int) -> None:
     Raises:
         OutputError: the place cannot be written.
     """
-    header = [
-        "film",
-        "source_set",
-        "patient",
-        "convention",
-        "stage",
-        "rival",
-        "region",
-        *METRICS,
-        "hd95_percent",
-        "mean_distance_percent",
-        "trust",
-        "swapped",
-    ]
+    names = ["film", "source_set", "patient", "convention", "stage", "rival", "region", *METRICS]
+    names += [f"{name}_percent" for name in METRICS[2:]] + ["trust", "swapped"]
     try:
         with path.open("w", newline="", encoding="utf-8") as handle:
             out = csv.writer(handle)
-            out.writerow(header)
-            for i, (name, fields) in enumerate(zip(measured.names, measured.fields, strict=True)):
-                about = [
-                    name,
-                    *(fields.get(k, "") for k in ("source_set", "patient", "mask_convention")),
-                ]
-                for stage in measured.stages:
-                    trust = measured.trust.get(stage)
-                    for (owner, region), rows in measured.values.items():
-                        if owner == stage:
-                            row = rows[i]
-                            out.writerow(
-                                [
-                                    *about,
-                                    stage,
-                                    int(stage in measured.rivals),
-                                    region,
-                                    *(
-                                        f"{x:.6g}"
-                                        for x in (*row, *(100 * d / pixels for d in row[2:]))
-                                    ),
-                                    "" if trust is None else f"{trust[i]:.6g}",
-                                    int(measured.swapped[i]),
-                                ]
-                            )
+            out.writerow(names)
+            for i in range(len(measured.names)):
+                out.writerows(_csv_rows(measured, i, pixels))
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error}). Choose another --out.") from error
+
+
+def _csv_rows(measured: Measured, i: int, pixels: int) -> Iterator[list[object]]:
+    """Of film i: a row a stage and region."""
+    fields = measured.fields[i]
+    about = [fields.get(k, "") for k in ("source_set", "patient", "mask_convention")]
+    for stage in measured.stages:
+        trust = measured.trust.get(stage)
+        told = "" if trust is None else f"{trust[i]:.6g}"
+        rival = int(stage in measured.rivals)
+        for (owner, region), rows in measured.values.items():
+            if owner != stage:
+                continue
+            figures = [*rows[i], *(100 * distance / pixels for distance in rows[i][2:])]
+            shown = [f"{x:.6g}" for x in figures]
+            swapped = int(measured.swapped[i])
+            yield [measured.names[i], *about, stage, rival, region, *shown, told, swapped]

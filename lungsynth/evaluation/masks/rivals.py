@@ -1,28 +1,25 @@
 """What a mask must beat: rivals that need no diffusion model, in one table with those that do.
 
-A rival is a factory (context -> function of a batch), registered by name. The function returns
-either masks (bool) or a map in [0, 1], which is then thresholded in every way the project knows.
+A rival is a factory (context -> function of a batch). The function returns either masks (bool) or a
+map in [0, 1], which is then thresholded in every way the project knows.
 Rivals answer for all counted classes together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
-from PIL import Image
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from lungsynth.arrays import IGNORE, BoolArray, Float64Array, FloatArray, UInt8Array
-from lungsynth.errors import ConfigError, LungSynthError
-from lungsynth.evaluation.masks.figures import iou
-from lungsynth.evaluation.masks.reading import Batch, Rival
-from lungsynth.evaluation.masks.registry import RIVALS, RivalContext, rival
+from lungsynth.arrays import BoolArray, Float64Array, UInt8Array
+from lungsynth.errors import ConfigError, DataError, LungSynthError
+from lungsynth.evaluation.masks.figures import ALL, iou, split_names
+from lungsynth.evaluation.masks.reading import Rival, RivalContext
+from lungsynth.evaluation.masks.rivals_attention import daam, self4
 from lungsynth.films.framing import whole
-from lungsynth.masks.body import predict
 from lungsynth.masks.quality import clean
-from lungsynth.training.segmenter import AugmentOptions, Fit, train_segmenter
 
 
 def parse_rivals(text: str) -> list[str]:
@@ -33,7 +30,7 @@ def parse_rivals(text: str) -> list[str]:
     """
     if text in ("all", "none"):
         return list(RIVALS) if text == "all" else []
-    names = [n.strip() for n in text.split(",") if n.strip()]
+    names = split_names(text)
     for name in names:
         if name not in RIVALS:
             raise ConfigError(
@@ -82,11 +79,21 @@ def mean_mask(truths: BoolArray, valid: BoolArray) -> BoolArray:
     return np.asarray(mean > levels[int(np.argmax(scores))])
 
 
-@rival("mean-mask", "mean training mask")
 def _mean_mask(context: RivalContext) -> Rival:
-    targets = np.stack([context.target(r, context.pixels) for r in context.need_train("mean-mask")])
-    mask = mean_mask(targets == 1, targets != IGNORE)
-    context.facts["mean mask films"] = len(targets)
+    if not context.train:
+        raise DataError(
+            "The rival 'mean-mask' learns from annotated films of another split, and there are none; name "
+            "one with --rival-split, or leave it out of --rivals."
+        )
+    truths, valids = [], []
+    for record in context.train:
+        assert record.mask is not None
+        written = whole(record.mask, pixels=context.pixels, nearest=True)
+        regions, valid = context.truth.regions(written)
+        truths.append(regions[ALL])
+        valids.append(valid)
+    mask = mean_mask(np.stack(truths), np.stack(valids))
+    context.facts["mean mask films"] = len(truths)
     return lambda batch: np.repeat(mask[None], len(batch.images), 0)
 
 
@@ -101,7 +108,6 @@ def ellipse_pair(pixels: int) -> BoolArray:
     return np.asarray(sides[0] | sides[1])
 
 
-@rival("ellipses", "centred ellipses")
 def _ellipses(context: RivalContext) -> Rival:
     mask = ellipse_pair(context.pixels)
     return lambda batch: np.repeat(mask[None], len(batch.images), 0)
@@ -158,49 +164,15 @@ def otsu_dark(image: UInt8Array, *, n_parts: int = 2) -> BoolArray:
     return clean(opened, n_parts=n_parts)
 
 
-@rival("otsu", "Otsu on the inverted film")
 def _otsu(context: RivalContext) -> Rival:
     return lambda batch: np.stack([otsu_dark(i, n_parts=context.n_parts) for i in batch.images])
 
 
-def unet_side(pixels: int) -> int:
-    """Side the U-Net works at: 128, or the square's own where that is smaller; a multiple of 16."""
-    return max(16, min(128, pixels) // 16 * 16)
-
-
-def resize(maps: FloatArray, pixels: int) -> FloatArray:
-    """(N, p, p) -> (N, pixels, pixels), bilinear."""
-    size = (pixels, pixels)
-    return np.stack(
-        [np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BILINEAR)) for one in maps]
-    )
-
-
-@rival("unet", "U-Net on the same shots")
-def _unet(context: RivalContext) -> Rival:
-    """Trained on the shots alone, mirrored too since sides are no matter; cleaned up as ours are."""
-    films, side = context.shot_films("unet"), unet_side(context.pixels)
-    model = train_segmenter(
-        np.stack([whole(f.image, pixels=side) for f in films]),
-        np.stack([context.target(f, side) for f in films]),
-        Fit(
-            steps=context.steps,
-            seed=context.seed,
-            augmentation=AugmentOptions(flip=True),
-            quiet=context.quiet,
-        ),
-        n_classes=2,
-        device=context.synthesizer.device,
-    )
-    context.facts["U-Net"] = {"films": len(films), "pixels": side, "steps": context.steps}
-
-    def masks(batch: Batch) -> BoolArray:
-        small = resize(batch.images.astype(np.float32), side).round().astype(np.uint8)
-        share = resize(predict(model, small)[:, 1], context.pixels)
-        return np.stack([clean(s > 0.5, n_parts=context.n_parts) for s in share])
-
-    return masks
-
-
-# at the end: these register theirs after those of this file, as the table has them
-from lungsynth.evaluation.masks import rivals_attention, rivals_ovam  # noqa: E402, F401
+RIVALS: dict[str, tuple[str, Callable[[RivalContext], Rival]]] = {
+    "mean-mask": ("mean training mask", _mean_mask),
+    "ellipses": ("centred ellipses", _ellipses),
+    "otsu": ("Otsu on the inverted film", _otsu),
+    "daam": ("DAAM of the word", daam),
+    "self4": ("self-attention⁴ · word", self4),
+}
+"""Name on the command line -> (title in tables, factory)."""

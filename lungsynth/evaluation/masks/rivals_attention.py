@@ -18,8 +18,7 @@ from torch.nn import functional as F
 
 from lungsynth.arrays import FloatArray
 from lungsynth.errors import CaptureError, WordError
-from lungsynth.evaluation.masks.reading import Batch, Rival, class_timesteps
-from lungsynth.evaluation.masks.registry import RivalContext, rival
+from lungsynth.evaluation.masks.reading import Batch, Rival, RivalContext, class_timesteps
 from lungsynth.model.attention import AttentionCapture, Captured, grid_of, is_cross_attention
 from lungsynth.model.backbone import add_noise, embed_prompts, network, reading_noise
 from lungsynth.prompts import word_tokens
@@ -191,11 +190,11 @@ def _word_rival(context: RivalContext, which: int) -> Rival:
     return lambda batch: read_word(context, batch)[which]
 
 
-@rival("daam", "DAAM of the word")
-def _daam(context: RivalContext) -> Rival:
+def daam(context: RivalContext) -> Rival:
+    """The word's own map."""
     return _word_rival(context, 0)
 
 
-@rival("self4", "self-attention⁴ · word")
-def _self4(context: RivalContext) -> Rival:
+def self4(context: RivalContext) -> Rival:
+    """The word's map spread by self-attention."""
     return _word_rival(context, 1)

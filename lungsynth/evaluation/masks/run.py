@@ -7,29 +7,38 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from lungsynth import __version__
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import write_report
-from lungsynth.evaluation.masks.figures import Spill, TruthSpec, parse_class_ids
+from lungsynth.evaluation.masks.figures import (
+    ALL,
+    Spill,
+    TruthSpec,
+    parse_class_ids,
+    split_names,
+)
 from lungsynth.evaluation.masks.measure import MeasureOptions, measure
 from lungsynth.evaluation.masks.measured import Measured
-from lungsynth.evaluation.masks.pictures import draw_plot, draw_sheet
 from lungsynth.evaluation.masks.reading import (
+    RivalContext,
     check_tokens,
     class_timesteps,
     counted_classes,
     read_masked,
-    side_of,
 )
-from lungsynth.evaluation.masks.registry import RivalContext
 from lungsynth.evaluation.masks.report import summarise, table, write_csv
 from lungsynth.evaluation.masks.rivals import make_rivals, parse_rivals
 from lungsynth.evaluation.options import MasksOptions
 from lungsynth.files import check_writable
 from lungsynth.films.data import Record
+from lungsynth.images import contact_sheet, overlay
 from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.refine import RefineConfig, with_values
 from lungsynth.masks.registry import REFINEMENTS
+from lungsynth.model.backbone import side_pixels
 from lungsynth.pipeline import Synthesizer
 from lungsynth.segment import class_prompt
 
@@ -38,11 +47,6 @@ N_TRAIN = 400
 
 TRIVIAL = "mean-mask,otsu,ellipses"
 """Rivals measured unless others are named; one that cannot run is then left out with a note."""
-
-
-def split_names(text: str) -> list[str]:
-    """`a, b` -> ["a", "b"]."""
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def train_films(options: MasksOptions) -> list[Record]:
@@ -108,7 +112,7 @@ def run_masks(options: MasksOptions) -> str:
         report |= _facts(options, synthesizer, measured, what)
         report["rival_facts"] = context.facts
         if options.out:
-            _write(options, options.out, report, measured, context.pixels)
+            _write(options.out, report, measured, context.pixels)
     return table(report)
 
 
@@ -139,15 +143,11 @@ def _context(
     """What rivals may know."""
     return RivalContext(
         synthesizer,
-        side_of(synthesizer),
+        side_pixels(synthesizer.pipe),
         truth,
         train_films(options) if with_films else [],
         n_parts=sum(s.n_parts for s in counted),
         word=options.word or (counted[0].word or counted[0].name.split()[-1]),
-        shots=options.shots,
-        steps=options.rival_steps,
-        seed=options.seed,
-        quiet=options.quiet,
     )
 
 
@@ -173,12 +173,39 @@ def _facts(
     }
 
 
-def _write(
-    options: MasksOptions, out: Path, report: dict[str, Any], measured: Measured, pixels: int
-) -> None:
+def _write(out: Path, report: dict[str, Any], measured: Measured, pixels: int) -> None:
     """The files of `--out`."""
     write_report(report, out / "masks.json")
     write_csv(measured, out / "masks.csv", pixels=pixels)
-    title = " ".join([str(report["source"]), options.split, options.convention]).strip()
-    draw_plot(report, measured, out / "plot.png", title=title)
     draw_sheet(measured, out / "sheet.png")
+
+
+def draw_sheet(measured: Measured, path: Path, *, n: int = 10) -> None:
+    """The `n` worst and `n` median films of the main stage.
+
+    Of each: above, ours and the expert's mask; below, the film and what differs (orange: too much,
+    blue: missed).
+    """
+    scores = np.array(measured.values[measured.main, ALL])[:, 0]
+    order = np.argsort(scores, kind="stable")
+    middle = max(0, len(order) // 2 - n // 2)
+    chosen = [("worst", i) for i in order[:n]]
+    chosen += [("median", i) for i in order[middle : middle + n] if i not in order[:n]]
+    pictures, lines = [], []
+    for kind, index in chosen:
+        image, written, labels = measured.spill[int(index)][:3]
+        regions, valid = measured.spec.regions(written)
+        expert = np.where(valid, regions[ALL] * 3, 255).astype(np.uint8)
+        for name, region in regions.items():
+            if name != ALL:
+                expert[region & valid] = measured.class_ids[name]
+        ours = np.isin(labels, list(measured.counted_ids))
+        wrong = np.where(ours & ~regions[ALL], 1, np.where(regions[ALL] & ~ours, 2, 0)) * valid
+        grey = np.repeat(image[..., None], 3, 2)
+        tiles = [
+            [overlay(image, labels), overlay(image, expert)],
+            [grey, overlay(image, wrong.astype(np.uint8))],
+        ]
+        pictures.append(Image.fromarray(np.concatenate([np.concatenate(row, 1) for row in tiles])))
+        lines.append(f"{kind} {measured.names[index]} IoU {scores[index]:.3f}")
+    contact_sheet(pictures, lines, n_columns=5, pixels=384).save(path)

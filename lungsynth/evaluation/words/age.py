@@ -8,33 +8,21 @@ correlation and slope stand beside the films'.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lungsynth.arrays import Float64Array
 from lungsynth.errors import DataError
-from lungsynth.evaluation.common import ImageSet, Interval
+from lungsynth.evaluation.common import ImageSet
 from lungsynth.evaluation.tables import aligned, shown
+from lungsynth.evaluation.words.map_figures import bootstrap
 from lungsynth.model.encoder import Encoder, embed
 from lungsynth.verify.asked import asked_years
 
 ADULT, OLDEST = 18, 100  # years; children's ages are hardly known, so they are not regressed
 MIN_FILMS = 30
 PENALTIES = tuple(float(v) for v in 10.0 ** np.arange(-1, 6))
-N_RESAMPLES = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class AgeJudge:
-    """Standardised features (N, D) -> years."""
-
-    weights: Float64Array  # (D,)
-    bias: float
-
-    def __call__(self, features: Float64Array) -> Float64Array:
-        return np.asarray(features @ self.weights + self.bias)
 
 
 def years_of(fields: Mapping[str, str]) -> float:
@@ -56,12 +44,11 @@ def _with_ages(images: ImageSet, what: str) -> tuple[ImageSet, Float64Array]:
     return images.take(known), ages[known]
 
 
-def fit_judge(features: Float64Array, ages: Float64Array) -> AgeJudge:
-    """Ridge regression; the penalty by leave-one-out."""
+def fit_judge(features: Float64Array, ages: Float64Array) -> Any:
+    """Ridge regression (N, D) -> years, of scikit-learn; the penalty by leave-one-out."""
     from sklearn.linear_model import RidgeCV  # deferred: slow to import
 
-    fit = RidgeCV(alphas=PENALTIES).fit(features, ages)
-    return AgeJudge(np.asarray(fit.coef_), float(fit.intercept_))
+    return RidgeCV(alphas=PENALTIES).fit(features, ages)
 
 
 def _pearson(pairs: Float64Array) -> Float64Array:
@@ -92,16 +79,10 @@ def agreement(
         seed: Of the bootstrap.
     """
     pairs = np.stack([told, judged], 1)
-    number = {name: k for k, name in enumerate(sorted(set(patients)))}
-    owner = np.array([number[name] for name in patients])
-    rng = np.random.default_rng(seed)
-    times = rng.multinomial(len(number), np.full(len(number), 1 / len(number)), N_RESAMPLES)
-    resampled = [np.repeat(pairs, row[owner], axis=0) for row in times]
-    out: dict[str, Any] = {"n": len(pairs)}
-    for key, measure in (("pearson", _pearson), ("slope", _slope), ("error_years", _error)):
-        draws = np.array([float(measure(each)) for each in resampled])
-        out[key] = Interval.of(float(measure(pairs)), draws).report()
-    return out
+    measures = {"pearson": _pearson, "slope": _slope, "error_years": _error}
+    return {"n": len(pairs)} | {
+        key: bootstrap(pairs, patients, seed, measure).report() for key, measure in measures.items()
+    }
 
 
 def evaluate_age(
@@ -134,7 +115,7 @@ def evaluate_age(
     report: dict[str, Any] = {"n_train": len(sets["train"][1]), "seed": seed}
     for name in ("real", "samples"):
         kept, ages, features = sets[name]
-        report[name] = agreement(ages, judge(features), kept.clusters(), seed)
+        report[name] = agreement(ages, judge.predict(features), kept.clusters(), seed)
     mean = np.full_like(sets["real"][1], sets["train"][1].mean())
     report["mean_age_error_years"] = round(float(np.abs(mean - sets["real"][1]).mean()), 3)
     return report

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lungsynth.evaluation.common import ImageSet, Interval
+from lungsynth.evaluation.drawing import draw_images
 from lungsynth.evaluation.tables import aligned, shown
 from lungsynth.evaluation.words.labels import HEAD_NAMES, UNKNOWN, film_labels
 from lungsynth.model.encoder import Encoder, embed
-from lungsynth.model.sampling import SampleOptions, draw
+from lungsynth.model.sampling import SampleOptions
 
 N_PAIRS = 24
 N_RESAMPLES = 1000
@@ -154,7 +155,7 @@ def evaluate_changes(
     """
     real = {} if films is None else _on_films(films, encoder, how.seed + 1)
     changes: dict[str, Any] = {}
-    n, batch = how.n, how.batch
+    n = how.n
     with tqdm(total=2 * n * len(CHANGES), unit="image", disable=how.quiet) as bar:
         for change in CHANGES:
             if kept is not None and change.name in kept:
@@ -164,12 +165,10 @@ def evaluate_changes(
             prompts = [text for pair in pair_prompts(change, n) for text in pair]
             seeds = [how.seed + k for k in range(n) for _ in range(2)]
             images = []
-            for start in range(0, len(prompts), batch):
-                part = slice(start, start + batch)
-                drawn = draw(pipe, prompts[part], seeds[part], how.options, capture=False)
-                images.append(drawn.images)
-                bar.update(len(images[-1]))
-            changes[change.name] = _judge(change, np.concatenate(images), encoder, how.seed)
+            for image in draw_images(pipe, prompts, seeds, how.options, how.batch):
+                images.append(image)
+                bar.update()
+            changes[change.name] = _judge(change, np.stack(images), encoder, how.seed)
             if change.name in real:
                 changes[change.name]["real"] = real[change.name]
             if kept is not None:

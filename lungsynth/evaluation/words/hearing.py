@@ -22,7 +22,6 @@ from lungsynth.errors import DataError
 from lungsynth.evaluation.common import ImageSet, Interval, resample_clusters
 from lungsynth.evaluation.tables import aligned, percent, shown
 from lungsynth.evaluation.words.facts import FACTS, FactPair, choose_pairs
-from lungsynth.evaluation.words.passes import Passes
 from lungsynth.films.framing import whole
 from lungsynth.model.backbone import (
     add_noise,
@@ -39,6 +38,20 @@ TIMESTEPS = (400, 600, 750, 900)
 """Where films are noised: from the shape of a chest being seen to it hardly being seen."""
 
 N_SEEDS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passes:
+    """How real films are shown to the network: noised to some timesteps, one pass each."""
+
+    timesteps: tuple[int, ...]  # where films are noised
+    n_seeds: int = 1  # noises a film and timestep
+    seed: int = 0  # of the noise
+    precision: str = "auto"  # of the network, see `lungsynth.model.precision`
+    batch: int = 8  # passes at a time
+    quiet: bool = True  # no progress bar
+
+
 PASSES = Passes(timesteps=TIMESTEPS, n_seeds=N_SEEDS, batch=32)
 PER_FACT = 60
 N_RESAMPLES = 1000
@@ -50,25 +63,18 @@ class Asked:
 
     pair: FactPair
     patient: str
-    source: str
     right: NDArray[np.float64]  # (T,) loss at each timestep, mean over noise
     wrong: NDArray[np.float64]  # (T,)
 
     def wins(self) -> float:
         """1 where the right caption has the lower mean loss, ½ where both are the same."""
-        return _wins(float(self.right.mean()), float(self.wrong.mean()))
-
-
-def _wins(right: float, wrong: float) -> float:
-    return 0.5 if right == wrong else float(right < wrong)
+        right, wrong = float(self.right.mean()), float(self.wrong.mean())
+        return 0.5 if right == wrong else float(right < wrong)
 
 
 @torch.inference_mode()
 def caption_losses(
-    pipe: Any,
-    latents: Tensor,
-    captions: Sequence[Sequence[str]],
-    how: Passes = PASSES,
+    pipe: Any, latents: Tensor, captions: Sequence[Sequence[str]], how: Passes = PASSES
 ) -> list[NDArray[np.float64]]:
     """Mean squared error of the prediction for films under several captions each, same noise for all.
 
@@ -118,10 +124,7 @@ def _noise(latents: Tensor, seed: int, film: int, k: int, s: int) -> Tensor:
 
 
 def listen(
-    pipe: Any,
-    films: ImageSet,
-    chosen: Sequence[tuple[int, FactPair]],
-    how: Passes,
+    pipe: Any, films: ImageSet, chosen: Sequence[tuple[int, FactPair]], how: Passes
 ) -> list[Asked]:
     """Both losses of every pair; a right caption that several facts share is read once.
 
@@ -145,7 +148,6 @@ def listen(
         Asked(
             pair,
             patients[index],
-            films.fields[index].get("source_set", ""),
             rows[index][captions[index][pair.right]],
             rows[index][captions[index][pair.wrong]],
         )
@@ -178,7 +180,7 @@ def balanced_share(
     return Interval.of(float(share(sums.sum(0))), share(draws))
 
 
-def _report_fact(asked: Sequence[Asked], timesteps: Sequence[int], seed: int) -> dict[str, Any]:
+def _report_fact(asked: Sequence[Asked], seed: int) -> dict[str, Any]:
     truths, patients = [a.pair.truth for a in asked], [a.patient for a in asked]
     wins = np.array([a.wins() for a in asked])
     gaps = np.array([100 * (a.wrong.mean() / a.right.mean() - 1) for a in asked])
@@ -187,38 +189,21 @@ def _report_fact(asked: Sequence[Asked], timesteps: Sequence[int], seed: int) ->
     for gap, patient in zip(gaps, patients, strict=True):
         sums[people.index(patient)] += (gap, 1.0)
     draws = resample_clusters(sums, np.random.default_rng(seed), N_RESAMPLES)
-
-    def part(keys: Sequence[str]) -> dict[str, dict[str, float]]:
-        held = np.array(keys, dtype=object)
-        return {
-            key: {"share": round(float(wins[held == key].mean()), 4), "n": int((held == key).sum())}
-            for key in sorted(set(keys))
-        }
-
+    of_truth = {truth: wins[[one == truth for one in truths]] for truth in sorted(set(truths))}
     return {
         "share": balanced_share(truths, wins.tolist(), patients, seed).report(),
         "n": len(asked),
         "n_patients": len(people),
-        "truths": part(truths),
-        "sources": part([a.source for a in asked]),
-        "timesteps": {
-            str(t): balanced_share(
-                truths, [_wins(a.right[k], a.wrong[k]) for a in asked], patients, seed
-            ).report()["value"]
-            for k, t in enumerate(timesteps)
+        "truths": {
+            truth: {"share": round(float(own.mean()), 4), "n": len(own)}
+            for truth, own in of_truth.items()
         },
         "gap_percent": Interval.of(float(gaps.mean()), draws[:, 0] / draws[:, 1]).report(),
-        "loss": float(f"{np.mean([a.right.mean() for a in asked]):.6g}"),
-        "example": {"right": asked[0].pair.right, "wrong": asked[0].pair.wrong},
     }
 
 
 def hearing(
-    pipe: Any,
-    films: ImageSet,
-    how: Passes = PASSES,
-    *,
-    per_fact: int | None = PER_FACT,
+    pipe: Any, films: ImageSet, how: Passes = PASSES, *, per_fact: int | None = PER_FACT
 ) -> dict[str, Any]:
     """Share of real films whose right caption has a lower loss than one wrong in a single fact.
 
@@ -230,7 +215,7 @@ def hearing(
 
     Returns:
         JSON: fact -> `share` (balanced over both truths, 95 % interval by patient), `n`, the share by
-        truth, source and timestep, `gap_percent` (by how much the wrong caption's loss is higher).
+        truth, `gap_percent` (by how much the wrong caption's loss is higher).
 
     Raises:
         DataError: no film tells a fact that its source shows both sides of.
@@ -245,7 +230,7 @@ def hearing(
         )
     asked = listen(pipe, films, chosen, how)
     facts = {
-        fact: _report_fact([a for a in asked if a.pair.fact == fact], how.timesteps, how.seed + 1)
+        fact: _report_fact([a for a in asked if a.pair.fact == fact], how.seed + 1)
         for fact in FACTS
         if any(a.pair.fact == fact for a in asked)
     }

@@ -139,9 +139,7 @@ def film_labels(fields: Sequence[Mapping[str, str]]) -> Labels:
 
 
 def label_weights(
-    labels: Labels,
-    fields: Sequence[Mapping[str, str]],
-    chances: Float64Array | None = None,
+    labels: Labels, fields: Sequence[Mapping[str, str]], chances: Float64Array | None = None
 ) -> FloatArray:
     """Loss weights that make both classes equally heavy within every source (and age, and view).
 

@@ -10,7 +10,7 @@ the middle.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,18 +54,16 @@ def grey(heat: NDArray[np.floating]) -> UInt8Array:
     return np.asarray((heat / max(float(heat.max()), 1e-12) * 255).round().clip(0, 255), np.uint8)
 
 
-def figures(maps: Sequence[tuple[UInt8Array, BoolArray, BoolArray]]) -> Figures:
-    """Figures of (heat, region, valid), each (P, P); regions hold a valid pixel, and so does the rest."""
-    rows = [_one(*each) for each in maps]
+def figures(maps: Sequence[WordMap]) -> Figures:
+    """Figures of maps with something to be found, see `WordMap.there`."""
+    rows = [_one(one) for one in maps]
     auc, energy, pointing, iou = (np.array(column) for column in zip(*rows, strict=True))
     return Figures(auc, energy, pointing, iou)
 
 
-def _one(
-    heat: UInt8Array, region: BoolArray, valid: BoolArray
-) -> tuple[float, float, float, Float64Array]:
-    inside = np.bincount(heat[region & valid], minlength=256).astype(np.float64)
-    outside = np.bincount(heat[valid & ~region], minlength=256).astype(np.float64)
+def _one(one: WordMap) -> tuple[float, float, float, Float64Array]:
+    inside = np.bincount(one.heat[one.region & one.valid], minlength=256).astype(np.float64)
+    outside = np.bincount(one.heat[one.valid & ~one.region], minlength=256).astype(np.float64)
     n_in, n_out = inside.sum(), outside.sum()
     below = np.concatenate([[0.0], np.cumsum(outside)[:-1]])
     auc = float((inside * (below + outside / 2)).sum() / (n_in * n_out))
@@ -136,7 +134,7 @@ def compare(maps: Sequence[WordMap], seed: int) -> dict[str, Any] | None:
     if not maps:
         return None
     patients = [one.patient for one in maps]
-    ours = figures([(one.heat, one.region, one.valid) for one in maps])
+    ours = figures(maps)
     report: dict[str, Any] = {
         "n": len(maps),
         "n_patients": len(set(patients)),
@@ -148,7 +146,7 @@ def compare(maps: Sequence[WordMap], seed: int) -> dict[str, Any] | None:
     heats = rival_heats(maps)
     for name in (name for name in RIVALS if name in heats):
         theirs = figures(
-            [(heat, m.region, m.valid) for heat, m in zip(heats[name], maps, strict=True)]
+            [replace(one, heat=heat) for one, heat in zip(maps, heats[name], strict=True)]
         )
         report["rivals"][name] = _report(theirs, patients, seed)
         report["above"][name] = bootstrap(ours.auc - theirs.auc, patients, seed).report()

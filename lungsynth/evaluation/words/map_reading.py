@@ -14,8 +14,8 @@ from tqdm import tqdm
 from lungsynth.arrays import BoolArray, UInt8Array
 from lungsynth.errors import DataError
 from lungsynth.evaluation.words.facts import read_fields
+from lungsynth.evaluation.words.hearing import Passes
 from lungsynth.evaluation.words.map_figures import grey
-from lungsynth.evaluation.words.passes import Passes
 from lungsynth.films.annotation import rasterise, read_labelme
 from lungsynth.films.data import decode_grey, open_source, read_records
 from lungsynth.films.framing import whole

@@ -16,6 +16,7 @@ from lungsynth.errors import DataError
 from lungsynth.evaluation.drawing import balanced_prompts
 from lungsynth.evaluation.tables import aligned, shown
 from lungsynth.evaluation.words.facts import read_fields
+from lungsynth.evaluation.words.hearing import Passes
 from lungsynth.evaluation.words.map_figures import WordMap, compare, correlations, grey
 from lungsynth.evaluation.words.map_reading import (
     PIXELS,
@@ -26,13 +27,9 @@ from lungsynth.evaluation.words.map_reading import (
     masked_films,
     outlined_films,
 )
-from lungsynth.evaluation.words.passes import Passes
 from lungsynth.model.backbone import side_pixels
 from lungsynth.model.sampling import SampleOptions
 from lungsynth.pipeline import Synthesizer
-
-TIMESTEPS = (300, 500, 700)
-"""Where films are noised: the middle of the drawing, where places are decided."""
 
 ENDINGS = {
     "Left lung, heart and right lung": ("left lung", "right lung", "heart"),
@@ -40,11 +37,8 @@ ENDINGS = {
 }
 """What is put after a film's caption so that it holds the words; both are captions of training."""
 
-FINDING_WORDS = ("pneumonia", "opacity", "consolidation", "infiltration")
 TOLD = ("pneumonia", "tuberculosis")  # words a sick film's caption is known by
 ANATOMY, FILLER = "right lung", "of"  # of the correlations
-LIMIT = 100
-N_SAMPLES = 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +50,11 @@ class WordsOptions:
     image_column: str = "image"
     boxes: str | None = None  # Parquet of findings' boxes
     outlines: Path | None = None  # folder of annotations
-    limit: int | None = LIMIT  # films of a convention
-    timesteps: Sequence[int] = TIMESTEPS
-    finding_words: Sequence[str] = FINDING_WORDS
-    n_samples: int = N_SAMPLES
+    limit: int | None = 100  # films of a convention
+    # where films are noised: the middle of the drawing, where places are decided
+    timesteps: Sequence[int] = (300, 500, 700)
+    finding_words: Sequence[str] = ("pneumonia", "opacity", "consolidation", "infiltration")
+    n_samples: int = 24
     drawing: SampleOptions = field(default_factory=SampleOptions)
     seed: int = 0
     batch: int = 8

@@ -2,11 +2,10 @@
 
     left, right, normal prompt, one seed -> three pictures, lungs of the normal one
     left picture - right picture         -> which lung is brighter when its side is asked for
-    |picture - normal picture|           -> which lung changed more
+    picture - normal picture             -> which lung brightened more
 
 Sides are the patient's, as radiologists' texts have them. The finding is taken to be an opacity, so
-the asked lung should turn brighter. A model that ignores the side gives chance; so would a measure
-that sees nothing, and therefore opacities planted on the same pictures show what it can see.
+the asked lung should turn brighter. A model that ignores the side gives chance.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ MIN_PAIRS = 4
 MIN_LUNG = 0.02  # share of the picture; a smaller lung is not measured
 ROUNDING = 2  # grey levels; what batched products may move, and so no difference
 CLEAR = 5  # grey levels of contrast from which a side can be seen
-PLANTED = (5, 10, 20, 40)  # grey levels of the planted opacities
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,46 +71,16 @@ def swap_contrast(pair: Pair) -> float:
     return in_left - in_right
 
 
-def changed_side(picture: UInt8Array, pair: Pair, *, brighter: bool) -> int:
-    """Index into `SIDES` of the lung that differs more from the normal picture, pixel for pixel.
+def changed_side(picture: UInt8Array, pair: Pair) -> int:
+    """Index into `SIDES` of the lung that turned brighter than in the normal picture, pixel for pixel.
 
     Args:
         picture: (H, W), of the same seed.
         pair: Whose normal picture and lungs are used.
-        brighter: Count only what turned brighter, instead of every change.
     """
-    change = _minus(picture, pair.normal)
-    change = np.clip(change, 0, None) if brighter else np.abs(change)
+    change = np.clip(_minus(picture, pair.normal), 0, None)
     in_left, in_right = lung_means(change, pair.lungs)
     return 0 if in_left > in_right else 1
-
-
-def plant_opacity(picture: UInt8Array, lungs: UInt8Array, side: str, levels: float) -> UInt8Array:
-    """A picture with a soft opacity over the upper half of one lung.
-
-    Args:
-        picture: (H, W).
-        lungs: (H, W), see `Pair.lungs`.
-        side: "left" or "right", the patient's.
-        levels: Grey levels added where it is strongest.
-    """
-    from scipy.ndimage import gaussian_filter  # deferred: slow to import
-
-    region = lungs == LUNG_IDS[side]
-    rows = np.flatnonzero(region.any(1))
-    region[int(np.median(rows)) :] = False
-    soft = gaussian_filter(region.astype(np.float64), picture.shape[0] / 64)
-    grown = picture + levels * soft
-    return np.asarray(grown.round().clip(0, 255), dtype=np.uint8)
-
-
-def planted(pair: Pair, levels: float) -> Pair:
-    """The pair as it would be if each side also brought an opacity of its own."""
-    left, right = (
-        plant_opacity(picture, pair.lungs, side, levels)
-        for side, picture in (("left", pair.left), ("right", pair.right))
-    )
-    return Pair(left, right, pair.normal, pair.lungs, pair.finding)
 
 
 def swap_share(pairs: Sequence[Pair], seed: int) -> dict[str, Any]:
@@ -136,18 +104,17 @@ def swap_share(pairs: Sequence[Pair], seed: int) -> dict[str, Any]:
     }
 
 
-def side_confusion(pairs: Sequence[Pair], seed: int, *, brighter: bool) -> dict[str, Any]:
-    """Asked side against the lung that changed more; interval by bootstrap over pairs.
+def side_confusion(pairs: Sequence[Pair], seed: int) -> dict[str, Any]:
+    """Asked side against the lung that brightened more; interval by bootstrap over pairs.
 
     Args:
         pairs: At least one; each gives two pictures.
         seed: Of the bootstrap.
-        brighter: See `changed_side`.
     """
     counts = np.zeros((len(pairs), 2, 2))
     for row, pair in zip(counts, pairs, strict=True):
         for asked, picture in enumerate((pair.left, pair.right)):
-            row[asked, changed_side(picture, pair, brighter=brighter)] += 1
+            row[asked, changed_side(picture, pair)] += 1
     draws = resample_clusters(counts, np.random.default_rng(seed), 1000)
     share = Interval.of(float(balanced_accuracy(counts.sum(0))), balanced_accuracy(draws))
     return {
@@ -181,10 +148,9 @@ def evaluate_sides(pairs: Sequence[Pair], *, seed: int = 0) -> dict[str, Any]:
         JSON. `n_differ` of `n_pairs` change at all when the side is swapped, by `difference` grey
         levels (`swap`), beside what the finding and another seed change. Of those with both lungs:
         `swap`, share of differing pairs whose asked lung turns brighter; `clear`, share of all pairs
-        where it does so by `CLEAR` grey levels against the other; `abnormality` and `opacity`, asked
-        side against the lung that differs more from the normal picture; `findings`, `swap` by
-        finding; `planted`, the same figures after opacities of so many grey levels were put where
-        they were asked for; `verdict`, of `swap`.
+        where it does so by `CLEAR` grey levels against the other; `opacity`, asked side against the
+        lung that turned brighter than in the normal picture; `findings`, `swap` by finding;
+        `verdict`, of `swap`.
 
     Raises:
         DataError: fewer than `MIN_PAIRS` pairs have two lungs.
@@ -218,41 +184,24 @@ def evaluate_sides(pairs: Sequence[Pair], *, seed: int = 0) -> dict[str, Any]:
             "n": len(measured),
             "levels": CLEAR,
         },
-        "abnormality": side_confusion(measured, seed, brighter=False),
-        "opacity": side_confusion(measured, seed, brighter=True),
+        "opacity": side_confusion(measured, seed),
         "findings": {
             name: swap_share([p for p in measured if p.finding == name], seed) for name in findings
         },
-        "planted": {str(levels): _with_planted(measured, levels, seed) for levels in PLANTED},
         "verdict": verdict(swap),
         "seed": seed,
     }
 
 
-def _with_planted(pairs: Sequence[Pair], levels: float, seed: int) -> dict[str, Any]:
-    marked = [planted(pair, levels) for pair in pairs]
-    return {
-        "swap": swap_share(marked, seed),
-        "abnormality": side_confusion(marked, seed, brighter=False)["share"],
-        "opacity": side_confusion(marked, seed, brighter=True)["share"],
-    }
-
-
 def sides_table(report: dict[str, Any]) -> str:
-    """Text: the shares, what planted opacities give, and the confusion matrices."""
-    change, swap, clear = report["difference"], report["swap"], report["clear"]
+    """Text: the shares, and the confusion matrix."""
+    change, swap, clear, opacity = (report[k] for k in ("difference", "swap", "clear", "opacity"))
     rows: list[list[object]] = [
         ["swap: asked lung brighter", swap["n"], percent(swap)],
         [f"clear: by {CLEAR} grey levels or more, of all", clear["n"], percent(clear)],
     ]
     rows += [[f"  swap, {k}", told["n"], percent(told)] for k, told in report["findings"].items()]
-    for key, words in (("abnormality", "any change"), ("opacity", "brighter")):
-        told = report[key]
-        rows.append([f"{key}: {words}, against normal", told["n"], percent(told["share"])])
-    planted = [
-        [f"{levels} grey levels", *(percent(told[k]) for k in ("swap", "abnormality", "opacity"))]
-        for levels, told in report["planted"].items()
-    ]
+    rows.append(["opacity: brighter, against normal", opacity["n"], percent(opacity["share"])])
     lines = [
         f"{report['n_differ']} of {report['n_pairs']} pairs differ when the side is swapped, by "
         f"{change['swap']:.2f} grey levels (finding against normal: {change['finding']:.2f}; another "
@@ -261,10 +210,8 @@ def sides_table(report: dict[str, Any]) -> str:
         *aligned(["measure", "n", "on the asked side %"], rows),
         f"Side: {report['verdict']} (of swap; chance is 50 %); mean contrast "
         f"{shown(swap['contrast'], 2, sign=True)} grey levels.",
-        "",
-        *aligned(["with planted opacities of", "swap %", "abnormality %", "opacity %"], planted),
+        *confusion(
+            "opacity (rows asked, columns lung that brightened more)", SIDES, opacity["confusion"]
+        ),
     ]
-    for key in ("abnormality", "opacity"):
-        title = f"{key} (rows asked, columns lung that changed more)"
-        lines += confusion(title, SIDES, report[key]["confusion"])
     return "\n".join(lines)

@@ -1,10 +1,10 @@
-"""Drawing the pairs of `evaluate sides`: three pictures and a lung mask a pair; resumes."""
+"""The pairs of `evaluate sides`: their prompts, three pictures and a lung mask of each; resumes."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from lungsynth.arrays import UInt8Array
 from lungsynth.errors import ConfigError, DataError, OutputError
+from lungsynth.evaluation.drawing import json_lines
 from lungsynth.evaluation.words.sides import LUNG_IDS, SIDES, Pair
-from lungsynth.evaluation.words.sides_prompts import SidePrompt
 from lungsynth.files import check_writable
 from lungsynth.films.data import decode_grey
 from lungsynth.images import contact_sheet, png_bytes
@@ -25,6 +25,66 @@ from lungsynth.pipeline import Result, Synthesizer
 RECORDS_NAME, SETTINGS_NAME = "pairs.jsonl", "settings.json"
 VERSIONS = ("left", "right", "normal")
 PARTS = (*VERSIONS, "lungs")
+
+FINDINGS = (
+    ("tuberculosis", "pulmonary tuberculosis in the {side} upper field"),
+    ("tuberculosis", "{side} pulmonary tuberculosis"),
+    ("tuberculosis", "secondary pulmonary tuberculosis in the {side} upper field"),
+    ("infiltration", "infiltration in the {side} upper lung"),
+    ("tuberculosis", "pulmonary tuberculosis in the {side} lower field"),
+    ("tuberculosis", "{side} upper pulmonary tuberculosis"),
+    ("tuberculosis", "{side} secondary pulmonary tuberculosis"),
+    ("pneumonia", "pneumonia in the {side} lower lung"),
+)
+"""Finding, and how it is said: tuberculosis as training texts say it; the others have no side there."""
+
+
+@dataclass(frozen=True, slots=True)
+class SidePrompt:
+    """A prompt that names a side, in three versions."""
+
+    finding: str
+    left: str
+    right: str
+    normal: str  # of the same patient, without finding
+
+    def texts(self) -> dict[str, str]:
+        """Version -> prompt."""
+        return {"left": self.left, "right": self.right, "normal": self.normal}
+
+
+def side_prompts(n: int) -> list[SidePrompt]:
+    """`n` prompts in the style of the training texts; the first m of n are those of m."""
+    out = []
+    for k in range(n):
+        finding, words = FINDINGS[k % len(FINDINGS)]
+        sex = ("male", "female")[(k // len(FINDINGS) + k) % 2]
+        who = f"Frontal PA chest X-ray of a {22 + (k * 7) % 55}-year-old {sex}."
+
+        def told(side: str, who: str = who, words: str = words) -> str:
+            said = words.format(side=side)
+            return f"{who} {said[0].upper()}{said[1:]}."
+
+        out.append(SidePrompt(finding, told("left"), told("right"), f"{who} Normal."))
+    return out
+
+
+def given_prompts(texts: Sequence[str], normal: str, n: int) -> list[SidePrompt]:
+    """`n` prompts from texts with `{side}` in them, in turn.
+
+    Raises:
+        ConfigError: a text without `{side}`.
+    """
+    for text in texts:
+        if "{side}" not in text:
+            raise ConfigError(
+                f"--prompt {text!r}: has no {{side}}, such as in 'Chest X-ray with {{side}} effusion'."
+            )
+    versions = [
+        SidePrompt("given", text.replace("{side}", "left"), text.replace("{side}", "right"), normal)
+        for text in texts
+    ]
+    return [versions[k % len(versions)] for k in range(n)]
 
 
 def lung_classes(synthesizer: Synthesizer) -> dict[int, int]:
@@ -58,17 +118,12 @@ def _file(pair: int, part: str) -> str:
 
 
 def _done(out: Path) -> list[dict[str, Any]]:
-    """Complete lines of the records whose files are all there."""
-    path = out / RECORDS_NAME
-    done = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # a line cut by a kill
-        if all((out / _file(entry["pair"], part)).is_file() for part in PARTS):
-            done.append(entry)
-    return done
+    """Records of the pairs whose files are all there."""
+    return [
+        entry
+        for entry in json_lines(out / RECORDS_NAME)
+        if all((out / _file(entry["pair"], part)).is_file() for part in PARTS)
+    ]
 
 
 def _check_settings(out: Path, settings: dict[str, Any]) -> None:

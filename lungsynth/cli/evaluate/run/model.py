@@ -1,4 +1,4 @@
-"""`python -m lungsynth evaluate reconstruction` and `evaluate sheet`: what it does."""
+"""`python -m lungsynth evaluate reconstruction`, `sheet`, `draw` and `film-check`: what they do."""
 
 from __future__ import annotations
 
@@ -11,20 +11,37 @@ from PIL import Image
 from torch import Tensor
 
 from lungsynth.arrays import UInt8Array
-from lungsynth.cli.evaluate.model import DrawCommand, ReconstructionCommand, SheetCommand
+from lungsynth.cli.evaluate.model import (
+    DrawCommand,
+    FilmCheckCommand,
+    ReconstructionCommand,
+    SheetCommand,
+)
 from lungsynth.cli.run.train import load_vae
 from lungsynth.errors import DataError
 from lungsynth.evaluation.common import read_films, write_report
-from lungsynth.evaluation.drawing import balanced_prompts, draw_set
+from lungsynth.evaluation.drawing import balanced_prompts, draw_images, draw_set
+from lungsynth.evaluation.film_check import (
+    measure_films,
+    measure_others,
+    other_pictures,
+    read_test_films,
+    report,
+    totals,
+)
 from lungsynth.evaluation.words.facts import asked_of
 from lungsynth.films.data import read_records
 from lungsynth.films.framing import whole
 from lungsynth.images import contact_sheet, overlay
 from lungsynth.masks.affinity import to_input
 from lungsynth.model.checkpoint import load_pipeline
-from lungsynth.model.sampling import draw
 from lungsynth.pipeline import Synthesizer
 from lungsynth.training.captions import is_child
+from lungsynth.training.film_check.no_films import (
+    folder_pictures,
+    packaged_pictures,
+    split_pictures,
+)
 from lungsynth.training.vae import linear_rival, psnr
 
 SHEET_PROMPTS = (
@@ -51,11 +68,7 @@ def _squares(
         whole(record.image, pixels=pixels)
         for source in command.sources
         for record in read_records(
-            source,
-            image_column=command.image_column,
-            text_column=None,
-            split=split,
-            limit=limit,
+            source, image_column=command.image_column, text_column=None, split=split, limit=limit
         )
         if not (grown and is_child(record.fields))
     ]
@@ -124,15 +137,8 @@ def run_sheet(command: SheetCommand) -> None:
         for result in synthesizer.generate(texts, numbers, options=options, words=[], batch_size=8):
             pictures.append(Image.fromarray(overlay(result.image, result.mask)))
     else:
-        for start in range(0, len(texts), 8):
-            drawn = draw(
-                synthesizer.pipe,
-                texts[start : start + 8],
-                numbers[start : start + 8],
-                options,
-                capture=False,
-            )
-            pictures += [Image.fromarray(image) for image in drawn.images]
+        drawn = draw_images(synthesizer.pipe, texts, numbers, options, 8)
+        pictures = [Image.fromarray(image) for image in drawn]
     labels = [t if k % command.seeds == 0 else f"seed {numbers[k]}" for k, t in enumerate(texts)]
     command.out.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(pictures, labels, n_columns=command.seeds, pixels=192).save(command.out)
@@ -169,3 +175,31 @@ def run_draw(command: DrawCommand) -> None:
     if rejection is not None:
         click.echo(f"verifier {rejection.verifier.name}: {rejection.tally.sentence()}", err=True)
     click.echo(str(command.out))
+
+
+def run_film_check(command: FilmCheckCommand) -> None:
+    """Count how often the film check is wrong, both ways: false alarms and what it misses."""
+    if command.threads:
+        torch.set_num_threads(command.threads)
+    films = read_test_films(
+        command.sources, split=command.split or None, limit=command.limit, seed=command.seed
+    )
+    held = split_pictures(packaged_pictures())[1]
+    for one in command.folders:
+        held |= folder_pictures(one)
+    sets = measure_films(films, n_moved=command.n_moved, folder=command.folder, quiet=command.quiet)
+    every = [image for some in films.values() for image in some]
+    others = measure_others(
+        other_pictures(held, every, n=command.n_other, seed=command.seed), folder=command.folder
+    )
+    write_report(
+        {
+            "films": sets,
+            "all_films": totals(sets),
+            "others": others,
+            "split": command.split,
+            "seed": command.seed,
+        },
+        command.out / "film-check.json",
+    )
+    click.echo(report(sets, others), nl=False)

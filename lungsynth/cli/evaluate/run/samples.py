@@ -39,10 +39,7 @@ def encoder_of(command: Encoded) -> tuple[Encoder, str]:
 def samples_of(command: Compared) -> ImageSet:
     """Samples with what was asked for; see `read_samples`."""
     return read_samples(
-        command.synthetic,
-        image_column=command.image_column,
-        limit=command.limit,
-        seed=command.seed,
+        command.synthetic, image_column=command.image_column, limit=command.limit, seed=command.seed
     )
 
 

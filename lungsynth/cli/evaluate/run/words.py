@@ -21,12 +21,16 @@ from lungsynth.cli.run.values import KeptParts, numbers
 from lungsynth.errors import CheckpointError
 from lungsynth.evaluation.common import ImageSet, read_films, write_report
 from lungsynth.evaluation.words.changes import Pairs, changes_table, evaluate_changes
-from lungsynth.evaluation.words.hearing import hearing, hearing_table
+from lungsynth.evaluation.words.hearing import Passes, hearing, hearing_table
 from lungsynth.evaluation.words.maps import WordsOptions, evaluate_words, words_table
-from lungsynth.evaluation.words.passes import Passes
 from lungsynth.evaluation.words.sides import evaluate_sides, sides_table
-from lungsynth.evaluation.words.sides_drawing import draw_pairs, side_sheet, unknown_words
-from lungsynth.evaluation.words.sides_prompts import given_prompts, side_prompts
+from lungsynth.evaluation.words.sides_drawing import (
+    draw_pairs,
+    given_prompts,
+    side_prompts,
+    side_sheet,
+    unknown_words,
+)
 from lungsynth.files import check_writable
 from lungsynth.model.checkpoint import load_pipeline, name_and_hash, resolve
 from lungsynth.model.measured import WORDS_NAME
