@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import yaml  # type: ignore[import-untyped]
 from datasets import Features, disable_progress_bars, enable_progress_bars, load_dataset
 from datasets.utils import are_progress_bars_disabled
+from markdown_it import MarkdownIt
 
 from publish.build.finish import CARD_NAME, FIGURES, PREVIEW_NAME
 from publish.card import croissant
@@ -20,7 +21,6 @@ from publish.check.rows import expected_features
 from publish.data.manifest import MANIFEST_NAME, Manifest, inside
 from publish.data.rows import iter_rows, rejected_rows
 from publish.data.shards import file_sha256
-from publish.extras import need
 
 REQUIRED = (
     CARD_NAME,
@@ -120,7 +120,7 @@ def card_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
     for (config, split), pattern in patterns.items():
         if not any(dist.glob(pattern)):
             yield f"{CARD_NAME}: config {config}, split {split}: no file is called {pattern}"
-    html = need("markdown_it").MarkdownIt("commonmark").enable("table").render(parts[2])
+    html = MarkdownIt("commonmark").enable("table").render(parts[2])
     if "<h1>" not in html or "<table>" not in html:
         yield f"{CARD_NAME}: renders without a title or a table"
     if re.search(r"<(?:script|iframe|object|embed|form)\b", html, re.IGNORECASE):

@@ -45,7 +45,6 @@ def export(dist: Path, name: str, out: Path) -> int:
     Raises:
         ConfigError: the format is unknown, `out` is not empty, or `dist` is not finished.
         OutputError: `out` cannot be written; nothing of it stays.
-        MissingDependencyError: the format needs a package that is not installed.
     """
     if name not in FORMATS:
         raise ConfigError(f"Format {name!r} is unknown; there are {', '.join(FORMATS)}.")
