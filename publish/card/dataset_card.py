@@ -67,7 +67,7 @@ def make_card(
     card = from_mapping(CardSettings, manifest.card, "card")
     sources = all_sources(manifest.sources, card)
     licence = licence_of(sources, card.licence)
-    names = [name for value, name in manifest.classes.items() if value != "0"]
+    names = list(manifest.named_classes.values())
     human = read_human(out)
     changes = (out / CHANGELOG_NAME).read_text(encoding="utf-8")
     text = TEXT.format(

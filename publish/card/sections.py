@@ -23,10 +23,9 @@ def columns_table(manifest: Manifest) -> str:
     for kind, meaning in CLASS_COLUMNS:
         if kind == "probability" and not manifest.config["keep_probability"]:
             continue
-        for value, name in manifest.classes.items():
-            if value != "0":
-                told = meaning.format(markdown_text(name))
-                lines.append(f"| `{column_name(kind, name)}` | {told} |")
+        for name in manifest.named_classes.values():
+            told = meaning.format(markdown_text(name))
+            lines.append(f"| `{column_name(kind, name)}` | {told} |")
     return "\n".join(lines)
 
 
@@ -35,8 +34,7 @@ def class_table(manifest: Manifest, summary: Summary) -> str:
     return "\n".join(
         f"| {value} | {markdown_text(name)} | {summary.mean_area[name]:.3f} | "
         f"{summary.present[name]:,} |"
-        for value, name in manifest.classes.items()
-        if value != "0"
+        for value, name in manifest.named_classes.items()
     )
 
 

@@ -181,7 +181,7 @@ def _compare(
     notes: tuple[str, ...],
 ) -> Replayed:
     config = manifest.config
-    classes = {int(v): name for v, name in manifest.classes.items() if v != "0"}
+    classes = manifest.named_classes
     spec = RowSpec(
         classes=classes,
         all_classes={s.id: s.name for s in synthesizer.classes},

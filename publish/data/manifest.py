@@ -110,6 +110,11 @@ class Manifest:
         return counted
 
     @property
+    def named_classes(self) -> dict[int, str]:
+        """Mask value -> class name, ascending, without background."""
+        return {int(value): name for value, name in self.classes.items() if value != "0"}
+
+    @property
     def listed(self) -> dict[str, str]:
         """Every file but the manifest -> its SHA-256."""
         return {s.name: s.sha256 for s in self.shards} | {f.name: f.sha256 for f in self.files}

@@ -138,7 +138,7 @@ def summarise(out: Path, manifest: Manifest, *, n_least_sure: int = 12) -> Summa
         n_least_sure: Rows of lowest trust to remember.
     """
     summary = Summary()
-    names = [name for value, name in manifest.classes.items() if value != "0"]
+    names = list(manifest.named_classes.values())
     wanted = [*ASKED, "trust", "qc_flags", *map(area_column, names)]
     totals = dict.fromkeys(names, 0.0)
     summary.areas = {name: np.zeros(N_BINS, np.int64) for name in names}

@@ -9,8 +9,7 @@ from pathlib import Path
 from lungsynth.errors import ConfigError, OutputError
 from publish.data.manifest import Manifest, read_manifest
 from publish.export.cases import Case, iter_cases
-from publish.export.coco import write_coco
-from publish.export.coco_panoptic import write_coco_panoptic
+from publish.export.coco import write_coco, write_coco_panoptic
 from publish.export.dicom_seg import write_dicom_seg
 from publish.export.monai import write_monai
 from publish.export.nnunet import write_nnunet

@@ -72,11 +72,6 @@ def description(manifest: Manifest) -> str:
     return told
 
 
-def class_names(manifest: Manifest) -> dict[int, str]:
-    """Mask value -> name without background, ascending."""
-    return {int(value): name for value, name in manifest.classes.items() if value != "0"}
-
-
 def has_ignore(manifest: Manifest) -> bool:
     """Whether masks may hold 255."""
     return bool(manifest.config["refine"]["ignore_band"])
@@ -84,7 +79,7 @@ def has_ignore(manifest: Manifest) -> bool:
 
 def consecutive(manifest: Manifest) -> dict[int, int]:
     """Mask value -> label 0, 1, 2 …; 255, where there is any, becomes the highest."""
-    values = [0, *class_names(manifest), *([IGNORE] if has_ignore(manifest) else [])]
+    values = [0, *manifest.named_classes, *([IGNORE] if has_ignore(manifest) else [])]
     return {value: label for label, value in enumerate(values)}
 
 

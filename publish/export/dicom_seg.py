@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from lungsynth import RESEARCH_NOTICE, __version__
 from lungsynth.arrays import IGNORE
 from publish.data.manifest import Manifest
-from publish.export.cases import Case, class_names, iter_cases
+from publish.export.cases import Case, iter_cases
 
 CODES = {
     "left lung": Code("44029006", "SCT", "Left lung"),
@@ -43,11 +43,6 @@ def write_dicom_seg(dist: Path, manifest: Manifest, out: Path) -> int:
     """Write `<split>/<row>/image.dcm` and `seg.dcm`; a binary segment a class.
 
     255 becomes a segment "ignore", so that nothing is lost.
-
-    Args:
-        dist: The dataset folder.
-        manifest: Of it.
-        out: An empty folder.
     """
     n_rows = 0
     for one in iter_cases(dist, manifest):
@@ -55,7 +50,7 @@ def write_dicom_seg(dist: Path, manifest: Manifest, out: Path) -> int:
         folder.mkdir(parents=True)
         image = make_image(one)
         image.save_as(folder / "image.dcm", enforce_file_format=True)
-        segments = dict(class_names(manifest))
+        segments = manifest.named_classes
         if (one.mask == IGNORE).any():
             segments[IGNORE] = "ignore"
         present = {v: name for v, name in segments.items() if (one.mask == v).any()}
