@@ -11,14 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lungsynth.errors import ConfigError, DataError, OutputError
+from lungsynth.errors import ConfigError, OutputError
 from publish.build.redraws import redraw_figures
 from publish.card import croissant, figures
 from publish.card import dataset_card as card
 from publish.card.evaluation import taken
 from publish.data.changelog import CHANGELOG_NAME, make_changelog
 from publish.data.errata import ERRATA_NAME
-from publish.data.manifest import File, Manifest, inside, json_bytes
+from publish.data.manifest import File, Manifest, inside, json_bytes, read_json
 from publish.data.rows import rejected_rows, summarise
 from publish.data.settings import Settings
 from publish.data.shards import file_sha256, shard_metadata, write_atomic, write_shard
@@ -121,7 +121,7 @@ def collect_reports(settings: Settings, model_hash: str) -> dict[str, dict[str, 
     """
     reports: dict[str, dict[str, Any]] = {}
     for place in settings.evaluation:
-        report = _read_json(Path(place))
+        report = read_json(Path(place))
         stem, kept = taken(Path(place), report, model_hash)
         name, number = stem, 1
         while f"{EVALUATION}/{name}.json" in reports:
@@ -157,7 +157,7 @@ def memorisation_report(path: Path) -> dict[str, Any]:
         DataError: it cannot be read.
         ConfigError: it is no such result.
     """
-    report = _read_json(path)
+    report = read_json(path)
     try:
         kept = ("threshold", "caught", "false_alarms")
         gate: dict[str, Any] = {k: report[k] for k in kept if k in report}
@@ -188,16 +188,6 @@ def memorisation_report(path: Path) -> dict[str, Any]:
 def read_reports(out: Path) -> Mapping[str, dict[str, Any]]:
     """Evaluation results in a dataset: name of the file -> JSON."""
     return {
-        f"{EVALUATION}/{path.name}": _read_json(path)
+        f"{EVALUATION}/{path.name}": read_json(path)
         for path in sorted((out / EVALUATION).glob("*.json"))
     }
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error}).") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{path}: a JSON {type(value).__name__}; expected an object.")
-    return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from publish.card.markup import markdown_text
 from publish.card.model_snippets import ModelFacts, use_section
 from publish.card.own_card import hub_values
 from publish.data.licences import MEDICAL_RESTRICTION, OPENRAIL
+from publish.data.manifest import read_json
 from publish.hub.weights import Checkpoint
 
 MAX_FIGURES = 60
@@ -106,13 +106,11 @@ def read_report(path: Path) -> dict[str, Any]:
     """An evaluation.
 
     Raises:
-        ConfigError: it is no JSON object, or holds no number.
+        DataError: it is no JSON object.
+        ConfigError: it holds no number.
     """
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--evaluation {path}: cannot be read as JSON ({error}).") from error
-    if not isinstance(report, dict) or not figures(report):
+    report = read_json(path)
+    if not figures(report):
         raise ConfigError(
             f"--evaluation {path}: holds no number. Give what `lungsynth evaluate` wrote."
         )

@@ -96,9 +96,9 @@ def card_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
         return
     try:
         values = yaml.safe_load(parts[1])
-        info = {one["config_name"]: one for one in values["dataset_info"]}["default"]
-        splits = {one["name"]: int(one["num_examples"]) for one in info["splits"]}
-        kept = Features._from_yaml_list(info["features"])
+        info = {one["config_name"]: one for one in values["dataset_info"]}
+        splits = {one["name"]: int(one["num_examples"]) for one in info["default"]["splits"]}
+        kept = [Features._from_yaml_list(info[name]["features"]) for name in ("default", "preview")]
         patterns = {
             (config["config_name"], one["split"]): str(one["path"])
             for config in values["configs"]
@@ -109,7 +109,8 @@ def card_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         yield f"{CARD_NAME}: front matter cannot be understood ({error!r})"
         return
-    if kept != expected_features(manifest):
+    preview = Features.from_arrow_schema(pq.read_schema(dist / PREVIEW_NAME))
+    if kept != [expected_features(manifest), preview]:
         yield f"{CARD_NAME}: its features are not those of the Parquet files"
     if splits != manifest.splits:
         yield f"{CARD_NAME}: splits {splits}; the manifest says {manifest.splits}"

@@ -130,7 +130,7 @@ def _load(hub: Hub, wanted: SplitRows, sha: str, cache: Path, streaming: bool) -
     what = f"{wanted.config}/{wanted.split} at {sha[:8]}, {'streaming' if streaming else 'plain'}"
     failures = 0
 
-    def act() -> tuple[int, str | None]:
+    def act() -> tuple[int, str]:
         nonlocal failures
         HfFileSystem.clear_instance_cache()  # it remembers failures
         try:
@@ -148,13 +148,13 @@ def _load(hub: Hub, wanted: SplitRows, sha: str, cache: Path, streaming: bool) -
     n_rows, ids = hub.retry.call(f"loading {what}", act)
     if n_rows != wanted.n_rows:
         raise VerificationError(f"{what}: {n_rows} rows, not {wanted.n_rows}.")
-    if wanted.ids_sha256 is not None and ids != wanted.ids_sha256:
+    if ids != wanted.ids_sha256:
         raise VerificationError(f"{what}: rows are missing, doubled, or in another order.")
 
 
 def _read_rows(
     name: str, wanted: SplitRows, sha: str, cache: Path, streaming: bool
-) -> tuple[int, str | None]:
+) -> tuple[int, str]:
     """Number of rows, and the hash over their names; the first row is decoded."""
     import datasets  # deferred: slow to import
 
@@ -167,10 +167,6 @@ def _read_rows(
         cache_dir=str(cache),
     )
     next(iter(rows))  # decodes its pictures
-    columns = rows.column_names or []
-    if "id" not in columns:
-        n_rows = sum(1 for _ in rows.decode(False)) if streaming else len(rows)
-        return n_rows, None
     digest, n_rows = hashlib.sha256(), 0
     for batch in rows.select_columns(["id"]).iter(batch_size=1000):
         n_rows += len(batch["id"])

@@ -17,7 +17,6 @@ from publish.data.errata import ERRATA_NAME, read_errata
 from publish.data.manifest import MANIFEST_NAME, Manifest, read_manifest, today
 from publish.data.shards import locked, write_atomic
 from publish.release.diff import Diff, diff, next_version
-from publish.release.previous import read_released
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ def prepare(
         ConfigError: see `build`; or the last release is of a later schema, or cannot be understood.
         OutputError: the folder cannot be written.
     """
-    old = read_released(previous) if previous is not None else None
+    old = read_manifest(previous, earlier=True) if previous is not None else None
     if previous is not None:
         _keep_errata(out, previous)
     drawn_before = read_manifest(out) if (out / MANIFEST_NAME).is_file() else None

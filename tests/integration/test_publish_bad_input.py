@@ -375,10 +375,10 @@ CASES: dict[str, Case] = {
         ),
     ),
     "push: schema drift between splits": Case(
-        1, ("no column trust", "load_dataset would refuse it", "Build again"), then(drift, *PUSH)
+        8, ("other columns than the dataset's (missing ['trust']",), then(drift, *PUSH)
     ),
     "push: card of other columns": Case(
-        1, ("no column trust and a column faith", "Build again"), card_of_other_columns
+        8, ("its features are not those of the Parquet files",), card_of_other_columns
     ),
     "push: stale shard": Case(
         1, ("is not in the manifest, but would be published", "Move it away"), then(stale, *PUSH)

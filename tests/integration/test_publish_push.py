@@ -273,14 +273,14 @@ def test_a_tag_that_is_no_version_is_refused(hub, dist, publish, tag):
     ("harm", "words"),
     [
         ("no folder", "no such folder"),
-        ("no manifest", "not a built dataset"),
+        ("no manifest", "so not a dataset of `publish build`"),
         ("unfinished", "not finished"),
         ("shard changed", "the manifest says"),
         ("shard gone", "is missing, but in the manifest"),
         ("stale shard", "not in the manifest"),
         ("no card", "no README.md"),
         ("card without YAML", "front matter"),
-        ("manifest no JSON", "cannot be read as JSON"),
+        ("manifest no JSON", "cannot be understood"),
         ("token inside", "looks like a Hub token"),
         ("link outside", "outside the folder"),
         ("split without files", "has no file"),
@@ -294,7 +294,7 @@ def test_a_folder_that_is_not_fit_is_refused(hub, dist, publish, tmp_path, harm,
     elif harm == "no manifest":
         (dist / "manifest.json").unlink()
     elif harm == "unfinished":
-        (dist / "manifest.json").write_text(json.dumps(manifest | {"is_complete": False}))
+        (dist / "manifest.json").write_text(json.dumps(manifest | {"files": []}))
     elif harm == "shard changed":
         shards[1].write_bytes(shards[0].read_bytes())
     elif harm == "shard gone":
@@ -483,13 +483,14 @@ def test_several_configurations_and_splits_are_each_read_back(hub, dist, publish
     shards = sorted((dist / "data").iterdir())
     copy = dist / "preview" / "train-00000-of-00001.parquet"
     copy.write_bytes(shards[0].read_bytes())
-    manifest["previews"] = [manifest["shards"][0] | {"name": f"preview/{copy.name}"}]
+    listed = {key: manifest["shards"][0][key] for key in ("n_bytes", "sha256")}
+    manifest["files"].append({"name": f"preview/{copy.name}", **listed})
     (dist / "manifest.json").write_text(json.dumps(manifest))
     (dist / "README.md").write_text(
         "---\nconfigs:\n- config_name: default\n  default: true\n  data_files:\n"
         "  - split: train\n    path: data/train-0000[01]-*\n"
-        "  - split: test\n    path: [data/train-00002-*]\n"
-        "- config_name: preview\n  data_files: preview/*.parquet\n---\n"
+        "  - split: test\n    path: data/train-00002-*\n"
+        "- config_name: preview\n  data_files:\n  - split: train\n    path: preview/*.parquet\n---\n"
     )
     ran = publish("push", dist, "--repo", NAME, "--yes", "--json")
     assert ran.code == 0, ran.err

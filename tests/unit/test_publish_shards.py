@@ -241,7 +241,7 @@ def test_a_foreign_shard_is_refused(finished):
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"config": 3}', '{"shards": []}'])
 def test_a_broken_manifest_is_refused(tmp_path, text):
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(ConfigError, match="not a manifest of `publish build`"):
+    with pytest.raises(ConfigError, match="cannot be understood as a manifest of `publish build`"):
         read_finished(tmp_path, CONFIG, [])
 
 
