@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +12,9 @@ from datasets import Features
 
 from lungsynth.errors import ConfigError
 from publish.build.finish import finish
-from publish.data.errata import ERRATA_NAME, read_errata
+from publish.data.errata import read_errata, write_errata
 from publish.data.manifest import Manifest, inside, read_manifest
-from publish.data.shards import Shard, locked, shard_metadata, write_atomic, write_shard
+from publish.data.shards import Shard, locked, shard_metadata, write_shard
 
 
 def withdraw(out: Path, rows: Mapping[str, str]) -> Manifest:
@@ -29,7 +28,6 @@ def withdraw(out: Path, rows: Mapping[str, str]) -> Manifest:
         ConfigError: a row is not in it, or was withdrawn before.
         OutputError: the folder cannot be written.
     """
-
     manifest = read_manifest(out)
     with locked(out):
         old = read_errata(out)
@@ -40,8 +38,7 @@ def withdraw(out: Path, rows: Mapping[str, str]) -> Manifest:
         if missing:
             raise ConfigError(f"{out}: holds no row {missing[0]!r}. See column `id`.")
         every = {**old, **{one: " ".join(why.split()) for one, why in rows.items()}}
-        lines = [json.dumps({"id": k, "reason": v}, ensure_ascii=False) for k, v in every.items()]
-        write_atomic(out / ERRATA_NAME, ("\n".join(lines) + "\n").encode())
+        write_errata(out, every)
         # until the shards are rewritten the manifest says that the folder is not finished
         replace(manifest, withdrawn=every, files=()).write(out)
         touched = {places[one] for one in rows}

@@ -5,7 +5,6 @@ Runs again at no cost in drawing: after a change of the card's words, a new eval
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from publish.card import dataset_card as card
 from publish.card.evaluation import taken
 from publish.data.changelog import CHANGELOG_NAME, make_changelog
 from publish.data.errata import ERRATA_NAME
-from publish.data.manifest import File, Manifest, inside, json_bytes, read_json
+from publish.data.manifest import File, Manifest, inside, json_bytes, jsonl_bytes, read_json
 from publish.data.rows import rejected_rows, summarise
 from publish.data.settings import Settings
 from publish.data.shards import file_sha256, shard_metadata, write_atomic, write_shard
@@ -50,8 +49,7 @@ def finish(out: Path, manifest: Manifest) -> Manifest:
             "--no-filter's `qc_flags`, then loosen `filter` or mend the checkpoint."
         )
     write_atomic(out / "id2label.json", json_bytes(manifest.classes))
-    lines = [json.dumps(one, ensure_ascii=False) + "\n" for one in rejected_rows(out, shards)]
-    write_atomic(out / REJECTED_NAME, "".join(lines).encode())
+    write_atomic(out / REJECTED_NAME, jsonl_bytes(rejected_rows(out, shards)))
     manifest = _with_redraws(out, manifest)
     preview = figures.preview_rows(out, shards, manifest.n_rows)
     write_shard(preview, figures.preview_features(), out, PREVIEW_NAME, metadata={"preview": True})
@@ -75,10 +73,8 @@ def _with_redraws(out: Path, manifest: Manifest) -> Manifest:
         return manifest
     footers = [shard_metadata(inside(out, shard.name)) for shard in manifest.shards]
     found = sorted((one for told in footers for one in told["redrawn"]), key=lambda one: one["id"])
-    lines = [json.dumps(one, ensure_ascii=False) + "\n" for one in found]
-    write_atomic(out / REDRAWN_NAME, "".join(lines).encode())
-    figures = redraw_figures(footers, manifest.config, manifest.n_drawn)
-    return replace(manifest, redrawn=figures)
+    write_atomic(out / REDRAWN_NAME, jsonl_bytes(found))
+    return replace(manifest, redrawn=redraw_figures(footers, manifest.config, manifest.n_drawn))
 
 
 def repository_files(out: Path) -> list[str]:

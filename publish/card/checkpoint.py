@@ -6,9 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import (
-    binomtest,
-)
+from scipy.stats import binomtest
 
 from lungsynth.about.figures import KINDS as FIGURE_KINDS
 from lungsynth.about.figures import TITLES, Figure
@@ -17,7 +15,7 @@ from lungsynth.report.files import Result
 from lungsynth.report.kept import figures_of_results
 from lungsynth.report.sections import KINDS
 from publish.card.evaluation import kind_of_report
-from publish.card.markup import contact_link, markdown_text
+from publish.card.markup import contact_link, markdown_text, table
 from publish.data.manifest import PROCESSOR, Manifest
 from publish.data.settings import CardSettings, LookSettings
 
@@ -61,14 +59,14 @@ def measured_section(figures: Sequence[Figure], model_hash: str) -> str:
         if not held:
             lines += [f"**{title}**: not measured.", ""]
             continue
-        lines += [f"| {title.lower()} | value |", "| --- | --- |"]
-        lines += [f"| {markdown_text(one.name)} | {_told(one, model_hash)} |" for one in held]
+        rows = [(markdown_text(one.name), _told(one, model_hash)) for one in held]
+        lines += table((title.lower(), "value"), rows)
         by = "; ".join(dict.fromkeys(f"`{one.command.replace('`', '')}`" for one in held))
         lines += ["", f"By {by}.", ""]
     lines += [
-        "In brackets 95 % intervals; obedience is the balanced accuracy of a judge trained on"
+        "In brackets 95 % intervals; obedience is the balanced accuracy of a judge trained on",
+        "real films, who is asked what the prompt asked for.",
     ]
-    lines += ["real films, who is asked what the prompt asked for."]
     return "\n".join(lines)
 
 
@@ -112,17 +110,14 @@ def sources_table(sources: Sequence[Source]) -> str:
     """Everything the checkpoint and the release were made from, with whose terms hold."""
     if not sources:
         return "What the model was trained on is not stated; its owners' terms apply.\n"
-    lines = ["", "| source | used for | films | licence | terms, and whom to name |"]
-    lines += ["| --- | --- | --- | --- | --- |"]
+    rows = []
     for one in sources:
         link = f" ({contact_link(one.url)})" if one.url else ""
-        title = f"{one.name}: {one.title}" if one.title else one.name
-        lines.append(
-            f"| {markdown_text(title)}{link} | {markdown_text(one.used_for)} | "
-            f"{f'{one.n:,}' if one.n else ''} | {markdown_text(one.licence)} | "
-            f"{markdown_text(one.terms)} |"
-        )
-    return "\n".join([*lines, ""])
+        title = markdown_text(f"{one.name}: {one.title}" if one.title else one.name)
+        used_for, licence, terms = map(markdown_text, (one.used_for, one.licence, one.terms))
+        rows.append((title + link, used_for, f"{one.n:,}" if one.n else "", licence, terms))
+    head = ("source", "used for", "films", "licence", "terms, and whom to name")
+    return "\n".join(["", *table(head, rows), ""])
 
 
 def replay_section(manifest: Manifest) -> str:

@@ -16,7 +16,7 @@ from lungsynth.errors import ConfigError
 from lungsynth.evaluation.downstream.report import arm_title
 from lungsynth.model.checkpoint import NEAREST_FOLDER
 from publish.card.checkpoint import measured_section, sources_table
-from publish.card.markup import markdown_text
+from publish.card.markup import markdown_text, table
 from publish.card.model_snippets import ModelFacts, use_section
 from publish.card.own_card import hub_values
 from publish.data.licences import MEDICAL_RESTRICTION, OPENRAIL
@@ -196,13 +196,10 @@ def _what(checkpoint: Checkpoint, facts: ModelFacts) -> str:
         first = f"A text-to-image model of frontal chest X-rays, fine-tuned from `{facts.base}`."
     else:
         first = "A text-to-image model of frontal chest X-rays, trained from random weights."
-    rows = "\n".join(
-        f"| `{part or '.'}` | {count:,} |" for part, count in sorted(checkpoint.parts.items())
-    )
+    rows = [(f"`{part or '.'}`", f"{n:,}") for part, n in sorted(checkpoint.parts.items())]
     text = (
         f"{first} Weights {', '.join(checkpoint.dtypes)}, safetensors, hash `{checkpoint.hash}`.\n\n"
-        f"| part | parameters |\n| --- | --- |\n{rows}"
-    )
+    ) + "\n".join(table(("part", "parameters"), rows))
     if checkpoint.classes:
         named = ", ".join(f"{value} = {name}" for name, value in checkpoint.classes.items())
         text += (
@@ -222,10 +219,8 @@ def _training(facts: ModelFacts) -> str:
         return "## Training\n\nNot stated."
     text = "## Training\n"
     if facts.data:
-        rows = "\n".join(
-            f"| {markdown_text(name)} | {markdown_text(licence)} |" for name, licence in facts.data
-        )
-        text += f"\n| data | licence |\n| --- | --- |\n{rows}\n"
+        rows = [(markdown_text(name), markdown_text(licence)) for name, licence in facts.data]
+        text += "\n".join(["", *table(("data", "licence"), rows), ""])
     if facts.steps:
         text += f"\n{facts.steps:,} steps.\n"
     if facts.training:
@@ -242,10 +237,8 @@ def _evaluation(reports: Mapping[str, Any], facts: ModelFacts) -> str:
         command = report.get("command")
         text += f"\n`evaluation/{path.name}` (SHA-256 {digest}…)"
         text += f", by {markdown_text(command)}" if isinstance(command, str) else ""
-        text += "\n\n| figure | value |\n| --- | --- |\n"
-        text += "\n".join(
-            f"| {markdown_text(key)} | {shown} |" for key, _, shown in found[:MAX_FIGURES]
-        )
+        rows = [(markdown_text(key), shown) for key, _, shown in found[:MAX_FIGURES]]
+        text += "\n".join(["", "", *table(("figure", "value"), rows)])
         if len(found) > MAX_FIGURES:
             text += f"\n\n{len(found) - MAX_FIGURES} more are in the file."
         text += "\n"

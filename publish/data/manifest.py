@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -61,6 +61,11 @@ def today() -> str:
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     moment = datetime.fromtimestamp(int(epoch), UTC) if epoch.isdigit() else datetime.now(UTC)
     return moment.date().isoformat()
+
+
+def jsonl_bytes(values: Iterable[Mapping[str, Any]]) -> bytes:
+    """JSON values as the text of a file, a line each."""
+    return "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in values).encode()
 
 
 @dataclass(frozen=True, slots=True)

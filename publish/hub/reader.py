@@ -131,10 +131,10 @@ class HubReader:
                 stack.callback(enable_progress_bars)
             yield
 
-    def _do(self, what: str, act: Callable[[], T], **retry: Any) -> T:
+    def _do(self, what: str, act: Callable[[], T]) -> T:
         """Call the Hub, again where that helps, with its errors as ours."""
         try:
-            return self.retry.call(what, act, **retry)
+            return self.retry.call(what, act)
         except (LungSynthError, Transient):
             raise
         except Exception as error:

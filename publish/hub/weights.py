@@ -28,7 +28,6 @@ class Checkpoint:
 
     folder: Path
     is_lora: bool
-    pipeline_class: str  # StableDiffusionPipeline; "" for LoRA
     parts: dict[str, int]  # folder of the weights, "" = the top -> number of parameters
     dtypes: tuple[str, ...]  # such as F16
     hash: str  # see `lungsynth.model.checkpoint.weights_hash`
@@ -87,12 +86,11 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(
         folder,
         is_lora,
-        str(index.get("_class_name", "")),
         parts,
         tuple(sorted(dtypes)),
         weights_hash(str(folder)),
         any(isinstance(value, list) and value[:1] == ["lungsynth"] for value in index.values()),
-        _classes(folder),
+        {spec.name: spec.id for spec in load_classes(folder)},
         any((folder / NEAREST_FOLDER).glob("*.safetensors")),
     )
 
@@ -109,10 +107,6 @@ def _parameters(path: Path, dtypes: set[str]) -> int:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: not a whole safetensors file ({error}).") from error
     return total
-
-
-def _classes(folder: Path) -> dict[str, int]:
-    return {spec.name: spec.id for spec in load_classes(folder)}
 
 
 def check_own_card(checkpoint: Checkpoint) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from publish.build.run import build
 from publish.card.dataset_card import read_human
 from publish.check.checks import Checked, check
 from publish.data.changelog import CHANGELOG_NAME, add_entry
-from publish.data.errata import ERRATA_NAME, read_errata
+from publish.data.errata import read_errata, write_errata
 from publish.data.manifest import MANIFEST_NAME, Manifest, read_manifest, today
 from publish.data.shards import locked, write_atomic
 from publish.release.diff import Diff, diff, next_version
@@ -74,8 +73,7 @@ def _keep_errata(out: Path, previous: Path) -> None:
     """Rows withdrawn from the last release are withdrawn from this one."""
     every = {**read_errata(previous), **read_errata(out)}
     if every:
-        lines = [json.dumps({"id": k, "reason": v}, ensure_ascii=False) for k, v in every.items()]
-        write_atomic(out / ERRATA_NAME, ("\n".join(lines) + "\n").encode())
+        write_errata(out, every)
 
 
 def _number(out: Path, previous: Path, old: Manifest, drawn_before: Manifest | None) -> Diff:
