@@ -2,48 +2,61 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
+import io
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lungsynth.errors import ConfigError, WorkerError
-from publish.build.pool import visible_gpus, workers_for
+from publish.build.pool import in_processes, visible_gpus, workers_for
 from publish.build.ranks import DrawRank
 
 
 def run_local(step: DrawRank, n_left: int, workers: int | None, options: Mapping[str, Any]) -> None:
-    """Draw in processes on this machine.
+    """Draw in processes on this machine, with datatrove's markers, logs and resume.
+
+    Its own `run` waits for ever when a worker process is killed, for `multiprocess.Pool` replaces the
+    process but forgets its task; so the ranks run over a pool that notices.
 
     Args:
         step: Draws a rank.
         n_left: Ranks that are not complete.
         workers: Processes; None for one a core or GPU.
-        options: None.
+        options: Of `LocalPipelineExecutor`.
 
     Raises:
         WorkerError: a process was killed.
-        Exception: what a rank raised.
+        Exception: what a rank raised, the first of it.
     """
-    from publish.build.process_executor import (
-        ProcessExecutor,  # it imports datatrove, which is optional
-    )
+    from datatrove.executor import LocalPipelineExecutor  # optional: only this needs it
 
     the_plan = step.job.plan
-    executor = ProcessExecutor(
+    workers = workers or workers_for(the_plan, n_left)
+    executor = LocalPipelineExecutor(
         [step],
         tasks=len(step.table),
-        workers=workers or workers_for(the_plan, n_left),
+        workers=workers,
         logging_dir=str(step.folder.path),
         **options,
     )
-    executor.gpus = visible_gpus() if the_plan.config["device"] == "cuda" else None
-    executor.run()
+    ranks = executor.get_incomplete_ranks()
+    executor.save_executor_as_json()
+    gpus = visible_gpus() if the_plan.config["device"] == "cuda" else None
+    for _ in in_processes(partial(_run_rank, executor), ranks, min(workers, len(ranks)), gpus=gpus):
+        pass
+
+
+def _run_rank(executor: Any, rank: int) -> None:
+    with contextlib.redirect_stderr(io.StringIO()):  # its log has everything
+        executor._run_for_rank(rank, local_rank=1)
 
 
 def run_slurm(step: DrawRank, n_left: int, workers: int | None, options: Mapping[str, Any]) -> None:

@@ -18,12 +18,7 @@ from lungsynth.errors import (
     UnreachableError,
 )
 from publish.hub.payload import Payload
-from publish.hub.push_plan import (
-    Changes,
-    Plan,
-    Tree,
-    compare,
-)
+from publish.hub.push_plan import Changes, Plan, Tree, compare
 from publish.hub.reader import RepoState
 from publish.hub.repository import Hub
 from publish.hub.retry import Transient
@@ -57,15 +52,6 @@ class Outcome:
     commit: str
     tag: str | None
     verified: dict[str, Any] | None
-
-    def to_json(self) -> dict[str, Any]:
-        """For machines."""
-        return {
-            "status": self.status,
-            "commit": self.commit,
-            "tag": self.tag,
-            "verified": self.verified,
-        }
 
 
 def push(
