@@ -6,40 +6,19 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from datasets import load_dataset
 from hub import dataset
-from hub.client import pointed_at
 from hub.faults import Fault
 from hub.server import READER, WRITER, Hub, serve, user
-from publishing import build_options, run_publish
-
-from publish.cli import main
+from publishing import build_options, contents, run_publish
 
 pytestmark = pytest.mark.usefixtures("hand_made")
 
 NAME = "lab/films"
 ROOT = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class Ran:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    """An empty Hub; this process is logged in as ann, who may write to lab."""
-    with serve() as running, pointed_at(running, tmp_path / "home"):
-        yield running
 
 
 @pytest.fixture
@@ -54,30 +33,6 @@ def built(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("built") / "dist"
     assert run_publish(*build_options(checkpoint, out)).code == 0
     return out
-
-
-@pytest.fixture
-def publish(monkeypatch, capsys) -> Callable[..., Ran]:
-    """Call `python -m publish ARGS…` in this process."""
-
-    def call(*args: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["publish", *map(str, args)])
-        capsys.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as leaving:
-            code = int(leaving.code or 0)
-        captured = capsys.readouterr()
-        return Ran(code, captured.out, captured.err)
-
-    return call
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
-    }
 
 
 def changing(hub: Hub) -> list[str]:

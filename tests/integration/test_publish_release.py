@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from datasets import Features, load_dataset
-from hub.client import pointed_at
-from hub.server import Hub, serve
 from publishing import build_options, contents, run_publish
 
 import publish.release.release
@@ -22,13 +19,6 @@ from publish.data.schema import SCHEMA_VERSION
 from publish.release.previous import last_tag
 
 NAME = "lab/films"
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    """An empty Hub; this process is logged in as ann, who may write to lab."""
-    with serve() as running, pointed_at(running, tmp_path / "home"):
-        yield running
 
 
 def options(checkpoint: Path, out: Path, *extra: object) -> list[str]:

@@ -7,58 +7,22 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from hub.client import bare_environment, pointed_at
-from hub.server import Hub, serve
+from hub.client import bare_environment
+from hub.server import Hub
 from PIL import Image
 
 from lungsynth.about.figures import Figure, write_figures
 from lungsynth.about.sources import Source, write_sources
-from publish.cli import main
 
 NAME = "lab/cxr"
 FIGURE = Figure(
     kind="obedience", name="finding", value=0.49, low=0.44, high=0.55, n=360, command="evaluate"
 )
-
-
-@dataclass(frozen=True)
-class Ran:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    with serve() as running, pointed_at(running, tmp_path / "home"):
-        yield running
-
-
-@pytest.fixture
-def publish(monkeypatch, capsys) -> Callable[..., Ran]:
-    """Call `python -m publish ARGS…` in this process."""
-
-    def call(*args: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["publish", *map(str, args)])
-        capsys.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as leaving:
-            code = int(leaving.code or 0)
-        captured = capsys.readouterr()
-        return Ran(code, captured.out, captured.err)
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -296,35 +260,12 @@ def test_the_shipped_checkpoint_can_be_published(publish, tmp_path, monkeypatch)
 def test_a_dry_run_writes_the_repository(sd_folder, publish, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "")
     out = tmp_path / "out"
-    ran = publish(
-        "weights",
-        sd_folder,
-        "--repo",
-        NAME,
-        "--licence",
-        "mit",
-        "--samples",
-        0,
-        "--dry-run",
-        "--out",
-        out,
-    )
+    options = ("--repo", NAME, "--licence", "mit", "--samples", 0, "--dry-run", "--out", out)
+    ran = publish("weights", sd_folder, *options)
     assert ran.code == 0, ran.err
     assert (out / "model_index.json").is_file() and front((out / "README.md").read_text())
     (out / "else.txt").write_text("x")
-    ran = publish(
-        "weights",
-        sd_folder,
-        "--repo",
-        NAME,
-        "--licence",
-        "mit",
-        "--samples",
-        0,
-        "--dry-run",
-        "--out",
-        out,
-    )
+    ran = publish("weights", sd_folder, *options)
     assert ran.code == 1 and "holds else.txt" in ran.err
 
 
