@@ -18,11 +18,8 @@ from publish.data.shards import Shard, locked, shard_metadata, write_shard
 
 
 def withdraw(out: Path, rows: Mapping[str, str]) -> Manifest:
-    """Take rows out of a finished dataset; the rest stays byte for byte what a build would write.
-
-    Args:
-        out: The dataset folder.
-        rows: Row id -> why.
+    """Take rows, id -> why, out of a finished dataset; the rest stays byte for byte what a build
+    would write.
 
     Raises:
         ConfigError: a row is not in it, or was withdrawn before.
@@ -56,11 +53,6 @@ def reconcile(
 
     A shard that still holds a withdrawn row is rewritten without it; one that lacks a row which is
     no longer withdrawn is left out, to be drawn again.
-
-    Args:
-        out: The dataset folder, locked.
-        finished: Name -> shard.
-        withdrawn: See `read_errata`.
     """
     kept = {}
     places = set(_places(out, tuple(finished.values()), only=withdrawn).values())

@@ -32,11 +32,8 @@ FIGURES = ("figures/examples.png", "figures/least_sure.png", "figures/distributi
 
 
 def finish(out: Path, manifest: Manifest) -> Manifest:
-    """Write every file that is made from the shards, and the final manifest.
-
-    Args:
-        out: The dataset folder, locked by the caller.
-        manifest: With every shard.
+    """Write every file that is made from the shards, and the final manifest; the folder is locked
+    by the caller.
 
     Raises:
         OutputError: a file cannot be written.
@@ -130,11 +127,7 @@ def collect_reports(settings: Settings, model_hash: str) -> dict[str, dict[str, 
 
 
 def write_reports(out: Path, reports: Mapping[str, dict[str, Any]]) -> None:
-    """Write evaluation results; those of an earlier build that are not among them go.
-
-    Args:
-        out: The dataset folder.
-        reports: See `collect_reports`.
+    """Write what `collect_reports` gave; results of an earlier build that are not among them go.
 
     Raises:
         OutputError: the folder cannot be written.

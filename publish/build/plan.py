@@ -131,9 +131,6 @@ AS_SET = (
 def plan(settings: Settings) -> Plan:
     """Decide everything about a dataset before a checkpoint is loaded.
 
-    Args:
-        settings: See `publish.data.settings.Settings`.
-
     Raises:
         CheckpointError: there is no such checkpoint, or it is incomplete.
         ConfigError: it has no classes, so masks would mean something else in every row; a class

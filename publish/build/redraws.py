@@ -137,12 +137,7 @@ def drawn_together(
 def redraw_figures(
     footers: Sequence[Mapping[str, Any]], config: Mapping[str, Any], n_rows: int
 ) -> dict[str, Any]:
-    """How often drawings were rejected, by reason; {} where nobody rejects.
-
-    Args:
-        footers: Of the shards.
-        config: Of the dataset.
-        n_rows: Rows drawn, published or not.
+    """How often drawings were rejected, by reason, of `n_rows` rows drawn; {} where nobody rejects.
 
     Returns:
         JSON: `rows`, `drawings`, `rejected` drawings, `first_rejected` (rows whose first drawing was),

@@ -68,12 +68,8 @@ def fixed_threads() -> Iterator[None]:
 
 
 def load(folder: Path, config: Mapping[str, Any], *, device: str | None = None) -> Synthesizer:
-    """Load the checkpoint that a dataset is drawn with.
-
-    Args:
-        folder: The checkpoint.
-        config: Of the plan, or of the manifest.
-        device: None for the configuration's.
+    """Load the checkpoint that a dataset is drawn with, onto a device; None for that of the
+    configuration.
 
     Raises:
         CheckpointError, ConfigError: it cannot be loaded, or not onto the device.
@@ -114,13 +110,8 @@ def check_all_prompts(the_plan: Plan) -> None:
 def draw_shard(
     job: Job, order: Order, synthesizer: Synthesizer, on_row: Callable[[], Any] = lambda: None
 ) -> Shard:
-    """Draw one shard into the dataset folder. Its bytes depend on the plan and the order only.
-
-    Args:
-        job: Of the dataset.
-        order: Of the shard.
-        synthesizer: See `load`.
-        on_row: Called after each row.
+    """Draw one shard into the dataset folder, with `on_row` called after each row. Its bytes depend
+    on the plan and the order only.
 
     Raises:
         OutputError: it cannot be written; nothing of it stays.

@@ -28,12 +28,7 @@ NOT_MEASURED = {
 
 
 def figures_for(manifest: Manifest, reports: Mapping[str, dict[str, Any]]) -> list[Figure]:
-    """What was measured of the checkpoint; results given to this release win over those kept with it.
-
-    Args:
-        manifest: Of the dataset.
-        reports: Name of a file -> evaluation result of `publish.card.evaluation`.
-    """
+    """What was measured of the checkpoint; results given to this release win over those kept with it."""
     results = []
     for name, report in reports.items():
         kind = kind_of_report(report)
@@ -45,11 +40,8 @@ def figures_for(manifest: Manifest, reports: Mapping[str, dict[str, Any]]) -> li
 
 
 def measured_section(figures: Sequence[Figure], model_hash: str) -> str:
-    """Tables of obedience, masks and copies with the commands that measured them.
-
-    Args:
-        figures: See `figures_for`.
-        model_hash: Of the weights the card is about.
+    """Tables of obedience, masks and copies with the commands that measured them; `model_hash` is
+    of the weights that the card is about.
     """
     lines: list[str] = []
     others = dict.fromkeys(one.kind for one in figures if one.kind not in FIGURE_KINDS)
@@ -76,11 +68,8 @@ def _told(one: Figure, model_hash: str) -> str:
 
 
 def obeyed(column: str, figures: Iterable[Figure]) -> str:
-    """How well a prompt's entries of a column are obeyed, for a cell of a table.
-
-    Args:
-        column: view, age_group, sex or finding.
-        figures: See `figures_for`.
+    """How well a prompt's entries of a column (view, age_group, sex or finding) are obeyed, for a
+    cell of a table.
     """
     held = [one for one in figures if one.kind == "obedience" and one.about == column]
     return "; ".join(f"{one.name}: {one.text()}" for one in held) or "not measured"

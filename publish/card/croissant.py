@@ -102,12 +102,7 @@ TYPES = {
 
 
 def make(manifest: Manifest, out: Path) -> dict[str, Any]:
-    """The JSON-LD value.
-
-    Args:
-        manifest: With every shard.
-        out: The dataset folder, for the columns.
-    """
+    """The JSON-LD value, with the columns of the first shard in the dataset folder."""
     card = from_mapping(CardSettings, manifest.card, "card")
     sources = all_sources(manifest.sources, card)
     licence = licence_of(sources, card.licence)

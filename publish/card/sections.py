@@ -64,12 +64,7 @@ def masks_note(manifest: Manifest) -> str:
 
 
 def asked_table(summary: Summary, figures: Sequence[Figure]) -> str:
-    """How often each value was asked for, and how well that is obeyed; "" when no prompt says.
-
-    Args:
-        summary: Of the rows.
-        figures: What was measured of the checkpoint.
-    """
+    """How often each value was asked for, and how well that is obeyed; "" when no prompt says."""
     rows = []
     for column in ASKED:
         counted = sorted(summary.asked[column].items())

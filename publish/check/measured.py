@@ -99,13 +99,7 @@ def _named(one: Source) -> str:
 
 
 def not_measured(name: str, dist: Path, manifest: Manifest) -> str:
-    """What was not measured, in a sentence that says what to do; "" when it was.
-
-    Args:
-        name: Of `publish.data.settings.MEASURED`.
-        dist: The dataset folder.
-        manifest: Of it.
-    """
+    """What of `MEASURED` was not measured, in a sentence that says what to do; "" when it was."""
     if name == "memorisation":
         is_told = (dist / MEMORISATION_NAME).is_file()
     else:

@@ -87,12 +87,7 @@ def row_seed(seed: int, index: int) -> int:
 
 
 def make_prompt(seed: int, index: int) -> RowPrompt:
-    """Prompt `index` of the grammar.
-
-    Args:
-        seed: The dataset's seed.
-        index: Row number, from 0.
-    """
+    """Prompt `index`, from 0, of the grammar, by the dataset's seed."""
     pick = Choices(seed, index)
     if pick.weighted("group", (("child", 1), ("adult", 1))) == "child":
         view, age_group, sex = "AP", "child", None

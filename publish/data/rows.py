@@ -56,14 +56,7 @@ def iter_rows(
 def pick_rows(
     out: Path, shards: Sequence[Shard], positions: Sequence[int], columns: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Some rows by their place in the whole set; only their row groups are read.
-
-    Args:
-        out: The dataset folder.
-        shards: All, in order.
-        positions: Rows, from 0.
-        columns: Which.
-    """
+    """Some rows by their places, from 0, in the whole set; only their row groups are read."""
     found: dict[int, dict[str, Any]] = {}
     start = 0
     for shard in shards:
@@ -130,13 +123,7 @@ class Summary:
 
 
 def summarise(out: Path, manifest: Manifest, *, n_least_sure: int = 12) -> Summary:
-    """Read the small columns of every row.
-
-    Args:
-        out: The dataset folder.
-        manifest: Of it.
-        n_least_sure: Rows of lowest trust to remember.
-    """
+    """Read the small columns of every row; the `n_least_sure` rows of lowest trust are remembered."""
     summary = Summary()
     names = list(manifest.named_classes.values())
     wanted = [*ASKED, "trust", "qc_flags", *map(area_column, names)]

@@ -64,12 +64,8 @@ def id2label(classes: Mapping[int, str]) -> dict[str, str]:
 def features(
     classes: Mapping[int, str], *, keep_attention: bool = False, keep_probability: bool = True
 ) -> Any:
-    """The `datasets.Features` of a dataset whose masks hold these classes.
-
-    Args:
-        classes: Mask value (1-254) -> name.
-        keep_attention: With the map of each word.
-        keep_probability: With the probability of each class.
+    """The `datasets.Features` of a dataset whose masks hold these classes, mask value (1-254) ->
+    name.
 
     Raises:
         ConfigError: two classes would share an area column.

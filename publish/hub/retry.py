@@ -80,19 +80,19 @@ class Deadline:
             raise DeadlinePassed(f"the {self.seconds:g} s given are over")
 
 
-def chain(error: BaseException) -> Iterator[BaseException]:
-    """An error, what it was raised from, and so on; libraries wrap ours in theirs."""
+def find_cause(error: BaseException, kind: type[T]) -> T | None:
+    """The first error of a kind among an error, what it was raised from, and so on.
+
+    Libraries wrap ours in theirs.
+    """
     seen: set[int] = set()
     here: BaseException | None = error
     while here is not None and id(here) not in seen:
+        if isinstance(here, kind):
+            return here
         seen.add(id(here))
-        yield here
         here = here.__cause__ or here.__context__
-
-
-def find_cause(error: BaseException, kind: type[T]) -> T | None:
-    """The first error of a kind in a chain."""
-    return next((one for one in chain(error) if isinstance(one, kind)), None)
+    return None
 
 
 @dataclass

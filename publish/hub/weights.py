@@ -149,11 +149,8 @@ def check_own_card(checkpoint: Checkpoint) -> list[str]:
 
 
 def payload_of(checkpoint: Checkpoint, generated: Path) -> Payload:
-    """The files of a checkpoint, with those of a folder of generated ones in their places.
-
-    Args:
-        checkpoint: The weights.
-        generated: Folder with a card, samples, evaluation; may be empty.
+    """The files of a checkpoint, with those of a folder of generated ones (card, samples,
+    evaluation) in their places.
     """
     own = read_folder(checkpoint.folder, "model")
     files: dict[str, LocalFile] = dict(own.files)

@@ -101,11 +101,8 @@ class Diff:
 
 
 def diff(old: Path, new: Path) -> Diff:
-    """Compare two folders of `publish build` by schema, rows and files.
-
-    Args:
-        old: The one that was published, perhaps of an earlier schema.
-        new: The one that shall be.
+    """Compare the folder of a published release, perhaps of an earlier schema, with that of the
+    next, by schema, rows and files.
 
     Raises:
         ConfigError: one of them has no manifest that can be understood.

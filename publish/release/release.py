@@ -77,14 +77,7 @@ def _keep_errata(out: Path, previous: Path) -> None:
 
 
 def _number(out: Path, previous: Path, old: Manifest, drawn_before: Manifest | None) -> Diff:
-    """Give a built folder version and date: first those of the last release, to compare, then its own.
-
-    Args:
-        out: The folder.
-        previous: Of the last release.
-        old: Its manifest.
-        drawn_before: What `out` held before: the same release, prepared on another day, stays dated so.
-    """
+    """Give a built folder version and date: first those of the last release, to compare, then its own."""
     for name, wanted in (
         (CHANGELOG_NAME, True),
         (CARD_NAME, not any(text.strip() for text in read_human(out).values())),
