@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import tempfile
 from collections.abc import Iterator
@@ -11,15 +10,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import yaml  # type: ignore[import-untyped]
-from datasets import Features, disable_progress_bars, enable_progress_bars, load_dataset
-from datasets.utils import are_progress_bars_disabled
+from datasets import Features, load_dataset
 from markdown_it import MarkdownIt
 
 from publish.build.finish import CARD_NAME, FIGURES, PREVIEW_NAME
 from publish.card import croissant
 from publish.check.rows import expected_features
 from publish.data.manifest import MANIFEST_NAME, Manifest, inside
-from publish.data.rows import iter_rows, rejected_rows
+from publish.data.rows import iter_rows, quiet_datasets, rejected_rows
 from publish.data.shards import file_sha256
 
 REQUIRED = (
@@ -197,39 +195,25 @@ def _personal(text: str, where: str) -> Iterator[str]:
 
 def load_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
     """`load_dataset` of every config and split, plain and streaming, counted and compared."""
-    hidden = are_progress_bars_disabled()
-    logger = logging.getLogger("datasets")
-    level = logger.level
-    try:
-        disable_progress_bars()
-        logger.setLevel(logging.ERROR)
-        with tempfile.TemporaryDirectory(prefix="publish-check-") as cache:
-            expected = {("default", split): n for split, n in manifest.splits.items()}
-            expected[("preview", "train")] = _n_preview(dist)
-            for (config, split), n in expected.items():
-                try:
-                    rows = load_dataset(str(dist), config, split=split, cache_dir=cache)
-                    stream = load_dataset(str(dist), config, split=split, streaming=True)
-                    ids = list(rows["id"])
-                    streamed = [one["id"] for one in stream.select_columns(["id"])]
-                    decoded = next(iter(stream))
-                except Exception as error:  # noqa: BLE001 - whatever a user would meet
-                    first = str(error).strip().splitlines()[:1]
-                    yield f"config {config}, split {split}: {type(error).__name__}: {first}"
-                    continue
-                if len(ids) != n:
-                    yield f"config {config}, split {split}: {len(ids)} rows loaded, {n} expected"
-                if streamed != ids:
-                    yield f"config {config}, split {split}: streaming gives other rows"
-                if decoded["image"].size != rows[0]["image"].size:
-                    yield f"config {config}, split {split}: streaming gives another picture"
-                del rows, stream
-    finally:
-        logger.setLevel(level)
-        if not hidden:
-            enable_progress_bars()
-
-
-def _n_preview(dist: Path) -> int:
-    """Rows in the preview."""
-    return int(pq.read_metadata(dist / PREVIEW_NAME).num_rows)
+    expected = {("default", split): n for split, n in manifest.splits.items()}
+    expected[("preview", "train")] = int(pq.read_metadata(dist / PREVIEW_NAME).num_rows)
+    with quiet_datasets(), tempfile.TemporaryDirectory(prefix="publish-check-") as cache:
+        for (config, split), n in expected.items():
+            where = f"config {config}, split {split}"
+            try:
+                rows = load_dataset(str(dist), config, split=split, cache_dir=cache)
+                stream = load_dataset(str(dist), config, split=split, streaming=True)
+                ids = list(rows["id"])
+                streamed = [one["id"] for one in stream.select_columns(["id"])]
+                decoded = next(iter(stream))
+            except Exception as error:  # noqa: BLE001 - whatever a user would meet
+                first = str(error).strip().splitlines()[:1]
+                yield f"{where}: {type(error).__name__}: {first}"
+                continue
+            if len(ids) != n:
+                yield f"{where}: {len(ids)} rows loaded, {n} expected"
+            if streamed != ids:
+                yield f"{where}: streaming gives other rows"
+            if decoded["image"].size != rows[0]["image"].size:
+                yield f"{where}: streaming gives another picture"
+            del rows, stream

@@ -73,12 +73,7 @@ class Choices:
 
     def weighted(self, name: str, values: Sequence[tuple[str, int]]) -> str:
         """One of several values, each as likely as its weight."""
-        left = self.number(name, sum(weight for _, weight in values))
-        for value, weight in values:
-            if left < weight:
-                return value
-            left -= weight
-        raise ValueError("weights must be positive")
+        return self.one(name, [value for value, weight in values for _ in range(weight)])
 
 
 def row_seed(seed: int, index: int) -> int:

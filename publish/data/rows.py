@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,23 @@ def iter_rows(
                         yield shard, one
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{path}: cannot be read ({error}).") from error
+
+
+@contextmanager
+def quiet_datasets() -> Iterator[None]:
+    """`datasets` without its progress bars, one a split, and its warnings; they come back afterwards."""
+    import datasets  # deferred: slow to import
+
+    logger, was_on = logging.getLogger("datasets"), datasets.is_progress_bar_enabled()
+    level = logger.level
+    datasets.disable_progress_bars()
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if was_on:
+            datasets.enable_progress_bars()
 
 
 def pick_rows(

@@ -89,10 +89,9 @@ def relabel(mask: UInt8Array, labels: dict[int, int]) -> UInt8Array:
     Raises:
         DataError: it holds a value without a label.
     """
-    table = np.full(256, 255, np.int64)
-    known = np.zeros(256, bool)
-    for value, label in labels.items():
-        table[value], known[value] = label, True
-    if not known[mask].all():
-        raise DataError(f"A mask holds {sorted(set(np.unique(mask).tolist()) - set(labels))}.")
-    return np.asarray(table[mask], dtype=np.uint8)
+    foreign = sorted(set(np.unique(mask).tolist()) - labels.keys())
+    if foreign:
+        raise DataError(f"A mask holds {foreign}.")
+    table = np.zeros(256, np.uint8)
+    table[list(labels)] = list(labels.values())
+    return table[mask]

@@ -47,7 +47,6 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 class Hardware:
     """A kind of machine Spaces run on."""
 
-    name: str  # of `--hardware`
     flavour: str | None  # asked for when the Space is made; None = the free default
     python: str
     torch: str
@@ -55,10 +54,10 @@ class Hardware:
     more: tuple[str, ...] = ()  # requirements
 
 
-HARDWARE = {
-    "cpu-basic": Hardware("cpu-basic", None, "3.12", "2.13.0", (f"--extra-index-url {CPU_INDEX}",)),
+HARDWARE = {  # of `--hardware`
+    "cpu-basic": Hardware(None, "3.12", "2.13.0", (f"--extra-index-url {CPU_INDEX}",)),
     # ZeroGPU: torch 2.8.0, 2.9.1, 2.10.0 or 2.11.0; Python 3.12.12 or 3.10.13; PyPI's CUDA wheels
-    "zero": Hardware("zero", "zero-a10g", "3.12.12", "2.11.0", (), ("spaces>=0.51,<1",)),
+    "zero": Hardware("zero-a10g", "3.12.12", "2.11.0", (), ("spaces>=0.51,<1",)),
 }
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lungsynth.errors import LungSynthError, OutputError, VerificationError
+from publish.data.rows import quiet_datasets
 from publish.data.shards import file_sha256
 from publish.hub.dataset_files import add_ids
 from publish.hub.errors import redact
@@ -74,7 +74,7 @@ def _read_back(hub: Hub, payload: Payload, sha: str, say: Callable[[str], None])
                         f"{file.sha256[:16]}…: the Hub's storage spoilt it. Delete it there for good "
                         "(HfApi.permanently_delete_lfs_files) and push again."
                     )
-            with _quiet_datasets():
+            with quiet_datasets():
                 for split in payload.splits:
                     for streaming in (False, True):
                         way = "streaming" if streaming else "plain"
@@ -82,20 +82,6 @@ def _read_back(hub: Hub, payload: Payload, sha: str, say: Callable[[str], None])
                         _load(hub, split, sha, cache / "datasets", streaming)
     splits = [{"config": s.config, "split": s.split, "rows": s.n_rows} for s in payload.splits]
     return {"downloaded": True, "splits": splits}
-
-
-@contextmanager
-def _quiet_datasets() -> Iterator[None]:
-    """Without its progress bars, one a split; they come back afterwards."""
-    import datasets  # deferred: slow to import
-
-    was_on = datasets.utils.is_progress_bar_enabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if was_on:
-            datasets.enable_progress_bars()
 
 
 def check_tree(hub: Hub, payload: Payload, sha: str) -> None:
