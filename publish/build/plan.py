@@ -178,18 +178,7 @@ def plan(settings: Settings) -> Plan:
         "code_version": __version__,
     }
     config = json.loads(json.dumps(config))  # as the manifest gives it back: lists, not tuples
-    spec = RowSpec(
-        classes=classes,
-        all_classes=every,
-        n_parts={s.name: s.n_parts for s in specs},
-        scheduler=sampler,
-        model=folder.resolve().name,
-        **hashes,
-        convention=convention,
-        keep_attention=settings.keep_attention,
-        keep_probability=settings.keep_probability,
-        limits=settings.filter,
-    )
+    spec = RowSpec.of(config, specs)
     made = Plan(config, folder, spec, prompts, rows, settings, verifier)
     _ = made.features  # refuses classes that cannot be columns
     return made

@@ -10,22 +10,20 @@ from lungsynth.masks.classes import CONVENTIONS
 from publish.card.checkpoint import obeyed
 from publish.card.evaluation import masks_lines
 from publish.card.markup import markdown_text, table
-from publish.card.text import CLASS_COLUMNS, COLUMNS
 from publish.data.manifest import Manifest
 from publish.data.rows import ASKED, Summary
-from publish.data.schema import column_name
+from publish.data.schema import COLUMNS, column_name
 
 
 def columns_table(manifest: Manifest) -> str:
     """A line a column."""
-    skip = {"attention"} if not manifest.config["keep_attention"] else set()
-    lines = [f"| `{name}` | {meaning} |" for name, meaning in COLUMNS if name not in skip]
-    for kind, meaning in CLASS_COLUMNS:
-        if kind == "probability" and not manifest.config["keep_probability"]:
-            continue
-        for name in manifest.named_classes.values():
-            told = meaning.format(markdown_text(name))
-            lines.append(f"| `{column_name(kind, name)}` | {told} |")
+    kept = {kind: manifest.config[f"keep_{kind}"] for kind in ("attention", "probability")}
+    columns = [one for one in COLUMNS if kept.get(one.name, True)]
+    lines = [f"| `{one.name}` | {one.meaning} |" for one in columns if not one.is_per_class]
+    for one in columns:
+        for name in manifest.named_classes.values() if one.is_per_class else ():
+            told = one.meaning.format(markdown_text(name))
+            lines.append(f"| `{column_name(one.name, name)}` | {told} |")
     return "\n".join(lines)
 
 

@@ -27,7 +27,7 @@ from publish.data.manifest import (
 from publish.data.prompts import RowPrompt, row_seed
 from publish.data.rows import decode, iter_rows
 from publish.data.schema import RowSpec, column_name, row
-from publish.data.settings import FilterSettings, from_mapping
+from publish.data.settings import from_mapping
 from publish.data.shards import Shard, shard_metadata
 
 if TYPE_CHECKING:
@@ -180,20 +180,11 @@ def _compare(
     known: bool,
     notes: tuple[str, ...],
 ) -> Replayed:
-    config = manifest.config
-    classes = manifest.named_classes
-    spec = RowSpec(
-        classes=classes,
-        all_classes={s.id: s.name for s in synthesizer.classes},
-        n_parts={s.name: s.n_parts for s in synthesizer.classes},
-        keep_attention=bool(config["keep_attention"]),
-        keep_probability=bool(config["keep_probability"]),
-        limits=from_mapping(FilterSettings, config["filter"], "filter"),
-    )
+    spec = RowSpec.of(manifest.config, synthesizer.classes)
     asked = RowPrompt(old["prompt"], old["view"], old["age_group"], old["sex"], old["finding"])
     new = row(result, asked, spec, row_id=old["id"], split=old["split"])
     differences = {}
-    soft = [column_name("probability", n) for n in classes.values()]
+    soft = [column_name("probability", n) for n in spec.classes.values()]
     for column in ("image", "mask", *(soft if spec.keep_probability else ())):
         before, now = (decode(one[column], f"{old['id']}, {column}") for one in (old, new))
         if before.shape != now.shape:
