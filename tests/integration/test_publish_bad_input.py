@@ -213,25 +213,9 @@ def other_tag(place: Place) -> list[object]:
 def real_patient(place: Place) -> list[object]:
     path = place.tmp / "prompts.txt"
     path.write_text("chest film of Mr Smith\nchest film\n")
-    return [
-        "release",
-        "--n",
-        2,
-        "--steps",
-        1,
-        "--model",
-        place.checkpoint,
-        "--no-filter",
-        "--quiet",
-        "--prompts",
-        path,
-        "--out",
-        place.out,
-        "--repo",
-        NAME,
-        "--no-load",
-        "--yes",
-    ]
+    words = f"release --n 2 --steps 1 --no-filter --quiet --repo {NAME} --no-load --yes"
+    given = ("--model", place.checkpoint, "--prompts", path, "--out", place.out)
+    return [*words.split(), *given]
 
 
 def then(act: Callable[[Place], Any], *words: object) -> Callable[[Place], list[object]]:

@@ -468,17 +468,8 @@ def test_the_real_program_follows_hf_endpoint(built, tmp_path):
         }
         done = subprocess.run(
             [
-                sys.executable,
-                "-m",
-                "publish",
-                "push",
-                str(built),
-                "--repo",
-                NAME,
-                "--tag",
-                "v0.1.0",
-                "--yes",
-                "--json",
+                *(sys.executable, "-m", "publish", "push", str(built)),
+                *("--repo", NAME, "--tag", "v0.1.0", "--yes", "--json"),
             ],
             capture_output=True,
             text=True,

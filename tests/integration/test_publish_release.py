@@ -76,24 +76,9 @@ def test_another_tag_than_the_computed_one_is_refused(hub, checkpoint, tmp_path)
 def test_a_failed_check_stops_before_the_push(hub, checkpoint, tmp_path):
     file = tmp_path / "prompts.txt"
     file.write_text("chest film of Mr Smith\nchest film\n")
-    ran = run_publish(
-        "release",
-        "--n",
-        2,
-        "--steps",
-        1,
-        "--model",
-        checkpoint,
-        "--no-filter",
-        "--quiet",
-        "--prompts",
-        file,
-        "--out",
-        tmp_path / "d",
-        "--repo",
-        NAME,
-        "--yes",
-    )
+    words = f"release --n 2 --steps 1 --no-filter --quiet --repo {NAME} --yes".split()
+    given = ("--model", checkpoint, "--prompts", file, "--out", tmp_path / "d")
+    ran = run_publish(*words, *given)
     assert ran.code == 8 and "a person's title" in ran.out and "Nothing was pushed" in ran.err
     assert "no such" in run_publish("push", tmp_path / "nothing", "--repo", NAME).err
 

@@ -84,31 +84,10 @@ def test_a_pipeline_is_published_and_its_snippet_runs(hub, sd_folder, publish, t
             }
         )
     )
-    ran = publish(
-        "weights",
-        sd_folder,
-        "--repo",
-        NAME,
-        "--licence",
-        "apache-2.0",
-        "--data",
-        "nih=cc0-1.0",
-        "--data",
-        "lab/films=cc-by-4.0",
-        "--steps",
-        3132,
-        "--training",
-        "train diffusion",
-        "--evaluation",
-        report,
-        "--samples",
-        2,
-        "--sample-steps",
-        1,
-        "--tag",
-        "v1.0.0",
-        "--yes",
-    )
+    words = f"--repo {NAME} --licence apache-2.0 --data nih=cc0-1.0 --data lab/films=cc-by-4.0"
+    words += " --steps 3132 --samples 2 --sample-steps 1 --tag v1.0.0 --yes"
+    more = ("--training", "train diffusion", "--evaluation", report)
+    ran = publish("weights", sd_folder, *words.split(), *more)
     assert ran.code == 0, ran.err
     repo = hub.repo("model", NAME)
     assert repo.private and repo.tags == {"v1.0.0": repo.head.sha} and len(repo.history()) == 2
@@ -153,37 +132,11 @@ def test_our_own_autoencoder_is_imported_by_the_snippet(
 def test_lora_names_its_base_inherits_its_licence_and_changes_the_picture(
     hub, sd_folder, lora_folder, publish, tmp_path, monkeypatch
 ):
-    assert (
-        publish(
-            "weights",
-            sd_folder,
-            "--repo",
-            "lab/base",
-            "--licence",
-            "creativeml-openrail-m",
-            "--samples",
-            0,
-            "--yes",
-        ).code
-        == 0
-    )
-    ran = publish(
-        "weights",
-        lora_folder,
-        "--repo",
-        NAME,
-        "--base",
-        "lab/base",
-        "--base-licence",
-        "creativeml-openrail-m",
-        "--data",
-        "kermany=cc-by-4.0",
-        "--samples",
-        1,
-        "--sample-steps",
-        1,
-        "--yes",
-    )
+    words = "--repo lab/base --licence creativeml-openrail-m --samples 0 --yes".split()
+    assert publish("weights", sd_folder, *words).code == 0
+    words = f"--repo {NAME} --base lab/base --base-licence creativeml-openrail-m"
+    words += " --data kermany=cc-by-4.0 --samples 1 --sample-steps 1 --yes"
+    ran = publish("weights", lora_folder, *words.split())
     assert ran.code == 0, ran.err
     files = hub.repo("model", NAME).files()
     assert set(files) == {"README.md", "pytorch_lora_weights.safetensors", "samples/0.png"}
