@@ -1,4 +1,8 @@
-"""The three executors of datatrove, each given the ranks of a build."""
+"""The three executors of datatrove, each given the ranks of a build.
+
+Each takes the step that draws a rank, how many ranks are not complete, workers at a time (None for as many
+as there is room for), and options of datatrove's executor.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +29,6 @@ def run_local(step: DrawRank, n_left: int, workers: int | None, options: Mapping
 
     Its own `run` waits for ever when a worker process is killed, for `multiprocess.Pool` replaces the
     process but forgets its task; so the ranks run over a pool that notices.
-
-    Args:
-        step: Draws a rank.
-        n_left: Ranks that are not complete.
-        workers: Processes; None for one a core or GPU.
-        options: Of `LocalPipelineExecutor`.
 
     Raises:
         WorkerError: a process was killed.
@@ -61,12 +59,6 @@ def _run_rank(executor: Any, rank: int) -> None:
 
 def run_slurm(step: DrawRank, n_left: int, workers: int | None, options: Mapping[str, Any]) -> None:
     """Draw in an array of jobs; `sbatch --wait` returns when all have ended.
-
-    Args:
-        step: Draws a rank.
-        n_left: Ranks that are not complete.
-        workers: Jobs at a time; None for as many as Slurm starts.
-        options: Of `SlurmPipelineExecutor`.
 
     Raises:
         WorkerError: sbatch does not take the script.
@@ -101,12 +93,6 @@ def run_slurm(step: DrawRank, n_left: int, workers: int | None, options: Mapping
 
 def run_ray(step: DrawRank, n_left: int, workers: int | None, options: Mapping[str, Any]) -> None:
     """Draw on a Ray cluster; ranks of a lost node are drawn again on another.
-
-    Args:
-        step: Draws a rank.
-        n_left: Ranks that are not complete.
-        workers: Ranks at a time; None for as many as the cluster has room for.
-        options: Of `RayPipelineExecutor`, and address.
 
     Raises:
         WorkerError: there is no cluster.
@@ -160,10 +146,7 @@ def job_name(folder: Path) -> str:
 
 
 def check_slurm(folder: Path) -> None:
-    """Make sure that Slurm is here, and not at work on the same dataset.
-
-    Args:
-        folder: Work folder of the dataset.
+    """Make sure that Slurm is here, and not at work on the dataset of a work folder.
 
     Raises:
         WorkerError: its programs are not here, or do not answer.

@@ -34,7 +34,6 @@ from publish.data.prompts import (
     check_prompts,
     make_prompt,
     prompt_group,
-    prompts_sha256,
     read_prompts,
     split_of,
 )
@@ -165,7 +164,7 @@ def plan(settings: Settings) -> Plan:
         "device": device,
         "prompts": {"grammar": GRAMMAR_VERSION}
         if prompts is None
-        else {"n": len(prompts), "sha256": prompts_sha256(prompts)},
+        else {"n": len(prompts), "sha256": hashlib.sha256("\n".join(prompts).encode()).hexdigest()},
         "splits": dict(settings.splits),
         "filter": asdict(settings.filter),
         "model": folder.resolve().name,

@@ -8,19 +8,15 @@ shard, from there into `redrawn.jsonl`, and the rate into the manifest and the c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lungsynth.errors import ConfigError
 from lungsynth.model.encoder import DEFAULT_FOLDER, checksum
-from lungsynth.verify.asked import asked_fields
-from lungsynth.verify.redraw import Kept, derived_seed, redraw
+from lungsynth.verify.redraw import Kept, derived_seed
 from lungsynth.verify.verifier import VERIFIER_NAME, Verifier, load_verifier, refuse_judge
 from publish.data.shards import file_sha256
-
-if TYPE_CHECKING:
-    from lungsynth.pipeline import Result
 
 FLAG = "verifier: "
 """Begins a reason of the verifier among a row's `qc_flags`."""
@@ -55,33 +51,6 @@ def verifier_of(folder: Path, config: Mapping[str, Any]) -> Verifier:
             f"{wanted['verifier']} and {wanted['rules']}. Give every machine the same folder."
         )
     return verifier
-
-
-def judged(
-    draw: Callable[[Sequence[int], Sequence[int]], Sequence[Result]],
-    seeds: Sequence[int],
-    prompts: Sequence[str],
-    verifier: Verifier,
-    config: Mapping[str, Any],
-) -> Iterator[Kept[Result]]:
-    """Pictures the verifier accepts, or the least bad of `redraws` + 1; see `redraw`.
-
-    Args:
-        draw: (indices of prompts, their seeds) -> as many results.
-        seeds: N, of the first drawings.
-        prompts: N.
-        verifier: See `verifier_of`.
-        config: Of the plan.
-    """
-    return redraw(
-        draw,
-        lambda result: result.image,
-        seeds,
-        [asked_fields(one) for one in prompts],
-        verifier,
-        int(config["verifier"]["redraws"]),
-        batch_size=int(config["batch_size"]),
-    )
 
 
 def flags_of(kept: Kept[Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lungsynth.errors import ConfigError, PromptError
+from lungsynth.verify.asked import asked_fields
+from lungsynth.verify.redraw import redraw
 from publish.build.plan import Plan
 from publish.build.pool import count_row
-from publish.build.redraws import flags_of, judged, rejections, verifier_of
+from publish.build.redraws import flags_of, rejections, verifier_of
 from publish.data.manifest import canonical_sha256, environment
 from publish.data.prompts import row_seed
 from publish.data.schema import row
@@ -116,14 +119,14 @@ def draw_shard(
     Raises:
         OutputError: it cannot be written; nothing of it stays.
     """
-    told = Footer(job.plan, order)
+    told = _footer(job.plan, order)
     with fixed_threads():
         return write_shard(
             _rows(job, order, synthesizer, told, on_row),
             job.plan.features,
             job.out,
             order.name,
-            metadata=told.value,
+            metadata=told,
             split=order.split,
         )
 
@@ -175,27 +178,18 @@ class Drawer:
         return synthesizer
 
 
-class Footer:
-    """What a shard says of itself in its footer; filled while its rows are drawn."""
-
-    def __init__(self, the_plan: Plan, order: Order) -> None:
-        self.split, self.rank = order.split, order.rank
-        self.config_sha256 = canonical_sha256(the_plan.config)
-        self.rejected: list[dict[str, Any]] = []
-        self.withdrawn: list[str] = []
-        self.verifier: str = the_plan.config.get("verifier", {}).get("verifier", "")
-        self.redrawn: list[dict[str, Any]] = []  # drawings it rejected
-
-    def value(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "config_sha256": self.config_sha256,
-            "split": self.split,
-            "rank": self.rank,
-            "rejected": self.rejected,
-            "withdrawn": sorted(self.withdrawn),
-            **({"verifier": self.verifier, "redrawn": self.redrawn} if self.verifier else {}),
-        }
+def _footer(the_plan: Plan, order: Order) -> dict[str, Any]:
+    """What a shard says of itself; its lists are filled while its rows are drawn."""
+    verifier = the_plan.config.get("verifier")
+    return {
+        "config_sha256": canonical_sha256(the_plan.config),
+        "split": order.split,
+        "rank": order.rank,
+        "rejected": [],
+        "withdrawn": [],  # sorted
+        # drawings it rejected
+        **({"verifier": verifier["verifier"], "redrawn": []} if verifier else {}),
+    }
 
 
 def _kept(
@@ -204,24 +198,34 @@ def _kept(
     draw: Callable[[Sequence[int], Sequence[int]], Iterator[Result]],
     seeds: Sequence[int],
     texts: Sequence[str],
-    told: Footer,
+    told: dict[str, Any],
 ) -> Iterator[tuple[Result, list[str]]]:
     """What is drawn, or of what is drawn again what is kept; with why the verifier rejects it still."""
     if the_plan.verifier is None:
         for result in draw(range(len(seeds)), seeds):
             yield result, []
         return
-    verifier = verifier_of(the_plan.verifier, the_plan.config)
-    every = judged(
-        lambda own, with_seeds: list(draw(own, with_seeds)), seeds, texts, verifier, the_plan.config
+    config = the_plan.config
+    every = redraw(
+        lambda own, with_seeds: list(draw(own, with_seeds)),
+        lambda result: result.image,
+        seeds,
+        [asked_fields(one) for one in texts],
+        verifier_of(the_plan.verifier, config),
+        int(config["verifier"]["redraws"]),
+        batch_size=int(config["batch_size"]),
     )
     for index, kept in zip(order.indices, every, strict=True):
-        told.redrawn += rejections(the_plan.row_id(index), order.split, kept)
+        told["redrawn"] += rejections(the_plan.row_id(index), order.split, kept)
         yield kept.value, flags_of(kept)
 
 
 def _rows(
-    job: Job, order: Order, synthesizer: Synthesizer, told: Footer, on_row: Callable[[], Any]
+    job: Job,
+    order: Order,
+    synthesizer: Synthesizer,
+    told: dict[str, Any],
+    on_row: Callable[[], Any],
 ) -> Iterator[dict[str, Any]]:
     """The rows of a shard, drawn one batch at a time; those that fail go into its footer."""
     from lungsynth.model.sampling import SampleOptions  # deferred: imports torch
@@ -252,7 +256,7 @@ def _rows(
         made["qc_flags"] += flags
         on_row()
         if the_plan.spec.limits.apply and made["qc_flags"]:
-            told.rejected.append(
+            told["rejected"].append(
                 {
                     "id": made["id"],
                     "split": order.split,
@@ -262,6 +266,6 @@ def _rows(
                 }
             )
         elif made["id"] in job.withdrawn:
-            told.withdrawn.append(made["id"])
+            insort(told["withdrawn"], made["id"])
         else:
             yield made

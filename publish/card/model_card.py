@@ -56,11 +56,6 @@ def licence_chain(facts: ModelFacts, *, is_lora: bool) -> str:
     return licence
 
 
-def relation(*, is_lora: bool) -> str:
-    """What the Hub calls a model's relation to its base."""
-    return "adapter" if is_lora else "finetune"
-
-
 def figures(report: Any, prefix: str = "") -> list[tuple[str, float, str]]:
     """Numbers of an evaluation: (name, value, as text); intervals are kept together."""
     found: list[tuple[str, float, str]] = []
@@ -168,7 +163,7 @@ def _front_matter(
     }
     if facts.base:
         values["base_model"] = facts.base
-        values["base_model_relation"] = relation(is_lora=checkpoint.is_lora)
+        values["base_model_relation"] = "adapter" if checkpoint.is_lora else "finetune"
     figures_kept, sources = read_figures(checkpoint.folder), read_sources(checkpoint.folder)
     values |= hub_values(facts, figures_kept, sources, samples)
     if reports:

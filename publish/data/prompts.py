@@ -188,8 +188,3 @@ def _column(path: Path, column: str) -> list[str]:
             "Name one with --prompt-column."
         )
     return [str(value) for value in table[column].to_pylist() if value is not None]
-
-
-def prompts_sha256(prompts: Sequence[str]) -> str:
-    """SHA-256 of a list of prompts."""
-    return hashlib.sha256("\n".join(prompts).encode()).hexdigest()

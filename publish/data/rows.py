@@ -19,7 +19,7 @@ from PIL import Image
 from lungsynth.arrays import IntArray, UInt8Array
 from lungsynth.errors import DataError
 from publish.data.manifest import Manifest, inside
-from publish.data.schema import area_column
+from publish.data.schema import column_name
 from publish.data.shards import Shard, shard_metadata
 
 ASKED = ("view", "age_group", "sex", "finding")
@@ -145,7 +145,8 @@ def summarise(out: Path, manifest: Manifest, *, n_least_sure: int = 12) -> Summa
     """Read the small columns of every row; the `n_least_sure` rows of lowest trust are remembered."""
     summary = Summary()
     names = list(manifest.named_classes.values())
-    wanted = [*ASKED, "trust", "qc_flags", *map(area_column, names)]
+    columns = {name: column_name("area", name) for name in names}
+    wanted = [*ASKED, "trust", "qc_flags", *columns.values()]
     totals = dict.fromkeys(names, 0.0)
     summary.areas = {name: np.zeros(N_BINS, np.int64) for name in names}
     for _, one in iter_rows(out, manifest.shards, wanted):
@@ -153,7 +154,7 @@ def summarise(out: Path, manifest: Manifest, *, n_least_sure: int = 12) -> Summa
             if one[column] is not None:
                 summary.asked[column][one[column]] += 1
         for name in names:
-            area = float(one[area_column(name)])
+            area = float(one[columns[name]])
             totals[name] += area
             summary.areas[name][_bin(area)] += 1
             summary.present[name] += area > 0
@@ -170,10 +171,9 @@ def summarise(out: Path, manifest: Manifest, *, n_least_sure: int = 12) -> Summa
         height, width = decode(one["image"], "the first picture").shape
         summary.size = f"{width} × {height}"
         break
-    for shard in manifest.shards:
-        for entry in shard_metadata(inside(out, shard.name))["rejected"]:
-            summary.n_rejected += 1
-            summary.reasons.update(entry["reasons"])
+    for entry in rejected_rows(out, manifest.shards):
+        summary.n_rejected += 1
+        summary.reasons.update(entry["reasons"])
     return summary
 
 

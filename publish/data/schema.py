@@ -138,11 +138,6 @@ def column_name(kind: str, name: str) -> str:
     return f"{kind}_" + (re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "class")
 
 
-def area_column(name: str) -> str:
-    """Column that holds a class's share of the picture: "left lung" -> "area_left_lung"."""
-    return column_name("area", name)
-
-
 def id2label(classes: Mapping[int, str]) -> dict[str, str]:
     """Mask value -> class name, background included, ascending; JSON keys are text."""
     return {"0": BACKGROUND} | {str(i): classes[i] for i in sorted(classes)}
@@ -159,7 +154,7 @@ def features(
     """
     from datasets import Features, Image, List, Value  # deferred: slow to import
 
-    columns = [area_column(name) for name in classes.values()]
+    columns = [column_name("area", name) for name in classes.values()]
     if len(set(columns)) != len(columns):
         raise ConfigError(
             f"Classes {sorted(classes.values())} give the same column twice; expected names that "

@@ -188,6 +188,14 @@ class Settings:
     card: CardSettings = field(default_factory=CardSettings)
 
 
+IN_SECTIONS = {
+    "apply_filter": ("filter", "apply"),
+    "ignore_band": ("refine", "ignore_band"),
+    "unmeasured": ("card", "unmeasured"),
+}
+"""Options for a key of a section."""
+
+
 def read_settings(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Settings:
     """Settings of a YAML file and of options, which win.
 
@@ -205,19 +213,11 @@ def read_settings(path: Path | None, overrides: Mapping[str, Any] | None = None)
     if path is not None:
         values = _absolute(values, path.parent)
     where = str(path) if path is not None else "settings"
-    switch, band = given.pop("apply_filter", None), given.pop("ignore_band", None)
-    unmeasured = given.pop("unmeasured", None)
+    for name, (section, key) in IN_SECTIONS.items():
+        value, inside = given.pop(name, None), values.get(section, {})
+        if value is not None and isinstance(inside, dict):
+            values = {**values, section: {**inside, key: value}}
     settings = from_mapping(Settings, {**values, **given}, where)
-    if switch is not None:
-        settings = dataclasses.replace(
-            settings, filter=dataclasses.replace(settings.filter, apply=switch)
-        )
-    if band is not None:
-        refine = dataclasses.replace(settings.refine, ignore_band=band)
-        settings = dataclasses.replace(settings, refine=refine)
-    if unmeasured:
-        card = dataclasses.replace(settings.card, unmeasured=tuple(unmeasured))
-        settings = dataclasses.replace(settings, card=card)
     _check_card(settings.card, where)
     if settings.n < 1:
         raise ConfigError(f"{where}: `n` is missing; say how many rows to draw, such as --n 1000.")

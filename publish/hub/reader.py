@@ -96,11 +96,7 @@ class HubReader:
             connect_s: Seconds to reach the server.
             read_s: Seconds without a byte from it; a commit of many files takes the Hub a minute.
             quiet: No progress bars.
-
-        Raises:
-            ConfigError: the name is none.
         """
-        check_repo_name(name)
         self.name, self.kind, self.retry, self.quiet = name, kind, retry, quiet
         self._timeouts = {"connect_s": connect_s, "read_s": read_s}
 
