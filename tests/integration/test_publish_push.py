@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from datasets import load_dataset
 from hub import dataset
+from hub.client import run_bare
 from hub.faults import Fault
-from hub.server import READER, WRITER, Hub, serve, user
+from hub.server import READER, Hub, serve, user
 from publishing import build_options, contents, run_publish
 
 pytestmark = pytest.mark.usefixtures("hand_made")
@@ -459,30 +457,14 @@ def test_several_configurations_and_splits_are_each_read_back(hub, dist, publish
 def test_the_real_program_follows_hf_endpoint(built, tmp_path):
     """A new process, with nothing but the environment to go by; it checks what it sends."""
     with serve() as hub:
-        environment = os.environ | {
-            "HF_ENDPOINT": hub.endpoint,
-            "HF_TOKEN": WRITER,
-            "HF_HUB_OFFLINE": "0",
-            "HF_HOME": str(tmp_path / "home"),
-            "PYTHONPATH": str(ROOT),
-        }
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "publish", "push", str(built)),
-                *("--repo", NAME, "--tag", "v0.1.0", "--yes", "--json"),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=900,
-            env=environment,
-            cwd=tmp_path,
-        )
+        words = ("--repo", NAME, "--tag", "v0.1.0", "--yes", "--json")
+        done = run_bare(hub, tmp_path, "-m", "publish", "push", str(built), *words)
         assert done.returncode == 0, done.stderr
         told = json.loads(done.stdout)
         repo = hub.repo("dataset", NAME)
         assert told["url"] == f"{hub.endpoint}/datasets/{NAME}"
         assert told["commit"] == repo.tags["v0.1.0"] and repo.files() == contents(built)
-        assert not any((tmp_path / "home").rglob("*.parquet"))  # caches are cleared away
+        assert not any(tmp_path.rglob("*.parquet"))  # caches are cleared away
 
 
 def test_help_tells_the_exit_codes(publish):

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from hub.client import bare_environment
+from hub.client import run_bare
 from hub.server import Hub
 from PIL import Image
 
@@ -52,21 +50,10 @@ def front(card: str) -> dict:
     return yaml.safe_load(card.split("---\n", 2)[1])
 
 
-LIMIT_S = 300
-"""For the snippets of a card, drawing included; on a busy machine."""
-
-
 def run_snippet(card: str, folder: Path, hub: Hub) -> Image.Image:
     """Run the card's Python in a process that has nothing but lungsynth; the picture it saves."""
     code = "\n".join(re.findall(r"```python\n(.*?)```", card, re.DOTALL))
-    done = subprocess.run(
-        [sys.executable, "-c", code.replace("steps=20", "steps=2")],
-        cwd=folder,
-        env=bare_environment(hub, folder),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-    )
+    done = run_bare(hub, folder, "-c", code.replace("steps=20", "steps=2"))
     assert done.returncode == 0, done.stderr
     return Image.open(folder / "xray.png").convert("RGB")
 
