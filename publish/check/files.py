@@ -19,6 +19,7 @@ from publish.check.rows import expected_features
 from publish.data.manifest import MANIFEST_NAME, Manifest, inside
 from publish.data.rows import iter_rows, quiet_datasets, rejected_rows
 from publish.data.shards import file_sha256
+from publish.hub.payload import TOKEN
 
 REQUIRED = (
     CARD_NAME,
@@ -31,7 +32,7 @@ REQUIRED = (
 )
 
 PRIVATE = {
-    "a Hub token": re.compile(r"\bhf_[A-Za-z0-9]{30,}"),
+    "a Hub token": TOKEN,
     "a GitHub token": re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,})"),
     "an AWS key": re.compile(r"\bAKIA[0-9A-Z]{16}\b"),
     "an API key": re.compile(r"\bsk-[A-Za-z0-9_-]{20,}"),

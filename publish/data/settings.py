@@ -358,8 +358,6 @@ def _union(kind: Any, value: Any, where: str, key: str) -> Any:
 
 
 def _dataclass(kind: Any, value: Any, where: str, key: str) -> Any:
-    if dataclasses.is_dataclass(value) and isinstance(value, kind):
-        return value
     if not isinstance(value, dict):
         raise _wrong(where, key, value, "`key: value` lines")
     prefix = f"{key}." if key else ""
