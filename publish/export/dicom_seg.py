@@ -147,6 +147,10 @@ def make_seg(one: Case, image: Any, present: dict[int, str]) -> Any:
         for kind, value in (("Date", DATE), ("Time", TIME)):
             if name + kind in seg:
                 setattr(seg, name + kind, value)
+    for item in seg.ContributingEquipmentSequence:  # highdicom's own, with the time it was at work
+        item.ContributionDateTime = DATE + TIME
+    for item in (*seg.DimensionOrganizationSequence, *seg.DimensionIndexSequence):
+        item.DimensionOrganizationUID = uid(one.name, "seg dimensions")
     return seg
 
 
