@@ -14,7 +14,7 @@ from typing import Any
 
 from lungsynth.errors import ConfigError
 from lungsynth.model.encoder import DEFAULT_FOLDER, checksum
-from lungsynth.verify.redraw import Kept, derived_seed
+from lungsynth.verify.redraw import Kept
 from lungsynth.verify.verifier import VERIFIER_NAME, Verifier, load_verifier, refuse_judge
 from publish.data.shards import file_sha256
 
@@ -72,35 +72,6 @@ def rejections(row_id: str, split: str, kept: Kept[Any]) -> list[dict[str, Any]]
         for one in kept.attempts
         if one.reasons
     ]
-
-
-def drawn_together(
-    ids: Sequence[str],
-    first_seeds: Sequence[int],
-    told: Mapping[str, Any],
-    n_redraws: int,
-    row: int,
-) -> tuple[list[int], list[int]]:
-    """Which rows of a batch were drawn at once with the kept drawing of one, and with which seeds.
-
-    Args:
-        ids: Of the batch, in order.
-        first_seeds: Of their first drawings.
-        told: The footer of their shard.
-        n_redraws: Of the configuration.
-        row: Seed of the kept drawing.
-
-    Returns:
-        Positions in the batch, and their seeds.
-    """
-    rejected = Counter(str(one["id"]) for one in told["redrawn"])
-    attempts = {one: min(rejected[one], n_redraws) + 1 for one in ids}
-    for attempt in range(n_redraws + 1):
-        here = [k for k, one in enumerate(ids) if attempts[one] > attempt]
-        seeds = [derived_seed(first_seeds[k], attempt) for k in here]
-        if row in seeds:
-            return here, seeds
-    return [], []
 
 
 def redraw_figures(

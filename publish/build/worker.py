@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lungsynth.errors import ConfigError, PromptError
+from lungsynth.masks.config import RefineConfig
+from lungsynth.model.options import SampleOptions
 from lungsynth.verify.asked import asked_fields
 from lungsynth.verify.redraw import redraw
 from publish.build.plan import Plan
@@ -131,6 +133,30 @@ def draw_shard(
         )
 
 
+def draw_rows(
+    synthesizer: Synthesizer,
+    config: Mapping[str, Any],
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    refine: RefineConfig,
+    batch_size: int,
+) -> Iterator[Result]:
+    """Draw rows as a configuration says, `batch_size` of them together."""
+    return synthesizer.generate(
+        prompts,
+        list(seeds),
+        options=SampleOptions(
+            steps=int(config["steps"]),
+            guidance=float(config["guidance"]),
+            scheduler=str(config["sampler"]),
+            precision=str(config["precision"]),
+        ),
+        refine_config=refine,
+        batch_size=batch_size,
+        words=None if config["keep_attention"] else [],
+    )
+
+
 class Drawer:
     """Draws shards in a process of its own: loads the checkpoint at the first, then keeps it.
 
@@ -228,26 +254,13 @@ def _rows(
     on_row: Callable[[], Any],
 ) -> Iterator[dict[str, Any]]:
     """The rows of a shard, drawn one batch at a time; those that fail go into its footer."""
-    from lungsynth.model.sampling import SampleOptions  # deferred: imports torch
-
     the_plan, config = job.plan, job.plan.config
     asked = [the_plan.prompt(i) for i in order.indices]
     texts = [one.text for one in asked]
 
     def draw(own: Sequence[int], seeds: Sequence[int]) -> Iterator[Result]:
-        return synthesizer.generate(
-            [texts[k] for k in own],
-            list(seeds),
-            options=SampleOptions(
-                steps=int(config["steps"]),
-                guidance=float(config["guidance"]),
-                scheduler=str(config["sampler"]),
-                precision=str(config["precision"]),
-            ),
-            refine_config=the_plan.settings.refine,
-            batch_size=int(config["batch_size"]),
-            words=None if the_plan.spec.keep_attention else [],
-        )
+        refine, size = the_plan.settings.refine, int(config["batch_size"])
+        return draw_rows(synthesizer, config, [texts[k] for k in own], seeds, refine, size)
 
     seeds = [row_seed(int(config["seed"]), i) for i in order.indices]
     results = _kept(the_plan, order, draw, seeds, texts, told)
