@@ -28,6 +28,7 @@ ASKED = ("view", "age_group", "sex", "finding")
 N_BINS = 40
 """Bins of a histogram over [0, 1]."""
 
+N_LEAST_SURE = 12
 BATCH = 64  # rows held at a time
 
 
@@ -141,8 +142,8 @@ class Summary:
     n_flagged: int = 0
 
 
-def summarise(out: Path, manifest: Manifest, *, n_least_sure: int = 12) -> Summary:
-    """Read the small columns of every row; the `n_least_sure` rows of lowest trust are remembered."""
+def summarise(out: Path, manifest: Manifest) -> Summary:
+    """Read the small columns of every row; the `N_LEAST_SURE` rows of lowest trust are remembered."""
     summary = Summary()
     names = list(manifest.named_classes.values())
     columns = {name: column_name("area", name) for name in names}
@@ -164,7 +165,7 @@ def summarise(out: Path, manifest: Manifest, *, n_least_sure: int = 12) -> Summa
         trust = float(one["trust"]) if known else 1.0
         if known:
             summary.trust[_bin(trust)] += 1
-        summary.least_sure = sorted([*summary.least_sure, (trust, summary.n_rows)])[:n_least_sure]
+        summary.least_sure = sorted([*summary.least_sure, (trust, summary.n_rows)])[:N_LEAST_SURE]
         summary.n_rows += 1
     summary.mean_area = {n: totals[n] / max(1, summary.n_rows) for n in names}
     for _, one in iter_rows(out, manifest.shards, ["image"]):

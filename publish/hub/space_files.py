@@ -24,6 +24,9 @@ from publish.hub.payload import front_matter
 ROOT = Path(lungsynth.__file__).parents[1]
 """The checkout this program runs from."""
 
+MODEL = "mini"
+"""Shipped checkpoint the page starts with."""
+
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "skimage": "scikit-image",
@@ -139,37 +142,29 @@ def readme(root: Path, hardware: Hardware) -> str:
     )
 
 
-def write_space(out: Path, hardware: Hardware, *, root: Path = ROOT, model: str = "mini") -> None:
-    """Write everything a Space needs into an empty folder.
-
-    Args:
-        out: The folder; made when missing.
-        hardware: Decides the pins.
-        root: The checkout.
-        model: Shipped checkpoint the page starts with.
+def write_space(out: Path, hardware: Hardware) -> None:
+    """Write everything a Space needs into an empty folder, which is made when missing.
 
     Raises:
         ConfigError: this is no checkout, or the folder is not empty.
         OutputError: it cannot be written.
     """
+    root, checkpoints = ROOT, ROOT / "lungsynth" / "checkpoints"
     if not (root / "app.py").is_file() or not (root / "space").is_dir():
         raise ConfigError(
             f"{root}: no app.py and space/ here; run this from a checkout of lungsynth."
         )
-    checkpoint = root / "lungsynth" / "checkpoints" / model
-    if not (checkpoint / "model_index.json").is_file():
-        raise ConfigError(f"{checkpoint}: no shipped checkpoint of that name.")
     if out.exists() and any(out.iterdir()):
         raise ConfigError(f"--out {out}: not empty. Give an empty folder.")
     modules, names = needed_modules(root)
     skip = re.compile(r"(^|/)(__pycache__/|\.)")
     files = [root / "app.py", root / "LICENSE", root / "packages.txt", *modules]
-    files += (root / "lungsynth" / "checkpoints").glob(FORMER_NAME)  # for links made before
-    folders = [root / "space", checkpoint]
-    film_check = checkpoint.parent / DEFAULT_FOLDER.name  # checks films before they are read
+    files += checkpoints.glob(FORMER_NAME)  # for links made before
+    folders = [root / "space", checkpoints / MODEL]
+    film_check = checkpoints / DEFAULT_FOLDER.name  # checks films before they are read
     folders += [film_check] if film_check.is_dir() else []
-    if (checkpoint / NEAREST_FOLDER).is_dir():  # its features are of the shipped encoder
-        folders.append(root / "lungsynth" / "checkpoints" / "encoder")
+    if (checkpoints / MODEL / NEAREST_FOLDER).is_dir():  # its features are of the shipped encoder
+        folders.append(checkpoints / "encoder")
     for folder in folders:
         files += [
             path
