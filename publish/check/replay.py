@@ -197,17 +197,7 @@ def _index(row_id: str) -> int:
 def _redrawn_among(
     manifest: Manifest, told: dict[str, Any], here: list[dict[str, Any]], kept: int
 ) -> Batch:
-    """Likewise where some of the batch were drawn again: those that waited for the same attempt.
-
-    Args:
-        manifest: Of the dataset.
-        told: The footer of the shard.
-        here: Rows of the batch, in order.
-        kept: Seed of the drawing of one of them that was kept.
-
-    Returns:
-        () where no attempt has that seed.
-    """
+    """Of the rows `here` those that waited for the attempt which gave the seed `kept`; () for none."""
     n_redraws = int(manifest.config["verifier"]["redraws"])
     rejected = Counter(str(one["id"]) for one in told["redrawn"])
     for attempt in range(n_redraws + 1):

@@ -186,7 +186,8 @@ def read_manifest(out: Path, *, earlier: bool = False) -> Manifest:
         if schema > SCHEMA_VERSION or (schema < SCHEMA_VERSION and not earlier):
             raise ConfigError(
                 f"{path}: schema version {schema}, this program writes and reads {SCHEMA_VERSION}. Use "
-                f"the lungsynth version that made it, {told.get('code_version', 'another one')}."
+                f"the lungsynth version that made it, {told.get('code_version', 'another one')}, or "
+                "build into another folder."
             )
         is_current = schema == SCHEMA_VERSION
         shards = tuple(_known(Shard, one) for one in told["shards"])

@@ -120,8 +120,7 @@ def locked(out: Path) -> Iterator[None]:
 def _whole_or_not_at_all(path: Path) -> Iterator[Path]:
     """A file beside `path` to write; synced and renamed into place after the block.
 
-    Raises:
-        OutputError: it cannot be written; an older file stays as it was, nothing else does.
+    Where it cannot be written an older file stays as it was, and nothing else does.
     """
     partial = _partial(path)
     try:

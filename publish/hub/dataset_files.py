@@ -58,11 +58,7 @@ def read_dataset(dist: Path) -> Payload:
 
 
 def _splits(payload: Payload) -> list[SplitRows]:
-    """Rows of each configuration and split the card announces, read from the Parquet files.
-
-    Raises:
-        ConfigError: the card has no valid front matter, or a split without files.
-    """
+    """Rows of each configuration and split the card announces, read from the Parquet files."""
     readme = payload.files["README.md"].path
     try:
         announced = [

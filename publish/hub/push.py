@@ -183,11 +183,7 @@ def _pause(hub: Hub, attempt: int, error: Exception) -> None:
 
 
 def _refuse_foreign_changes(hub: Hub, changes: Changes, before: Tree, after: Tree) -> None:
-    """Stop when somebody else's commit touched what ours would overwrite.
-
-    Raises:
-        BranchMovedError: it did.
-    """
+    """Stop when somebody else's commit touched what ours would overwrite."""
     theirs = [path for path in changes.touched if before.get(path) != after.get(path)]
     if theirs:
         raise BranchMovedError(
@@ -197,11 +193,7 @@ def _refuse_foreign_changes(hub: Hub, changes: Changes, before: Tree, after: Tre
 
 
 def _tag(hub: Hub, tag: str, sha: str) -> None:
-    """Tag a commit, or see that it is tagged.
-
-    Raises:
-        TagExistsError: somebody else gave the tag to another commit meanwhile.
-    """
+    """Tag a commit, or see that it is tagged; somebody else may give the tag away meanwhile."""
     attempt = 0
     while True:
         attempt += 1

@@ -106,11 +106,7 @@ def check_tree(hub: Hub, payload: Payload, sha: str) -> None:
 
 
 def _load(hub: Hub, wanted: SplitRows, sha: str, cache: Path, streaming: bool) -> None:
-    """Load a split as its users will, and count its rows.
-
-    Raises:
-        VerificationError: it does not load, or holds other rows.
-    """
+    """Load a split as its users will, and compare its rows."""
     from huggingface_hub import HfFileSystem  # deferred: slow to import
 
     what = f"{wanted.config}/{wanted.split} at {sha[:8]}, {'streaming' if streaming else 'plain'}"
