@@ -192,8 +192,8 @@ def read_manifest(out: Path, *, earlier: bool = False) -> Manifest:
         is_current = schema == SCHEMA_VERSION
         shards = tuple(_known(Shard, one) for one in told["shards"])
         files = tuple(_known(File, one) for one in told["files"]) if is_current else ()
-        for one in (*shards, *files):
-            inside(out, one.name)
+        for name in [*(one.name for one in shards), *(one.name for one in files)]:
+            inside(out, name)
         return Manifest(
             dict(told["config"]),
             dict(told["classes"]),

@@ -122,8 +122,10 @@ class RowSpec:
     @classmethod
     def of(cls, config: Mapping[str, Any], specs: Sequence[ClassSpec]) -> RowSpec:
         """Of a configuration, as a plan or a manifest has it, and all classes of its checkpoint."""
-        same = ("scheduler", "model", "tokens_hash", "affinity_hash", "student_hash", "convention")
-        same += ("keep_attention", "keep_probability")
+        same = (
+            *("scheduler", "model", "tokens_hash", "affinity_hash", "student_hash"),
+            *("convention", "keep_attention", "keep_probability"),
+        )
         return cls(
             classes={int(v): name for v, name in config["classes"].items() if v != "0"},
             all_classes={one.id: one.name for one in specs},
