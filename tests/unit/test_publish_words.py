@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from lungsynth.about.sources import Source
 from lungsynth.errors import ConfigError, DataError
@@ -45,8 +46,6 @@ def test_the_licence_follows_the_sources(licences, expected, why):
 
 @given(st.text(max_size=80))
 def test_no_text_becomes_markup(text):
-    from markdown_it import MarkdownIt
-
     html = MarkdownIt("commonmark").enable("table").render(f"a {markdown_text(text)} z")
     inner = html.removeprefix("<p>").removesuffix("</p>\n")
     assert "<" not in inner and "\n" not in inner
