@@ -175,7 +175,7 @@ def linked(place: Place) -> list[object]:
 
 
 def unfinished(place: Place) -> list[object]:
-    edit_manifest(place.dist, is_complete=False)
+    edit_manifest(place.dist, is_complete=False, files=[])
     return place.push()
 
 
