@@ -23,7 +23,7 @@ COMMANDS: Commands = {
     "push": (sending.PushCommand, f"{WORK}.push:run_push"),
     "release": (build.ReleaseCommand, f"{WORK}.build:run_release"),
     "weights": (sending.WeightsCommand, f"{WORK}.weights:run_weights"),
-    "space": (sending.SpaceCommand, f"{WORK}.space:run_space"),
+    "space": (sending.SpaceCommand, f"{WORK}.sending:run_space"),
 }
 """Name -> options, and what does the work."""
 

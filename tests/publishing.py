@@ -42,32 +42,9 @@ def run_publish(*args: object) -> Ran:
 
 def build_options(checkpoint: Path, out: Path, *extra: object) -> list[str]:
     """Options of a small build of random pictures, which no filter would let through."""
-    return [
-        str(one)
-        for one in (
-            "build",
-            "--n",
-            12,
-            "--shard-rows",
-            3,
-            "--steps",
-            1,
-            "--model",
-            checkpoint,
-            "--no-filter",
-            "--split",
-            "train=0.6",
-            "--split",
-            "test=0.4",
-            "--quiet",
-            "--device",
-            "cpu",
-            *UNMEASURED,
-            "--out",
-            out,
-            *extra,
-        )
-    ]
+    words = "build --n 12 --shard-rows 3 --steps 1 --no-filter --split train=0.6 --split test=0.4"
+    given = ("--quiet", "--device", "cpu", *UNMEASURED, "--model", checkpoint, "--out", out, *extra)
+    return [*words.split(), *map(str, given)]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

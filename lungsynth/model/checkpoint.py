@@ -35,7 +35,7 @@ CLASS_NAME = "PatchAutoencoderKL"
 """Of our autoencoder; a repository that names it is given our class, and its own code is not run."""
 
 CARRIED_MODULE = "patch_autoencoder"
-"""File in vae/ that brings the class, for those who have diffusers alone; see `publish.hub.plain`."""
+"""File in vae/ that brings the class, for those who have diffusers alone; see `publish.hub.weights`."""
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 

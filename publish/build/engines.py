@@ -132,13 +132,9 @@ def check_engine(engine: Engine, the_plan: Plan, out: Path) -> None:
 
 
 def adopt(engine: Engine, the_plan: Plan, out: Path, finished: dict[str, Shard]) -> None:
-    """Add shards that workers finished after the last manifest was written.
+    """Add to `finished`, name -> shard, what workers finished after the last manifest was written.
 
-    Args:
-        engine: That drew them.
-        the_plan: Of the dataset.
-        out: The dataset folder, locked.
-        finished: Name -> shard; added to.
+    The folder is locked.
     """
     folder = WorkFolder(engine.root(out), the_plan.config)
     for name in the_plan.names:
@@ -155,14 +151,8 @@ def draw_by_engine(
     finished: Mapping[str, Shard],
     on_shard: Callable[[Shard], None],
 ) -> None:
-    """Draw the shards that are not finished.
-
-    Args:
-        engine: Checked.
-        the_plan: Of the dataset.
-        job: Of it.
-        finished: Name -> shard that is there.
-        on_shard: Called with each finished shard, one at a time.
+    """Draw the shards that are not `finished` (name -> shard); `on_shard` is called with each, one
+    at a time.
 
     Raises:
         LungSynthError: what a worker met; finished shards stay, and the same command goes on.

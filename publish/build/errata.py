@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,23 +12,19 @@ from datasets import Features
 
 from lungsynth.errors import ConfigError
 from publish.build.finish import finish
-from publish.data.errata import ERRATA_NAME, read_errata
+from publish.data.errata import read_errata, write_errata
 from publish.data.manifest import Manifest, inside, read_manifest
-from publish.data.shards import Shard, locked, shard_metadata, write_atomic, write_shard
+from publish.data.shards import Shard, locked, shard_metadata, write_shard
 
 
 def withdraw(out: Path, rows: Mapping[str, str]) -> Manifest:
-    """Take rows out of a finished dataset; the rest stays byte for byte what a build would write.
-
-    Args:
-        out: The dataset folder.
-        rows: Row id -> why.
+    """Take rows, id -> why, out of a finished dataset; the rest stays byte for byte what a build
+    would write.
 
     Raises:
         ConfigError: a row is not in it, or was withdrawn before.
         OutputError: the folder cannot be written.
     """
-
     manifest = read_manifest(out)
     with locked(out):
         old = read_errata(out)
@@ -40,8 +35,7 @@ def withdraw(out: Path, rows: Mapping[str, str]) -> Manifest:
         if missing:
             raise ConfigError(f"{out}: holds no row {missing[0]!r}. See column `id`.")
         every = {**old, **{one: " ".join(why.split()) for one, why in rows.items()}}
-        lines = [json.dumps({"id": k, "reason": v}, ensure_ascii=False) for k, v in every.items()]
-        write_atomic(out / ERRATA_NAME, ("\n".join(lines) + "\n").encode())
+        write_errata(out, every)
         # until the shards are rewritten the manifest says that the folder is not finished
         replace(manifest, withdrawn=every, files=()).write(out)
         touched = {places[one] for one in rows}
@@ -59,11 +53,6 @@ def reconcile(
 
     A shard that still holds a withdrawn row is rewritten without it; one that lacks a row which is
     no longer withdrawn is left out, to be drawn again.
-
-    Args:
-        out: The dataset folder, locked.
-        finished: Name -> shard.
-        withdrawn: See `read_errata`.
     """
     kept = {}
     places = set(_places(out, tuple(finished.values()), only=withdrawn).values())

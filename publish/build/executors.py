@@ -1,59 +1,64 @@
-"""The three executors of datatrove, each given the ranks of a build."""
+"""The three executors of datatrove, each given the ranks of a build.
+
+Each takes the step that draws a rank, how many ranks are not complete, workers at a time (None for as many
+as there is room for), and options of datatrove's executor.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import getpass
+import io
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lungsynth.errors import ConfigError, WorkerError
-from publish.build.pool import visible_gpus, workers_for
+from publish.build.pool import in_processes, visible_gpus, workers_for
 from publish.build.ranks import DrawRank
 
 
 def run_local(step: DrawRank, n_left: int, workers: int | None, options: Mapping[str, Any]) -> None:
-    """Draw in processes on this machine.
+    """Draw in processes on this machine, with datatrove's markers, logs and resume.
 
-    Args:
-        step: Draws a rank.
-        n_left: Ranks that are not complete.
-        workers: Processes; None for one a core or GPU.
-        options: None.
+    Its own `run` waits for ever when a worker process is killed, for `multiprocess.Pool` replaces the
+    process but forgets its task; so the ranks run over a pool that notices.
 
     Raises:
         WorkerError: a process was killed.
-        Exception: what a rank raised.
+        Exception: what a rank raised, the first of it.
     """
-    from publish.build.process_executor import (
-        ProcessExecutor,  # it imports datatrove, which is optional
-    )
+    from datatrove.executor import LocalPipelineExecutor  # optional: only this needs it
 
     the_plan = step.job.plan
-    executor = ProcessExecutor(
+    workers = workers or workers_for(the_plan, n_left)
+    executor = LocalPipelineExecutor(
         [step],
         tasks=len(step.table),
-        workers=workers or workers_for(the_plan, n_left),
+        workers=workers,
         logging_dir=str(step.folder.path),
         **options,
     )
-    executor.gpus = visible_gpus() if the_plan.config["device"] == "cuda" else None
-    executor.run()
+    ranks = executor.get_incomplete_ranks()
+    executor.save_executor_as_json()
+    gpus = visible_gpus() if the_plan.config["device"] == "cuda" else None
+    for _ in in_processes(partial(_run_rank, executor), ranks, min(workers, len(ranks)), gpus=gpus):
+        pass
+
+
+def _run_rank(executor: Any, rank: int) -> None:
+    with contextlib.redirect_stderr(io.StringIO()):  # its log has everything
+        executor._run_for_rank(rank, local_rank=1)
 
 
 def run_slurm(step: DrawRank, n_left: int, workers: int | None, options: Mapping[str, Any]) -> None:
     """Draw in an array of jobs; `sbatch --wait` returns when all have ended.
-
-    Args:
-        step: Draws a rank.
-        n_left: Ranks that are not complete.
-        workers: Jobs at a time; None for as many as Slurm starts.
-        options: Of `SlurmPipelineExecutor`.
 
     Raises:
         WorkerError: sbatch does not take the script.
@@ -88,12 +93,6 @@ def run_slurm(step: DrawRank, n_left: int, workers: int | None, options: Mapping
 
 def run_ray(step: DrawRank, n_left: int, workers: int | None, options: Mapping[str, Any]) -> None:
     """Draw on a Ray cluster; ranks of a lost node are drawn again on another.
-
-    Args:
-        step: Draws a rank.
-        n_left: Ranks that are not complete.
-        workers: Ranks at a time; None for as many as the cluster has room for.
-        options: Of `RayPipelineExecutor`, and address.
 
     Raises:
         WorkerError: there is no cluster.
@@ -147,10 +146,7 @@ def job_name(folder: Path) -> str:
 
 
 def check_slurm(folder: Path) -> None:
-    """Make sure that Slurm is here, and not at work on the same dataset.
-
-    Args:
-        folder: Work folder of the dataset.
+    """Make sure that Slurm is here, and not at work on the dataset of a work folder.
 
     Raises:
         WorkerError: its programs are not here, or do not answer.

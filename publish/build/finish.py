@@ -5,20 +5,19 @@ Runs again at no cost in drawing: after a change of the card's words, a new eval
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lungsynth.errors import ConfigError, DataError, OutputError
+from lungsynth.errors import ConfigError, OutputError
 from publish.build.redraws import redraw_figures
 from publish.card import croissant, figures
 from publish.card import dataset_card as card
 from publish.card.evaluation import taken
 from publish.data.changelog import CHANGELOG_NAME, make_changelog
 from publish.data.errata import ERRATA_NAME
-from publish.data.manifest import File, Manifest, inside, json_bytes
+from publish.data.manifest import File, Manifest, inside, json_bytes, jsonl_bytes, read_json
 from publish.data.rows import rejected_rows, summarise
 from publish.data.settings import Settings
 from publish.data.shards import file_sha256, shard_metadata, write_atomic, write_shard
@@ -33,11 +32,8 @@ FIGURES = ("figures/examples.png", "figures/least_sure.png", "figures/distributi
 
 
 def finish(out: Path, manifest: Manifest) -> Manifest:
-    """Write every file that is made from the shards, and the final manifest.
-
-    Args:
-        out: The dataset folder, locked by the caller.
-        manifest: With every shard.
+    """Write every file that is made from the shards, and the final manifest; the folder is locked
+    by the caller.
 
     Raises:
         OutputError: a file cannot be written.
@@ -50,8 +46,7 @@ def finish(out: Path, manifest: Manifest) -> Manifest:
             "--no-filter's `qc_flags`, then loosen `filter` or mend the checkpoint."
         )
     write_atomic(out / "id2label.json", json_bytes(manifest.classes))
-    lines = [json.dumps(one, ensure_ascii=False) + "\n" for one in rejected_rows(out, shards)]
-    write_atomic(out / REJECTED_NAME, "".join(lines).encode())
+    write_atomic(out / REJECTED_NAME, jsonl_bytes(rejected_rows(out, shards)))
     manifest = _with_redraws(out, manifest)
     preview = figures.preview_rows(out, shards, manifest.n_rows)
     write_shard(preview, figures.preview_features(), out, PREVIEW_NAME, metadata={"preview": True})
@@ -75,10 +70,8 @@ def _with_redraws(out: Path, manifest: Manifest) -> Manifest:
         return manifest
     footers = [shard_metadata(inside(out, shard.name)) for shard in manifest.shards]
     found = sorted((one for told in footers for one in told["redrawn"]), key=lambda one: one["id"])
-    lines = [json.dumps(one, ensure_ascii=False) + "\n" for one in found]
-    write_atomic(out / REDRAWN_NAME, "".join(lines).encode())
-    figures = redraw_figures(footers, manifest.config, manifest.n_drawn)
-    return replace(manifest, redrawn=figures)
+    write_atomic(out / REDRAWN_NAME, jsonl_bytes(found))
+    return replace(manifest, redrawn=redraw_figures(footers, manifest.config, manifest.n_drawn))
 
 
 def repository_files(out: Path) -> list[str]:
@@ -121,7 +114,7 @@ def collect_reports(settings: Settings, model_hash: str) -> dict[str, dict[str, 
     """
     reports: dict[str, dict[str, Any]] = {}
     for place in settings.evaluation:
-        report = _read_json(Path(place))
+        report = read_json(Path(place))
         stem, kept = taken(Path(place), report, model_hash)
         name, number = stem, 1
         while f"{EVALUATION}/{name}.json" in reports:
@@ -134,11 +127,7 @@ def collect_reports(settings: Settings, model_hash: str) -> dict[str, dict[str, 
 
 
 def write_reports(out: Path, reports: Mapping[str, dict[str, Any]]) -> None:
-    """Write evaluation results; those of an earlier build that are not among them go.
-
-    Args:
-        out: The dataset folder.
-        reports: See `collect_reports`.
+    """Write what `collect_reports` gave; results of an earlier build that are not among them go.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -157,7 +146,7 @@ def memorisation_report(path: Path) -> dict[str, Any]:
         DataError: it cannot be read.
         ConfigError: it is no such result.
     """
-    report = _read_json(path)
+    report = read_json(path)
     try:
         kept = ("threshold", "caught", "false_alarms")
         gate: dict[str, Any] = {k: report[k] for k in kept if k in report}
@@ -188,16 +177,6 @@ def memorisation_report(path: Path) -> dict[str, Any]:
 def read_reports(out: Path) -> Mapping[str, dict[str, Any]]:
     """Evaluation results in a dataset: name of the file -> JSON."""
     return {
-        f"{EVALUATION}/{path.name}": _read_json(path)
+        f"{EVALUATION}/{path.name}": read_json(path)
         for path in sorted((out / EVALUATION).glob("*.json"))
     }
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error}).") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{path}: a JSON {type(value).__name__}; expected an object.")
-    return value

@@ -34,7 +34,6 @@ from publish.data.prompts import (
     check_prompts,
     make_prompt,
     prompt_group,
-    prompts_sha256,
     read_prompts,
     split_of,
 )
@@ -131,9 +130,6 @@ AS_SET = (
 def plan(settings: Settings) -> Plan:
     """Decide everything about a dataset before a checkpoint is loaded.
 
-    Args:
-        settings: See `publish.data.settings.Settings`.
-
     Raises:
         CheckpointError: there is no such checkpoint, or it is incomplete.
         ConfigError: it has no classes, so masks would mean something else in every row; a class
@@ -168,7 +164,7 @@ def plan(settings: Settings) -> Plan:
         "device": device,
         "prompts": {"grammar": GRAMMAR_VERSION}
         if prompts is None
-        else {"n": len(prompts), "sha256": prompts_sha256(prompts)},
+        else {"n": len(prompts), "sha256": hashlib.sha256("\n".join(prompts).encode()).hexdigest()},
         "splits": dict(settings.splits),
         "filter": asdict(settings.filter),
         "model": folder.resolve().name,
@@ -181,18 +177,7 @@ def plan(settings: Settings) -> Plan:
         "code_version": __version__,
     }
     config = json.loads(json.dumps(config))  # as the manifest gives it back: lists, not tuples
-    spec = RowSpec(
-        classes=classes,
-        all_classes=every,
-        n_parts={s.name: s.n_parts for s in specs},
-        scheduler=sampler,
-        model=folder.resolve().name,
-        **hashes,
-        convention=convention,
-        keep_attention=settings.keep_attention,
-        keep_probability=settings.keep_probability,
-        limits=settings.filter,
-    )
+    spec = RowSpec.of(config, specs)
     made = Plan(config, folder, spec, prompts, rows, settings, verifier)
     _ = made.features  # refuses classes that cannot be columns
     return made

@@ -64,12 +64,8 @@ class WorkFolder:
     def prepare(
         self, the_plan: Plan, table: Sequence[Place], finished: Mapping[str, Shard]
     ) -> None:
-        """Make an engine's markers say what is true: ranks whose shards are finished, no others.
-
-        Args:
-            the_plan: Of the dataset.
-            table: See `places`.
-            finished: Name -> shard that is in the dataset folder, whole.
+        """Make an engine's markers say what is true: ranks whose shards are finished and whole, no
+        others.
 
         Raises:
             OutputError: the folder cannot be written.

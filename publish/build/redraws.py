@@ -8,19 +8,15 @@ shard, from there into `redrawn.jsonl`, and the rate into the manifest and the c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lungsynth.errors import ConfigError
 from lungsynth.model.encoder import DEFAULT_FOLDER, checksum
-from lungsynth.verify.asked import asked_fields
-from lungsynth.verify.redraw import Kept, derived_seed, redraw
+from lungsynth.verify.redraw import Kept
 from lungsynth.verify.verifier import VERIFIER_NAME, Verifier, load_verifier, refuse_judge
 from publish.data.shards import file_sha256
-
-if TYPE_CHECKING:
-    from lungsynth.pipeline import Result
 
 FLAG = "verifier: "
 """Begins a reason of the verifier among a row's `qc_flags`."""
@@ -57,33 +53,6 @@ def verifier_of(folder: Path, config: Mapping[str, Any]) -> Verifier:
     return verifier
 
 
-def judged(
-    draw: Callable[[Sequence[int], Sequence[int]], Sequence[Result]],
-    seeds: Sequence[int],
-    prompts: Sequence[str],
-    verifier: Verifier,
-    config: Mapping[str, Any],
-) -> Iterator[Kept[Result]]:
-    """Pictures the verifier accepts, or the least bad of `redraws` + 1; see `redraw`.
-
-    Args:
-        draw: (indices of prompts, their seeds) -> as many results.
-        seeds: N, of the first drawings.
-        prompts: N.
-        verifier: See `verifier_of`.
-        config: Of the plan.
-    """
-    return redraw(
-        draw,
-        lambda result: result.image,
-        seeds,
-        [asked_fields(one) for one in prompts],
-        verifier,
-        int(config["verifier"]["redraws"]),
-        batch_size=int(config["batch_size"]),
-    )
-
-
 def flags_of(kept: Kept[Any]) -> list[str]:
     """Why the verifier rejects even the drawing that was kept, as `qc_flags` say it."""
     reasons = next(one.reasons for one in kept.attempts if one.seed == kept.seed)
@@ -105,44 +74,10 @@ def rejections(row_id: str, split: str, kept: Kept[Any]) -> list[dict[str, Any]]
     ]
 
 
-def drawn_together(
-    ids: Sequence[str],
-    first_seeds: Sequence[int],
-    told: Mapping[str, Any],
-    n_redraws: int,
-    row: int,
-) -> tuple[list[int], list[int]]:
-    """Which rows of a batch were drawn at once with the kept drawing of one, and with which seeds.
-
-    Args:
-        ids: Of the batch, in order.
-        first_seeds: Of their first drawings.
-        told: The footer of their shard.
-        n_redraws: Of the configuration.
-        row: Seed of the kept drawing.
-
-    Returns:
-        Positions in the batch, and their seeds.
-    """
-    rejected = Counter(str(one["id"]) for one in told["redrawn"])
-    attempts = {one: min(rejected[one], n_redraws) + 1 for one in ids}
-    for attempt in range(n_redraws + 1):
-        here = [k for k, one in enumerate(ids) if attempts[one] > attempt]
-        seeds = [derived_seed(first_seeds[k], attempt) for k in here]
-        if row in seeds:
-            return here, seeds
-    return [], []
-
-
 def redraw_figures(
     footers: Sequence[Mapping[str, Any]], config: Mapping[str, Any], n_rows: int
 ) -> dict[str, Any]:
-    """How often drawings were rejected, by reason; {} where nobody rejects.
-
-    Args:
-        footers: Of the shards.
-        config: Of the dataset.
-        n_rows: Rows drawn, published or not.
+    """How often drawings were rejected, by reason, of `n_rows` rows drawn; {} where nobody rejects.
 
     Returns:
         JSON: `rows`, `drawings`, `rejected` drawings, `first_rejected` (rows whose first drawing was),

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lungsynth.masks.config import RefineConfig
+
 from lungsynth.errors import ConfigError, PromptError
+from lungsynth.model.options import SampleOptions
+from lungsynth.verify.asked import asked_fields
+from lungsynth.verify.redraw import redraw
 from publish.build.plan import Plan
 from publish.build.pool import count_row
-from publish.build.redraws import flags_of, judged, rejections, verifier_of
+from publish.build.redraws import flags_of, rejections, verifier_of
 from publish.data.manifest import canonical_sha256, environment
 from publish.data.prompts import row_seed
 from publish.data.schema import row
@@ -68,12 +74,8 @@ def fixed_threads() -> Iterator[None]:
 
 
 def load(folder: Path, config: Mapping[str, Any], *, device: str | None = None) -> Synthesizer:
-    """Load the checkpoint that a dataset is drawn with.
-
-    Args:
-        folder: The checkpoint.
-        config: Of the plan, or of the manifest.
-        device: None for the configuration's.
+    """Load the checkpoint that a dataset is drawn with, onto a device; None for that of the
+    configuration.
 
     Raises:
         CheckpointError, ConfigError: it cannot be loaded, or not onto the device.
@@ -113,27 +115,46 @@ def check_all_prompts(the_plan: Plan) -> None:
 def draw_shard(
     job: Job, order: Order, synthesizer: Synthesizer, on_row: Callable[[], Any] = lambda: None
 ) -> Shard:
-    """Draw one shard into the dataset folder. Its bytes depend on the plan and the order only.
-
-    Args:
-        job: Of the dataset.
-        order: Of the shard.
-        synthesizer: See `load`.
-        on_row: Called after each row.
+    """Draw one shard into the dataset folder, with `on_row` called after each row. Its bytes depend
+    on the plan and the order only.
 
     Raises:
         OutputError: it cannot be written; nothing of it stays.
     """
-    told = Footer(job.plan, order)
+    told = _footer(job.plan, order)
     with fixed_threads():
         return write_shard(
             _rows(job, order, synthesizer, told, on_row),
             job.plan.features,
             job.out,
             order.name,
-            metadata=told.value,
+            metadata=told,
             split=order.split,
         )
+
+
+def draw_rows(
+    synthesizer: Synthesizer,
+    config: Mapping[str, Any],
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    refine: RefineConfig,
+    batch_size: int,
+) -> Iterator[Result]:
+    """Draw rows as a configuration says, `batch_size` of them together."""
+    return synthesizer.generate(
+        prompts,
+        list(seeds),
+        options=SampleOptions(
+            steps=int(config["steps"]),
+            guidance=float(config["guidance"]),
+            scheduler=str(config["sampler"]),
+            precision=str(config["precision"]),
+        ),
+        refine_config=refine,
+        batch_size=batch_size,
+        words=None if config["keep_attention"] else [],
+    )
 
 
 class Drawer:
@@ -183,27 +204,18 @@ class Drawer:
         return synthesizer
 
 
-class Footer:
-    """What a shard says of itself in its footer; filled while its rows are drawn."""
-
-    def __init__(self, the_plan: Plan, order: Order) -> None:
-        self.split, self.rank = order.split, order.rank
-        self.config_sha256 = canonical_sha256(the_plan.config)
-        self.rejected: list[dict[str, Any]] = []
-        self.withdrawn: list[str] = []
-        self.verifier: str = the_plan.config.get("verifier", {}).get("verifier", "")
-        self.redrawn: list[dict[str, Any]] = []  # drawings it rejected
-
-    def value(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "config_sha256": self.config_sha256,
-            "split": self.split,
-            "rank": self.rank,
-            "rejected": self.rejected,
-            "withdrawn": sorted(self.withdrawn),
-            **({"verifier": self.verifier, "redrawn": self.redrawn} if self.verifier else {}),
-        }
+def _footer(the_plan: Plan, order: Order) -> dict[str, Any]:
+    """What a shard says of itself; its lists are filled while its rows are drawn."""
+    verifier = the_plan.config.get("verifier")
+    return {
+        "config_sha256": canonical_sha256(the_plan.config),
+        "split": order.split,
+        "rank": order.rank,
+        "rejected": [],
+        "withdrawn": [],  # sorted
+        # drawings it rejected
+        **({"verifier": verifier["verifier"], "redrawn": []} if verifier else {}),
+    }
 
 
 def _kept(
@@ -212,46 +224,43 @@ def _kept(
     draw: Callable[[Sequence[int], Sequence[int]], Iterator[Result]],
     seeds: Sequence[int],
     texts: Sequence[str],
-    told: Footer,
+    told: dict[str, Any],
 ) -> Iterator[tuple[Result, list[str]]]:
     """What is drawn, or of what is drawn again what is kept; with why the verifier rejects it still."""
     if the_plan.verifier is None:
         for result in draw(range(len(seeds)), seeds):
             yield result, []
         return
-    verifier = verifier_of(the_plan.verifier, the_plan.config)
-    every = judged(
-        lambda own, with_seeds: list(draw(own, with_seeds)), seeds, texts, verifier, the_plan.config
+    config = the_plan.config
+    every = redraw(
+        lambda own, with_seeds: list(draw(own, with_seeds)),
+        lambda result: result.image,
+        seeds,
+        [asked_fields(one) for one in texts],
+        verifier_of(the_plan.verifier, config),
+        int(config["verifier"]["redraws"]),
+        batch_size=int(config["batch_size"]),
     )
     for index, kept in zip(order.indices, every, strict=True):
-        told.redrawn += rejections(the_plan.row_id(index), order.split, kept)
+        told["redrawn"] += rejections(the_plan.row_id(index), order.split, kept)
         yield kept.value, flags_of(kept)
 
 
 def _rows(
-    job: Job, order: Order, synthesizer: Synthesizer, told: Footer, on_row: Callable[[], Any]
+    job: Job,
+    order: Order,
+    synthesizer: Synthesizer,
+    told: dict[str, Any],
+    on_row: Callable[[], Any],
 ) -> Iterator[dict[str, Any]]:
     """The rows of a shard, drawn one batch at a time; those that fail go into its footer."""
-    from lungsynth.model.sampling import SampleOptions  # deferred: imports torch
-
     the_plan, config = job.plan, job.plan.config
     asked = [the_plan.prompt(i) for i in order.indices]
     texts = [one.text for one in asked]
 
     def draw(own: Sequence[int], seeds: Sequence[int]) -> Iterator[Result]:
-        return synthesizer.generate(
-            [texts[k] for k in own],
-            list(seeds),
-            options=SampleOptions(
-                steps=int(config["steps"]),
-                guidance=float(config["guidance"]),
-                scheduler=str(config["sampler"]),
-                precision=str(config["precision"]),
-            ),
-            refine_config=the_plan.settings.refine,
-            batch_size=int(config["batch_size"]),
-            words=None if the_plan.spec.keep_attention else [],
-        )
+        refine, size = the_plan.settings.refine, int(config["batch_size"])
+        return draw_rows(synthesizer, config, [texts[k] for k in own], seeds, refine, size)
 
     seeds = [row_seed(int(config["seed"]), i) for i in order.indices]
     results = _kept(the_plan, order, draw, seeds, texts, told)
@@ -260,7 +269,7 @@ def _rows(
         made["qc_flags"] += flags
         on_row()
         if the_plan.spec.limits.apply and made["qc_flags"]:
-            told.rejected.append(
+            told["rejected"].append(
                 {
                     "id": made["id"],
                     "split": order.split,
@@ -270,6 +279,6 @@ def _rows(
                 }
             )
         elif made["id"] in job.withdrawn:
-            told.withdrawn.append(made["id"])
+            insort(told["withdrawn"], made["id"])
         else:
             yield made

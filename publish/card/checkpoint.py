@@ -6,9 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import (
-    binomtest,
-)
+from scipy.stats import binomtest
 
 from lungsynth.about.figures import KINDS as FIGURE_KINDS
 from lungsynth.about.figures import TITLES, Figure
@@ -17,7 +15,7 @@ from lungsynth.report.files import Result
 from lungsynth.report.kept import figures_of_results
 from lungsynth.report.sections import KINDS
 from publish.card.evaluation import kind_of_report
-from publish.card.markup import contact_link, markdown_text
+from publish.card.markup import contact_link, markdown_text, table
 from publish.data.manifest import PROCESSOR, Manifest
 from publish.data.settings import CardSettings, LookSettings
 
@@ -30,12 +28,7 @@ NOT_MEASURED = {
 
 
 def figures_for(manifest: Manifest, reports: Mapping[str, dict[str, Any]]) -> list[Figure]:
-    """What was measured of the checkpoint; results given to this release win over those kept with it.
-
-    Args:
-        manifest: Of the dataset.
-        reports: Name of a file -> evaluation result of `publish.card.evaluation`.
-    """
+    """What was measured of the checkpoint; results given to this release win over those kept with it."""
     results = []
     for name, report in reports.items():
         kind = kind_of_report(report)
@@ -47,11 +40,8 @@ def figures_for(manifest: Manifest, reports: Mapping[str, dict[str, Any]]) -> li
 
 
 def measured_section(figures: Sequence[Figure], model_hash: str) -> str:
-    """Tables of obedience, masks and copies with the commands that measured them.
-
-    Args:
-        figures: See `figures_for`.
-        model_hash: Of the weights the card is about.
+    """Tables of obedience, masks and copies with the commands that measured them; `model_hash` is
+    of the weights that the card is about.
     """
     lines: list[str] = []
     others = dict.fromkeys(one.kind for one in figures if one.kind not in FIGURE_KINDS)
@@ -61,14 +51,14 @@ def measured_section(figures: Sequence[Figure], model_hash: str) -> str:
         if not held:
             lines += [f"**{title}**: not measured.", ""]
             continue
-        lines += [f"| {title.lower()} | value |", "| --- | --- |"]
-        lines += [f"| {markdown_text(one.name)} | {_told(one, model_hash)} |" for one in held]
+        rows = [(markdown_text(one.name), _told(one, model_hash)) for one in held]
+        lines += table((title.lower(), "value"), rows)
         by = "; ".join(dict.fromkeys(f"`{one.command.replace('`', '')}`" for one in held))
         lines += ["", f"By {by}.", ""]
     lines += [
-        "In brackets 95 % intervals; obedience is the balanced accuracy of a judge trained on"
+        "In brackets 95 % intervals; obedience is the balanced accuracy of a judge trained on",
+        "real films, who is asked what the prompt asked for.",
     ]
-    lines += ["real films, who is asked what the prompt asked for."]
     return "\n".join(lines)
 
 
@@ -78,11 +68,8 @@ def _told(one: Figure, model_hash: str) -> str:
 
 
 def obeyed(column: str, figures: Iterable[Figure]) -> str:
-    """How well a prompt's entries of a column are obeyed, for a cell of a table.
-
-    Args:
-        column: view, age_group, sex or finding.
-        figures: See `figures_for`.
+    """How well a prompt's entries of a column (view, age_group, sex or finding) are obeyed, for a
+    cell of a table.
     """
     held = [one for one in figures if one.kind == "obedience" and one.about == column]
     return "; ".join(f"{one.name}: {one.text()}" for one in held) or "not measured"
@@ -112,17 +99,14 @@ def sources_table(sources: Sequence[Source]) -> str:
     """Everything the checkpoint and the release were made from, with whose terms hold."""
     if not sources:
         return "What the model was trained on is not stated; its owners' terms apply.\n"
-    lines = ["", "| source | used for | films | licence | terms, and whom to name |"]
-    lines += ["| --- | --- | --- | --- | --- |"]
+    rows = []
     for one in sources:
         link = f" ({contact_link(one.url)})" if one.url else ""
-        title = f"{one.name}: {one.title}" if one.title else one.name
-        lines.append(
-            f"| {markdown_text(title)}{link} | {markdown_text(one.used_for)} | "
-            f"{f'{one.n:,}' if one.n else ''} | {markdown_text(one.licence)} | "
-            f"{markdown_text(one.terms)} |"
-        )
-    return "\n".join([*lines, ""])
+        title = markdown_text(f"{one.name}: {one.title}" if one.title else one.name)
+        used_for, licence, terms = map(markdown_text, (one.used_for, one.licence, one.terms))
+        rows.append((title + link, used_for, f"{one.n:,}" if one.n else "", licence, terms))
+    head = ("source", "used for", "films", "licence", "terms, and whom to name")
+    return "\n".join(["", *table(head, rows), ""])
 
 
 def replay_section(manifest: Manifest) -> str:

@@ -18,7 +18,6 @@ from publish.data.licences import all_sources, licence_of
 from publish.data.manifest import Manifest
 from publish.data.schema import column_name
 from publish.data.settings import CardSettings, from_mapping
-from publish.extras import need
 
 CROISSANT_NAME = "croissant.json"
 CONFORMS_TO = ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"]
@@ -103,12 +102,7 @@ TYPES = {
 
 
 def make(manifest: Manifest, out: Path) -> dict[str, Any]:
-    """The JSON-LD value.
-
-    Args:
-        manifest: With every shard.
-        out: The dataset folder, for the columns.
-    """
+    """The JSON-LD value, with the columns of the first shard in the dataset folder."""
     card = from_mapping(CardSettings, manifest.card, "card")
     sources = all_sources(manifest.sources, card)
     licence = licence_of(sources, card.licence)
@@ -263,20 +257,15 @@ def _fields(manifest: Manifest, out: Path, split: str) -> list[dict[str, Any]]:
 
 
 def validate(path: Path) -> list[str]:
-    """What mlcroissant finds wrong with a `croissant.json`; [] when nothing.
-
-    Raises:
-        MissingDependencyError: mlcroissant is not installed.
-    """
+    """What mlcroissant finds wrong with a `croissant.json`; [] when nothing."""
+    logging.getLogger("absl").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its own dependencies
-        mlc = need("mlcroissant")
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        import mlcroissant as mlc  # deferred: slow to import
+
+        try:
             dataset = mlc.Dataset(jsonld=str(path))
-    except mlc.ValidationError as error:
-        return [line.strip() for line in str(error).splitlines() if line.strip()]
+        except mlc.ValidationError as error:
+            return [line.strip() for line in str(error).splitlines() if line.strip()]
     issues = dataset.metadata.ctx.issues
     return [*map(str, issues.errors), *map(str, issues.warnings)]

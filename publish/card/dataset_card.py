@@ -45,6 +45,9 @@ from publish.data.settings import CardSettings, from_mapping
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 """Rows below a bound -> the Hub's size category."""
 
+STATED = ("seed", "steps", "guidance", "scheduler", "model", "model_hash", "code_version")
+"""Keys of the configuration that the card's text names."""
+
 PLACE = "PATH_OR_NAME"
 """Where the snippets load from when the card does not know its name on the Hub."""
 
@@ -67,7 +70,7 @@ def make_card(
     card = from_mapping(CardSettings, manifest.card, "card")
     sources = all_sources(manifest.sources, card)
     licence = licence_of(sources, card.licence)
-    names = [name for value, name in manifest.classes.items() if value != "0"]
+    names = list(manifest.named_classes.values())
     human = read_human(out)
     changes = (out / CHANGELOG_NAME).read_text(encoding="utf-8")
     text = TEXT.format(
@@ -104,18 +107,7 @@ def make_card(
         prompts="the prompts of a file"
         if "sha256" in config["prompts"]
         else f"prompts of a grammar (version {config['prompts']['grammar']})",
-        **{
-            k: config[k]
-            for k in (
-                "seed",
-                "steps",
-                "guidance",
-                "scheduler",
-                "model",
-                "model_hash",
-                "code_version",
-            )
-        },
+        **{key: config[key] for key in STATED},
         **{name: _human(name, human) for name in HUMAN},
     )
     return f"---\n{front_matter(manifest, out, card, licence)}---\n{text}"
@@ -173,23 +165,24 @@ def _human(name: str, written: Mapping[str, str]) -> str:
 
 def front_matter(manifest: Manifest, out: Path, card: CardSettings, licence: Licence) -> str:
     """The YAML the Hub reads; the features are those in the Parquet files."""
-    schema = pq.read_schema(out / manifest.shards[0].name)
-    splits = SplitDict()
-    for split in manifest.splits:
-        held = [s for s in manifest.shards if s.split == split]
-        splits.add(
-            SplitInfo(
-                split,
-                num_bytes=sum(s.memory_bytes for s in held),
-                num_examples=sum(s.n_rows for s in held),
+    shards = manifest.shards
+    info = _info(
+        "default",
+        pq.read_schema(out / shards[0].name),
+        {
+            split: (
+                sum(s.memory_bytes for s in shards if s.split == split),
+                sum(s.n_rows for s in shards if s.split == split),
             )
-        )
-    info = DatasetInfo(
-        features=Features.from_arrow_schema(schema),
-        splits=splits,
-        download_size=sum(s.n_bytes for s in manifest.shards),
-        dataset_size=sum(s.memory_bytes for s in manifest.shards),
+            for split in manifest.splits
+        },
+        sum(s.n_bytes for s in shards),
     )
+    path = out / "preview" / "train-00000-of-00001.parquet"
+    with pq.ParquetFile(path) as file:
+        table = file.read()
+    size = path.stat().st_size
+    preview = _info("preview", table.schema, {"train": (table.nbytes, table.num_rows)}, size)
     values: dict[str, Any] = {
         "pretty_name": plain_text(card.title),
         "language": ["en"],
@@ -216,24 +209,25 @@ def front_matter(manifest: Manifest, out: Path, card: CardSettings, licence: Lic
                 "data_files": [{"split": "train", "path": "preview/train-*"}],
             },
         ],
-        "dataset_info": [{"config_name": "default", **info._to_yaml_dict()}, _preview_info(out)],
+        "dataset_info": [info, preview],
     }
     return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100))
 
 
-def _preview_info(out: Path) -> dict[str, Any]:
-    path = out / "preview" / "train-00000-of-00001.parquet"
-    with pq.ParquetFile(path) as file:
-        table = file.read()
-    splits = SplitDict()
-    splits.add(SplitInfo("train", num_bytes=table.nbytes, num_examples=table.num_rows))
+def _info(
+    config: str, schema: Any, splits: dict[str, tuple[int, int]], n_bytes: int
+) -> dict[str, Any]:
+    """An entry of `dataset_info`: split -> (bytes of its rows in memory, rows); bytes of all files."""
+    held = SplitDict()
+    for name, (size, n) in splits.items():
+        held.add(SplitInfo(name, num_bytes=size, num_examples=n))
     info = DatasetInfo(
-        features=Features.from_arrow_schema(table.schema),
-        splits=splits,
-        download_size=path.stat().st_size,
-        dataset_size=table.nbytes,
+        features=Features.from_arrow_schema(schema),
+        splits=held,
+        download_size=n_bytes,
+        dataset_size=sum(size for size, _ in splits.values()),
     )
-    return {"config_name": "preview", **info._to_yaml_dict()}
+    return {"config_name": config, **info._to_yaml_dict()}
 
 
 def _sentence(names: list[str]) -> str:

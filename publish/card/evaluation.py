@@ -13,7 +13,7 @@ from lungsynth.report.files import read_result, small
 from lungsynth.report.masks import ordered_stages, stage_title
 from lungsynth.report.sections import KINDS
 from lungsynth.report.words import span
-from publish.card.markup import markdown_text
+from publish.card.markup import markdown_text, table
 
 SIGNS = {"downstream": "arms", "masks": "stages", "fidelity": "groups", "obedience": "tasks"}
 """Evaluation -> the key that only its JSON has; the evaluations a card can hold."""
@@ -63,23 +63,21 @@ def taken(place: Path, report: Mapping[str, Any], model_hash: str) -> tuple[str,
 
 def masks_lines(name: str, report: Mapping[str, Any]) -> list[str]:
     """Mask accuracy on one set of real films."""
-    lines = [
+    rows = []
+    for stage in ordered_stages(report):
+        e = report["stages"][stage]["regions"]["all"]
+        title = markdown_text(stage_title(stage, report).strip("*"))
+        interval = f"{e['iou']['low']:.3f} – {e['iou']['high']:.3f}"
+        rows.append((title, f"{e['iou']['value']:.3f}", interval, f"{e['dice']['value']:.3f}"))
+    return [
         "",
         f"The same checkpoint, tokens and refinement on **real X-rays** with expert masks: "
         f"{markdown_text(str(report['source']))}, split {markdown_text(str(report['split']))}, "
         f"n = {int(report['n'])} (`{name}`, by `python -m lungsynth evaluate masks`).",
         "",
-        "| stage | IoU | 95 % interval | Dice |",
-        "| --- | --- | --- | --- |",
+        *table(("stage", "IoU", "95 % interval", "Dice"), rows),
+        f"\nLeft and right swapped: {int(report['swapped'])} of {int(report['n'])}.",
     ]
-    for stage in ordered_stages(report):
-        e = report["stages"][stage]["regions"]["all"]
-        title = stage_title(stage, report).strip("*")
-        lines.append(
-            f"| {markdown_text(title)} | {e['iou']['value']:.3f} | {e['iou']['low']:.3f} – "
-            f"{e['iou']['high']:.3f} | {e['dice']['value']:.3f} |"
-        )
-    return [*lines, f"\nLeft and right swapped: {int(report['swapped'])} of {int(report['n'])}."]
 
 
 def further_sections(reports: Mapping[str, Mapping[str, Any]]) -> str:
@@ -88,23 +86,22 @@ def further_sections(reports: Mapping[str, Mapping[str, Any]]) -> str:
     told = {name: (kind_of_report(report), report) for name, report in reports.items()}
     for name, (kind, report) in told.items():
         if kind == "downstream":
-            lines += [
-                *([] if lines else ["## Trained on this set, tested on real films"]),
-                *_downstream_lines(name, report),
-            ]
+            lines += [] if lines else ["## Trained on this set, tested on real films"]
+            lines += _downstream_lines(name, report)
     for wanted, title in (("fidelity", "Fidelity"), ("obedience", "Obedience")):
         heading = [f"## {title}", ""]
         for name, (kind, report) in told.items():
             if kind == wanted:
-                rows = [(t.figure, t.here) for t in KINDS[wanted].targets(report)]
+                rows = [
+                    (markdown_text(t.figure), markdown_text(t.here))
+                    for t in KINDS[wanted].targets(report)
+                ]
                 lines += [
                     *heading,
                     f"`{name}`, by `python -m lungsynth evaluate {wanted}`; 95 % intervals."
                     f"{_choice(wanted, report)}",
                     "",
-                    "| figure | value |",
-                    "| --- | --- |",
-                    *(f"| {' | '.join(map(markdown_text, row))} |" for row in rows),
+                    *table(("figure", "value"), rows),
                     "",
                 ]
                 heading = []
@@ -133,25 +130,17 @@ def _downstream_lines(name: str, report: Mapping[str, Any]) -> list[str]:
         f"{report['seeds']} seed(s); masks by the convention {markdown_text(conventions)}; 95 % intervals "
         f"over films and seeds (`{name}`, by `python -m lungsynth evaluate downstream`).",
         "",
-        "| tested on | model | trained on | real films | Dice | IoU |",
-        "| --- | --- | --- | --- | --- | --- |",
     ]
+    rows = []
     for a in report["arms"]:
         words = (f"{a['test']} (n = {a['n_films']})", a["model"], arm_title(a, several=several))
-        lines.append(
-            f"| {' | '.join(map(markdown_text, words))} | {a['n_real']} | {span(a['dice'])} | "
-            f"{span(a['iou'])} |"
-        )
-    against = [c for c in report["comparisons"] if c["with"]["arm"] == "real"]
-    if against:
-        lines += [
-            "",
-            "Against real films alone, film by film (Dice):",
-            "",
-            "| tested on | model | trained on | against | value |",
-            "| --- | --- | --- | --- | --- |",
-        ]
-    for c in against:
+        figures = (str(a["n_real"]), span(a["dice"]), span(a["iou"]))
+        rows.append((*map(markdown_text, words), *figures))
+    lines += table(("tested on", "model", "trained on", "real films", "Dice", "IoU"), rows)
+    rows = []
+    for c in report["comparisons"]:
+        if c["with"]["arm"] != "real":
+            continue
         ratio = c["kind"] == "ratio"
         told = (
             c["test"],
@@ -159,8 +148,9 @@ def _downstream_lines(name: str, report: Mapping[str, Any]) -> list[str]:
             f"{arm_title(c['of'], several=several)}, n = {c['of']['n_real']}",
             f"{'divided by' if ratio else 'minus'} real, n = {c['with']['n_real']}",
         )
-        lines.append(
-            f"| {' | '.join(map(markdown_text, told))} | {span(c['dice'], sign=not ratio)} |"
-        )
+        rows.append((*map(markdown_text, told), span(c["dice"], sign=not ratio)))
+    if rows:
+        lines += ["", "Against real films alone, film by film (Dice):", ""]
+        lines += table(("tested on", "model", "trained on", "against", "value"), rows)
     notes = [markdown_text(str(note)) for note in report["notes"]]
     return [*lines, *(f"\n{note}" for note in notes), ""]

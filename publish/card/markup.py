@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 
 SPECIAL = re.compile(r"([\\`*_\[\]()#!|~$^@]|(?<=:)//)")
 
@@ -20,6 +21,11 @@ def markdown_text(text: str, *, limit: int = 300) -> str:
     """Text that Markdown and HTML show as it is, also within a table."""
     escaped = SPECIAL.sub(r"\\\1", plain_text(text, limit=limit))
     return html.escape(escaped, quote=True).replace("&#x27;", "&#39;")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table; its cells are Markdown already."""
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
 
 
 def bibtex_text(text: str) -> str:

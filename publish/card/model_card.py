@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,11 @@ from lungsynth.errors import ConfigError
 from lungsynth.evaluation.downstream.report import arm_title
 from lungsynth.model.checkpoint import NEAREST_FOLDER
 from publish.card.checkpoint import measured_section, sources_table
-from publish.card.markup import markdown_text
+from publish.card.markup import markdown_text, table
 from publish.card.model_snippets import ModelFacts, use_section
 from publish.card.own_card import hub_values
 from publish.data.licences import MEDICAL_RESTRICTION, OPENRAIL
+from publish.data.manifest import read_json
 from publish.hub.weights import Checkpoint
 
 MAX_FIGURES = 60
@@ -54,11 +54,6 @@ def licence_chain(facts: ModelFacts, *, is_lora: bool) -> str:
             "The licence of the weights is not stated. Give --licence, such as apache-2.0."
         )
     return licence
-
-
-def relation(*, is_lora: bool) -> str:
-    """What the Hub calls a model's relation to its base."""
-    return "adapter" if is_lora else "finetune"
 
 
 def figures(report: Any, prefix: str = "") -> list[tuple[str, float, str]]:
@@ -106,13 +101,11 @@ def read_report(path: Path) -> dict[str, Any]:
     """An evaluation.
 
     Raises:
-        ConfigError: it is no JSON object, or holds no number.
+        DataError: it is no JSON object.
+        ConfigError: it holds no number.
     """
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--evaluation {path}: cannot be read as JSON ({error}).") from error
-    if not isinstance(report, dict) or not figures(report):
+    report = read_json(path)
+    if not figures(report):
         raise ConfigError(
             f"--evaluation {path}: holds no number. Give what `lungsynth evaluate` wrote."
         )
@@ -170,7 +163,7 @@ def _front_matter(
     }
     if facts.base:
         values["base_model"] = facts.base
-        values["base_model_relation"] = relation(is_lora=checkpoint.is_lora)
+        values["base_model_relation"] = "adapter" if checkpoint.is_lora else "finetune"
     figures_kept, sources = read_figures(checkpoint.folder), read_sources(checkpoint.folder)
     values |= hub_values(facts, figures_kept, sources, samples)
     if reports:
@@ -198,13 +191,10 @@ def _what(checkpoint: Checkpoint, facts: ModelFacts) -> str:
         first = f"A text-to-image model of frontal chest X-rays, fine-tuned from `{facts.base}`."
     else:
         first = "A text-to-image model of frontal chest X-rays, trained from random weights."
-    rows = "\n".join(
-        f"| `{part or '.'}` | {count:,} |" for part, count in sorted(checkpoint.parts.items())
-    )
+    rows = [(f"`{part or '.'}`", f"{n:,}") for part, n in sorted(checkpoint.parts.items())]
     text = (
         f"{first} Weights {', '.join(checkpoint.dtypes)}, safetensors, hash `{checkpoint.hash}`.\n\n"
-        f"| part | parameters |\n| --- | --- |\n{rows}"
-    )
+    ) + "\n".join(table(("part", "parameters"), rows))
     if checkpoint.classes:
         named = ", ".join(f"{value} = {name}" for name, value in checkpoint.classes.items())
         text += (
@@ -224,10 +214,8 @@ def _training(facts: ModelFacts) -> str:
         return "## Training\n\nNot stated."
     text = "## Training\n"
     if facts.data:
-        rows = "\n".join(
-            f"| {markdown_text(name)} | {markdown_text(licence)} |" for name, licence in facts.data
-        )
-        text += f"\n| data | licence |\n| --- | --- |\n{rows}\n"
+        rows = [(markdown_text(name), markdown_text(licence)) for name, licence in facts.data]
+        text += "\n".join(["", *table(("data", "licence"), rows), ""])
     if facts.steps:
         text += f"\n{facts.steps:,} steps.\n"
     if facts.training:
@@ -244,10 +232,8 @@ def _evaluation(reports: Mapping[str, Any], facts: ModelFacts) -> str:
         command = report.get("command")
         text += f"\n`evaluation/{path.name}` (SHA-256 {digest}…)"
         text += f", by {markdown_text(command)}" if isinstance(command, str) else ""
-        text += "\n\n| figure | value |\n| --- | --- |\n"
-        text += "\n".join(
-            f"| {markdown_text(key)} | {shown} |" for key, _, shown in found[:MAX_FIGURES]
-        )
+        rows = [(markdown_text(key), shown) for key, _, shown in found[:MAX_FIGURES]]
+        text += "\n".join(["", "", *table(("figure", "value"), rows)])
         if len(found) > MAX_FIGURES:
             text += f"\n\n{len(found) - MAX_FIGURES} more are in the file."
         text += "\n"

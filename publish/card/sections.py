@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lungsynth.about.figures import Figure
 from lungsynth.masks.classes import CONVENTIONS
 from publish.card.checkpoint import obeyed
 from publish.card.evaluation import masks_lines
-from publish.card.markup import markdown_text
-from publish.card.text import CLASS_COLUMNS, COLUMNS
+from publish.card.markup import markdown_text, table
 from publish.data.manifest import Manifest
 from publish.data.rows import ASKED, Summary
-from publish.data.schema import column_name
+from publish.data.schema import COLUMNS, column_name
 
 
 def columns_table(manifest: Manifest) -> str:
     """A line a column."""
-    skip = {"attention"} if not manifest.config["keep_attention"] else set()
-    lines = [f"| `{name}` | {meaning} |" for name, meaning in COLUMNS if name not in skip]
-    for kind, meaning in CLASS_COLUMNS:
-        if kind == "probability" and not manifest.config["keep_probability"]:
-            continue
-        for value, name in manifest.classes.items():
-            if value != "0":
-                told = meaning.format(markdown_text(name))
-                lines.append(f"| `{column_name(kind, name)}` | {told} |")
+    kept = {kind: manifest.config[f"keep_{kind}"] for kind in ("attention", "probability")}
+    columns = [one for one in COLUMNS if kept.get(one.name, True)]
+    lines = [f"| `{one.name}` | {one.meaning} |" for one in columns if not one.is_per_class]
+    for one in columns:
+        for name in manifest.named_classes.values() if one.is_per_class else ():
+            told = one.meaning.format(markdown_text(name))
+            lines.append(f"| `{column_name(one.name, name)}` | {told} |")
     return "\n".join(lines)
 
 
@@ -35,8 +32,7 @@ def class_table(manifest: Manifest, summary: Summary) -> str:
     return "\n".join(
         f"| {value} | {markdown_text(name)} | {summary.mean_area[name]:.3f} | "
         f"{summary.present[name]:,} |"
-        for value, name in manifest.classes.items()
-        if value != "0"
+        for value, name in manifest.named_classes.items()
     )
 
 
@@ -66,22 +62,17 @@ def masks_note(manifest: Manifest) -> str:
 
 
 def asked_table(summary: Summary, figures: Sequence[Figure]) -> str:
-    """How often each value was asked for, and how well that is obeyed; "" when no prompt says.
-
-    Args:
-        summary: Of the rows.
-        figures: What was measured of the checkpoint.
-    """
-    lines = []
+    """How often each value was asked for, and how well that is obeyed; "" when no prompt says."""
+    rows = []
     for column in ASKED:
         counted = sorted(summary.asked[column].items())
         told = ", ".join(f"{markdown_text(value)} {n:,}" for value, n in counted)
         if told:
-            lines.append(f"| `{column}` | {told} | {markdown_text(obeyed(column, figures))} |")
-    if not lines:
+            rows.append((f"`{column}`", told, markdown_text(obeyed(column, figures))))
+    if not rows:
         return ""
-    head = "\n| asked for | rows | how well that is obeyed |\n| --- | --- | --- |\n"
-    return head + "\n".join(lines) + "\n"
+    head = ("asked for", "rows", "how well that is obeyed")
+    return "\n".join(["", *table(head, rows), ""])
 
 
 def _own_areas(limits: Mapping[str, Any]) -> str:
@@ -103,11 +94,8 @@ def filter_section(manifest: Manifest, summary: Summary) -> str:
     )
     drawn = max(1, manifest.n_drawn)
     if limits["apply"]:
-        missed, reasons, where = (
-            summary.n_rejected,
-            summary.reasons,
-            "are listed in `rejected.jsonl`",
-        )
+        missed, reasons = summary.n_rejected, summary.reasons
+        where = "are listed in `rejected.jsonl`"
     else:
         missed, reasons = summary.n_flagged, summary.flags
         where = "are published all the same: nothing was filtered out, see `qc_flags`"
@@ -115,13 +103,14 @@ def filter_section(manifest: Manifest, summary: Summary) -> str:
         f"Of {manifest.n_drawn:,} rows drawn, {missed:,} ({100 * missed / drawn:.1f} %) missed the "
         f"limits ({told}) and {where}."
     ]
-    if reasons:
-        lines += ["", "| reason | rows | share of those drawn |", "| --- | --- | --- |"]
-        lines += [
-            f"| {markdown_text(why)} | {n:,} | {100 * n / drawn:.1f} % |"
-            for why, n in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-        ]
-    return "\n".join(lines)
+    counted = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    return "\n".join([*lines, *_reasons("rows", "those drawn", counted, drawn)])
+
+
+def _reasons(what: str, of: str, counted: Iterable[tuple[str, int]], n: int) -> list[str]:
+    """A line a reason, with its share of `n`; none without reasons."""
+    rows = [(markdown_text(why), f"{k:,}", f"{100 * k / n:.1f} %") for why, k in counted]
+    return ["", *table(("reason", what, f"share of {of}"), rows)] if rows else []
 
 
 def redraw_section(manifest: Manifest) -> str:
@@ -144,13 +133,8 @@ def redraw_section(manifest: Manifest) -> str:
         "does not measure: obedience is measured by another network, and stated apart for pictures "
         "before and after this choice.",
     ]
-    if told["by_reason"]:
-        lines += ["", "| reason | drawings | share of all drawings |", "| --- | --- | --- |"]
-        lines += [
-            f"| {markdown_text(why)} | {count:,} | {100 * count / n:.1f} % |"
-            for why, count in told["by_reason"].items()
-        ]
-    return "\n".join(lines)
+    counted = told["by_reason"].items()
+    return "\n".join([*lines, *_reasons("drawings", "all drawings", counted, n)])
 
 
 def evaluation_section(reports: Mapping[str, dict[str, Any]]) -> str:
@@ -180,15 +164,13 @@ def memorisation_section(reports: Mapping[str, dict[str, Any]]) -> str:
         f"{'memorisation' if 'copies' in report else 'neighbours'}`). A model that does not copy has "
         "about 0.1 % of its pictures below the 0.1 % quantile of real films.",
         "",
-        "| measure | median | of real films | nearer than 99.9 % of real films |",
-        "| --- | --- | --- | --- |",
     ]
+    rows = []
     for measure, told in report["measures"].items():
+        medians = [f"{told[which]['median']:.4g}" for which in ("synthetic", "real_test")]
         share = told["below_percentile_of_test"]["0.1"]["share"]["value"]
-        lines.append(
-            f"| {markdown_text(measure)} | {told['synthetic']['median']:.4g} | "
-            f"{told['real_test']['median']:.4g} | {100 * share:.2f} % |"
-        )
+        rows.append((markdown_text(measure), *medians, f"{100 * share:.2f} %"))
+    lines += table(("measure", "median", "of real films", "nearer than 99.9 % of real films"), rows)
     n_listed = len(report["closer_than_test_0.1"])
     lines.append(f"\n{n_listed} picture(s) nearer than that by any measure.")
     return "\n".join(lines)
@@ -212,9 +194,5 @@ def withdrawn_section(manifest: Manifest) -> str:
     """Rows taken out; "" without any."""
     if not manifest.withdrawn:
         return ""
-    lines = ["## Withdrawn rows", "", "| row | why |", "| --- | --- |"]
-    lines += [
-        f"| {markdown_text(row)} | {markdown_text(why)} |"
-        for row, why in manifest.withdrawn.items()
-    ]
-    return "\n".join([*lines, "", ""])
+    rows = [(markdown_text(row), markdown_text(why)) for row, why in manifest.withdrawn.items()]
+    return "\n".join(["## Withdrawn rows", "", *table(("row", "why"), rows), "", ""])

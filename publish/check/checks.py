@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,9 @@ from publish.check.files import (
     text_problems,
 )
 from publish.check.measured import (
-    masks_problems,
+    figure_problems,
     memorisation_problems,
     not_measured,
-    obedience_problems,
     source_problems,
 )
 from publish.check.rows import row_problems
@@ -72,8 +72,8 @@ CHECKS: dict[str, Callable[[Path, Manifest], Problems]] = {
     "croissant": croissant_problems,
     "private text": text_problems,
     "memorisation": memorisation_problems,
-    "obedience": obedience_problems,
-    "masks": masks_problems,
+    "obedience": partial(figure_problems, "obedience"),
+    "masks": partial(figure_problems, "masks"),
     "load_dataset": load_problems,
 }
 """In the order they run; a broken file fails the first and is not read by the others."""

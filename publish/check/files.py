@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import tempfile
 from collections.abc import Iterator
@@ -11,16 +10,16 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import yaml  # type: ignore[import-untyped]
-from datasets import Features, disable_progress_bars, enable_progress_bars, load_dataset
-from datasets.utils import are_progress_bars_disabled
+from datasets import Features, load_dataset
+from markdown_it import MarkdownIt
 
 from publish.build.finish import CARD_NAME, FIGURES, PREVIEW_NAME
 from publish.card import croissant
 from publish.check.rows import expected_features
 from publish.data.manifest import MANIFEST_NAME, Manifest, inside
-from publish.data.rows import iter_rows, rejected_rows
+from publish.data.rows import iter_rows, quiet_datasets, rejected_rows
 from publish.data.shards import file_sha256
-from publish.extras import need
+from publish.hub.payload import TOKEN
 
 REQUIRED = (
     CARD_NAME,
@@ -33,7 +32,7 @@ REQUIRED = (
 )
 
 PRIVATE = {
-    "a Hub token": re.compile(r"\bhf_[A-Za-z0-9]{30,}"),
+    "a Hub token": TOKEN,
     "a GitHub token": re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,})"),
     "an AWS key": re.compile(r"\bAKIA[0-9A-Z]{16}\b"),
     "an API key": re.compile(r"\bsk-[A-Za-z0-9_-]{20,}"),
@@ -96,9 +95,9 @@ def card_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
         return
     try:
         values = yaml.safe_load(parts[1])
-        info = {one["config_name"]: one for one in values["dataset_info"]}["default"]
-        splits = {one["name"]: int(one["num_examples"]) for one in info["splits"]}
-        kept = Features._from_yaml_list(info["features"])
+        info = {one["config_name"]: one for one in values["dataset_info"]}
+        splits = {one["name"]: int(one["num_examples"]) for one in info["default"]["splits"]}
+        kept = [Features._from_yaml_list(info[name]["features"]) for name in ("default", "preview")]
         patterns = {
             (config["config_name"], one["split"]): str(one["path"])
             for config in values["configs"]
@@ -109,7 +108,8 @@ def card_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         yield f"{CARD_NAME}: front matter cannot be understood ({error!r})"
         return
-    if kept != expected_features(manifest):
+    preview = Features.from_arrow_schema(pq.read_schema(dist / PREVIEW_NAME))
+    if kept != [expected_features(manifest), preview]:
         yield f"{CARD_NAME}: its features are not those of the Parquet files"
     if splits != manifest.splits:
         yield f"{CARD_NAME}: splits {splits}; the manifest says {manifest.splits}"
@@ -120,7 +120,7 @@ def card_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
     for (config, split), pattern in patterns.items():
         if not any(dist.glob(pattern)):
             yield f"{CARD_NAME}: config {config}, split {split}: no file is called {pattern}"
-    html = need("markdown_it").MarkdownIt("commonmark").enable("table").render(parts[2])
+    html = MarkdownIt("commonmark").enable("table").render(parts[2])
     if "<h1>" not in html or "<table>" not in html:
         yield f"{CARD_NAME}: renders without a title or a table"
     if re.search(r"<(?:script|iframe|object|embed|form)\b", html, re.IGNORECASE):
@@ -196,39 +196,25 @@ def _personal(text: str, where: str) -> Iterator[str]:
 
 def load_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
     """`load_dataset` of every config and split, plain and streaming, counted and compared."""
-    hidden = are_progress_bars_disabled()
-    logger = logging.getLogger("datasets")
-    level = logger.level
-    try:
-        disable_progress_bars()
-        logger.setLevel(logging.ERROR)
-        with tempfile.TemporaryDirectory(prefix="publish-check-") as cache:
-            expected = {("default", split): n for split, n in manifest.splits.items()}
-            expected[("preview", "train")] = _n_preview(dist)
-            for (config, split), n in expected.items():
-                try:
-                    rows = load_dataset(str(dist), config, split=split, cache_dir=cache)
-                    stream = load_dataset(str(dist), config, split=split, streaming=True)
-                    ids = list(rows["id"])
-                    streamed = [one["id"] for one in stream.select_columns(["id"])]
-                    decoded = next(iter(stream))
-                except Exception as error:  # noqa: BLE001 - whatever a user would meet
-                    first = str(error).strip().splitlines()[:1]
-                    yield f"config {config}, split {split}: {type(error).__name__}: {first}"
-                    continue
-                if len(ids) != n:
-                    yield f"config {config}, split {split}: {len(ids)} rows loaded, {n} expected"
-                if streamed != ids:
-                    yield f"config {config}, split {split}: streaming gives other rows"
-                if decoded["image"].size != rows[0]["image"].size:
-                    yield f"config {config}, split {split}: streaming gives another picture"
-                del rows, stream
-    finally:
-        logger.setLevel(level)
-        if not hidden:
-            enable_progress_bars()
-
-
-def _n_preview(dist: Path) -> int:
-    """Rows in the preview."""
-    return int(pq.read_metadata(dist / PREVIEW_NAME).num_rows)
+    expected = {("default", split): n for split, n in manifest.splits.items()}
+    expected[("preview", "train")] = int(pq.read_metadata(dist / PREVIEW_NAME).num_rows)
+    with quiet_datasets(), tempfile.TemporaryDirectory(prefix="publish-check-") as cache:
+        for (config, split), n in expected.items():
+            where = f"config {config}, split {split}"
+            try:
+                rows = load_dataset(str(dist), config, split=split, cache_dir=cache)
+                stream = load_dataset(str(dist), config, split=split, streaming=True)
+                ids = list(rows["id"])
+                streamed = [one["id"] for one in stream.select_columns(["id"])]
+                decoded = next(iter(stream))
+            except Exception as error:  # noqa: BLE001 - whatever a user would meet
+                first = str(error).strip().splitlines()[:1]
+                yield f"{where}: {type(error).__name__}: {first}"
+                continue
+            if len(ids) != n:
+                yield f"{where}: {len(ids)} rows loaded, {n} expected"
+            if streamed != ids:
+                yield f"{where}: streaming gives other rows"
+            if decoded["image"].size != rows[0]["image"].size:
+                yield f"{where}: streaming gives another picture"
+            del rows, stream

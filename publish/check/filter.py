@@ -105,7 +105,7 @@ def labelled_rows(dist: Path, labels: Sequence[Label]) -> tuple[dict[str, Row], 
             f"{dist}: {len(missing)} labelled row(s) are not there, such as {missing[0]}. Build with "
             "--no-filter, with the settings the labels were made for."
         )
-    return found, {int(v): name for v, name in manifest.classes.items() if v != "0"}
+    return found, manifest.named_classes
 
 
 def reasons_of(

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
-
 from lungsynth.about.sources import Source, read_sources
 from lungsynth.errors import ConfigError
 from lungsynth.model.checkpoint import resolve, weights_hash
@@ -24,6 +22,7 @@ from publish.data.licences import all_sources, licence_of
 from publish.data.manifest import Manifest
 from publish.data.rows import iter_rows
 from publish.data.settings import CardSettings, from_mapping
+from publish.hub.payload import front_matter
 
 HOW = {
     "memorisation": "give the result of `lungsynth evaluate memorisation` by --memorisation",
@@ -68,11 +67,7 @@ def checkpoint_sources(manifest: Manifest) -> list[Source]:
 
 def _said_in_card(dist: Path, sources: list[Source], licence: str, note: str) -> Iterator[str]:
     text = (dist / CARD_NAME).read_text(encoding="utf-8")
-    try:
-        told = str(yaml.safe_load(text.split("---\n", 2)[1])["license"])
-    except (yaml.YAMLError, KeyError, TypeError, IndexError) as error:
-        yield f"{CARD_NAME}: its licence cannot be read ({error!r})"
-        return
+    told = front_matter(dist / CARD_NAME).get("license")
     if told != licence:
         yield f"{CARD_NAME}: says licence {told}; from its sources follows {licence}"
     for one in sources:
@@ -99,13 +94,7 @@ def _named(one: Source) -> str:
 
 
 def not_measured(name: str, dist: Path, manifest: Manifest) -> str:
-    """What was not measured, in a sentence that says what to do; "" when it was.
-
-    Args:
-        name: Of `publish.data.settings.MEASURED`.
-        dist: The dataset folder.
-        manifest: Of it.
-    """
+    """What of `MEASURED` was not measured, in a sentence that says what to do; "" when it was."""
     if name == "memorisation":
         is_told = (dist / MEMORISATION_NAME).is_file()
     else:
@@ -151,20 +140,10 @@ def memorisation_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
         )
 
 
-def obedience_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
-    """What the card counts, it must also say how well it is obeyed."""
-    figures = figures_for(manifest, read_reports(dist))
-    yield from _shown(dist, [one for one in figures if one.kind == "obedience"])
-
-
-def masks_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
-    """The accuracy of masks that is known stands in the card."""
-    figures = figures_for(manifest, read_reports(dist))
-    yield from _shown(dist, [one for one in figures if one.kind == "masks"])
-
-
-def _shown(dist: Path, figures: list[Any]) -> Iterator[str]:
+def figure_problems(kind: str, dist: Path, manifest: Manifest) -> Iterator[str]:
+    """What is known of obedience, or of masks, stands in the card."""
     text = (dist / CARD_NAME).read_text(encoding="utf-8")
-    for one in figures:
-        if markdown_text(one.text()) not in text or markdown_text(one.name) not in text:
+    for one in figures_for(manifest, read_reports(dist)):
+        is_told = markdown_text(one.text()) in text and markdown_text(one.name) in text
+        if one.kind == kind and not is_told:
             yield f"{CARD_NAME}: leaves out {one.name}: {one.text()}"

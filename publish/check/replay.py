@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from lungsynth.masks.config import RefineConfig
 
 from lungsynth import __version__
 from lungsynth.errors import ConfigError
-from lungsynth.masks.refine import RefineConfig
 from lungsynth.model.checkpoint import other_weights, resolve, weights_hash, where_weights_are
-from lungsynth.model.sampling import SampleOptions
+from lungsynth.verify.redraw import derived_seed
 from publish.build.plan import checkpoint_folder, settings_sha256
-from publish.build.redraws import drawn_together
-from publish.build.worker import fixed_threads, load
+from publish.build.worker import draw_rows, fixed_threads, load
 from publish.data.manifest import (
     PROCESSOR,
     Manifest,
@@ -27,7 +26,7 @@ from publish.data.manifest import (
 from publish.data.prompts import RowPrompt, row_seed
 from publish.data.rows import decode, iter_rows
 from publish.data.schema import RowSpec, column_name, row
-from publish.data.settings import FilterSettings, from_mapping
+from publish.data.settings import from_mapping
 from publish.data.shards import Shard, shard_metadata
 
 if TYPE_CHECKING:
@@ -65,19 +64,8 @@ class Replayed:
         }
 
 
-class Batch(NamedTuple):
-    """Rows that were drawn together, and how."""
-
-    rows: tuple[tuple[str, int], ...]  # prompt and seed of each
-    steps: int
-    guidance: float
-    precision: str
-    refine: str  # JSON
-
-    @classmethod
-    def of(cls, old: dict[str, Any], rows: list[tuple[str, int]]) -> Batch:
-        """Of a row as it is published."""
-        return cls(tuple(rows), old["steps"], old["guidance"], old["precision"], old["refine"])
+Batch = tuple[tuple[str, int], ...]
+"""Prompt and seed of each of some rows that were drawn together."""
 
 
 def find_row(dist: Path, manifest: Manifest, row_id: str) -> tuple[Shard, dict[str, Any]]:
@@ -128,6 +116,7 @@ def replay(
     if device not in (None, config["device"]):
         notes.append(f"device {device}, the build had {config['device']}")
     synthesizer = load(folder, config, device=device)
+    refine = from_mapping(RefineConfig, config["refine"], "manifest.json, refine")
     together: dict[Batch, list[tuple[int, bool]]] = {}
     for k, (shard, old) in enumerate(found):
         batch, known = _batch(dist, manifest, shard, old)
@@ -135,10 +124,11 @@ def replay(
     replayed: dict[int, Replayed] = {}
     with fixed_threads():
         for batch, members in together.items():
-            results = _draw(manifest, synthesizer, batch)
+            prompts, seeds = zip(*batch, strict=True)
+            results = list(draw_rows(synthesizer, config, prompts, seeds, refine, len(batch)))
             for k, known in members:
                 old = found[k][1]
-                result = results[batch.rows.index((str(old["prompt"]), int(old["seed"])))]
+                result = results[batch.index((str(old["prompt"]), int(old["seed"])))]
                 replayed[k] = _compare(manifest, synthesizer, result, old, known, tuple(notes))
     return [replayed[k] for k in range(len(found))]
 
@@ -153,25 +143,6 @@ def _machine_notes(manifest: Manifest) -> list[str]:
     ]
 
 
-def _draw(manifest: Manifest, synthesizer: Synthesizer, batch: Batch) -> list[Result]:
-    """The rows of a batch, drawn together once more."""
-    config = manifest.config
-    results = synthesizer.generate(
-        [prompt for prompt, _ in batch.rows],
-        [seed for _, seed in batch.rows],
-        options=SampleOptions(
-            steps=batch.steps,
-            guidance=batch.guidance,
-            scheduler=str(config["sampler"]),
-            precision=batch.precision,
-        ),
-        refine_config=from_mapping(RefineConfig, json.loads(batch.refine), "column refine"),
-        words=None if config["keep_attention"] else [],
-        batch_size=len(batch.rows),
-    )
-    return list(results)
-
-
 def _compare(
     manifest: Manifest,
     synthesizer: Synthesizer,
@@ -180,20 +151,11 @@ def _compare(
     known: bool,
     notes: tuple[str, ...],
 ) -> Replayed:
-    config = manifest.config
-    classes = {int(v): name for v, name in manifest.classes.items() if v != "0"}
-    spec = RowSpec(
-        classes=classes,
-        all_classes={s.id: s.name for s in synthesizer.classes},
-        n_parts={s.name: s.n_parts for s in synthesizer.classes},
-        keep_attention=bool(config["keep_attention"]),
-        keep_probability=bool(config["keep_probability"]),
-        limits=from_mapping(FilterSettings, config["filter"], "filter"),
-    )
+    spec = RowSpec.of(manifest.config, synthesizer.classes)
     asked = RowPrompt(old["prompt"], old["view"], old["age_group"], old["sex"], old["finding"])
     new = row(result, asked, spec, row_id=old["id"], split=old["split"])
     differences = {}
-    soft = [column_name("probability", n) for n in classes.values()]
+    soft = [column_name("probability", n) for n in spec.classes.values()]
     for column in ("image", "mask", *(soft if spec.keep_probability else ())):
         before, now = (decode(one[column], f"{old['id']}, {column}") for one in (old, new))
         if before.shape != now.shape:
@@ -211,7 +173,7 @@ def _batch(dist: Path, manifest: Manifest, shard: Shard, old: dict[str, Any]) ->
     their ids, those that were rejected included; of withdrawn rows the prompt is not kept, so a row
     drawn among one is drawn alone.
     """
-    alone = Batch.of(old, [(str(old["prompt"]), int(old["seed"]))])
+    alone = ((str(old["prompt"]), int(old["seed"])),)
     size = int(manifest.config["batch_size"])
     if size == 1:
         return alone, True
@@ -219,25 +181,34 @@ def _batch(dist: Path, manifest: Manifest, shard: Shard, old: dict[str, Any]) ->
     if told["withdrawn"]:
         return alone, False
     drawn = [one for _, one in iter_rows(dist, [shard], ["id", "prompt", "seed"])]
-    drawn = sorted([*drawn, *told["rejected"]], key=lambda one: int(str(one["id"]).split("-")[1]))
+    drawn = sorted([*drawn, *told["rejected"]], key=lambda one: _index(one["id"]))
     first = [one["id"] for one in drawn].index(old["id"]) // size * size
     here = drawn[first : first + size]
     if "redrawn" not in told:
-        return Batch.of(old, [(str(one["prompt"]), int(one["seed"])) for one in here]), True
-    rows = _redrawn_among(manifest, told, here, old)
-    return (Batch.of(old, rows), True) if rows else (alone, False)
+        return tuple((str(one["prompt"]), int(one["seed"])) for one in here), True
+    batch = _redrawn_among(manifest, told, here, int(old["seed"]))
+    return (batch, True) if batch else (alone, False)
+
+
+def _index(row_id: str) -> int:
+    return int(row_id.split("-")[1])
 
 
 def _redrawn_among(
-    manifest: Manifest, told: dict[str, Any], here: list[dict[str, Any]], old: dict[str, Any]
-) -> list[tuple[str, int]]:
-    """Likewise where some of the batch were drawn again: those that waited for the same attempt."""
-    seed, ids = int(manifest.config["seed"]), [str(one["id"]) for one in here]
-    places, seeds = drawn_together(
-        ids,
-        [row_seed(seed, int(one.split("-")[1])) for one in ids],
-        told,
-        int(manifest.config["verifier"]["redraws"]),
-        int(old["seed"]),
-    )
-    return [(str(here[k]["prompt"]), one) for k, one in zip(places, seeds, strict=True)]
+    manifest: Manifest, told: dict[str, Any], here: list[dict[str, Any]], kept: int
+) -> Batch:
+    """Of the rows `here` those that waited for the attempt which gave the seed `kept`; () for none."""
+    n_redraws = int(manifest.config["verifier"]["redraws"])
+    rejected = Counter(str(one["id"]) for one in told["redrawn"])
+    for attempt in range(n_redraws + 1):
+        batch = tuple(
+            (
+                str(one["prompt"]),
+                derived_seed(row_seed(int(manifest.config["seed"]), _index(one["id"])), attempt),
+            )
+            for one in here
+            if min(rejected[one["id"]], n_redraws) >= attempt
+        )
+        if kept in (seed for _, seed in batch):
+            return batch
+    return ()

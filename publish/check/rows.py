@@ -27,9 +27,8 @@ AREA_TOLERANCE = 1e-5  # float32 of a share
 
 def expected_features(manifest: Manifest) -> Any:
     """The columns a dataset must have."""
-    classes = {int(value): name for value, name in manifest.classes.items() if value != "0"}
     return features(
-        classes,
+        manifest.named_classes,
         keep_attention=bool(manifest.config["keep_attention"]),
         keep_probability=bool(manifest.config["keep_probability"]),
     )
@@ -45,6 +44,7 @@ def row_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
     noise: dict[int, str] = {}  # seed -> split
     seen: dict[str, str] = {}  # pixels -> row
     ids: set[str] = set()
+    limits = from_mapping(FilterSettings, manifest.config["filter"], "manifest.json, filter")
     counted: dict[str, int] = dict.fromkeys((s.name for s in manifest.shards), 0)
     for shard, one in iter_rows(dist, manifest.shards):
         where = f"{shard.name}, row {one['id']}"
@@ -64,11 +64,10 @@ def row_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
             yield f"{where}: its seed is also in split {noise[one['seed']]!r}"
         if one["synthetic"] is not True:
             yield f"{where}: synthetic is {one['synthetic']}"
-        yield from _picture_problems(one, manifest, where, seen)
+        yield from _picture_problems(one, manifest, limits, where, seen)
     for shard in manifest.shards:
         if counted[shard.name] != shard.n_rows:
             yield f"{shard.name}: {counted[shard.name]} rows; the manifest says {shard.n_rows}"
-    limits = from_mapping(FilterSettings, manifest.config["filter"], "manifest.json, filter")
     if limits.apply and manifest.n_rows < limits.min_pass * manifest.n_drawn:
         yield (
             f"only {manifest.n_rows} of {manifest.n_drawn} rows drawn passed the filter, expected a "
@@ -112,7 +111,11 @@ def _schema_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
 
 
 def _picture_problems(
-    one: dict[str, Any], manifest: Manifest, where: str, seen: dict[str, str]
+    one: dict[str, Any],
+    manifest: Manifest,
+    limits: FilterSettings,
+    where: str,
+    seen: dict[str, str],
 ) -> Iterator[str]:
     """Pictures of a row against each other and against its numbers."""
     try:
@@ -129,13 +132,11 @@ def _picture_problems(
     for name, cell in _cells(one):
         if b"trainedAlgorithmicMedia" not in cell["bytes"]:
             yield f"{where}: {name} is not marked as synthetic"
-    classes = {int(value): name for value, name in manifest.classes.items() if value != "0"}
+    classes = manifest.named_classes
     allowed = {0, *classes} | ({IGNORE} if manifest.config["refine"]["ignore_band"] else set())
     foreign = sorted(set(np.unique(mask).tolist()) - allowed)
     if foreign:
         yield f"{where}: mask holds {foreign}; expected {sorted(allowed)}"
-    limits = manifest.config["filter"]
-    scores = json.loads(one["scores"])
     for value, name in classes.items():
         region = mask == value
         share = float(region.mean())
@@ -152,14 +153,10 @@ def _picture_problems(
                 continue
             if soft.shape != image.shape:
                 yield f"{where}: {column} {soft.shape}, image {image.shape}"
-        if limits["apply"]:
-            yield from _sanity(where, name, share, scores[name], limits)
-    if limits["apply"]:
-        yield from _filter_problems(one, image, mask, manifest, where)
-    wanted = overall_trust(scores)
-    if (wanted is None) != (one["trust"] is None) or abs(
-        (wanted or 0.0) - (one["trust"] or 0.0)
-    ) > AREA_TOLERANCE:
+    if limits.apply:
+        yield from _filter_problems(one, image, mask, manifest, limits, where)
+    wanted, trust = overall_trust(json.loads(one["scores"])), one["trust"]
+    if (wanted is None) != (trust is None) or abs((wanted or 0) - (trust or 0)) > AREA_TOLERANCE:
         yield f"{where}: trust is not the mean trust of its classes"
 
 
@@ -168,41 +165,22 @@ def _filter_problems(
     image: UInt8Array,
     mask: UInt8Array,
     manifest: Manifest,
+    limits: FilterSettings,
     where: str,
 ) -> Iterator[str]:
     """The filter again on what is published: a row that says of itself that it passed is not believed."""
     if one["qc_flags"]:
         yield f"{where}: published although {', '.join(one['qc_flags'])}"
-    classes = {int(value): name for value, name in manifest.classes.items() if value != "0"}
-    scores = json.loads(one["scores"])
-    is_whole = not manifest.config["refine"]["ignore_band"]  # 255 cuts parts in two
-    for value, name in classes.items() if is_whole else ():
-        parts = count_parts(mask == value)
-        if parts != int(scores[name]["parts"]):
-            yield f"{where}: {name} has {parts} parts, the row says {scores[name]['parts']}"
-    found = reasons_against(
-        image,
-        mask,
-        scores,
-        classes,
-        from_mapping(FilterSettings, manifest.config["filter"], "manifest.json, filter"),
-        {name: int(scores[name]["parts"]) for name in classes.values()},
-    )
+    scores, classes = json.loads(one["scores"]), manifest.named_classes
+    parts = {name: int(scores[name]["parts"]) for name in classes.values()}
+    if not manifest.config["refine"]["ignore_band"]:  # 255 cuts parts in two
+        for value, name in classes.items():
+            n = count_parts(mask == value)
+            if n != parts[name]:
+                yield f"{where}: {name} has {n} parts, the row says {parts[name]}"
+    found = reasons_against(image, mask, scores, classes, limits, parts)
     if found:
         yield f"{where}: published, but the filter finds: {', '.join(found)}"
-
-
-def _sanity(
-    where: str, name: str, share: float, score: dict[str, Any], limits: dict[str, Any]
-) -> Iterator[str]:
-    """Limits of the filter, measured anew on the published mask."""
-    low, high = limits["areas"].get(name, (limits["min_area"], limits["max_area"]))
-    if not low <= share <= high:
-        yield f"{where}: {name} covers {share:.3f} of the picture, outside the filter's limits"
-    for kind in ("stability", "trust", "plausibility"):
-        value = score.get(kind)
-        if value is not None and value < limits[f"min_{kind}"]:
-            yield f"{where}: {name} has {kind} {value}, below the filter's limit"
 
 
 def _cells(one: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -137,8 +137,6 @@ class ExportCommand:
     python -m publish export dist/ --format nnunet --out nnUNet_raw/
     python -m publish export dist/ --format coco --out coco/
 
-    dicom-seg needs highdicom: pip install -r requirements.txt
-
     Exit codes: 0 written; 1 could not be written; 2 wrong usage.
     """
 

@@ -14,13 +14,9 @@ VERSION = re.compile(r"^## (\d+\.\d+\.\d+)$", re.MULTILINE)
 
 
 def make_changelog(out: Path, manifest: Manifest) -> str:
-    """The changelog with an entry for the manifest's version.
+    """The older changelog of a dataset folder, with an entry for the manifest's version.
 
     An entry that is there already is kept as it is.
-
-    Args:
-        out: The dataset folder, whose older changelog is kept.
-        manifest: Of it.
     """
     path = out / CHANGELOG_NAME
     old = path.read_text(encoding="utf-8") if path.is_file() else HEAD
@@ -36,13 +32,7 @@ def first_entry(manifest: Manifest) -> str:
 
 
 def add_entry(changelog: str, version: str, lines: list[str]) -> str:
-    """A changelog with a new entry above the older ones.
-
-    Args:
-        changelog: The older text.
-        version: X.Y.Z.
-        lines: One a change.
-    """
+    """A changelog with a new entry, a line a change, above the older ones."""
     entry = f"## {version}\n\n" + "".join(f"- {line}\n" for line in lines)
     found = VERSION.search(changelog)
     if not found:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from lungsynth.errors import ConfigError
+from publish.data.manifest import jsonl_bytes
+from publish.data.shards import write_atomic
 
 ERRATA_NAME = "errata.jsonl"
 
@@ -29,3 +32,12 @@ def read_errata(out: Path) -> dict[str, str]:
                 f'{path}:{number}: expected {{"id": …, "reason": …}} ({error!r}).'
             ) from error
     return found
+
+
+def write_errata(out: Path, rows: Mapping[str, str]) -> None:
+    """Name the rows that are withdrawn from a dataset: row -> why.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    write_atomic(out / ERRATA_NAME, jsonl_bytes({"id": k, "reason": v} for k, v in rows.items()))

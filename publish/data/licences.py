@@ -36,12 +36,7 @@ class Licence:
 
 
 def all_sources(made_from: Iterable[Source], card: CardSettings) -> list[Source]:
-    """The checkpoint's sources, and those a release names besides.
-
-    Args:
-        made_from: `sources.json` of the checkpoint.
-        card: Of the release.
-    """
+    """The checkpoint's sources (its `sources.json`), and those a release names besides."""
     own = [
         Source(one.name, one.licence.lower().strip(), used_for="release", url=one.url)
         for one in card.sources

@@ -6,17 +6,16 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lungsynth.about.figures import Figure, figures_of, to_json
 from lungsynth.about.sources import Source, sources_of
-from lungsynth.errors import ConfigError, OutputError
+from lungsynth.errors import ConfigError, DataError, OutputError
 from publish.data.schema import SCHEMA_VERSION
 from publish.data.shards import Shard, file_sha256, write_atomic
 
@@ -64,6 +63,11 @@ def today() -> str:
     return moment.date().isoformat()
 
 
+def jsonl_bytes(values: Iterable[Mapping[str, Any]]) -> bytes:
+    """JSON values as the text of a file, a line each."""
+    return "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in values).encode()
+
+
 @dataclass(frozen=True, slots=True)
 class File:
     """A file of the repository that is not a shard."""
@@ -90,6 +94,7 @@ class Manifest:
     measured: tuple[Figure, ...] = ()  # of the checkpoint, as kept with it
     date: str = ""  # of the version, YYYY-MM-DD
     redrawn: dict[str, Any] = field(default_factory=dict)  # see `publish.build.redraws`
+    schema: int = SCHEMA_VERSION
 
     @property
     def n_rows(self) -> int:
@@ -110,6 +115,11 @@ class Manifest:
         return counted
 
     @property
+    def named_classes(self) -> dict[int, str]:
+        """Mask value -> class name, ascending, without background."""
+        return {int(value): name for value, name in self.classes.items() if value != "0"}
+
+    @property
     def listed(self) -> dict[str, str]:
         """Every file but the manifest -> its SHA-256."""
         return {s.name: s.sha256 for s in self.shards} | {f.name: f.sha256 for f in self.files}
@@ -122,7 +132,7 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         """The value of the file; no time and no place of this machine in it."""
         return {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": self.schema,
             "version": self.version,
             "date": self.date,
             "is_complete": self.is_complete,
@@ -156,54 +166,67 @@ class Manifest:
         write_atomic(out / MANIFEST_NAME, json_bytes(self.to_json()))
 
 
-@contextmanager
-def understood(path: Path) -> Iterator[None]:
-    """Reading a manifest: an error inside becomes a `ConfigError`."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"{path.parent}: no {path.name}, so not a dataset of `publish build`. Build it first."
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{path}: cannot be understood ({error!r}). Run `publish build` again."
-        ) from error
-
-
-def read_manifest(out: Path) -> Manifest:
+def read_manifest(out: Path, *, earlier: bool = False) -> Manifest:
     """The manifest of a dataset folder; its claims are not checked.
 
+    Args:
+        out: The dataset folder.
+        earlier: Take one of an earlier schema, too. Of such a one only what a comparison needs is taken:
+            version, classes, shards, withdrawn rows; its configuration is as that program wrote it.
+
     Raises:
-        ConfigError: there is none, or it cannot be understood.
+        ConfigError: there is none, it cannot be understood, or it is of another schema.
     """
     path = out / MANIFEST_NAME
-    with understood(path):
+    try:
         told = json.loads(path.read_text(encoding="utf-8"))
-        shards = tuple(Shard(**one) for one in told["shards"])
-        files = tuple(File(**one) for one in told["files"])
-        for name in [str(one.name) for one in shards] + [str(one.name) for one in files]:
-            inside(out, name)
-        if told["schema_version"] != SCHEMA_VERSION:
+        schema = told["schema_version"]
+        if type(schema) is not int:
+            raise ValueError(f"schema_version {schema!r}")
+        if schema > SCHEMA_VERSION or (schema < SCHEMA_VERSION and not earlier):
             raise ConfigError(
-                f"{path}: schema version {told['schema_version']}, this program writes and reads "
-                f"{SCHEMA_VERSION}. Use the lungsynth version that `code_version` names."
+                f"{path}: schema version {schema}, this program writes and reads {SCHEMA_VERSION}. Use "
+                f"the lungsynth version that made it, {told.get('code_version', 'another one')}, or "
+                "build into another folder."
             )
+        is_current = schema == SCHEMA_VERSION
+        shards = tuple(_known(Shard, one) for one in told["shards"])
+        files = tuple(_known(File, one) for one in told["files"]) if is_current else ()
+        for name in [*(one.name for one in shards), *(one.name for one in files)]:
+            inside(out, name)
         return Manifest(
             dict(told["config"]),
             dict(told["classes"]),
-            dict(told["environment"]),
+            dict(told.get("environment", {})),
             shards,
-            int(told["n_shards"]),
+            int(told["n_shards"]) if is_current else len(shards),
             str(told["version"]),
-            dict(told["card"]),
-            dict(told["withdrawn"]),
+            dict(told.get("card", {})),
+            dict(told.get("withdrawn", {})),
             files,
-            tuple(sources_of(told.get("sources", ()))),
-            tuple(figures_of(told.get("measured", ()))),
+            tuple(sources_of(told.get("sources", ()) if is_current else ())),
+            tuple(figures_of(told.get("measured", ()) if is_current else ())),
             str(told.get("date", "")),
             dict(told.get("redrawn", {})),
+            schema,
         )
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{out}: no {path.name}, so not a dataset of `publish build`. Build it first."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{path}: cannot be understood as a manifest of `publish build` ({error!r}). Move the file "
+            "away, or choose another folder, then run `publish build` again."
+        ) from error
+
+
+T = TypeVar("T", Shard, File)
+
+
+def _known(kind: type[T], value: Mapping[str, Any]) -> T:
+    """An entry of a list, without keys that only another program knows."""
+    return kind(**{one.name: value[one.name] for one in fields(kind) if one.name in value})
 
 
 def inside(out: Path, name: str) -> Path:
@@ -229,54 +252,53 @@ def read_finished(out: Path, config: Mapping[str, Any], names: list[str]) -> dic
         ConfigError: the folder holds another dataset, or a manifest that cannot be understood.
         OutputError: it cannot be read.
     """
-    path, known = out / MANIFEST_NAME, set(names)
+    known = set(names)
+    old = read_manifest(out) if (out / MANIFEST_NAME).exists() else None
+    if old is not None:
+        _refuse_other(out, old.config, config)
     try:
-        present = sorted(found.name for found in (out / "data").glob("*.parquet"))
-        foreign = [name for name in present if f"data/{name}" not in known]
-        text = path.read_text(encoding="utf-8") if path.exists() else None
+        for path in sorted((out / "data").glob("*.parquet")):
+            if f"data/{path.name}" not in known:
+                raise ConfigError(
+                    f"{path.parent}: {path.name} is no part of this dataset, but would be loaded with "
+                    "it. Choose another --out, or move it away."
+                )
+        return {
+            shard.name: shard
+            for shard in (old.shards if old is not None else ())
+            if shard.name in known
+            and (out / shard.name).is_file()
+            and file_sha256(out / shard.name) == shard.sha256
+        }
     except OSError as error:
         raise OutputError(f"{out}: cannot be read ({error.strerror or error}).") from error
-    if text is not None:
-        _refuse_other(path, text, config)
-    if foreign:
-        raise ConfigError(
-            f"{out / 'data'}: {foreign[0]} is no part of this dataset, but would be loaded with "
-            "it. Choose another --out, or move it away."
-        )
-    if text is None:
-        return {}
-    finished = {}
-    try:
-        for entry in json.loads(text)["shards"]:
-            shard = Shard(**entry)
-            there = out / shard.name
-            if shard.name in known and there.is_file() and file_sha256(there) == shard.sha256:
-                finished[shard.name] = shard
-    except (KeyError, TypeError) as error:
-        raise ConfigError(f"{path}: its shards cannot be understood ({error}).") from error
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be read ({error.strerror or error}).") from error
-    return finished
 
 
-def _refuse_other(path: Path, text: str, config: Mapping[str, Any]) -> None:
-    """Raise ConfigError, naming what differs, when a manifest is of another configuration."""
-    try:
-        old = json.loads(text)["config"]
-        keys = sorted({*old, *config})
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{path}: not a manifest of `publish build` ({error!r}). Choose another --out, or move "
-            "the file away."
-        ) from error
+def _refuse_other(out: Path, old: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Raise ConfigError, naming what differs, when a folder is of another configuration."""
     if canonical_sha256(old) == canonical_sha256(config):
         return
     differing = [
         f"{key} is {json.dumps(old.get(key))}, not {json.dumps(config.get(key))}"
-        for key in keys
+        for key in sorted({*old, *config})
         if old.get(key) != config.get(key)
     ]
     raise ConfigError(
-        f"{path.parent}: holds a dataset of another configuration ({'; '.join(differing)}). "
+        f"{out}: holds a dataset of another configuration ({'; '.join(differing)}). "
         "Choose another --out, or give the same options to resume it."
     )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a file.
+
+    Raises:
+        DataError: it cannot be read, or is none.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({error}).") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: a JSON {type(value).__name__}; expected an object.")
+    return value

@@ -73,12 +73,7 @@ class Choices:
 
     def weighted(self, name: str, values: Sequence[tuple[str, int]]) -> str:
         """One of several values, each as likely as its weight."""
-        left = self.number(name, sum(weight for _, weight in values))
-        for value, weight in values:
-            if left < weight:
-                return value
-            left -= weight
-        raise ValueError("weights must be positive")
+        return self.one(name, [value for value, weight in values for _ in range(weight)])
 
 
 def row_seed(seed: int, index: int) -> int:
@@ -87,12 +82,7 @@ def row_seed(seed: int, index: int) -> int:
 
 
 def make_prompt(seed: int, index: int) -> RowPrompt:
-    """Prompt `index` of the grammar.
-
-    Args:
-        seed: The dataset's seed.
-        index: Row number, from 0.
-    """
+    """Prompt `index`, from 0, of the grammar, by the dataset's seed."""
     pick = Choices(seed, index)
     if pick.weighted("group", (("child", 1), ("adult", 1))) == "child":
         view, age_group, sex = "AP", "child", None
@@ -198,8 +188,3 @@ def _column(path: Path, column: str) -> list[str]:
             "Name one with --prompt-column."
         )
     return [str(value) for value in table[column].to_pylist() if value is not None]
-
-
-def prompts_sha256(prompts: Sequence[str]) -> str:
-    """SHA-256 of a list of prompts."""
-    return hashlib.sha256("\n".join(prompts).encode()).hexdigest()

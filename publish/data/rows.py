@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from PIL import Image
 from lungsynth.arrays import IntArray, UInt8Array
 from lungsynth.errors import DataError
 from publish.data.manifest import Manifest, inside
-from publish.data.schema import area_column
+from publish.data.schema import column_name
 from publish.data.shards import Shard, shard_metadata
 
 ASKED = ("view", "age_group", "sex", "finding")
@@ -26,6 +28,7 @@ ASKED = ("view", "age_group", "sex", "finding")
 N_BINS = 40
 """Bins of a histogram over [0, 1]."""
 
+N_LEAST_SURE = 12
 BATCH = 64  # rows held at a time
 
 
@@ -53,17 +56,27 @@ def iter_rows(
             raise DataError(f"{path}: cannot be read ({error}).") from error
 
 
+@contextmanager
+def quiet_datasets() -> Iterator[None]:
+    """`datasets` without its progress bars, one a split, and its warnings; they come back afterwards."""
+    import datasets  # deferred: slow to import
+
+    logger, was_on = logging.getLogger("datasets"), datasets.is_progress_bar_enabled()
+    level = logger.level
+    datasets.disable_progress_bars()
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if was_on:
+            datasets.enable_progress_bars()
+
+
 def pick_rows(
     out: Path, shards: Sequence[Shard], positions: Sequence[int], columns: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Some rows by their place in the whole set; only their row groups are read.
-
-    Args:
-        out: The dataset folder.
-        shards: All, in order.
-        positions: Rows, from 0.
-        columns: Which.
-    """
+    """Some rows by their places, from 0, in the whole set; only their row groups are read."""
     found: dict[int, dict[str, Any]] = {}
     start = 0
     for shard in shards:
@@ -129,17 +142,12 @@ class Summary:
     n_flagged: int = 0
 
 
-def summarise(out: Path, manifest: Manifest, *, n_least_sure: int = 12) -> Summary:
-    """Read the small columns of every row.
-
-    Args:
-        out: The dataset folder.
-        manifest: Of it.
-        n_least_sure: Rows of lowest trust to remember.
-    """
+def summarise(out: Path, manifest: Manifest) -> Summary:
+    """Read the small columns of every row; the `N_LEAST_SURE` rows of lowest trust are remembered."""
     summary = Summary()
-    names = [name for value, name in manifest.classes.items() if value != "0"]
-    wanted = [*ASKED, "trust", "qc_flags", *map(area_column, names)]
+    names = list(manifest.named_classes.values())
+    columns = {name: column_name("area", name) for name in names}
+    wanted = [*ASKED, "trust", "qc_flags", *columns.values()]
     totals = dict.fromkeys(names, 0.0)
     summary.areas = {name: np.zeros(N_BINS, np.int64) for name in names}
     for _, one in iter_rows(out, manifest.shards, wanted):
@@ -147,7 +155,7 @@ def summarise(out: Path, manifest: Manifest, *, n_least_sure: int = 12) -> Summa
             if one[column] is not None:
                 summary.asked[column][one[column]] += 1
         for name in names:
-            area = float(one[area_column(name)])
+            area = float(one[columns[name]])
             totals[name] += area
             summary.areas[name][_bin(area)] += 1
             summary.present[name] += area > 0
@@ -157,17 +165,16 @@ def summarise(out: Path, manifest: Manifest, *, n_least_sure: int = 12) -> Summa
         trust = float(one["trust"]) if known else 1.0
         if known:
             summary.trust[_bin(trust)] += 1
-        summary.least_sure = sorted([*summary.least_sure, (trust, summary.n_rows)])[:n_least_sure]
+        summary.least_sure = sorted([*summary.least_sure, (trust, summary.n_rows)])[:N_LEAST_SURE]
         summary.n_rows += 1
     summary.mean_area = {n: totals[n] / max(1, summary.n_rows) for n in names}
     for _, one in iter_rows(out, manifest.shards, ["image"]):
         height, width = decode(one["image"], "the first picture").shape
         summary.size = f"{width} × {height}"
         break
-    for shard in manifest.shards:
-        for entry in shard_metadata(inside(out, shard.name))["rejected"]:
-            summary.n_rejected += 1
-            summary.reasons.update(entry["reasons"])
+    for entry in rejected_rows(out, manifest.shards):
+        summary.n_rejected += 1
+        summary.reasons.update(entry["reasons"])
     return summary
 
 

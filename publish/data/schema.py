@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,15 +17,89 @@ from lungsynth.images import heat_to_uint8, png_bytes
 from lungsynth.masks.quality import overall_trust
 from publish.data.prompts import RowPrompt, prompt_group
 from publish.data.screening import bounding_box, reasons_against
-from publish.data.settings import FilterSettings
+from publish.data.settings import FilterSettings, from_mapping
 
 if TYPE_CHECKING:
+    from lungsynth.masks.classes import ClassSpec
     from lungsynth.pipeline import Result
 
 SCHEMA_VERSION = 4
 """Raised whenever a column is added, removed, or changes its meaning."""
 
 BACKGROUND = "background"
+
+
+class Column(NamedTuple):
+    """A column of every dataset, or a kind of column that each class has one of."""
+
+    name: str
+    kind: str  # "image", "maps", "strings", "int32s", or a type of `datasets.Value`
+    meaning: str  # in the card; of a class, {} is its name
+    is_per_class: bool = False
+
+
+COLUMNS = (
+    Column("id", "string", "name of the row"),
+    Column("image", "image", "PNG, 8-bit grey"),
+    Column("mask", "image", "PNG, class ids; see above"),  # height and width of `image`
+    Column("mask_convention", "string", "by whose rule the mask is drawn; see above"),
+    Column(
+        "probability",
+        "image",
+        "PNG, 255 · probability of {} by attention alone, to threshold or refine anew",
+        True,
+    ),
+    Column(
+        "attention",
+        "maps",
+        "list of `word` and `map`: PNG, 255 · attention of a word of the prompt",
+    ),
+    Column("prompt", "string", "the text the picture was drawn from"),
+    Column("view", "string", "what the prompt asks for; empty where it does not say"),
+    Column("age_group", "string", "likewise"),
+    Column("sex", "string", "likewise"),
+    Column("finding", "string", "likewise"),
+    Column("prompt_group", "string", "hash of the prompt's words; never in two splits"),
+    Column("split", "string", "the split the row is in"),
+    Column("seed", "int64", "of the picture's noise"),
+    Column("steps", "int32", "denoising steps"),
+    Column("guidance", "float32", "classifier-free guidance scale"),
+    Column("scheduler", "string", "class of the sampler"),
+    Column("precision", "string", "number format of the denoising network"),
+    Column("area", "float32", "share of the picture that is {}, 0 to 1", True),
+    Column(
+        "box", "int32s", "[x, y, width, height] of {} in pixels; empty when there is none", True
+    ),
+    Column(
+        "trust",
+        "float32",
+        "IoU with an expert's outline that the mask is likely to have, 0 to 1: fitted on real films; "
+        "the mean of its classes; empty where the checkpoint keeps no trust model",
+    ),
+    Column(
+        "nn_train_distance",
+        "float32",
+        "of the picture's encoder features to the nearest training film's; empty where "
+        "the checkpoint keeps none",
+    ),
+    Column(
+        "qc_flags",
+        "strings",
+        "why the filter would keep the row out; empty when nothing speaks against it",
+    ),
+    Column(
+        "scores", "string", "JSON: class -> area, connected parts, stability, trust, plausibility"
+    ),
+    Column("refine", "string", "JSON: parameters of the mask's refinement"),
+    Column("model", "string", "checkpoint"),
+    Column("model_hash", "string", "of its weights"),
+    Column("tokens_hash", "string", "of its class tokens"),
+    Column("affinity_hash", "string", "of its AffinityNet, empty without"),
+    Column("student_hash", "string", "of its distilled segmenter, empty without"),
+    Column("code_version", "string", "lungsynth's"),
+    Column("synthetic", "bool", "always true"),
+)
+"""In order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +119,25 @@ class RowSpec:
     keep_probability: bool = True
     limits: FilterSettings = field(default_factory=FilterSettings)
 
+    @classmethod
+    def of(cls, config: Mapping[str, Any], specs: Sequence[ClassSpec]) -> RowSpec:
+        """Of a configuration, as a plan or a manifest has it, and all classes of its checkpoint."""
+        same = (
+            *("scheduler", "model", "tokens_hash", "affinity_hash", "student_hash"),
+            *("convention", "keep_attention", "keep_probability"),
+        )
+        return cls(
+            classes={int(v): name for v, name in config["classes"].items() if v != "0"},
+            all_classes={one.id: one.name for one in specs},
+            n_parts={one.name: one.n_parts for one in specs},
+            limits=from_mapping(FilterSettings, config["filter"], "filter"),
+            **{name: config[name] for name in same},
+        )
+
 
 def column_name(kind: str, name: str) -> str:
     """Column of a class: ("area", "left lung") -> "area_left_lung"."""
     return f"{kind}_" + (re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "class")
-
-
-def area_column(name: str) -> str:
-    """Column that holds a class's share of the picture: "left lung" -> "area_left_lung"."""
-    return column_name("area", name)
 
 
 def id2label(classes: Mapping[int, str]) -> dict[str, str]:
@@ -64,66 +148,37 @@ def id2label(classes: Mapping[int, str]) -> dict[str, str]:
 def features(
     classes: Mapping[int, str], *, keep_attention: bool = False, keep_probability: bool = True
 ) -> Any:
-    """The `datasets.Features` of a dataset whose masks hold these classes.
-
-    Args:
-        classes: Mask value (1-254) -> name.
-        keep_attention: With the map of each word.
-        keep_probability: With the probability of each class.
+    """The `datasets.Features` of a dataset whose masks hold these classes, mask value (1-254) ->
+    name.
 
     Raises:
         ConfigError: two classes would share an area column.
     """
     from datasets import Features, Image, List, Value  # deferred: slow to import
 
-    columns = [area_column(name) for name in classes.values()]
+    columns = [column_name("area", name) for name in classes.values()]
     if len(set(columns)) != len(columns):
         raise ConfigError(
             f"Classes {sorted(classes.values())} give the same column twice; expected names that "
             "differ in their letters and digits. Rename one in classes.json."
         )
-    text, grey = Value("string"), Image(mode="L")
+    grey = Image(mode="L")
+    kinds = {
+        "image": grey,
+        "maps": List({"word": Value("string"), "map": grey}),
+        "strings": List(Value("string")),
+        "int32s": List(Value("int32")),
+    }
     names = [classes[i] for i in sorted(classes)]
-    soft = {column_name("probability", n): grey for n in names} if keep_probability else {}
-    maps = {"attention": List({"word": text, "map": grey})} if keep_attention else {}
+    kept = {"attention": keep_attention, "probability": keep_probability}
     return Features(
         {
-            "id": text,
-            "image": grey,
-            "mask": grey,  # class ids, same height and width as `image`
-            "mask_convention": text,  # by whose rule, such as "nlm"
-            **soft,  # 255 · probability by attention alone
-            **maps,
-            "prompt": text,
-            "view": text,
-            "age_group": text,
-            "sex": text,
-            "finding": text,
-            "prompt_group": text,  # rows of the same group are in the same split
-            "split": text,
-            "seed": Value("int64"),
-            "steps": Value("int32"),
-            "guidance": Value("float32"),
-            "scheduler": text,
-            "precision": text,
-            **{column_name("area", n): Value("float32") for n in names},  # share, in [0, 1]
-            **{column_name("box", n): List(Value("int32")) for n in names},  # x, y, width, height
-            "trust": Value(
-                "float32"
-            ),  # predicted IoU of the mask, in [0, 1]; null without a trust model
-            "nn_train_distance": Value(
-                "float32"
-            ),  # of encoder features to the nearest training film
-            "qc_flags": List(text),  # why the filter would reject the row
-            "scores": text,  # JSON: class -> area, parts, stability, trust, plausibility
-            "refine": text,  # JSON: parameters of the refinement
-            "model": text,
-            "model_hash": text,
-            "tokens_hash": text,
-            "affinity_hash": text,
-            "student_hash": text,
-            "code_version": text,
-            "synthetic": Value("bool"),
+            name: kinds.get(one.kind) or Value(one.kind)
+            for one in COLUMNS
+            if kept.get(one.name, True)
+            for name in (
+                [column_name(one.name, n) for n in names] if one.is_per_class else [one.name]
+            )
         }
     )
 

@@ -51,7 +51,7 @@ def reasons_against(
             continue
         shares[name] = share
         centres[name] = float(np.nonzero(region)[1].mean())
-        low, high = area_limits(limits, name)
+        low, high = limits.areas.get(name, (limits.min_area, limits.max_area))
         if share < low:
             found.append(f"small {name}")
         if share > high:
@@ -71,11 +71,6 @@ def reasons_against(
         if max(shares[left], shares[right]) > limits.max_ratio * min(shares[left], shares[right]):
             found.append(f"lopsided {organ}")
     return found
-
-
-def area_limits(limits: FilterSettings, name: str) -> tuple[float, float]:
-    """Least and largest share of a picture that a class may cover."""
-    return limits.areas.get(name, (limits.min_area, limits.max_area))
 
 
 def _below(value: Any, limit: float) -> bool:

@@ -188,6 +188,14 @@ class Settings:
     card: CardSettings = field(default_factory=CardSettings)
 
 
+IN_SECTIONS = {
+    "apply_filter": ("filter", "apply"),
+    "ignore_band": ("refine", "ignore_band"),
+    "unmeasured": ("card", "unmeasured"),
+}
+"""Options for a key of a section."""
+
+
 def read_settings(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Settings:
     """Settings of a YAML file and of options, which win.
 
@@ -205,19 +213,11 @@ def read_settings(path: Path | None, overrides: Mapping[str, Any] | None = None)
     if path is not None:
         values = _absolute(values, path.parent)
     where = str(path) if path is not None else "settings"
-    switch, band = given.pop("apply_filter", None), given.pop("ignore_band", None)
-    unmeasured = given.pop("unmeasured", None)
+    for name, (section, key) in IN_SECTIONS.items():
+        value, inside = given.pop(name, None), values.get(section, {})
+        if value is not None and isinstance(inside, dict):
+            values = {**values, section: {**inside, key: value}}
     settings = from_mapping(Settings, {**values, **given}, where)
-    if switch is not None:
-        settings = dataclasses.replace(
-            settings, filter=dataclasses.replace(settings.filter, apply=switch)
-        )
-    if band is not None:
-        refine = dataclasses.replace(settings.refine, ignore_band=band)
-        settings = dataclasses.replace(settings, refine=refine)
-    if unmeasured:
-        card = dataclasses.replace(settings.card, unmeasured=tuple(unmeasured))
-        settings = dataclasses.replace(settings, card=card)
     _check_card(settings.card, where)
     if settings.n < 1:
         raise ConfigError(f"{where}: `n` is missing; say how many rows to draw, such as --n 1000.")
@@ -317,14 +317,11 @@ def _value(kind: Any, value: Any, where: str, key: str) -> Any:
         if not isinstance(value, list | tuple):
             raise _wrong(where, key, value, "a list")
         items = typing.get_args(kind)
-        if items[-1] is not Ellipsis:
-            if len(value) != len(items):
-                raise _wrong(where, key, value, f"a list of {len(items)}")
-            return tuple(
-                _value(k, v, where, f"{key}[{i}]")
-                for i, (k, v) in enumerate(zip(items, value, strict=True))
-            )
-        return tuple(_value(items[0], v, where, f"{key}[{i}]") for i, v in enumerate(value))
+        kinds = items[:1] * len(value) if items[-1] is Ellipsis else items
+        if len(value) != len(kinds):
+            raise _wrong(where, key, value, f"a list of {len(kinds)}")
+        pairs = zip(kinds, value, strict=True)
+        return tuple(_value(k, v, where, f"{key}[{i}]") for i, (k, v) in enumerate(pairs))
     if origin is dict:
         if not isinstance(value, dict):
             raise _wrong(where, key, value, "a mapping")
@@ -344,22 +341,16 @@ def _value(kind: Any, value: Any, where: str, key: str) -> Any:
 
 
 def _union(kind: Any, value: Any, where: str, key: str) -> Any:
-    choices = typing.get_args(kind)
-    if value is None and type(None) in choices:
+    """A value as the member it looks like, or as the first of them."""
+    choices = [one for one in typing.get_args(kind) if one is not type(None)]
+    if value is None and len(choices) < len(typing.get_args(kind)):
         return None
-    choices = tuple(choice for choice in choices if choice is not type(None))
-    listed = [c for c in choices if typing.get_origin(c) is tuple]
-    if isinstance(value, list | tuple) and listed:
-        return _value(listed[0], value, where, key)
-    for choice in choices:
-        if isinstance(choice, type) and type(value) is choice:
-            return value
-    return _value(choices[0], value, where, key)
+    looks = tuple if isinstance(value, list | tuple) else type(value)
+    fitting = [one for one in choices if looks in (one, typing.get_origin(one))]
+    return _value([*fitting, *choices][0], value, where, key)
 
 
 def _dataclass(kind: Any, value: Any, where: str, key: str) -> Any:
-    if dataclasses.is_dataclass(value) and isinstance(value, kind):
-        return value
     if not isinstance(value, dict):
         raise _wrong(where, key, value, "`key: value` lines")
     prefix = f"{key}." if key else ""

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,8 +120,7 @@ def locked(out: Path) -> Iterator[None]:
 def _whole_or_not_at_all(path: Path) -> Iterator[Path]:
     """A file beside `path` to write; synced and renamed into place after the block.
 
-    Raises:
-        OutputError: it cannot be written; an older file stays as it was, nothing else does.
+    Where it cannot be written an older file stays as it was, and nothing else does.
     """
     partial = _partial(path)
     try:
@@ -166,7 +165,7 @@ def write_shard(
     out: Path,
     name: str,
     *,
-    metadata: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
+    metadata: Mapping[str, Any],
     max_row_group_bytes: int = MAX_ROW_GROUP_BYTES,
     split: str = "train",
 ) -> Shard:
@@ -179,8 +178,8 @@ def write_shard(
         features: The `datasets.Features`, kept in the file so that readers know the images.
         out: The dataset folder.
         name: See `shard_name`.
-        metadata: Where the rows come from; JSON in the footer under "lungsynth". A function is
-            called when all rows are written.
+        metadata: Where the rows come from; JSON in the footer under "lungsynth", as it is when all rows
+            are written.
         max_row_group_bytes: Picture bytes a row group may hold.
         split: The split it is part of.
 
@@ -208,11 +207,10 @@ def write_shard(
                     writer.write_table(table, row_group_size=len(group))
                     n_rows += len(group)
                     memory_bytes += table.nbytes
-                told = dict(metadata() if callable(metadata) else metadata)
                 writer.add_key_value_metadata(
                     {
                         "content_defined_chunking": json.dumps(CHUNKING),
-                        "lungsynth": json.dumps(told, sort_keys=True),
+                        "lungsynth": json.dumps(dict(metadata), sort_keys=True),
                     }
                 )
         return Shard(
@@ -222,7 +220,7 @@ def write_shard(
             memory_bytes,
             file_sha256(partial),
             split,
-            n_rows + len(told.get("rejected", ())) + len(told.get("withdrawn", ())),
+            n_rows + len(metadata.get("rejected", ())) + len(metadata.get("withdrawn", ())),
         )
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from lungsynth.errors import ConfigError, OutputError
 from publish.data.manifest import Manifest, read_manifest
 from publish.export.cases import Case, iter_cases
-from publish.export.coco import write_coco
-from publish.export.coco_panoptic import write_coco_panoptic
+from publish.export.coco import write_coco, write_coco_panoptic
 from publish.export.dicom_seg import write_dicom_seg
 from publish.export.monai import write_monai
 from publish.export.nnunet import write_nnunet
@@ -45,7 +44,6 @@ def export(dist: Path, name: str, out: Path) -> int:
     Raises:
         ConfigError: the format is unknown, `out` is not empty, or `dist` is not finished.
         OutputError: `out` cannot be written; nothing of it stays.
-        MissingDependencyError: the format needs a package that is not installed.
     """
     if name not in FORMATS:
         raise ConfigError(f"Format {name!r} is unknown; there are {', '.join(FORMATS)}.")

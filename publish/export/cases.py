@@ -72,11 +72,6 @@ def description(manifest: Manifest) -> str:
     return told
 
 
-def class_names(manifest: Manifest) -> dict[int, str]:
-    """Mask value -> name without background, ascending."""
-    return {int(value): name for value, name in manifest.classes.items() if value != "0"}
-
-
 def has_ignore(manifest: Manifest) -> bool:
     """Whether masks may hold 255."""
     return bool(manifest.config["refine"]["ignore_band"])
@@ -84,7 +79,7 @@ def has_ignore(manifest: Manifest) -> bool:
 
 def consecutive(manifest: Manifest) -> dict[int, int]:
     """Mask value -> label 0, 1, 2 …; 255, where there is any, becomes the highest."""
-    values = [0, *class_names(manifest), *([IGNORE] if has_ignore(manifest) else [])]
+    values = [0, *manifest.named_classes, *([IGNORE] if has_ignore(manifest) else [])]
     return {value: label for label, value in enumerate(values)}
 
 
@@ -94,10 +89,9 @@ def relabel(mask: UInt8Array, labels: dict[int, int]) -> UInt8Array:
     Raises:
         DataError: it holds a value without a label.
     """
-    table = np.full(256, 255, np.int64)
-    known = np.zeros(256, bool)
-    for value, label in labels.items():
-        table[value], known[value] = label, True
-    if not known[mask].all():
-        raise DataError(f"A mask holds {sorted(set(np.unique(mask).tolist()) - set(labels))}.")
-    return np.asarray(table[mask], dtype=np.uint8)
+    foreign = sorted(set(np.unique(mask).tolist()) - labels.keys())
+    if foreign:
+        raise DataError(f"A mask holds {foreign}.")
+    table = np.zeros(256, np.uint8)
+    table[list(labels)] = list(labels.values())
+    return table[mask]

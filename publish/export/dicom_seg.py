@@ -8,19 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from lungsynth import RESEARCH_NOTICE, __version__
 from lungsynth.arrays import IGNORE
 from publish.data.manifest import Manifest
-from publish.export.cases import Case, class_names, iter_cases
-from publish.extras import need
+from publish.export.cases import Case, iter_cases
 
 CODES = {
-    "left lung": ("44029006", "SCT", "Left lung"),
-    "right lung": ("3341006", "SCT", "Right lung"),
-    "lung": ("39607008", "SCT", "Lung"),
-    "lungs": ("74101002", "SCT", "Both lungs"),
-    "heart": ("80891009", "SCT", "Heart"),
+    "left lung": Code("44029006", "SCT", "Left lung"),
+    "right lung": Code("3341006", "SCT", "Right lung"),
+    "lung": Code("39607008", "SCT", "Lung"),
+    "lungs": Code("74101002", "SCT", "Both lungs"),
+    "heart": Code("80891009", "SCT", "Heart"),
 }
 """Class name -> SNOMED CT code; other classes get a private one."""
 
@@ -40,25 +43,14 @@ def write_dicom_seg(dist: Path, manifest: Manifest, out: Path) -> int:
     """Write `<split>/<row>/image.dcm` and `seg.dcm`; a binary segment a class.
 
     255 becomes a segment "ignore", so that nothing is lost.
-
-    Args:
-        dist: The dataset folder.
-        manifest: Of it.
-        out: An empty folder.
-
-    Raises:
-        MissingDependencyError: highdicom is not installed.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of their own dependencies
-        need("highdicom")
     n_rows = 0
     for one in iter_cases(dist, manifest):
         folder = out / one.split / one.name
         folder.mkdir(parents=True)
         image = make_image(one)
         image.save_as(folder / "image.dcm", enforce_file_format=True)
-        segments = dict(class_names(manifest))
+        segments = manifest.named_classes
         if (one.mask == IGNORE).any():
             segments[IGNORE] = "ignore"
         present = {v: name for v, name in segments.items() if (one.mask == v).any()}
@@ -70,9 +62,6 @@ def write_dicom_seg(dist: Path, manifest: Manifest, out: Path) -> int:
 
 def make_image(one: Case) -> Any:
     """The picture as a Secondary Capture dataset."""
-    from pydicom.dataset import FileDataset, FileMetaDataset  # optional
-    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage  # optional
-
     meta: Any = FileMetaDataset()
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
     meta.MediaStorageSOPInstanceUID = uid(one.name, "image")
@@ -80,16 +69,14 @@ def make_image(one: Case) -> Any:
     image: Any = FileDataset("image.dcm", {}, file_meta=meta, preamble=b"\0" * 128)
     image.SOPClassUID = SecondaryCaptureImageStorage
     image.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-    image.StudyInstanceUID, image.SeriesInstanceUID = (
-        uid(one.name, "study"),
-        uid(one.name, "series"),
-    )
+    image.StudyInstanceUID = uid(one.name, "study")
+    image.SeriesInstanceUID = uid(one.name, "series")
     image.SyntheticData = "YES"  # (0008,001C)
     image.ImageType = ["DERIVED", "SECONDARY"]
     image.DerivationDescription = (
         f"{RESEARCH_NOTICE} Drawn by lungsynth {one.row['code_version']}, "
+        f"model {one.row['model_hash']}, seed {one.row['seed']}."
     )
-    image.DerivationDescription += f"model {one.row['model_hash']}, seed {one.row['seed']}."
     image.ImageComments = str(one.row["prompt"])[:10240]
     image.PatientName, image.PatientID = "SYNTHETIC^FILM", one.name
     image.PatientBirthDate = image.PatientSex = ""
@@ -113,15 +100,18 @@ def make_image(one: Case) -> Any:
 
 def make_seg(one: Case, image: Any, present: dict[int, str]) -> Any:
     """The mask as a SEG object of an image."""
-    import highdicom as hd  # optional
-    from pydicom.sr.codedict import codes  # optional
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own dependencies
+        import highdicom as hd  # deferred: slow to import
 
     described = [
         hd.seg.SegmentDescription(
             segment_number=number,
             segment_label=name,
             segmented_property_category=codes.SCT.AnatomicalStructure,
-            segmented_property_type=_code(value, name),
+            segmented_property_type=CODES.get(
+                name.lower(), Code(f"CLASS{value}", "99LUNGSYNTH", name[:64])
+            ),
             algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
             algorithm_identification=hd.AlgorithmIdentificationSequence(
                 name="lungsynth",
@@ -153,12 +143,14 @@ def make_seg(one: Case, image: Any, present: dict[int, str]) -> Any:
     seg.SyntheticData = "YES"
     seg.PatientOrientation = ORIENTATION
     seg.ContentDate, seg.ContentTime = DATE, TIME
-    for name in ("InstanceCreationDate", "SeriesDate"):
-        if name in seg:
-            setattr(seg, name, DATE)
-    for name in ("InstanceCreationTime", "SeriesTime"):
-        if name in seg:
-            setattr(seg, name, TIME)
+    for name in ("InstanceCreation", "Series"):
+        for kind, value in (("Date", DATE), ("Time", TIME)):
+            if name + kind in seg:
+                setattr(seg, name + kind, value)
+    for item in seg.ContributingEquipmentSequence:  # highdicom's own, with the time it was at work
+        item.ContributionDateTime = DATE + TIME
+    for item in (*seg.DimensionOrganizationSequence, *seg.DimensionIndexSequence):
+        item.DimensionOrganizationUID = uid(one.name, "seg dimensions")
     return seg
 
 
@@ -166,10 +158,3 @@ def _about(one: Case) -> str:
     """What the mask is, in the 64 characters DICOM has for it."""
     name = str(one.row["mask_convention"])
     return f"Synthetic mask{f', convention {name}' if name else ''}"[:64]
-
-
-def _code(value: int, name: str) -> Any:
-    import highdicom as hd  # optional
-
-    code, scheme, meaning = CODES.get(name.lower(), (f"CLASS{value}", "99LUNGSYNTH", name[:64]))
-    return hd.sr.CodedConcept(value=code, scheme_designator=scheme, meaning=meaning)

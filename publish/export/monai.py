@@ -7,18 +7,12 @@ from typing import Any
 
 from lungsynth.images import png_bytes
 from publish.data.manifest import Manifest, json_bytes
-from publish.export.cases import class_names, description, iter_cases
+from publish.export.cases import description, iter_cases
 from publish.export.nnunet import VALIDATION
 
 
 def write_monai(dist: Path, manifest: Manifest, out: Path) -> int:
-    """Write `images/`, `labels/` and `datalist.json`; masks keep their values.
-
-    Args:
-        dist: The dataset folder.
-        manifest: Of it.
-        out: An empty folder.
-    """
+    """Write `images/`, `labels/` and `datalist.json`; masks keep their values."""
     lists: dict[str, list[dict[str, str]]] = {"training": [], "validation": [], "test": []}
     for kind in ("images", "labels"):
         (out / kind).mkdir()
@@ -35,7 +29,7 @@ def write_monai(dist: Path, manifest: Manifest, out: Path) -> int:
         "description": description(manifest),
         "modality": {"0": "X-ray"},
         "synthetic": True,
-        "labels": {"0": "background", **{str(v): n for v, n in class_names(manifest).items()}},
+        "labels": {"0": "background", **{str(v): n for v, n in manifest.named_classes.items()}},
         "numTraining": len(lists["training"]),
         "numTest": len(lists["test"]),
         **{key: held for key, held in lists.items() if held},

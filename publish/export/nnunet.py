@@ -11,7 +11,6 @@ from pathlib import Path
 from lungsynth.images import png_bytes
 from publish.data.manifest import Manifest, json_bytes
 from publish.export.cases import (
-    class_names,
     consecutive,
     description,
     has_ignore,
@@ -24,13 +23,7 @@ VALIDATION = ("val", "valid", "validation", "dev")
 
 
 def write_nnunet(dist: Path, manifest: Manifest, out: Path) -> int:
-    """Write the rows; split `test` goes into imagesTs, a validation split into splits_final.json.
-
-    Args:
-        dist: The dataset folder.
-        manifest: Of it.
-        out: An empty folder.
-    """
+    """Write the rows; split `test` goes into imagesTs, a validation split into splits_final.json."""
     root = out / FOLDER
     labels = consecutive(manifest)
     cases: dict[str, list[str]] = {}
@@ -43,7 +36,7 @@ def write_nnunet(dist: Path, manifest: Manifest, out: Path) -> int:
         mask = png_bytes(relabel(one.mask, labels))
         (root / f"labels{suffix}" / f"{one.name}.png").write_bytes(mask)
         cases.setdefault(one.split, []).append(one.name)
-    names = {0: "background", **class_names(manifest)}
+    names = {0: "background", **manifest.named_classes}
     named = {names[value]: label for value, label in labels.items() if value in names}
     if has_ignore(manifest):
         named["ignore"] = max(labels.values())

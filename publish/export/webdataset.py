@@ -19,11 +19,7 @@ def write_webdataset(
 ) -> int:
     """Write `<split>-000000.tar` …, `id2label.json` and `dataset.json`.
 
-    Args:
-        dist: The dataset folder.
-        manifest: Of it.
-        out: An empty folder.
-        max_bytes: Of the files in a tar; one row is never split.
+    A tar holds files of `max_bytes` at most; one row is never split.
     """
     (out / "id2label.json").write_bytes(json_bytes(manifest.classes))
     about = {"description": description(manifest), "version": manifest.version, "synthetic": True}

@@ -89,11 +89,7 @@ def _words(deadline: Deadline) -> str:
 
 
 def leave_hanging_threads(code: int) -> None:
-    """End the process at once when threads are left that Python would wait for; they may never end.
-
-    Args:
-        code: Exit code.
-    """
+    """End the process at once when threads are left that Python would wait for; they may never end."""
     here = threading.current_thread()
     if any(t is not here and t.is_alive() and not t.daemon for t in threading.enumerate()):
         sys.stdout.flush()

@@ -49,7 +49,7 @@ class SplitRows:
     config: str
     split: str
     n_rows: int
-    ids_sha256: str | None  # over the `id` column in order; None without one
+    ids_sha256: str  # over the `id` column in order
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,7 @@ from lungsynth.errors import (
     UnreachableError,
 )
 from publish.hub.payload import Payload
-from publish.hub.push_plan import (
-    Changes,
-    Plan,
-    Tree,
-    compare,
-)
+from publish.hub.push_plan import Changes, Plan, Tree, compare
 from publish.hub.reader import RepoState
 from publish.hub.repository import Hub
 from publish.hub.retry import Transient
@@ -57,15 +52,6 @@ class Outcome:
     commit: str
     tag: str | None
     verified: dict[str, Any] | None
-
-    def to_json(self) -> dict[str, Any]:
-        """For machines."""
-        return {
-            "status": self.status,
-            "commit": self.commit,
-            "tag": self.tag,
-            "verified": self.verified,
-        }
 
 
 def push(
@@ -197,11 +183,7 @@ def _pause(hub: Hub, attempt: int, error: Exception) -> None:
 
 
 def _refuse_foreign_changes(hub: Hub, changes: Changes, before: Tree, after: Tree) -> None:
-    """Stop when somebody else's commit touched what ours would overwrite.
-
-    Raises:
-        BranchMovedError: it did.
-    """
+    """Stop when somebody else's commit touched what ours would overwrite."""
     theirs = [path for path in changes.touched if before.get(path) != after.get(path)]
     if theirs:
         raise BranchMovedError(
@@ -211,11 +193,7 @@ def _refuse_foreign_changes(hub: Hub, changes: Changes, before: Tree, after: Tre
 
 
 def _tag(hub: Hub, tag: str, sha: str) -> None:
-    """Tag a commit, or see that it is tagged.
-
-    Raises:
-        TagExistsError: somebody else gave the tag to another commit meanwhile.
-    """
+    """Tag a commit, or see that it is tagged; somebody else may give the tag away meanwhile."""
     attempt = 0
     while True:
         attempt += 1

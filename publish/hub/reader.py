@@ -96,11 +96,7 @@ class HubReader:
             connect_s: Seconds to reach the server.
             read_s: Seconds without a byte from it; a commit of many files takes the Hub a minute.
             quiet: No progress bars.
-
-        Raises:
-            ConfigError: the name is none.
         """
-        check_repo_name(name)
         self.name, self.kind, self.retry, self.quiet = name, kind, retry, quiet
         self._timeouts = {"connect_s": connect_s, "read_s": read_s}
 
@@ -131,10 +127,10 @@ class HubReader:
                 stack.callback(enable_progress_bars)
             yield
 
-    def _do(self, what: str, act: Callable[[], T], **retry: Any) -> T:
+    def _do(self, what: str, act: Callable[[], T]) -> T:
         """Call the Hub, again where that helps, with its errors as ours."""
         try:
-            return self.retry.call(what, act, **retry)
+            return self.retry.call(what, act)
         except (LungSynthError, Transient):
             raise
         except Exception as error:

@@ -62,13 +62,13 @@ class Hub(HubReader):
 
         self._do("checking the card", ask)
 
-    def choose_storage(self) -> bool:
-        """Whether large files go by Xet; a server without it is sent them by LFS.
+    def choose_storage(self) -> None:
+        """Large files go by Xet; a server without it is sent them by LFS.
 
         HF_HUB_DISABLE_XET=1 chooses LFS from the start.
         """
         if not is_xet_available():
-            return False
+            return
         url = f"{self.endpoint}/api/{self.kind}s/{self.name}/xet-write-token/main"
 
         def ask() -> bool:
@@ -78,10 +78,8 @@ class Hub(HubReader):
             hf_raise_for_status(response)
             return True
 
-        has_xet = self._do("asking for Xet storage", ask)
-        if not has_xet:
+        if not self._do("asking for Xet storage", ask):
             constants.HF_HUB_DISABLE_XET = True  # until `connected` ends
-        return has_xet
 
     def _add(self, path: str, file: LocalFile) -> CommitOperationAdd:
         """The library's notice of a file, which remembers that it was uploaded."""
@@ -96,25 +94,22 @@ class Hub(HubReader):
     def upload(self, path: str, file: LocalFile) -> None:
         """Send a large file into the Hub's storage; no commit holds it yet. Small ones: nothing."""
 
-        def send() -> None:
-            self._api.preupload_lfs_files(
-                self.name, [self._add(path, file)], repo_type=self.kind, free_memory=False
-            )
-
         def is_worth_it(error: Exception) -> bool:
             """The storage refused the bytes it got, or Xet, whose errors say little, failed."""
             answer = find_cause(error, HfHubHTTPError)
             return answer is None or answer.response.status_code == 400
 
-        def guarded() -> None:
+        def send() -> None:
             try:
-                send()
+                self._api.preupload_lfs_files(
+                    self.name, [self._add(path, file)], repo_type=self.kind, free_memory=False
+                )
             except (RuntimeError, ConnectionError, HfHubHTTPError) as error:
                 if find_cause(error, Transient) or not is_worth_it(error):
                     raise
                 raise Transient(redact(str(error.__cause__ or error))) from error
 
-        self._do(f"uploading {path}", guarded)
+        self._do(f"uploading {path}", send)
 
     def forget_uploads(self) -> None:
         """Ask the storage again for every file: the Hub said one is missing."""

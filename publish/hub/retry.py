@@ -6,25 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from lungsynth.errors import UnreachableError
 
 T = TypeVar("T")
 
 
-class Clock(Protocol):
-    """Time, so that a test need not wait."""
-
-    def now(self) -> float:
-        """Seconds since any fixed moment."""
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-
-
 class SystemClock:
-    """Real time."""
+    """Real time; a test gives another, so that it need not wait."""
 
     def now(self) -> float:
         """Seconds since any fixed moment."""
@@ -63,7 +53,7 @@ class DeadlinePassed(Exception):
 class Deadline:
     """A moment after which nothing is begun."""
 
-    clock: Clock
+    clock: SystemClock
     seconds: float
     _start: float = field(init=False)
 
@@ -90,19 +80,19 @@ class Deadline:
             raise DeadlinePassed(f"the {self.seconds:g} s given are over")
 
 
-def chain(error: BaseException) -> Iterator[BaseException]:
-    """An error, what it was raised from, and so on; libraries wrap ours in theirs."""
+def find_cause(error: BaseException, kind: type[T]) -> T | None:
+    """The first error of a kind among an error, what it was raised from, and so on.
+
+    Libraries wrap ours in theirs.
+    """
     seen: set[int] = set()
     here: BaseException | None = error
     while here is not None and id(here) not in seen:
+        if isinstance(here, kind):
+            return here
         seen.add(id(here))
-        yield here
         here = here.__cause__ or here.__context__
-
-
-def find_cause(error: BaseException, kind: type[T]) -> T | None:
-    """The first error of a kind in a chain."""
-    return next((one for one in chain(error) if isinstance(one, kind)), None)
+    return None
 
 
 @dataclass
@@ -140,13 +130,12 @@ class Retry:
         self.on_wait(f"{told}; attempt {attempt + 1} of {self.attempts} in {wait:g} s")
         self.deadline.clock.sleep(wait)
 
-    def call(self, what: str, act: Callable[[], T], *, also: tuple[type[Exception], ...] = ()) -> T:
+    def call(self, what: str, act: Callable[[], T]) -> T:
         """Call a function that may be called twice without harm, until it works.
 
         Args:
             what: Named in messages.
-            act: The function.
-            also: Errors to try again after, besides Transient.
+            act: The function; called again after Transient.
 
         Raises:
             UnreachableError: it did not work in time.
@@ -163,6 +152,6 @@ class Retry:
                         f"{what}: not done within {self.deadline.seconds:g} s. Give a longer "
                         "--deadline, or try again later."
                     ) from error
-                if not isinstance(error, also) and find_cause(error, Transient) is None:
+                if find_cause(error, Transient) is None:
                     raise
                 self.pause(what, attempt, error)

@@ -23,6 +23,9 @@ from publish.hub.payload import front_matter
 ROOT = Path(lungsynth.__file__).parents[1]
 """The checkout this program runs from."""
 
+MODEL = "mini"
+"""Shipped checkpoint the page starts with."""
+
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "skimage": "scikit-image",
@@ -46,7 +49,6 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 class Hardware:
     """A kind of machine Spaces run on."""
 
-    name: str  # of `--hardware`
     flavour: str | None  # asked for when the Space is made; None = the free default
     python: str
     torch: str
@@ -54,10 +56,10 @@ class Hardware:
     more: tuple[str, ...] = ()  # requirements
 
 
-HARDWARE = {
-    "cpu-basic": Hardware("cpu-basic", None, "3.12", "2.13.0", (f"--extra-index-url {CPU_INDEX}",)),
+HARDWARE = {  # of `--hardware`
+    "cpu-basic": Hardware(None, "3.12", "2.13.0", (f"--extra-index-url {CPU_INDEX}",)),
     # ZeroGPU: torch 2.8.0, 2.9.1, 2.10.0 or 2.11.0; Python 3.12.12 or 3.10.13; PyPI's CUDA wheels
-    "zero": Hardware("zero", "zero-a10g", "3.12.12", "2.11.0", (), ("spaces>=0.51,<1",)),
+    "zero": Hardware("zero-a10g", "3.12.12", "2.11.0", (), ("spaces>=0.51,<1",)),
 }
 
 
@@ -139,37 +141,29 @@ def readme(root: Path, hardware: Hardware) -> str:
     )
 
 
-def write_space(out: Path, hardware: Hardware, *, root: Path = ROOT, model: str = "mini") -> None:
-    """Write everything a Space needs into an empty folder.
-
-    Args:
-        out: The folder; made when missing.
-        hardware: Decides the pins.
-        root: The checkout.
-        model: Shipped checkpoint the page starts with.
+def write_space(out: Path, hardware: Hardware) -> None:
+    """Write everything a Space needs into an empty folder, which is made when missing.
 
     Raises:
         ConfigError: this is no checkout, or the folder is not empty.
         OutputError: it cannot be written.
     """
+    root, checkpoints = ROOT, ROOT / "lungsynth" / "checkpoints"
     if not (root / "app.py").is_file() or not (root / "space").is_dir():
         raise ConfigError(
             f"{root}: no app.py and space/ here; run this from a checkout of lungsynth."
         )
-    checkpoint = root / "lungsynth" / "checkpoints" / model
-    if not (checkpoint / "model_index.json").is_file():
-        raise ConfigError(f"{checkpoint}: no shipped checkpoint of that name.")
     if out.exists() and any(out.iterdir()):
         raise ConfigError(f"--out {out}: not empty. Give an empty folder.")
     modules, names = needed_modules(root)
     skip = re.compile(r"(^|/)(__pycache__/|\.)")
     files = [root / "app.py", root / "LICENSE", root / "packages.txt", *modules]
-    files += (root / "lungsynth" / "checkpoints").glob(FORMER_NAME)  # for links made before
-    folders = [root / "space", checkpoint]
-    film_check = checkpoint.parent / FILM_CHECK_FOLDER.name  # checks films before they are read
+    files += checkpoints.glob(FORMER_NAME)  # for links made before
+    folders = [root / "space", checkpoints / MODEL]
+    film_check = checkpoints / FILM_CHECK_FOLDER.name  # checks films before they are read
     folders += [film_check] if film_check.is_dir() else []
-    if (checkpoint / NEAREST_FOLDER).is_dir():  # its features are of the shipped encoder
-        folders.append(root / "lungsynth" / "checkpoints" / "encoder")
+    if (checkpoints / MODEL / NEAREST_FOLDER).is_dir():  # its features are of the shipped encoder
+        folders.append(checkpoints / "encoder")
     for folder in folders:
         files += [
             path

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lungsynth.errors import LungSynthError, OutputError, VerificationError
+from publish.data.rows import quiet_datasets
 from publish.data.shards import file_sha256
 from publish.hub.dataset_files import add_ids
 from publish.hub.errors import redact
@@ -74,7 +74,7 @@ def _read_back(hub: Hub, payload: Payload, sha: str, say: Callable[[str], None])
                         f"{file.sha256[:16]}…: the Hub's storage spoilt it. Delete it there for good "
                         "(HfApi.permanently_delete_lfs_files) and push again."
                     )
-            with _quiet_datasets():
+            with quiet_datasets():
                 for split in payload.splits:
                     for streaming in (False, True):
                         way = "streaming" if streaming else "plain"
@@ -82,20 +82,6 @@ def _read_back(hub: Hub, payload: Payload, sha: str, say: Callable[[str], None])
                         _load(hub, split, sha, cache / "datasets", streaming)
     splits = [{"config": s.config, "split": s.split, "rows": s.n_rows} for s in payload.splits]
     return {"downloaded": True, "splits": splits}
-
-
-@contextmanager
-def _quiet_datasets() -> Iterator[None]:
-    """Without its progress bars, one a split; they come back afterwards."""
-    import datasets  # deferred: slow to import
-
-    was_on = datasets.utils.is_progress_bar_enabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if was_on:
-            datasets.enable_progress_bars()
 
 
 def check_tree(hub: Hub, payload: Payload, sha: str) -> None:
@@ -120,17 +106,13 @@ def check_tree(hub: Hub, payload: Payload, sha: str) -> None:
 
 
 def _load(hub: Hub, wanted: SplitRows, sha: str, cache: Path, streaming: bool) -> None:
-    """Load a split as its users will, and count its rows.
-
-    Raises:
-        VerificationError: it does not load, or holds other rows.
-    """
+    """Load a split as its users will, and compare its rows."""
     from huggingface_hub import HfFileSystem  # deferred: slow to import
 
     what = f"{wanted.config}/{wanted.split} at {sha[:8]}, {'streaming' if streaming else 'plain'}"
     failures = 0
 
-    def act() -> tuple[int, str | None]:
+    def act() -> tuple[int, str]:
         nonlocal failures
         HfFileSystem.clear_instance_cache()  # it remembers failures
         try:
@@ -148,13 +130,13 @@ def _load(hub: Hub, wanted: SplitRows, sha: str, cache: Path, streaming: bool) -
     n_rows, ids = hub.retry.call(f"loading {what}", act)
     if n_rows != wanted.n_rows:
         raise VerificationError(f"{what}: {n_rows} rows, not {wanted.n_rows}.")
-    if wanted.ids_sha256 is not None and ids != wanted.ids_sha256:
+    if ids != wanted.ids_sha256:
         raise VerificationError(f"{what}: rows are missing, doubled, or in another order.")
 
 
 def _read_rows(
     name: str, wanted: SplitRows, sha: str, cache: Path, streaming: bool
-) -> tuple[int, str | None]:
+) -> tuple[int, str]:
     """Number of rows, and the hash over their names; the first row is decoded."""
     import datasets  # deferred: slow to import
 
@@ -167,10 +149,6 @@ def _read_rows(
         cache_dir=str(cache),
     )
     next(iter(rows))  # decodes its pictures
-    columns = rows.column_names or []
-    if "id" not in columns:
-        n_rows = sum(1 for _ in rows.decode(False)) if streaming else len(rows)
-        return n_rows, None
     digest, n_rows = hashlib.sha256(), 0
     for batch in rows.select_columns(["id"]).iter(batch_size=1000):
         n_rows += len(batch["id"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import re
@@ -12,7 +13,15 @@ from safetensors import SafetensorError, safe_open
 
 from lungsynth.errors import CheckpointError, ConfigError
 from lungsynth.masks.classes import load_classes
-from lungsynth.model.checkpoint import NEAREST_FOLDER, PICKLED, check_folder, weights_hash
+from lungsynth.model import autoencoder
+from lungsynth.model.checkpoint import (
+    CARRIED_MODULE,
+    CLASS_NAME,
+    NEAREST_FOLDER,
+    PICKLED,
+    check_folder,
+    weights_hash,
+)
 from publish.hub.payload import LocalFile, Payload, front_matter, hash_file, read_folder
 
 LORA_NAME = "pytorch_lora_weights.safetensors"
@@ -21,6 +30,12 @@ LORA_NAME = "pytorch_lora_weights.safetensors"
 ALLOWED = (".safetensors", ".json", ".txt", ".md", ".png", ".jpg", ".webp", ".yaml")
 """Suffixes of files that go into a model repository; LICENSE and NOTICE besides."""
 
+HEADER = """# The class of this repository's autoencoder, as lungsynth has it (Apache-2.0), for those who
+# load it with diffusers alone: StableDiffusionPipeline.from_pretrained(…, trust_remote_code=True).
+# It imports torch and diffusers, and reads and writes nothing.
+"""
+"""Begins the file that brings the class of our autoencoder."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -28,7 +43,6 @@ class Checkpoint:
 
     folder: Path
     is_lora: bool
-    pipeline_class: str  # StableDiffusionPipeline; "" for LoRA
     parts: dict[str, int]  # folder of the weights, "" = the top -> number of parameters
     dtypes: tuple[str, ...]  # such as F16
     hash: str  # see `lungsynth.model.checkpoint.weights_hash`
@@ -87,12 +101,11 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(
         folder,
         is_lora,
-        str(index.get("_class_name", "")),
         parts,
         tuple(sorted(dtypes)),
         weights_hash(str(folder)),
         any(isinstance(value, list) and value[:1] == ["lungsynth"] for value in index.values()),
-        _classes(folder),
+        {spec.name: spec.id for spec in load_classes(folder)},
         any((folder / NEAREST_FOLDER).glob("*.safetensors")),
     )
 
@@ -109,10 +122,6 @@ def _parameters(path: Path, dtypes: set[str]) -> int:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: not a whole safetensors file ({error}).") from error
     return total
-
-
-def _classes(folder: Path) -> dict[str, int]:
-    return {spec.name: spec.id for spec in load_classes(folder)}
 
 
 def check_own_card(checkpoint: Checkpoint) -> list[str]:
@@ -140,11 +149,8 @@ def check_own_card(checkpoint: Checkpoint) -> list[str]:
 
 
 def payload_of(checkpoint: Checkpoint, generated: Path) -> Payload:
-    """The files of a checkpoint, with those of a folder of generated ones in their places.
-
-    Args:
-        checkpoint: The weights.
-        generated: Folder with a card, samples, evaluation; may be empty.
+    """The files of a checkpoint, with those of a folder of generated ones (card, samples,
+    evaluation) in their places.
     """
     own = read_folder(checkpoint.folder, "model")
     files: dict[str, LocalFile] = dict(own.files)
@@ -153,3 +159,29 @@ def payload_of(checkpoint: Checkpoint, generated: Path) -> Payload:
             files[path.relative_to(generated).as_posix()] = hash_file(path)
     folders = frozenset(name.split("/")[0] for name in files if "/" in name)
     return Payload("model", checkpoint.folder, dict(sorted(files.items())), (), folders)
+
+
+def write_plain(checkpoint: Checkpoint, out: Path) -> None:
+    """Write `vae/patch_autoencoder.py` and a `model_index.json` that names it, into a folder.
+
+    diffusers has no class for our autoencoder, so a repository either names lungsynth, which a reader then
+    installs and imports, or brings the class as a file, which a reader then lets run
+    (`trust_remote_code=True`).
+
+    Raises:
+        ConfigError: the checkpoint is LoRA weights, or diffusers has every class of it.
+    """
+    if checkpoint.is_lora or not checkpoint.needs_lungsynth:
+        kind = "LoRA weights" if checkpoint.is_lora else "a checkpoint of diffusers' own classes"
+        raise ConfigError(
+            f"--plain-diffusers: {checkpoint.folder} is {kind}, which diffusers loads as it is. Leave "
+            "the option out."
+        )
+    source = inspect.getsource(autoencoder)
+    # diffusers names the module a class comes from when it saves it: here this file, not lungsynth
+    source = re.sub(r"^    __module__ = .*\n", "", source, flags=re.MULTILINE)
+    index = json.loads((checkpoint.folder / "model_index.json").read_text(encoding="utf-8"))
+    index["vae"] = [CARRIED_MODULE, CLASS_NAME]
+    (out / "vae").mkdir()
+    (out / "vae" / f"{CARRIED_MODULE}.py").write_text(HEADER + source, encoding="utf-8")
+    (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")

@@ -12,10 +12,9 @@ import pyarrow.parquet as pq
 from datasets import Features
 
 from lungsynth.errors import ConfigError
-from publish.data.manifest import Manifest, inside
+from publish.data.manifest import Manifest, inside, read_manifest
 from publish.data.rows import decode, iter_rows
 from publish.data.schema import pixel_sha256
-from publish.release.previous import read_released, schema_of
 
 RANKS = ("none", "patch", "minor", "major")
 PROVENANCE = ("code_version",)
@@ -102,17 +101,14 @@ class Diff:
 
 
 def diff(old: Path, new: Path) -> Diff:
-    """Compare two folders of `publish build` by schema, rows and files.
-
-    Args:
-        old: The one that was published, perhaps of an earlier schema.
-        new: The one that shall be.
+    """Compare the folder of a published release, perhaps of an earlier schema, with that of the
+    next, by schema, rows and files.
 
     Raises:
         ConfigError: one of them has no manifest that can be understood.
         DataError: a shard cannot be read.
     """
-    before, after = read_released(old), read_released(new)
+    before, after = (read_manifest(one, earlier=True) for one in (old, new))
     columns = [_columns(*one) for one in ((old, before), (new, after))]
     shared = sorted(set(columns[0]) & set(columns[1]))
     told = [name for name in shared if name not in PROVENANCE]
@@ -120,7 +116,7 @@ def diff(old: Path, new: Path) -> Diff:
     gone = [one for one in rows[0] if one not in rows[1]]
     meanings = [set(one.classes.items()) for one in (before, after)]
     return Diff(
-        schema=(schema_of(old), schema_of(new)),
+        schema=(before.schema, after.schema),
         columns_added=tuple(n for n in columns[1] if n not in columns[0]),
         columns_removed=tuple(n for n in columns[0] if n not in columns[1]),
         columns_changed=tuple(n for n in shared if columns[0][n] != columns[1][n]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,11 +12,10 @@ from publish.build.run import build
 from publish.card.dataset_card import read_human
 from publish.check.checks import Checked, check
 from publish.data.changelog import CHANGELOG_NAME, add_entry
-from publish.data.errata import ERRATA_NAME, read_errata
+from publish.data.errata import read_errata, write_errata
 from publish.data.manifest import MANIFEST_NAME, Manifest, read_manifest, today
 from publish.data.shards import locked, write_atomic
 from publish.release.diff import Diff, diff, next_version
-from publish.release.previous import read_released
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ def prepare(
         ConfigError: see `build`; or the last release is of a later schema, or cannot be understood.
         OutputError: the folder cannot be written.
     """
-    old = read_released(previous) if previous is not None else None
+    old = read_manifest(previous, earlier=True) if previous is not None else None
     if previous is not None:
         _keep_errata(out, previous)
     drawn_before = read_manifest(out) if (out / MANIFEST_NAME).is_file() else None
@@ -75,19 +73,11 @@ def _keep_errata(out: Path, previous: Path) -> None:
     """Rows withdrawn from the last release are withdrawn from this one."""
     every = {**read_errata(previous), **read_errata(out)}
     if every:
-        lines = [json.dumps({"id": k, "reason": v}, ensure_ascii=False) for k, v in every.items()]
-        write_atomic(out / ERRATA_NAME, ("\n".join(lines) + "\n").encode())
+        write_errata(out, every)
 
 
 def _number(out: Path, previous: Path, old: Manifest, drawn_before: Manifest | None) -> Diff:
-    """Give a built folder version and date: first those of the last release, to compare, then its own.
-
-    Args:
-        out: The folder.
-        previous: Of the last release.
-        old: Its manifest.
-        drawn_before: What `out` held before: the same release, prepared on another day, stays dated so.
-    """
+    """Give a built folder version and date: first those of the last release, to compare, then its own."""
     for name, wanted in (
         (CHANGELOG_NAME, True),
         (CARD_NAME, not any(text.strip() for text in read_human(out).values())),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,16 +14,36 @@ import pytest
 from hub.server import WRITER, Hub
 
 
-def bare_environment(hub: Hub, home: Path) -> dict[str, str]:
-    """Of a new process that has nothing but lungsynth, and a token for `hub`."""
-    return {
+def run_bare(
+    hub: Hub, folder: Path, *words: str, with_lungsynth: bool = True, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run Python in a new process that has nothing but lungsynth, and a token for `hub`.
+
+    Args:
+        hub: Which is to be asked.
+        folder: Where it starts, and its home.
+        words: After `python`.
+        with_lungsynth: Whether it can be imported.
+        more: Of its environment.
+    """
+    environment = {
         "PATH": os.environ["PATH"],
-        "HOME": str(home),
+        "HOME": str(folder),
         "HF_ENDPOINT": hub.endpoint,
         "HF_TOKEN": WRITER,
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "CUDA_VISIBLE_DEVICES": "",
     }
+    if with_lungsynth:
+        environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=folder,
+        env=environment | more,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
 
 
 @contextmanager

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,9 @@ import pyarrow.parquet as pq
 from datasets import Dataset, Features, Value
 from datasets import Image as ImageFeature
 from PIL import Image
+
+from publish.data.manifest import File, Manifest
+from publish.data.shards import Shard, file_sha256
 
 FEATURES = Features(
     {
@@ -57,19 +58,13 @@ def build(out: Path, *, n: int = 5, shard_rows: int = 2, seed: int = 0) -> Path:
         part = made[rank * shard_rows : (rank + 1) * shard_rows]
         table = Dataset.from_list(part, features=FEATURES).with_format("arrow")[:]
         pq.write_table(table.replace_schema_metadata(FEATURES.arrow_schema.metadata), out / name)
-        data = (out / name).read_bytes()
-        shards.append(
-            {
-                "name": name,
-                "n_rows": len(part),
-                "n_bytes": len(data),
-                "memory_bytes": len(data),
-                "sha256": hashlib.sha256(data).hexdigest(),
-            }
-        )
-    manifest = {"is_complete": True, "n_rows": n, "n_shards": n_shards, "shards": shards}
-    (out / "manifest.json").write_text(json.dumps(manifest))
-    (out / "id2label.json").write_text('{"0": "background", "1": "left lung", "2": "right lung"}')
+        size, sha256 = (out / name).stat().st_size, file_sha256(out / name)
+        shards.append(Shard(name, len(part), size, size, sha256))
+    labels = out / "id2label.json"
+    labels.write_text('{"0": "background", "1": "left lung", "2": "right lung"}')
+    files = (File(labels.name, labels.stat().st_size, file_sha256(labels)),)
+    config = dict.fromkeys(("model", "model_hash", "code_version"), "")
+    Manifest(config, {}, {}, tuple(shards), n_shards, files=files).write(out)
     (out / "README.md").write_text(
         "---\nlicense: other\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n"
         f"    path: data/train-*\n---\n\n# {n} films, seed {seed}\n"

@@ -1,11 +1,14 @@
-"""A built dataset that tests share."""
+"""A built dataset that tests share, a Hub to push to, and the command line."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from publishing import build_options, run_publish
+from hub.client import pointed_at
+from hub.server import Hub, serve
+from publishing import Ran, build_options, run_publish
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +18,19 @@ def dist(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ran = run_publish(*build_options(checkpoint, out))
     assert ran.code == 0, ran.err
     return out
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    """An empty Hub; this process is logged in as ann, who may write to lab."""
+    with serve() as running, pointed_at(running, tmp_path / "home"):
+        yield running
+
+
+@pytest.fixture
+def publish() -> Callable[..., Ran]:
+    """Calls `python -m publish ARGS…` in this process."""
+    return run_publish
 
 
 @pytest.fixture

@@ -13,15 +13,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from documents import DOCUMENTS, ROOT, blocks_of, commands, home_of
-from hub.client import bare_environment, pointed_at
-from hub.server import WRITER, Hub, serve
+from hub.client import run_bare
+from hub.server import WRITER, Hub
 from layouts import write_lora
 from PIL import Image
 from publishing import contents
@@ -112,13 +112,6 @@ RUNNABLE = [
     for name in [str(path.relative_to(ROOT))]
     if {language for _, language, _ in blocks_of(path)} - {""}
 ]
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    """An empty Hub."""
-    with serve() as running, pointed_at(running, tmp_path / "home"):
-        yield running
 
 
 @pytest.fixture
@@ -233,14 +226,8 @@ def starts_a_hub() -> None:
 
 def run_python(place: str, code: str, desk: Path, hub: Hub) -> None:
     """Run Python as a reader would, in a new process."""
-    done = subprocess.run(
-        [sys.executable, "-c", f"{PRELUDE.get(place, '')}\n{code}"],
-        cwd=desk,
-        env=bare_environment(hub, desk) | {"HF_HUB_DISABLE_XET": "1"},
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
+    program = f"{PRELUDE.get(place, '')}\n{code}"
+    done = run_bare(hub, desk, "-c", program, HF_HUB_DISABLE_XET="1")
     assert done.returncode == 0, f"{place}: {done.stderr}"
 
 

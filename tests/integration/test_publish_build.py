@@ -423,20 +423,8 @@ def test_a_checkpoint_that_cannot_be_used_is_refused(checkpoint, tmp_path, model
 )
 def test_options_that_cannot_be_followed_are_refused(checkpoint, tmp_path, extra, message):
     out = tmp_path / "dist"
-    ran = run_publish(
-        "build",
-        "--n",
-        5,
-        "--model",
-        checkpoint,
-        *extra,
-        "--steps",
-        1,
-        "--out",
-        out,
-        "--no-filter",
-        "--quiet",
-    )
+    words = "build --n 5 --steps 1 --no-filter --quiet".split()
+    ran = run_publish(*words, "--model", checkpoint, *extra, "--out", out)
     assert ran.code == 1 and message in ran.err
     assert not out.exists()
 

@@ -174,7 +174,7 @@ def test_rows_the_filter_should_have_kept_out_are_found(copy, monkeypatch):
     monkeypatch.setattr("publish.check.rows._schema_problems", lambda *_: iter(()))
     found = list(row_problems(copy, strict))
     assert any("only 12 of 36 rows drawn passed the filter" in one for one in found)
-    assert any("covers" in one and "outside the filter's limits" in one for one in found)
+    assert any("the filter finds" in one and "large left lung" in one for one in found)
     assert any("published although" in one for one in found)
 
 

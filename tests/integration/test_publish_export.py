@@ -248,6 +248,13 @@ def test_dicom_seg(source, cases, tmp_path):
 
 
 @pytest.mark.parametrize("name", FORMATS)
+def test_an_export_gives_the_same_bytes_each_time(dist, tmp_path, name):
+    for out in ("one", "two"):
+        assert export(dist, name, tmp_path / out) == 12
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+@pytest.mark.parametrize("name", FORMATS)
 def test_a_full_folder_is_left_alone(dist, tmp_path, name):
     (tmp_path / "mine").write_text("x")
     ran = run_publish("export", dist, "--format", name, "--out", tmp_path)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hub.client import pointed_at
-from hub.server import WRITER, Hub, serve
+from hub.client import pointed_at, run_bare
+from hub.server import Hub, serve
 from PIL import Image
 from publishing import contents, run_publish
 
@@ -87,25 +84,10 @@ def test_the_snippets_of_the_card_run_in_a_new_process(published, ours, tmp_path
     snippets = re.findall(r"```python\n(.*?)```", published.card, re.DOTALL)
     assert len(snippets) == 2 and all(NAME in one for one in snippets)
     assert "lungsynth/checkpoints/mini" not in published.card
-    environment = os.environ | {
-        "HF_ENDPOINT": published.hub.endpoint,
-        "HF_TOKEN": WRITER,
-        "HF_HUB_OFFLINE": "0",
-        "HF_HOME": str(tmp_path / "home"),
-        "PYTHONPATH": str(SHIPPED.parents[2]),
-        "CUDA_VISIBLE_DEVICES": "",
-    }
     keep = "\nimport os\nos.rename('xray.png', 'first.png')\n"
     program = keep.join(one.replace("steps=20", f"steps={STEPS}") for one in snippets)
     assert program.count(f"steps={STEPS}") == 2
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=environment,
-        cwd=tmp_path,
-    )
+    done = run_bare(published.hub, tmp_path, "-c", program)
     assert done.returncode == 0, done.stderr
     first, mask, second = (
         np.asarray(Image.open(tmp_path / name).convert("L"))

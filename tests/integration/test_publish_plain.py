@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hub.client import pointed_at
-from hub.server import WRITER, Hub, serve
+from hub.client import pointed_at, run_bare
+from hub.server import Hub, serve
 from PIL import Image
 from publishing import run_publish
 
@@ -53,28 +50,6 @@ def alone(card: str) -> str:
     return code.replace("steps=20", "steps=2")
 
 
-def run(
-    published: Published, code: str, folder: Path, *, ours: bool
-) -> subprocess.CompletedProcess:
-    """A stranger's process; `ours`: has lungsynth."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "HF_HUB_OFFLINE")}
-    environment |= {
-        "HF_ENDPOINT": published.hub.endpoint,
-        "HF_TOKEN": WRITER,
-        "HF_HOME": str(folder / "home"),
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-    environment |= {"PYTHONPATH": str(ROOT)} if ours else {}
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env=environment,
-        cwd=folder,
-    )
-
-
 @pytest.fixture(scope="module")
 def expected(checkpoint: Path) -> np.ndarray:
     """What diffusers draws from the folder itself."""
@@ -92,7 +67,7 @@ def expected(checkpoint: Path) -> np.ndarray:
 def test_one_line_and_the_name_are_enough_with_lungsynth(published, expected, tmp_path):
     code = alone(published.cards[NAMED])
     assert "from lungsynth import PatchAutoencoderKL" in code and "trust" not in code
-    done = run(published, code, tmp_path, ours=True)
+    done = run_bare(published.hub, tmp_path, "-c", code)
     assert done.returncode == 0, done.stderr[-2000:]
     drawn = np.asarray(Image.open(tmp_path / "xray.png").convert("L")).astype(int)
     assert np.abs(drawn - expected).max() <= 1 and drawn.std() > 1
@@ -107,9 +82,8 @@ def test_diffusers_alone_is_enough_for_a_plain_repository(published, expected, t
     refused = "\n".join(
         ["try:", *(f"    {one}" for one in distrust), "except ValueError as error:"]
     )
-    done = run(
-        published, f"{check}{refused}\n    print('refused', error)\n{code}", tmp_path, ours=False
-    )
+    program = f"{check}{refused}\n    print('refused', error)\n{code}"
+    done = run_bare(published.hub, tmp_path, "-c", program, with_lungsynth=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.startswith("refused") and "trust_remote_code" in done.stdout
     drawn = np.asarray(Image.open(tmp_path / "xray.png").convert("L")).astype(int)

@@ -3,43 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from datasets import load_dataset
 from hub import dataset
-from hub.client import pointed_at
+from hub.client import run_bare
 from hub.faults import Fault
-from hub.server import READER, WRITER, Hub, serve, user
-from publishing import build_options, run_publish
-
-from publish.cli import main
+from hub.server import READER, Hub, serve, user
+from publishing import build_options, contents, run_publish
 
 pytestmark = pytest.mark.usefixtures("hand_made")
 
 NAME = "lab/films"
 ROOT = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class Ran:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    """An empty Hub; this process is logged in as ann, who may write to lab."""
-    with serve() as running, pointed_at(running, tmp_path / "home"):
-        yield running
 
 
 @pytest.fixture
@@ -54,30 +31,6 @@ def built(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("built") / "dist"
     assert run_publish(*build_options(checkpoint, out)).code == 0
     return out
-
-
-@pytest.fixture
-def publish(monkeypatch, capsys) -> Callable[..., Ran]:
-    """Call `python -m publish ARGS…` in this process."""
-
-    def call(*args: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["publish", *map(str, args)])
-        capsys.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as leaving:
-            code = int(leaving.code or 0)
-        captured = capsys.readouterr()
-        return Ran(code, captured.out, captured.err)
-
-    return call
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
-    }
 
 
 def changing(hub: Hub) -> list[str]:
@@ -273,14 +226,14 @@ def test_a_tag_that_is_no_version_is_refused(hub, dist, publish, tag):
     ("harm", "words"),
     [
         ("no folder", "no such folder"),
-        ("no manifest", "not a built dataset"),
+        ("no manifest", "so not a dataset of `publish build`"),
         ("unfinished", "not finished"),
         ("shard changed", "the manifest says"),
         ("shard gone", "is missing, but in the manifest"),
         ("stale shard", "not in the manifest"),
         ("no card", "no README.md"),
         ("card without YAML", "front matter"),
-        ("manifest no JSON", "cannot be read as JSON"),
+        ("manifest no JSON", "cannot be understood"),
         ("token inside", "looks like a Hub token"),
         ("link outside", "outside the folder"),
         ("split without files", "has no file"),
@@ -294,7 +247,7 @@ def test_a_folder_that_is_not_fit_is_refused(hub, dist, publish, tmp_path, harm,
     elif harm == "no manifest":
         (dist / "manifest.json").unlink()
     elif harm == "unfinished":
-        (dist / "manifest.json").write_text(json.dumps(manifest | {"is_complete": False}))
+        (dist / "manifest.json").write_text(json.dumps(manifest | {"files": []}))
     elif harm == "shard changed":
         shards[1].write_bytes(shards[0].read_bytes())
     elif harm == "shard gone":
@@ -483,13 +436,14 @@ def test_several_configurations_and_splits_are_each_read_back(hub, dist, publish
     shards = sorted((dist / "data").iterdir())
     copy = dist / "preview" / "train-00000-of-00001.parquet"
     copy.write_bytes(shards[0].read_bytes())
-    manifest["previews"] = [manifest["shards"][0] | {"name": f"preview/{copy.name}"}]
+    listed = {key: manifest["shards"][0][key] for key in ("n_bytes", "sha256")}
+    manifest["files"].append({"name": f"preview/{copy.name}", **listed})
     (dist / "manifest.json").write_text(json.dumps(manifest))
     (dist / "README.md").write_text(
         "---\nconfigs:\n- config_name: default\n  default: true\n  data_files:\n"
         "  - split: train\n    path: data/train-0000[01]-*\n"
-        "  - split: test\n    path: [data/train-00002-*]\n"
-        "- config_name: preview\n  data_files: preview/*.parquet\n---\n"
+        "  - split: test\n    path: data/train-00002-*\n"
+        "- config_name: preview\n  data_files:\n  - split: train\n    path: preview/*.parquet\n---\n"
     )
     ran = publish("push", dist, "--repo", NAME, "--yes", "--json")
     assert ran.code == 0, ran.err
@@ -503,39 +457,14 @@ def test_several_configurations_and_splits_are_each_read_back(hub, dist, publish
 def test_the_real_program_follows_hf_endpoint(built, tmp_path):
     """A new process, with nothing but the environment to go by; it checks what it sends."""
     with serve() as hub:
-        environment = os.environ | {
-            "HF_ENDPOINT": hub.endpoint,
-            "HF_TOKEN": WRITER,
-            "HF_HUB_OFFLINE": "0",
-            "HF_HOME": str(tmp_path / "home"),
-            "PYTHONPATH": str(ROOT),
-        }
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "publish",
-                "push",
-                str(built),
-                "--repo",
-                NAME,
-                "--tag",
-                "v0.1.0",
-                "--yes",
-                "--json",
-            ],
-            capture_output=True,
-            text=True,
-            timeout=900,
-            env=environment,
-            cwd=tmp_path,
-        )
+        words = ("--repo", NAME, "--tag", "v0.1.0", "--yes", "--json")
+        done = run_bare(hub, tmp_path, "-m", "publish", "push", str(built), *words)
         assert done.returncode == 0, done.stderr
         told = json.loads(done.stdout)
         repo = hub.repo("dataset", NAME)
         assert told["url"] == f"{hub.endpoint}/datasets/{NAME}"
         assert told["commit"] == repo.tags["v0.1.0"] and repo.files() == contents(built)
-        assert not any((tmp_path / "home").rglob("*.parquet"))  # caches are cleared away
+        assert not any(tmp_path.rglob("*.parquet"))  # caches are cleared away
 
 
 def test_help_tells_the_exit_codes(publish):

@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from datasets import Features, load_dataset
-from hub.client import pointed_at
-from hub.server import Hub, serve
 from publishing import build_options, contents, run_publish
 
 import publish.release.release
@@ -22,13 +19,6 @@ from publish.data.schema import SCHEMA_VERSION
 from publish.release.previous import last_tag
 
 NAME = "lab/films"
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    """An empty Hub; this process is logged in as ann, who may write to lab."""
-    with serve() as running, pointed_at(running, tmp_path / "home"):
-        yield running
 
 
 def options(checkpoint: Path, out: Path, *extra: object) -> list[str]:
@@ -86,24 +76,9 @@ def test_another_tag_than_the_computed_one_is_refused(hub, checkpoint, tmp_path)
 def test_a_failed_check_stops_before_the_push(hub, checkpoint, tmp_path):
     file = tmp_path / "prompts.txt"
     file.write_text("chest film of Mr Smith\nchest film\n")
-    ran = run_publish(
-        "release",
-        "--n",
-        2,
-        "--steps",
-        1,
-        "--model",
-        checkpoint,
-        "--no-filter",
-        "--quiet",
-        "--prompts",
-        file,
-        "--out",
-        tmp_path / "d",
-        "--repo",
-        NAME,
-        "--yes",
-    )
+    words = f"release --n 2 --steps 1 --no-filter --quiet --repo {NAME} --yes".split()
+    given = ("--model", checkpoint, "--prompts", file, "--out", tmp_path / "d")
+    ran = run_publish(*words, *given)
     assert ran.code == 8 and "a person's title" in ran.out and "Nothing was pushed" in ran.err
     assert "no such" in run_publish("push", tmp_path / "nothing", "--repo", NAME).err
 
@@ -177,6 +152,7 @@ def test_a_release_of_an_earlier_schema_is_followed_by_a_major_one(
         assert run_publish(*one).code == 1
     with monkeypatch.context() as unchecked:
         unchecked.setattr("publish.commands.run.push.check", lambda dist, *, load=True: [])
+        unchecked.setattr("publish.data.manifest.SCHEMA_VERSION", SCHEMA_VERSION - 1)
         assert run_publish(*asked).code == 0
     ran = run_publish(*options(checkpoint, tmp_path / "new", "--yes", "--json", "--no-load"))
     assert ran.code == 0 and json.loads(ran.out)["tag"] == "v2.0.0", ran.err
@@ -196,11 +172,11 @@ def test_a_release_of_an_earlier_schema_is_followed_by_a_major_one(
     [
         (
             {"schema_version": SCHEMA_VERSION + 1},
-            f"schema version {SCHEMA_VERSION + 1}, this program knows",
+            f"schema version {SCHEMA_VERSION + 1}, this program writes",
         ),
         (
             {"schema_version": SCHEMA_VERSION - 1, "shards": [{"file": "x"}]},
-            "and cannot be understood",
+            "cannot be understood",
         ),
         (
             {

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -16,26 +15,10 @@ import yaml
 from hub.client import pointed_at
 from hub.server import serve
 
-from publish.cli import main
 from publish.hub.space_files import HARDWARE, needed_modules, requirements
 
 NAME = "lab/page"
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def publish(monkeypatch) -> Callable[..., int]:
-    """Call `python -m publish ARGS…` in this process; its exit code."""
-
-    def call(*args: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["publish", *map(str, args)])
-        try:
-            main()
-        except SystemExit as leaving:
-            return int(leaving.code or 0)
-        return 0
-
-    return call
 
 
 def paths(folder: Path) -> set[str]:
@@ -45,7 +28,9 @@ def paths(folder: Path) -> set[str]:
 def test_a_dry_run_writes_exactly_the_space(publish, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "")
     out = tmp_path / "space"
-    assert publish("space", "--repo", NAME, "--hardware", "zero", "--dry-run", "--out", out) == 0
+    assert (
+        publish("space", "--repo", NAME, "--hardware", "zero", "--dry-run", "--out", out).code == 0
+    )
     there = paths(out)
     assert {
         "app.py",
@@ -96,19 +81,20 @@ def test_a_cpu_space_takes_wheels_without_cuda(publish, tmp_path):
 def test_it_is_one_commit_of_a_private_space(publish, tmp_path):
     with serve() as hub, pointed_at(hub, tmp_path / "home"):
         assert (
-            publish("space", "--repo", NAME, "--hardware", "zero", "--verify", "tree", "--yes") == 0
+            publish("space", "--repo", NAME, "--hardware", "zero", "--verify", "tree", "--yes").code
+            == 0
         )
         repo = hub.repo("space", NAME)
         assert repo.private and repo.sdk == "gradio" and repo.hardware == "zero-a10g"
         assert len(repo.history()) == 2 and "app.py" in repo.files()
-        assert publish("space", "--repo", NAME, "--hardware", "zero", "--yes") == 0
+        assert publish("space", "--repo", NAME, "--hardware", "zero", "--yes").code == 0
         assert len(repo.history()) == 2
 
 
-def test_a_folder_with_other_files_is_refused(publish, tmp_path, capsys):
+def test_a_folder_with_other_files_is_refused(publish, tmp_path):
     (tmp_path / "mine.txt").write_text("x")
-    assert publish("space", "--repo", NAME, "--dry-run", "--out", tmp_path) == 1
-    assert "not empty" in capsys.readouterr().err and paths(tmp_path) == {"mine.txt"}
+    ran = publish("space", "--repo", NAME, "--dry-run", "--out", tmp_path)
+    assert ran.code == 1 and "not empty" in ran.err and paths(tmp_path) == {"mine.txt"}
 
 
 def starts(python: Path, folder: Path, home: Path) -> None:
@@ -168,7 +154,7 @@ def starts(python: Path, folder: Path, home: Path) -> None:
 @pytest.mark.slow
 def test_the_folder_starts_by_itself(publish, tmp_path):
     out = tmp_path / "space"
-    assert publish("space", "--repo", NAME, "--dry-run", "--out", out) == 0
+    assert publish("space", "--repo", NAME, "--dry-run", "--out", out).code == 0
     starts(Path(sys.executable), out, tmp_path / "home")
 
 
@@ -179,7 +165,7 @@ def test_the_folder_starts_by_itself(publish, tmp_path):
 def test_it_installs_into_a_fresh_environment_and_starts(publish, tmp_path):
     """Two gigabytes from the package index; without its extra one, which tests may not reach."""
     out = tmp_path / "space"
-    assert publish("space", "--repo", NAME, "--dry-run", "--out", out) == 0
+    assert publish("space", "--repo", NAME, "--dry-run", "--out", out).code == 0
     pins = (out / "requirements.txt").read_text().splitlines()
     (tmp_path / "pins.txt").write_text("\n".join(p for p in pins if not p.startswith("--")))
     front = yaml.safe_load((out / "README.md").read_text().split("---\n", 2)[1])

@@ -5,60 +5,22 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from hub.client import bare_environment, pointed_at
-from hub.server import Hub, serve
+from hub.client import run_bare
+from hub.server import Hub
 from PIL import Image
 
 from lungsynth.about.figures import Figure, write_figures
 from lungsynth.about.sources import Source, write_sources
-from publish.cli import main
 
 NAME = "lab/cxr"
 FIGURE = Figure(
     kind="obedience", name="finding", value=0.49, low=0.44, high=0.55, n=360, command="evaluate"
 )
-
-
-@dataclass(frozen=True)
-class Ran:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    with serve() as running, pointed_at(running, tmp_path / "home"):
-        yield running
-
-
-@pytest.fixture
-def publish(monkeypatch, capsys) -> Callable[..., Ran]:
-    """Call `python -m publish ARGS…` in this process."""
-
-    def call(*args: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["publish", *map(str, args)])
-        capsys.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as leaving:
-            code = int(leaving.code or 0)
-        captured = capsys.readouterr()
-        return Ran(code, captured.out, captured.err)
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -88,21 +50,10 @@ def front(card: str) -> dict:
     return yaml.safe_load(card.split("---\n", 2)[1])
 
 
-LIMIT_S = 300
-"""For the snippets of a card, drawing included; on a busy machine."""
-
-
 def run_snippet(card: str, folder: Path, hub: Hub) -> Image.Image:
     """Run the card's Python in a process that has nothing but lungsynth; the picture it saves."""
     code = "\n".join(re.findall(r"```python\n(.*?)```", card, re.DOTALL))
-    done = subprocess.run(
-        [sys.executable, "-c", code.replace("steps=20", "steps=2")],
-        cwd=folder,
-        env=bare_environment(hub, folder),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-    )
+    done = run_bare(hub, folder, "-c", code.replace("steps=20", "steps=2"))
     assert done.returncode == 0, done.stderr
     return Image.open(folder / "xray.png").convert("RGB")
 
@@ -120,31 +71,10 @@ def test_a_pipeline_is_published_and_its_snippet_runs(hub, sd_folder, publish, t
             }
         )
     )
-    ran = publish(
-        "weights",
-        sd_folder,
-        "--repo",
-        NAME,
-        "--licence",
-        "apache-2.0",
-        "--data",
-        "nih=cc0-1.0",
-        "--data",
-        "lab/films=cc-by-4.0",
-        "--steps",
-        3132,
-        "--training",
-        "train diffusion",
-        "--evaluation",
-        report,
-        "--samples",
-        2,
-        "--sample-steps",
-        1,
-        "--tag",
-        "v1.0.0",
-        "--yes",
-    )
+    words = f"--repo {NAME} --licence apache-2.0 --data nih=cc0-1.0 --data lab/films=cc-by-4.0"
+    words += " --steps 3132 --samples 2 --sample-steps 1 --tag v1.0.0 --yes"
+    more = ("--training", "train diffusion", "--evaluation", report)
+    ran = publish("weights", sd_folder, *words.split(), *more)
     assert ran.code == 0, ran.err
     repo = hub.repo("model", NAME)
     assert repo.private and repo.tags == {"v1.0.0": repo.head.sha} and len(repo.history()) == 2
@@ -189,37 +119,11 @@ def test_our_own_autoencoder_is_imported_by_the_snippet(
 def test_lora_names_its_base_inherits_its_licence_and_changes_the_picture(
     hub, sd_folder, lora_folder, publish, tmp_path, monkeypatch
 ):
-    assert (
-        publish(
-            "weights",
-            sd_folder,
-            "--repo",
-            "lab/base",
-            "--licence",
-            "creativeml-openrail-m",
-            "--samples",
-            0,
-            "--yes",
-        ).code
-        == 0
-    )
-    ran = publish(
-        "weights",
-        lora_folder,
-        "--repo",
-        NAME,
-        "--base",
-        "lab/base",
-        "--base-licence",
-        "creativeml-openrail-m",
-        "--data",
-        "kermany=cc-by-4.0",
-        "--samples",
-        1,
-        "--sample-steps",
-        1,
-        "--yes",
-    )
+    words = "--repo lab/base --licence creativeml-openrail-m --samples 0 --yes".split()
+    assert publish("weights", sd_folder, *words).code == 0
+    words = f"--repo {NAME} --base lab/base --base-licence creativeml-openrail-m"
+    words += " --data kermany=cc-by-4.0 --samples 1 --sample-steps 1 --yes"
+    ran = publish("weights", lora_folder, *words.split())
     assert ran.code == 0, ran.err
     files = hub.repo("model", NAME).files()
     assert set(files) == {"README.md", "pytorch_lora_weights.safetensors", "samples/0.png"}
@@ -296,35 +200,12 @@ def test_the_shipped_checkpoint_can_be_published(publish, tmp_path, monkeypatch)
 def test_a_dry_run_writes_the_repository(sd_folder, publish, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "")
     out = tmp_path / "out"
-    ran = publish(
-        "weights",
-        sd_folder,
-        "--repo",
-        NAME,
-        "--licence",
-        "mit",
-        "--samples",
-        0,
-        "--dry-run",
-        "--out",
-        out,
-    )
+    options = ("--repo", NAME, "--licence", "mit", "--samples", 0, "--dry-run", "--out", out)
+    ran = publish("weights", sd_folder, *options)
     assert ran.code == 0, ran.err
     assert (out / "model_index.json").is_file() and front((out / "README.md").read_text())
     (out / "else.txt").write_text("x")
-    ran = publish(
-        "weights",
-        sd_folder,
-        "--repo",
-        NAME,
-        "--licence",
-        "mit",
-        "--samples",
-        0,
-        "--dry-run",
-        "--out",
-        out,
-    )
+    ran = publish("weights", sd_folder, *options)
     assert ran.code == 1 and "holds else.txt" in ran.err
 
 

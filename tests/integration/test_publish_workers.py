@@ -216,14 +216,7 @@ def on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-SLURM = (
-    "--engine",
-    "slurm",
-    "--engine-option",
-    "partition=test",
-    "--engine-option",
-    "time=1:00:00",
-)
+SLURM = "--engine slurm --engine-option partition=test --engine-option time=1:00:00".split()
 
 
 @pytest.mark.slow
@@ -301,12 +294,8 @@ def test_a_ray_cluster_that_loses_a_node_in_mid_job(checkpoint, tmp_path, start)
             program = start(
                 *given,
                 out,
-                "--engine",
-                "ray",
-                "--engine-option",
-                f"address={address}",
-                "--engine-option",
-                "mem_per_cpu_gb=0.5",
+                *f"--engine ray --engine-option address={address}".split(),
+                *("--engine-option", "mem_per_cpu_gb=0.5"),
                 env=environment(RAY_USAGE_STATS_ENABLED="0"),
             )
             wait_for(

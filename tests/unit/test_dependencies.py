@@ -92,7 +92,7 @@ LAYERS = {
         ("lungsynth.__main__",),
     ),
     "publish": (
-        ("publish", "publish.extras"),
+        ("publish",),
         ("publish.data",),
         ("publish.hub", "publish.export"),
         ("publish.card",),

@@ -17,7 +17,7 @@ from PIL import Image
 from lungsynth.errors import ConfigError, MaskError, OutputError
 from publish.data.manifest import Manifest, canonical_sha256, read_finished
 from publish.data.prompts import RowPrompt
-from publish.data.schema import RowSpec, area_column, features, id2label, row
+from publish.data.schema import RowSpec, column_name, features, id2label, row
 from publish.data.shards import (
     file_sha256,
     locked,
@@ -147,7 +147,7 @@ def test_a_mask_that_does_not_fit_is_refused(change, message):
 
 
 def test_class_names_become_columns_and_labels():
-    assert area_column("Left lung (upper)") == "area_left_lung_upper"
+    assert column_name("area", "Left lung (upper)") == "area_left_lung_upper"
     assert id2label(CLASSES) == {"0": "background", "1": "left lung", "2": "right lung"}
     with pytest.raises(ConfigError, match="same column twice"):
         features({1: "left lung", 2: "Left-Lung"})
@@ -241,7 +241,7 @@ def test_a_foreign_shard_is_refused(finished):
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"config": 3}', '{"shards": []}'])
 def test_a_broken_manifest_is_refused(tmp_path, text):
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(ConfigError, match="not a manifest of `publish build`"):
+    with pytest.raises(ConfigError, match="cannot be understood as a manifest of `publish build`"):
         read_finished(tmp_path, CONFIG, [])
 
 
@@ -290,9 +290,7 @@ def test_a_footer_can_be_told_at_the_end(tmp_path):
         yield make_row(result())
         told["rejected"].append({"id": "s0-0000001", "reasons": ["flat picture"]})
 
-    shard = write_shard(
-        rows(), features(CLASSES), tmp_path, "data/a.parquet", metadata=lambda: told
-    )
+    shard = write_shard(rows(), features(CLASSES), tmp_path, "data/a.parquet", metadata=told)
     assert (shard.n_rows, shard.n_drawn) == (1, 2)
     assert shard_metadata(tmp_path / shard.name) == told
     pq.write_table(pq.read_table(tmp_path / shard.name), tmp_path / "other.parquet")

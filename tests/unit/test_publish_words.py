@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from lungsynth.about.sources import Source
 from lungsynth.errors import ConfigError, DataError
@@ -45,8 +46,6 @@ def test_the_licence_follows_the_sources(licences, expected, why):
 
 @given(st.text(max_size=80))
 def test_no_text_becomes_markup(text):
-    from markdown_it import MarkdownIt
-
     html = MarkdownIt("commonmark").enable("table").render(f"a {markdown_text(text)} z")
     inner = html.removeprefix("<p>").removesuffix("</p>\n")
     assert "<" not in inner and "\n" not in inner
@@ -178,9 +177,12 @@ def test_a_changelog_grows_at_its_top():
 
 
 def test_every_column_of_every_dataset_is_in_the_card():
-    from publish.card.text import CLASS_COLUMNS, COLUMNS
-    from publish.data.schema import column_name, features
+    from publish.card.sections import columns_table
+    from publish.data.manifest import Manifest
+    from publish.data.schema import features
 
-    told = {name for name, _ in COLUMNS}
-    told |= {column_name(kind, "lung") for kind, _ in CLASS_COLUMNS}
-    assert told == set(features({1: "lung"}, keep_attention=True))
+    for attention, probability in ((True, True), (False, False)):
+        kept = {"keep_attention": attention, "keep_probability": probability}
+        card = columns_table(Manifest(kept, {"0": "background", "1": "lung"}, {}, (), 0))
+        told = [line.split("`")[1] for line in card.splitlines()]
+        assert sorted(told) == sorted(features({1: "lung"}, **kept))

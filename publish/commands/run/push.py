@@ -20,13 +20,7 @@ NOT_FIT = 8
 
 
 def stop_unfit(command: SendOptions, dist: Path, done: Sequence[Checked]) -> None:
-    """Unless a dataset passed its checks, print what is wrong and leave.
-
-    Args:
-        command: The options.
-        dist: The dataset's folder.
-        done: Its checks.
-    """
+    """Unless a dataset passed its checks, print what is wrong and leave."""
     if all(one.is_fit for one in done):
         return
     if command.as_json:

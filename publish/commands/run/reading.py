@@ -27,7 +27,6 @@ from publish.commands.reading import (
 from publish.data.manifest import read_manifest
 from publish.export import export
 from publish.release.diff import diff, next_version
-from publish.release.previous import read_released
 
 NOT_FIT = 3
 """Exit code: it ran, and the answer is no."""
@@ -87,7 +86,7 @@ def run_replay(command: ReplayCommand) -> None:
 def run_diff(command: DiffCommand) -> None:
     """Compare two datasets, and say which version number the new one asks for."""
     found = diff(command.old, command.new)
-    version = read_released(command.old).version
+    version = read_manifest(command.old, earlier=True).version
     proposed = next_version(version, found.bump)
     if command.as_json:
         told = {"old_version": version, "new_version": proposed, **found.to_json()}

@@ -1,4 +1,4 @@
-"""What every command that sends something to the Hub does."""
+"""What commands that send something to the Hub do; and `python -m publish space`, which does no more."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,16 @@ import click
 from click.core import ParameterSource
 
 from lungsynth.errors import LungSynthError
-from publish.commands.sending import SendOptions
+from publish.commands.sending import SendOptions, SpaceCommand
 from publish.hub.errors import redact
 from publish.hub.limit import ends_by
-from publish.hub.payload import Payload
-from publish.hub.push import Outcome, Progress, explain, push
+from publish.hub.payload import Payload, read_folder
+from publish.hub.push import Progress, explain, push
 from publish.hub.push_plan import Plan, check_tag, make_plan, offline_plan
 from publish.hub.reader import check_repo_name
 from publish.hub.repository import Hub
 from publish.hub.retry import Deadline, Retry, SystemClock
+from publish.hub.space_files import HARDWARE, write_space
 
 
 def begin(command: SendOptions) -> Deadline:
@@ -56,7 +58,11 @@ def send(
         hardware: Of a Space that is made.
     """
     tag = tag or command.tag
-    say = _teller(quiet=command.as_json)
+
+    def say(text: str) -> None:
+        if not command.as_json:
+            click.echo(text, err=True)
+
     retry = Retry(deadline, on_wait=lambda text: say(redact(text)))
     hub = Hub(command.repo, payload.kind, retry, quiet=command.as_json or not sys.stderr.isatty())
     if command.dry_run:
@@ -69,20 +75,6 @@ def send(
     def last_words() -> str:
         return f"{progress.describe()}. To go on: {again}"
 
-    def carry_out(plan: Plan) -> Outcome:
-        if not command.as_json:
-            click.echo(plan.to_text())
-        return push(
-            hub,
-            payload,
-            plan,
-            message=command.message or message,
-            progress=progress,
-            contents=command.verify == "full",
-            hardware=hardware,
-            say=say,
-        )
-
     with tempfile.TemporaryDirectory(prefix="publish-") as cache, hub.connected(Path(cache)):
         try:
             with ends_by(deadline, last_words):
@@ -90,7 +82,18 @@ def send(
                 if not command.yes:
                     _print_plan(command, plan)
                     return
-                outcome = carry_out(plan)
+                if not command.as_json:
+                    click.echo(plan.to_text())
+                outcome = push(
+                    hub,
+                    payload,
+                    plan,
+                    message=command.message or message,
+                    progress=progress,
+                    contents=command.verify == "full",
+                    hardware=hardware,
+                    say=say,
+                )
         except LungSynthError as error:
             raise explain(error, progress, again) from error
         except KeyboardInterrupt:
@@ -98,7 +101,7 @@ def send(
             sys.exit(130)
     named = f" as {outcome.tag}" if outcome.tag else ""
     text = f"{outcome.status}: {hub.url} at {outcome.commit}{named}"
-    _print(command, {**outcome.to_json(), "url": hub.url, "plan": plan.to_json()}, text)
+    _print(command, {**asdict(outcome), "url": hub.url, "plan": plan.to_json()}, text)
 
 
 def _print_plan(command: SendOptions, plan: Plan) -> None:
@@ -110,10 +113,6 @@ def _print_plan(command: SendOptions, plan: Plan) -> None:
 
 def _print(command: SendOptions, value: dict[str, Any], text: str) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False) if command.as_json else text)
-
-
-def _teller(*, quiet: bool) -> Callable[[str], None]:
-    return (lambda text: None) if quiet else (lambda text: click.echo(text, err=True))
 
 
 def resume_words(context: click.Context) -> list[str]:
@@ -148,3 +147,21 @@ def release_message(payload: Payload, tag: str | None) -> str:
     first = payload.splits[0].config
     n_rows = sum(split.n_rows for split in payload.splits if split.config == first)
     return f"{f'Release {tag}' if tag else 'Publish'}: {n_rows:,} synthetic rows"
+
+
+def run_space(command: SpaceCommand) -> None:
+    """Publish the page as a Space."""
+    deadline = begin(command)
+    with ExitStack() as stack:
+        folder = command.out or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="publish-space-"))
+        )
+        hardware = HARDWARE[command.hardware]
+        write_space(folder, hardware)
+        send(
+            read_folder(folder, "space"),
+            command,
+            deadline,
+            message=f"The page, for {command.hardware}",
+            hardware=hardware.flavour,
+        )

@@ -18,8 +18,13 @@ from publish.card.own_card import fill_own_card
 from publish.commands.run.sending import begin, send
 from publish.commands.sending import WeightsCommand
 from publish.hub.payload import write_out
-from publish.hub.plain import write_plain
-from publish.hub.weights import Checkpoint, check_own_card, payload_of, read_checkpoint
+from publish.hub.weights import (
+    Checkpoint,
+    check_own_card,
+    payload_of,
+    read_checkpoint,
+    write_plain,
+)
 
 
 def run_weights(command: WeightsCommand) -> None:
