@@ -43,7 +43,7 @@ def test_by_keyboard_draw_look_compare_and_take_home(open_page):
     page.keyboard.press("Control+A")
     page.keyboard.type("PA view, 60-year-old man, pneumonia in the right lung")
     page.keyboard.press("Control+Enter")
-    page.get_by_text(re.compile(r"Step \\d+ of 4|Done: seed 3")).first.wait_for()
+    page.locator("#ls-status progress").wait_for()
     page.wait_for_function("location.search.includes('right')")
     drawn(page, 3)
     assert "right lung" in said(page)
