@@ -94,17 +94,26 @@ def test_the_controls_write_the_sentence(open_page):
     ready(page)
     page.get_by_role("button", name=re.compile("^Build the sentence")).click()
     page.get_by_label("PA", exact=True).check()
-    page.get_by_label("Age in years").fill("60")
+    written("Frontal PA chest X-ray")  # of no age and no sex while none is chosen
     page.get_by_label("man", exact=True).check()
     page.get_by_label("tuberculosis", exact=True).check()
-    wanted = "Frontal PA chest X-ray of a 60-year-old man with tuberculosis"
-    page.wait_for_function(
-        "w => document.querySelector('#ls-prompt textarea').value === w", arg=wanted
-    )
+    written("Frontal PA chest X-ray of a 60-year-old man with tuberculosis")
+    age.fill("")
+    written("Frontal PA chest X-ray of a man with tuberculosis")
+
+    age = page.get_by_label("Age in years")
+    assert age.input_value() == ""
+
+    def written(wanted: str) -> None:
+        page.wait_for_function(
+            "w => document.querySelector('#ls-prompt textarea').value === w", arg=wanted
+        )
 
 
 def test_cancel_stops_and_the_next_drawing_begins_at_once(open_page):
     page = open_page()
+    written("Frontal PA chest X-ray of a man")
+    age.fill("60")
     ready(page)
     steps(page, 100)
     page.locator("#ls-draw").click()
