@@ -26,10 +26,14 @@ SUBTITLE = (
     "lungs."
 )
 BANNER = (
-    f"<strong>{RESEARCH_NOTICE}</strong> "
-    "<span>No patient is shown. Masks are machine-made and unread by a radiologist.</span>"
+_MASKS = "Masks are machine-made and unread by a radiologist."
+    f'<div class="ls-drawn"><strong>{RESEARCH_NOTICE}</strong> '
+    f"<span>No patient is shown. {_MASKS}</span></div>"
+    '<div class="ls-own" hidden><strong>Your film. Research only. Not for diagnosis.</strong> '
+    f"<span>{_MASKS}</span></div>"
 )
 PROMPT_LABEL = "Describe the X-ray"
+"""Of drawn pictures; over a visitor's own film, which is no synthetic image, the second one."""
 PROMPT_HINT = "View, patient, finding. Nothing that could name a real patient."
 DRAW = "Draw (Ctrl+Enter)"
 READY = "What is shown was drawn beforehand by this program."

@@ -167,6 +167,7 @@ def test_a_film_is_marked_and_nothing_of_it_stays(open_page, served, tmp_path, k
         page.get_by_role("link", name="Save mask.png alone").click()
     with Image.open(download.value.path()) as mask:
         assert mask.size == (280, 300) and set(np.unique(mask)) <= {0, 1, 2, 3, 255}
+    assert "synthetic" not in page.locator("#ls-banner").inner_text().lower()  # it is a real film
     folder = served[1]
     assert not [
         one for one in (folder / "gradio").rglob("*") if "Doe" in one.name and one.is_file()
