@@ -154,7 +154,8 @@ element.addEventListener("click", (event) => {
   else if (where.includes("lv-words")) {
     state.words = both.checked ? [...new Set([state.words[1] ?? state.words[0], n])] : [n];
     state.chosen = state.words.map((w) => item().words[w].word);
-    if (!item().frames[state.frame].sheet || item().frames[state.frame].soft) go(item().start);
+    const { frames, start } = item(), looks = frames.findIndex((f) => f.group === "Words");
+    if (!frames[state.frame].sheet || frames[state.frame].soft) go(looks < 0 ? start : looks);
     else show();
   } else if (where.includes("lv-thumbs")) {
     stop();

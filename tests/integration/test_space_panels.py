@@ -15,6 +15,7 @@ from PIL import Image
 
 from lungsynth.errors import ConfigError
 from lungsynth.masks.refine import RefineConfig
+from lungsynth.images import class_colour
 from lungsynth.model.measured import Measured
 from lungsynth.permalink import Permalink
 from space.draw import actions, compose, limits, study, tuning
@@ -214,6 +215,33 @@ def test_the_viewer_is_given_every_stage_in_use(drawn):
 def test_a_picture_of_the_gallery_fills_in_its_prompt_and_seed(drawn):
     picked = panels.choose([], SimpleNamespace(index=1))
     assert picked[1:3] == (gallery.CHOSEN[1][0], gallery.CHOSEN[1][1])
+def test_the_viewer_begins_at_the_mask_where_no_word_is_worth_a_look_first():
+    *_, one = actions.draw(Permalink("PA view, 60-year-old woman", 3, 2, 1.5), previews=False)
+    item = viewer.study_item(one.study, Measured())
+    assert item["frames"][item["start"]]["title"] == "Mask"
+
+
+def test_of_a_word_never_seen_the_legend_says_so():
+    *_, one = actions.draw(Permalink("Chest X-ray with a zebra", 3, 2, 1.5), previews=False)
+    words = viewer.study_item(one.study, Measured())["words"]
+    told = {word["word"]: word["told"] for word in words}
+    assert told["zebra"] == "“zebra” was never seen in training: its map says nothing."
+    assert told["chest"] == "“chest”: not measured."
+
+
+def test_a_word_has_the_colour_of_its_class_from_the_first_step_on():
+    asked = Permalink("Chest X-ray with pneumonia in the right lung", 3, 3, 1.5)
+    forming, *_, finished = actions.draw(asked)
+    colours = []
+    for item in (
+        viewer.forming_item(forming, asked.prompt),
+        viewer.study_item(finished.study, Measured()),
+    ):
+        [colour] = [one["colour"] for one in item["words"] if one["word"] == "right lung"]
+        colours.append(colour)
+    assert colours == [list(class_colour(2))] * 2
+
+
     assert panels.choose([drawn, drawn], SimpleNamespace(index=1))[0] == 1
 
 
