@@ -76,8 +76,8 @@ function legend(one, frame) {
   if (frame.sheet && !frame.soft) return state.words.map((word) => {
     const { word: name, told, colour } = one.words[word];
     const where = frame.place[word]
-      ? `${swatch(colour)}Where “${plain(name)}” is attended to more than the prompt’s words on average; full colour: by its whole average or more.`
-      : `<strong>“${plain(name)}”: no place.</strong> It is attended to where all words are, so nothing is coloured.`;
+      ? `${swatch(colour)}Coloured where “${plain(name)}” gets more attention than the words of the prompt get on average. The scale is the same for every word and picture.`
+      : `<strong>“${plain(name)}”: no place.</strong> It gets attention where all words do, so nothing is coloured.`;
     return `<p>${where} ${plain(told)}</p>`;
   }).join("") || (one.words.length ? "" : "<p>No word has a map.</p>");
   return frame.label || frame.soft
