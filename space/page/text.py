@@ -25,21 +25,21 @@ SUBTITLE = (
     "Draws a synthetic chest X-ray from a sentence, shows where each word looked, and marks the "
     "lungs."
 )
-BANNER = (
 _MASKS = "Masks are machine-made and unread by a radiologist."
+BANNER = (
     f'<div class="ls-drawn"><strong>{RESEARCH_NOTICE}</strong> '
     f"<span>No patient is shown. {_MASKS}</span></div>"
     '<div class="ls-own" hidden><strong>Your film. Research only. Not for diagnosis.</strong> '
     f"<span>{_MASKS}</span></div>"
 )
-PROMPT_LABEL = "Describe the X-ray"
 """Of drawn pictures; over a visitor's own film, which is no synthetic image, the second one."""
+PROMPT_LABEL = "Describe the X-ray"
 PROMPT_HINT = "View, patient, finding. Nothing that could name a real patient."
 DRAW = "Draw (Ctrl+Enter)"
 READY = "What is shown was drawn beforehand by this program."
 EMPTY_WORDS = "Words the model knows, and words it has never seen, are listed here."
-SEED_INFO = "Same seed, same picture"
 UNKNOWN_WORD = "“{}” was never seen in training: its map says nothing."
+SEED_INFO = "Same seed, same picture"
 STEPS_INFO = "More is slower"
 GUIDANCE_INFO = "How strictly the prompt is followed; 1 = off"
 PICTURES_INFO = "Each with the next seed"

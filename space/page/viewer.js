@@ -116,6 +116,7 @@ function build() {  // the parts that follow the item
   $("thumbs").hidden = items.length < 2;
   $("thumbs").innerHTML = items.map((i, n) => `<button type="button" data-n="${n}" aria-label="${plain(i.caption).replaceAll('"', "")}"><img src="${i.thumb || i.image}" alt=""><span>${plain(i.caption)}</span></button>`).join("");
   $("rules").hidden = !one.rules;
+  if (!one.rules?.length) $("rules").open = false;  // opening it asks for those of this mask
   $("rules-row").innerHTML = (one.rules || []).map((r) => `<figure><canvas role="img"></canvas><figcaption>${plain(r.name)}</figcaption></figure>`).join("");
   element.querySelectorAll(".lv-rules-row canvas").forEach((canvas, n) => picture(canvas, one, { label: one.rules[n].label, title: `Mask by ${one.rules[n].name}`, note: "" }, -1));
 }

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from lungsynth.errors import ConfigError
-from lungsynth.masks.refine import RefineConfig
 from lungsynth.images import class_colour
+from lungsynth.masks.refine import RefineConfig
 from lungsynth.model.measured import Measured
 from lungsynth.permalink import Permalink
 from space.draw import actions, compose, limits, study, tuning
@@ -212,9 +212,6 @@ def test_the_viewer_is_given_every_stage_in_use(drawn):
     json.dumps(value)
 
 
-def test_a_picture_of_the_gallery_fills_in_its_prompt_and_seed(drawn):
-    picked = panels.choose([], SimpleNamespace(index=1))
-    assert picked[1:3] == (gallery.CHOSEN[1][0], gallery.CHOSEN[1][1])
 def test_the_viewer_begins_at_the_mask_where_no_word_is_worth_a_look_first():
     *_, one = actions.draw(Permalink("PA view, 60-year-old woman", 3, 2, 1.5), previews=False)
     item = viewer.study_item(one.study, Measured())
@@ -242,6 +239,9 @@ def test_a_word_has_the_colour_of_its_class_from_the_first_step_on():
     assert colours == [list(class_colour(2))] * 2
 
 
+def test_a_picture_of_the_gallery_fills_in_its_prompt_and_seed(drawn):
+    picked = panels.choose([], SimpleNamespace(index=1))
+    assert picked[1:3] == (gallery.CHOSEN[1][0], gallery.CHOSEN[1][1])
     assert panels.choose([drawn, drawn], SimpleNamespace(index=1))[0] == 1
 
 
