@@ -153,7 +153,13 @@ def program() -> list[gr.Textbox]:
     with gr.Accordion("The same by program", open=False):
         gr.Markdown(text.PROGRAM_INFO)
         return [
-            gr.Textbox(label=label, interactive=False, buttons=["copy"], lines=lines)
+            gr.Textbox(
+                label=label,
+                interactive=False,
+                buttons=["copy"],
+                lines=lines,
+                elem_classes="ls-code",
+            )
             for label, lines in text.PROGRAMS.items()
         ]
 

@@ -91,6 +91,11 @@ def test_words_are_marked_as_they_are_typed(open_page):
     page.locator("#ls-draw").click()
     page.get_by_text("No word of").first.wait_for()
     page.get_by_text("Not drawn: the message says why.").wait_for()
+    page.get_by_label("Describe the X-ray").fill("chest")
+    steps(page, 2)
+    page.locator("#ls-draw").click()  # closes the message about the drawing before
+    page.locator("[data-testid=toast-body]").wait_for(state="detached")
+    drawn(page, 0)
 
 
 def test_the_controls_write_the_sentence(open_page):
