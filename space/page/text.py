@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from html import escape
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,7 +37,7 @@ BANNER = (
 PROMPT_LABEL = "Describe the X-ray"
 PROMPT_HINT = "View, patient, finding. Nothing that could name a real patient."
 DRAW = "Draw (Ctrl+Enter)"
-READY = "What is shown was drawn beforehand by this program."
+READY = "An example, drawn beforehand. Press Draw for a picture of your own, to save or to compare."
 EMPTY_WORDS = "Words the model knows, and words it has never seen, are listed here."
 UNKNOWN_WORD = "“{}” was never seen in training: its map says nothing."
 SEED_INFO = "Same seed, same picture"
@@ -319,8 +320,11 @@ def compared(pinned: Study, now: Study) -> str:
         for a, b in zip(pinned.made.regions, now.made.regions, strict=False)
     ]
     pictures = [
-        (f"Pinned: {pinned.prompt[:80]}, seed {pinned.seed}", final_overlay(pinned)),
-        (f"Now: {now.prompt[:80]}, seed {now.seed}", final_overlay(now)),
+        (
+            f"{title}: {shorten(one.prompt, 80, placeholder=' …')}, seed {one.seed}",
+            final_overlay(one),
+        )
+        for title, one in (("Pinned", pinned), ("Now", now))
     ]
     if pinned.image.shape == now.image.shape:
         change = abs(pinned.image.astype(int) - now.image.astype(int)).astype(np.uint8)

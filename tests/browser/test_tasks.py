@@ -17,6 +17,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarn
 
 PHONE = {"width": 390, "height": 844, "is_mobile": True, "has_touch": True}
 CANVAS = "document.querySelector('#ls-viewer canvas')"
+FITS = (
+    "s => (({scrollWidth, clientWidth}) => scrollWidth <= clientWidth)(document.querySelector(s))"
+)
 MOST = 120  # presses of Tab to reach anything
 
 
@@ -125,6 +128,7 @@ def test_by_phone_draw_look_compare_and_take_home(open_page):
     drawn(page, 0)
     page.wait_for_timeout(500)
     assert in_view(page, "#ls-viewer .lv-stage") > 0.99  # nobody scrolled
+    assert page.evaluate(FITS, "#ls-see .ls-scroll")  # the numbers of the classes, trust with them
     shot(page, "space-390.png")
     page.locator("#ls-viewer .lv-words button", has_text="child").tap()
     page.locator("#ls-viewer .lv-legend", has_text="child").wait_for()
