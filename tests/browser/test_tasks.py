@@ -130,8 +130,8 @@ def test_by_phone_draw_look_compare_and_take_home(open_page):
     assert in_view(page, "#ls-viewer .lv-stage") > 0.99  # nobody scrolled
     assert page.evaluate(FITS, "#ls-see .ls-scroll")  # the numbers of the classes, trust with them
     shot(page, "space-390.png")
-    page.locator("#ls-viewer .lv-words button", has_text="child").tap()
-    page.locator("#ls-viewer .lv-legend", has_text="child").wait_for()
+    page.locator("#ls-viewer .lv-words button", has_text="woman").tap()
+    page.locator("#ls-viewer .lv-legend", has_text="woman").wait_for()
     stage(page, "Mask")
     assert "Mask" in said(page)
     shot(page, "space-390-mask.png")
