@@ -217,21 +217,6 @@ def data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def strip(pictures: Sequence[tuple[str, bytes]], *, about: str = "") -> str:
-    """Pictures in a row, each with its title; HTML.
-
-    Args:
-        pictures: Title and PNG.
-        about: Said of each in its alternative text.
-    """
-    figures = "".join(
-        f'<figure><img src="{data_uri(png)}" alt="{escape(f"{title}. {about}".strip())}">'
-        f"<figcaption>{escape(title)}</figcaption></figure>"
-        for title, png in pictures
-    )
-    return f'<div class="ls-strip">{figures}</div>'
-
-
 def unseen(settings: Sequence[str], row: str) -> str:
     """What the opened link sets that no control shows; HTML, "" for nothing."""
     told = []
@@ -338,7 +323,12 @@ def compared(pinned: Study, now: Study) -> str:
     if pinned.made.config != now.made.config:
         changed.append("the mask’s settings")
     what = "; ".join(changed) or "nothing but the weights"
+    figures = "".join(
+        f'<figure><img src="{data_uri(png_bytes(one))}" alt="{escape(title)}.">'
+        f"<figcaption>{escape(title)}</figcaption></figure>"
+        for title, one in pictures
+    )
     return (
-        f"<h2>Compared</h2>{strip([(title, png_bytes(one)) for title, one in pictures])}"
+        f'<h2>Compared</h2><div class="ls-strip">{figures}</div>'
         f"<p>Changed: {escape(what)}.</p><p>{escape('; '.join(told))}.</p>"
     )

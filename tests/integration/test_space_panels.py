@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -191,6 +192,8 @@ def test_a_pinned_picture_is_compared_with_the_next(drawn):
     assert "prompt" not in html.split("Changed:")[1].split("</p>")[0]
     asked = (*tuning.shown(RefineConfig(method="none")).values(), None)
     panels.remask([drawn], 0, *asked)
+    odd = panels.compare([replace(drawn, prompt='<b>"')], [other.study], 0)
+    assert "<b>" not in odd and '<b>"' not in odd  # what was typed is never markup
     assert "the mask’s settings" in panels.compare(pinned, [drawn], 0)
     assert panels.pin(pinned, [drawn], 0)[0] == []
     study.make(drawn, tuning.Tuning())
