@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MAX_PICTURES = 4
 MAX_WORDS = 16
-"""Words of a prompt that get a map; a prompt has more only when it is a paragraph."""
+"""Words of a prompt that get a map: phrases such as "right lung", then its first words."""
 SAID_EVERY = 0.25
 """Seconds between two reports of progress; a browser on the same machine takes its time from us."""
 
