@@ -54,14 +54,8 @@ def composing(prompt: gr.Textbox) -> dict[str, Any]:
 
     with gr.Accordion("Build the sentence", open=False):
         one_of("view", "View", compose.VIEWS)
-        part["age"] = gr.Number(
-            None,
-            label="Age in years",
-            placeholder="any",  # without one Gradio fills in 0: an infant
-            minimum=0,
-            maximum=110,
-            precision=0,
-        )
+        # not gr.Number: an empty one becomes 0 when it is unfolded, which is an infant
+        part["age"] = gr.Textbox("", label="Age in years", placeholder="any", max_length=3)
         one_of("sex", "Sex", compose.SEXES)
         part["findings"] = gr.CheckboxGroup(list(compose.FINDINGS), label="Findings")
         one_of("side", "Side", compose.SIDES, visible=False)
