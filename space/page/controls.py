@@ -54,8 +54,14 @@ def composing(prompt: gr.Textbox) -> dict[str, Any]:
 
     with gr.Accordion("Build the sentence", open=False):
         one_of("view", "View", compose.VIEWS)
-        # not gr.Number: an empty one becomes 0 when it is unfolded, which is an infant
-        part["age"] = gr.Textbox("", label="Age in years", placeholder="any", max_length=3)
+        part["age"] = gr.Number(
+            0,  # Gradio makes an empty one 0 when it is unfolded
+            label="Age in years",
+            info="0 = any",
+            minimum=0,
+            maximum=110,
+            precision=0,
+        )
         one_of("sex", "Sex", compose.SEXES)
         part["findings"] = gr.CheckboxGroup(list(compose.FINDINGS), label="Findings")
         one_of("side", "Side", compose.SIDES, visible=False)

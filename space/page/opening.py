@@ -28,20 +28,11 @@ def report_words(prompt: str) -> str:
         return ""  # the line about the model already says why
 
 
-def write_prompt(view: str, age: str, sex: str, findings: list[str], side: str) -> str:
-    """The controls as a prompt; an empty age is not said."""
+def write_prompt(view: str, age: float | None, sex: str, findings: list[str], side: str) -> str:
+    """The controls as a prompt; an age of 0 is not said."""
     with errors_shown("Not written"):
-        years = (age or "").strip()
-        if years and not years.isdecimal():
-            raise ConfigError(f"`age` is {years!r}; expected 0 to 110 years.")
         return compose.sentence(
-            compose.Controls(
-                view or "",
-                int(years) if years else None,
-                sex or "",
-                tuple(findings or ()),
-                side or "",
-            )
+            compose.Controls(view or "", age or None, sex or "", tuple(findings or ()), side or "")
         )
 
 
@@ -52,7 +43,7 @@ def surprise() -> tuple[Any, ...]:
         compose.sentence(controls),
         seed,
         controls.view,
-        "" if controls.age is None else f"{controls.age:.0f}",
+        controls.age,
         controls.sex,
         list(controls.findings),
         controls.side,

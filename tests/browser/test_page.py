@@ -103,7 +103,7 @@ def test_the_controls_write_the_sentence(open_page):
     ready(page)
     page.get_by_role("button", name=re.compile("^Build the sentence")).click()
     age = page.get_by_label("Age in years")
-    assert age.input_value() == ""
+    assert age.input_value() == "0"
 
     def written(wanted: str) -> None:
         page.wait_for_function(

@@ -215,6 +215,13 @@ def test_the_viewer_is_given_every_stage_in_use(drawn):
     json.dumps(value)
 
 
+def test_an_age_that_nobody_gave_is_not_written():
+    for age in (0, None):
+        assert (
+            opening.write_prompt("PA", age, "woman", [], "") == "Frontal PA chest X-ray of a woman"
+        )
+
+
 def test_the_viewer_begins_at_the_mask_where_no_word_is_worth_a_look_first():
     *_, one = actions.draw(Permalink("PA view, 60-year-old woman", 3, 2, 1.5), previews=False)
     item = viewer.study_item(one.study, Measured())
