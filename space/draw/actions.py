@@ -25,11 +25,12 @@ from space.draw.tuning import Tuning
 from space.draw.watch import Watcher
 
 if TYPE_CHECKING:
+    from lungsynth.masks.classes import ClassSpec
     from lungsynth.pipeline import Result, Synthesizer
 
 MAX_PICTURES = 4
 MAX_WORDS = 16
-"""Words of a prompt that get a map; a prompt has more only when it is a paragraph."""
+"""Words of a prompt that get a map: phrases such as "right lung", then its first words."""
 SAID_EVERY = 0.25
 """Seconds between two reports of progress; a browser on the same machine takes its time from us."""
 
@@ -56,6 +57,7 @@ class Progress:
     preview: Any = None  # (H, W) uint8, the picture so far; None in most steps
     words: tuple[str, ...] = ()  # of the prompt, each with a map
     levels: Any = None  # (words, h, w) uint8, where they look in this step; see `heat.level`
+    classes: tuple[ClassSpec, ...] = ()  # of the mask; a word that names one has its colour
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,17 @@ def draw(
             done = (picture - 1) * steps + step
             left = (time.monotonic() - begun) / done * (n * steps - done)
             left_now = left if done > 1 else None
-            yield Progress(step, steps, picture, n, left_now, preview, tuple(tokens), levels)
+            yield Progress(
+                step,
+                steps,
+                picture,
+                n,
+                left_now,
+                preview,
+                tuple(tokens),
+                levels,
+                tuple(model.classes),
+            )
         assert result is not None
         report = result.prompt
         check = WordCheck(report.known, report.unknown, report.dropped, "")

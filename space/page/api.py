@@ -9,13 +9,14 @@ from typing import Any
 import gradio as gr
 
 from lungsynth.errors import DataError
+from lungsynth.images import png_bytes
 from lungsynth.model.options import SampleOptions
 from space.draw import actions, compose, study, upload
 from space.draw.model import convention_of
 from space.draw.tuning import Tuning
 from space.page import text
-from space.page.files import kept, kept_picture
-from space.page.handlers import count, gpu, shown
+from space.page.files import kept
+from space.page.handlers import count, errors_shown, gpu
 from space.share import links
 from space.share.archive import archive, archive_name, record_of
 
@@ -51,7 +52,7 @@ def generate(
         ZIP of every file
         summary in words
     """
-    try:
+    with errors_shown():
         more = links.read_settings(settings)
         whole, n_steps, scale, _ = actions.check_numbers(seed, steps, guidance)
         count(request)
@@ -67,16 +68,14 @@ def generate(
         *_, drawn = actions.draw(asked, tuning=tuning, previews=False)
         assert isinstance(drawn, actions.Drawing)
         return _outputs(drawn.study)
-    except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
-        raise shown(error) from None
 
 
 def _outputs(one: study.Study) -> tuple[Any, ...]:
     assert one.made is not None
     return (
-        kept_picture("image", one.image),
-        kept_picture("mask", one.made.mask),
-        kept_picture("overlay", study.final_overlay(one)),
+        kept("image.png", png_bytes(one.image)),
+        kept("mask.png", png_bytes(one.made.mask)),
+        kept("overlay.png", png_bytes(study.final_overlay(one))),
         record_of(one),
         kept(archive_name(one), archive(one)),
         text.summary(one.made.regions),
@@ -99,7 +98,7 @@ def segment(film: str | None, request: gr.Request | None = None) -> tuple[str, s
         summary in words
         warnings (what was put right, and why the picture may be no frontal film)
     """
-    try:
+    with errors_shown("Not segmented"):
         count(request)
         if not film:
             raise DataError("No file was sent; expected PNG, JPEG, TIFF, BMP or DICOM.")
@@ -110,8 +109,6 @@ def segment(film: str | None, request: gr.Request | None = None) -> tuple[str, s
             text.summary(reading.regions),
             [*(f"put right: {one}" for one in reading.done), *reading.warnings],
         )
-    except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
-        raise shown(error, "Not segmented") from None
 
 
 def words(prompt: str) -> dict[str, Any]:
@@ -123,10 +120,8 @@ def words(prompt: str) -> dict[str, Any]:
     Returns:
         known and unknown words, dropped (what is beyond the model's limit), problem ("" when none)
     """
-    try:
+    with errors_shown("Not checked"):
         found = actions.check_words(str(prompt))
-    except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
-        raise shown(error, "Not checked") from None
     return {
         "known": list(found.known),
         "unknown": list(found.unknown),
@@ -151,11 +146,9 @@ def write(
         The prompt.
     """
     asked = tuple(one.strip() for one in str(findings).split(",") if one.strip())
-    try:
+    with errors_shown("Not written"):
         years = None if age is None or age < 0 else age
         return compose.sentence(compose.Controls(view, years, sex, asked, side))
-    except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
-        raise shown(error, "Not written") from None
 
 
 def add_endpoints() -> None:

@@ -100,11 +100,9 @@ def draw_next(turn: str, name: str, request: gr.Request) -> tuple[Any, ...]:
     made = batch.find(name)
     if not turn or made is None:
         return (gr.skip(),) * 4
-    try:
+    with handlers.errors_shown():
         handlers.count(request)
         batch.draw_next(made)
-    except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
-        raise handlers.shown(error) from None
     return shown_of(made)
 
 

@@ -54,7 +54,14 @@ def composing(prompt: gr.Textbox) -> dict[str, Any]:
 
     with gr.Accordion("Build the sentence", open=False):
         one_of("view", "View", compose.VIEWS)
-        part["age"] = gr.Number(None, label="Age in years", minimum=0, maximum=110, precision=0)
+        part["age"] = gr.Number(
+            0,  # Gradio makes an empty one 0 when it is unfolded
+            label="Age in years",
+            info="0 = any",
+            minimum=0,
+            maximum=110,
+            precision=0,
+        )
         one_of("sex", "Sex", compose.SEXES)
         part["findings"] = gr.CheckboxGroup(list(compose.FINDINGS), label="Findings")
         one_of("side", "Side", compose.SIDES, visible=False)
@@ -146,7 +153,13 @@ def program() -> list[gr.Textbox]:
     with gr.Accordion("The same by program", open=False):
         gr.Markdown(text.PROGRAM_INFO)
         return [
-            gr.Textbox(label=label, interactive=False, buttons=["copy"], lines=lines)
+            gr.Textbox(
+                label=label,
+                interactive=False,
+                buttons=["copy"],
+                lines=lines,
+                elem_classes="ls-code",
+            )
             for label, lines in text.PROGRAMS.items()
         ]
 

@@ -9,9 +9,6 @@ from pathlib import Path
 
 from gradio.utils import get_upload_folder
 
-from lungsynth.arrays import UInt8Array
-from lungsynth.images import png_bytes
-
 
 def kept(name: str, data: bytes) -> str:
     """Path of a file of Gradio's cache that holds `data`.
@@ -35,13 +32,3 @@ def kept(name: str, data: bytes) -> str:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".", delete=False) as file:
             file.write(data)
         Path(file.name).replace(path)
-
-
-def kept_picture(name: str, picture: UInt8Array) -> str:
-    """`kept`, of a picture as PNG.
-
-    Args:
-        name: Without ".png".
-        picture: (H, W) or (H, W, 3), uint8.
-    """
-    return kept(f"{name}.png", png_bytes(picture))

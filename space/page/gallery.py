@@ -33,11 +33,11 @@ FOLDER = Path(__file__).parents[1] / "precomputed"
 INDEX = "index.json"
 CARD = "card.jpg"
 CHOSEN = (
-    ("Frontal AP chest X-ray of a young child with bacterial pneumonia", 7),
+    ("Frontal PA chest X-ray of a 45-year-old woman with tuberculosis in the right lung", 1),
     ("Frontal PA chest X-ray of a 60-year-old man, no finding", 3),
-    ("PA view, 45-year-old woman, tuberculosis, both lungs", 5),
+    ("Frontal AP chest X-ray of a young child with bacterial pneumonia", 7),
 )
-"""Prompt and seed."""
+"""Prompt and seed. The first has a word whose map was measured to be right: the page opens with it."""
 
 
 @dataclass(frozen=True, slots=True)

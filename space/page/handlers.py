@@ -6,6 +6,7 @@ import logging
 import secrets
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,15 @@ def shown(error: Exception, title: str = "Not drawn") -> gr.Error:
     return gr.Error(text.BLAND_ERROR, title=title, duration=None, print_exception=False)
 
 
+@contextmanager
+def errors_shown(title: str = "Not drawn") -> Iterator[None]:
+    """Whatever goes wrong inside is shown; see `shown`."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
+        raise shown(error, title) from None
+
+
 def count(
     request: gr.Request | None, cost: int = 1, *, rate: limits.RateLimit | None = None
 ) -> None:
@@ -100,7 +110,7 @@ def draw(
         request: Who asks.
     """
     studies: list[study.Study] = []
-    try:
+    with errors_shown():
         numbers = actions.check_numbers(seed, steps, guidance, n)
         count(request, numbers[3])
         asked = replace(
@@ -129,8 +139,6 @@ def draw(
                 0,
                 text.word_report(event.words),
             )
-    except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
-        raise shown(error) from None
 
 
 def _seeds(studies: Sequence[study.Study]) -> str:

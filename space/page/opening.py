@@ -16,7 +16,7 @@ from lungsynth.permalink import Permalink
 from space.draw import actions, compose, tuning
 from space.draw.model import ModelState, convention_of, measured, model_state, synthesizer
 from space.page import text
-from space.page.handlers import shown
+from space.page.handlers import errors_shown
 from space.share import links
 
 
@@ -29,13 +29,11 @@ def report_words(prompt: str) -> str:
 
 
 def write_prompt(view: str, age: float | None, sex: str, findings: list[str], side: str) -> str:
-    """The controls as a prompt."""
-    try:
+    """The controls as a prompt; an age of 0 is not said."""
+    with errors_shown("Not written"):
         return compose.sentence(
-            compose.Controls(view or "", age, sex or "", tuple(findings or ()), side or "")
+            compose.Controls(view or "", age or None, sex or "", tuple(findings or ()), side or "")
         )
-    except LungSynthError as error:
-        raise shown(error, "Not written") from None
 
 
 def surprise() -> tuple[Any, ...]:

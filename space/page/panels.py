@@ -14,7 +14,7 @@ from space.draw import limits, model, study, upload
 from space.draw.tuning import tuning_of
 from space.page import gallery, text, viewer
 from space.page.files import kept
-from space.page.handlers import count, origin_of, shown
+from space.page.handlers import count, errors_shown, origin_of
 from space.share import archive, links, reports
 
 HISTORY = 12
@@ -49,10 +49,8 @@ def remask(studies: list[study.Study], which: Any, *values: Any) -> tuple[Any, .
     one = chosen_study(studies, which)
     if one is None:
         return (gr.skip(),) * 3
-    try:
+    with errors_shown("Mask not changed"):
         study.make(one, tuning_of(values))
-    except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
-        raise shown(error, "Mask not changed") from None
     return (
         viewer.shown_studies(studies, which=place_of(studies, which)),
         *numbers(studies, which),
@@ -72,11 +70,9 @@ def by_rule(studies: list[study.Study], which: Any, *values: Any) -> Any:
     one = chosen_study(studies, which)
     if one is None or one.made is None:
         return gr.skip()
-    try:
+    with errors_shown("Not compared"):
         methods = [name for name in upload.COMPARED if model.usable(name, one.field is not None)]
         rules = study.by_rule(one, tuning_of(values), methods)
-    except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
-        raise shown(error, "Not compared") from None
     return viewer.shown_studies(studies, rules=rules, which=place_of(studies, which))
 
 
@@ -105,7 +101,7 @@ def pin(
     return (
         [replace(one, cache={}, formation=None)],
         gr.update(value="Unpin"),
-        (f"<p>{text.COMPARE_INFO}</p>"),
+        f"<p>{text.COMPARE_INFO}</p>",
     )
 
 
@@ -163,7 +159,7 @@ def report(
     one = chosen_study(studies, which)
     if one is None or one.made is None:
         return text.status("Draw a picture first.")
-    try:
+    with errors_shown("Not reported"):
         asked = archive.permalink_of(one, opened)
         made = reports.make_report(one, asked, problems, note, with_prompt=bool(with_prompt))
         try:
@@ -173,5 +169,3 @@ def report(
                 f"You have made {REPORTS.n} reports within the hour; please come back later."
             ) from None
         return text.report_sent(reports.hand_in(made))
-    except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
-        raise shown(error, "Not reported") from None

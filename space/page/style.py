@@ -48,6 +48,10 @@ ON_OPEN = """() => {
   document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); press(); }
   });
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("#ls-draw, #ls-sample, #ls-batch-start"))
+      document.querySelectorAll("[data-testid=toast-close]").forEach((one) => one.click());
+  }, true);
   window.addEventListener("popstate", () => document.getElementById("ls-reopen").click());
   const mend = () => {
     const without = (where, ...names) => document.querySelectorAll(where)
@@ -59,8 +63,9 @@ ON_OPEN = """() => {
   mend();
   return [];
 }"""
-"""Ctrl or ⌘ with Enter draws; Back and Forward move between drawings; the upload button is called by
-the words on it, as whoever speaks to the page does; a message is no button around its own button."""
+"""Ctrl or ⌘ with Enter draws; what begins anew closes the messages about what was before; Back and
+Forward move between drawings; the upload button is called by the words on it, as whoever speaks to the
+page does; a message is no button around its own button."""
 
 
 def theme() -> Any:

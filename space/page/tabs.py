@@ -84,8 +84,6 @@ def sample_file() -> Path:
 
 def read_sample(convention: str, request: gr.Request) -> Iterator[tuple[Any, ...]]:
     """A sample film, read as a visitor's own is; see `handlers.read_films`."""
-    try:
+    with handlers.errors_shown("Not read"):
         path = sample_file()
-    except DataError as error:
-        raise handlers.shown(error, "Not read") from None
     yield from handlers.read_films([str(path)], convention, request, ["Sample film (synthetic)"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from html import escape
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,15 +26,20 @@ SUBTITLE = (
     "Draws a synthetic chest X-ray from a sentence, shows where each word looked, and marks the "
     "lungs."
 )
+_MASKS = "Masks are machine-made and unread by a radiologist."
 BANNER = (
-    f"<strong>{RESEARCH_NOTICE}</strong> "
-    "<span>No patient is shown. Masks are machine-made and unread by a radiologist.</span>"
+    f'<div class="ls-drawn"><strong>{RESEARCH_NOTICE}</strong> '
+    f"<span>No patient is shown. {_MASKS}</span></div>"
+    '<div class="ls-own" hidden><strong>Your film. Research only. Not for diagnosis.</strong> '
+    f"<span>{_MASKS}</span></div>"
 )
+"""Of drawn pictures; over a visitor's own film, which is no synthetic image, the second one."""
 PROMPT_LABEL = "Describe the X-ray"
 PROMPT_HINT = "View, patient, finding. Nothing that could name a real patient."
 DRAW = "Draw (Ctrl+Enter)"
-READY = "What is shown was drawn beforehand by this program."
+READY = "An example. Press Draw for a picture of your own."
 EMPTY_WORDS = "Words the model knows, and words it has never seen, are listed here."
+UNKNOWN_WORD = "“{}” was never seen in training: its map says nothing."
 SEED_INFO = "Same seed, same picture"
 STEPS_INFO = "More is slower"
 GUIDANCE_INFO = "How strictly the prompt is followed; 1 = off"
@@ -211,21 +217,6 @@ def data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def strip(pictures: Sequence[tuple[str, bytes]], *, about: str = "") -> str:
-    """Pictures in a row, each with its title; HTML.
-
-    Args:
-        pictures: Title and PNG.
-        about: Said of each in its alternative text.
-    """
-    figures = "".join(
-        f'<figure><img src="{data_uri(png)}" alt="{escape(f"{title}. {about}".strip())}">'
-        f"<figcaption>{escape(title)}</figcaption></figure>"
-        for title, png in pictures
-    )
-    return f'<div class="ls-strip">{figures}</div>'
-
-
 def unseen(settings: Sequence[str], row: str) -> str:
     """What the opened link sets that no control shows; HTML, "" for nothing."""
     told = []
@@ -314,8 +305,11 @@ def compared(pinned: Study, now: Study) -> str:
         for a, b in zip(pinned.made.regions, now.made.regions, strict=False)
     ]
     pictures = [
-        (f"Pinned: {pinned.prompt[:80]}, seed {pinned.seed}", final_overlay(pinned)),
-        (f"Now: {now.prompt[:80]}, seed {now.seed}", final_overlay(now)),
+        (
+            f"{title}: {shorten(one.prompt, 80, placeholder=' …')}, seed {one.seed}",
+            final_overlay(one),
+        )
+        for title, one in (("Pinned", pinned), ("Now", now))
     ]
     if pinned.image.shape == now.image.shape:
         change = abs(pinned.image.astype(int) - now.image.astype(int)).astype(np.uint8)
@@ -329,7 +323,12 @@ def compared(pinned: Study, now: Study) -> str:
     if pinned.made.config != now.made.config:
         changed.append("the mask’s settings")
     what = "; ".join(changed) or "nothing but the weights"
+    figures = "".join(
+        f'<figure><img src="{data_uri(png_bytes(one))}" alt="{escape(title)}.">'
+        f"<figcaption>{escape(title)}</figcaption></figure>"
+        for title, one in pictures
+    )
     return (
-        f"<h2>Compared</h2>{strip([(title, png_bytes(one)) for title, one in pictures])}"
+        f'<h2>Compared</h2><div class="ls-strip">{figures}</div>'
         f"<p>Changed: {escape(what)}.</p><p>{escape('; '.join(told))}.</p>"
     )

@@ -76,8 +76,8 @@ function legend(one, frame) {
   if (frame.sheet && !frame.soft) return state.words.map((word) => {
     const { word: name, told, colour } = one.words[word];
     const where = frame.place[word]
-      ? `${swatch(colour)}Where “${plain(name)}” is attended to more than the prompt’s words on average; full colour: by its whole average or more.`
-      : `<strong>“${plain(name)}”: no place.</strong> It is attended to where all words are, so nothing is coloured.`;
+      ? `${swatch(colour)}Coloured where “${plain(name)}” gets more attention than the words of the prompt get on average. The scale is the same for every word and picture.`
+      : `<strong>“${plain(name)}”: no place.</strong> It gets attention where all words do, so nothing is coloured.`;
     return `<p>${where} ${plain(told)}</p>`;
   }).join("") || (one.words.length ? "" : "<p>No word has a map.</p>");
   return frame.label || frame.soft
@@ -116,6 +116,7 @@ function build() {  // the parts that follow the item
   $("thumbs").hidden = items.length < 2;
   $("thumbs").innerHTML = items.map((i, n) => `<button type="button" data-n="${n}" aria-label="${plain(i.caption).replaceAll('"', "")}"><img src="${i.thumb || i.image}" alt=""><span>${plain(i.caption)}</span></button>`).join("");
   $("rules").hidden = !one.rules;
+  if (!one.rules?.length) $("rules").open = false;  // opening it asks for those of this mask
   $("rules-row").innerHTML = (one.rules || []).map((r) => `<figure><canvas role="img"></canvas><figcaption>${plain(r.name)}</figcaption></figure>`).join("");
   element.querySelectorAll(".lv-rules-row canvas").forEach((canvas, n) => picture(canvas, one, { label: one.rules[n].label, title: `Mask by ${one.rules[n].name}`, note: "" }, -1));
 }
@@ -154,7 +155,8 @@ element.addEventListener("click", (event) => {
   else if (where.includes("lv-words")) {
     state.words = both.checked ? [...new Set([state.words[1] ?? state.words[0], n])] : [n];
     state.chosen = state.words.map((w) => item().words[w].word);
-    if (!item().frames[state.frame].sheet || item().frames[state.frame].soft) go(item().start);
+    const { frames, start } = item(), looks = frames.findIndex((f) => f.group === "Words");
+    if (!frames[state.frame].sheet || frames[state.frame].soft) go(looks < 0 ? start : looks);
     else show();
   } else if (where.includes("lv-thumbs")) {
     stop();

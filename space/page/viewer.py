@@ -112,7 +112,7 @@ def forming_item(now: Progress, prompt: str) -> dict[str, Any]:
         "image": frame["image"],
         "alt": f"The X-ray of “{prompt}” as it forms, step {now.step} of {now.steps}.",
         "frames": [frame],
-        "words": [_word(name, (), "") for name in names],
+        "words": [_word(name, now.classes, "") for name in names],
         "word": heat.telling(names),
         "classes": [],
         "start": 0,
@@ -128,27 +128,27 @@ def study_item(
     formation, classes = study.formation, _classes(study.specs)
     names = list(formation.words) if formation else []
     frames = _drawing_frames(study)
-    looks, seen = len(frames), [False] * len(names)
+    looks, placed = len(frames), list[str]()
     if formation is not None:
         found = formation.differences()
-        seen = [heat.has_place(one) for one in found]
+        placed = [name for name, one in zip(names, found, strict=True) if heat.has_place(one)]
         frames.append(
             _look(
                 found, "Words", "Where the words look", "The finished picture, all steps together."
             )
         )
     frames += _mask_frames(study)
+    word = heat.telling(placed) or heat.telling(names)
     height, width = study.image.shape
     return {
         "size": [width, height],
         "image": _png(study.image),
         "alt": text.alt_text(study),
         "frames": frames,
-        "words": [_word(name, study.specs, measured.sentence(name)) for name in names],
-        "word": heat.telling([name for name, placed in zip(names, seen, strict=True) if placed])
-        or heat.telling(names),
+        "words": [_word(name, study.specs, _truth(study, measured, name)) for name in names],
+        "word": word,
         "classes": classes,
-        "start": min(looks, len(frames) - 1),
+        "start": looks if word in heat.TELLING else len(frames) - 1,
         "caption": f"Seed {study.seed}",
         "rules": [{"name": name, "label": _png(mask)} for name, mask in rules],
     }
@@ -242,6 +242,12 @@ def word_colour(word: str, specs: Sequence[Any]) -> tuple[int, int, int]:
 
 def _word(name: str, specs: Sequence[Any], told: str) -> dict[str, Any]:
     return {"word": name, "told": told, "colour": list(word_colour(name, specs))}
+
+
+def _truth(study: Study, measured: Measured, word: str) -> str:
+    """What is known of a word's map."""
+    unknown = study.record.get("unknown_words", ())
+    return text.UNKNOWN_WORD.format(word) if word in unknown else measured.sentence(word)
 
 
 def _placed(levels: UInt8Array) -> list[bool]:

@@ -24,8 +24,12 @@ def link(asked: Permalink, origin: str = "") -> str:
         asked: What to draw.
         origin: Of the page, such as https://lab-page.hf.space; anything else gives `LOCAL`.
     """
-    fine = re.fullmatch(r"https?://[\w.\-]+(:\d{1,5})?", origin or "")
-    return f"{origin if fine else LOCAL}/?{to_query(asked)}"
+    return f"{_page(origin)}/?{to_query(asked)}"
+
+
+def _page(origin: str) -> str:
+    """Where the page is opened; `LOCAL` for what is no address."""
+    return origin if re.fullmatch(r"https?://[\w.\-]+(:\d{1,5})?", origin or "") else LOCAL
 
 
 def read_link(query: str | Mapping[str, str]) -> Permalink | None:
@@ -120,11 +124,10 @@ def _values(asked: Permalink) -> list[Any]:
 
 def client_snippet(asked: Permalink, origin: str = "") -> str:
     """Python that has this page draw the same, over its API."""
-    base = link(asked, origin).split("/?")[0]
     given = ", ".join(repr(one) for one in _values(asked))
     return (
         "from gradio_client import Client\n\n"
-        f"page = Client({base!r})\n"
+        f"page = Client({_page(origin)!r})\n"
         "image, mask, overlay, record, archive, summary = page.predict(\n"
         f'    {given}, api_name="/generate"\n)\n'
         "print(image, summary)  # image: path of a PNG; record: a dict\n"
@@ -133,11 +136,10 @@ def client_snippet(asked: Permalink, origin: str = "") -> str:
 
 def javascript_snippet(asked: Permalink, origin: str = "") -> str:
     """JavaScript that has this page draw the same, over its API."""
-    base = link(asked, origin).split("/?")[0]
     given = json.dumps(_values(asked), ensure_ascii=False)
     return (
         'import { Client } from "@gradio/client";\n\n'
-        f"const page = await Client.connect({json.dumps(base)});\n"
+        f"const page = await Client.connect({json.dumps(_page(origin))});\n"
         f'const {{ data }} = await page.predict("/generate", {given});\n'
         "const [image, mask, overlay, record, archive, summary] = data;\n"
         "console.log(image.url, record.scores, summary);\n"
@@ -146,9 +148,8 @@ def javascript_snippet(asked: Permalink, origin: str = "") -> str:
 
 def curl_snippet(asked: Permalink, origin: str = "") -> str:
     """A shell command that has this page draw the same, over its API."""
-    base = link(asked, origin).split("/?")[0]
     data = json.dumps({"data": _values(asked)}, ensure_ascii=False)
-    call = f"{base}/gradio_api/call/generate"
+    call = f"{_page(origin)}/gradio_api/call/generate"
     return (
         f"id=$(curl -s {call} -H 'Content-Type: application/json' \\\n"
         f"  -d {shlex.quote(data)} | cut -d'\"' -f4)\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from lungsynth.errors import ConfigError
+from lungsynth.images import class_colour
 from lungsynth.masks.refine import RefineConfig
 from lungsynth.model.measured import Measured
 from lungsynth.permalink import Permalink
@@ -190,6 +192,8 @@ def test_a_pinned_picture_is_compared_with_the_next(drawn):
     assert "prompt" not in html.split("Changed:")[1].split("</p>")[0]
     asked = (*tuning.shown(RefineConfig(method="none")).values(), None)
     panels.remask([drawn], 0, *asked)
+    odd = panels.compare([replace(drawn, prompt='<b>"')], [other.study], 0)
+    assert "<b>" not in odd and '<b>"' not in odd  # what was typed is never markup
     assert "the mask’s settings" in panels.compare(pinned, [drawn], 0)
     assert panels.pin(pinned, [drawn], 0)[0] == []
     study.make(drawn, tuning.Tuning())
@@ -209,6 +213,40 @@ def test_the_viewer_is_given_every_stage_in_use(drawn):
     assert all(one["told"].endswith("not measured.") for one in item["words"])
     assert drawn.prompt in item["alt"] and "lung covers" in item["alt"]
     json.dumps(value)
+
+
+def test_an_age_that_nobody_gave_is_not_written():
+    for age in (0, None):
+        assert (
+            opening.write_prompt("PA", age, "woman", [], "") == "Frontal PA chest X-ray of a woman"
+        )
+
+
+def test_the_viewer_begins_at_the_mask_where_no_word_is_worth_a_look_first():
+    *_, one = actions.draw(Permalink("PA view, 60-year-old woman", 3, 2, 1.5), previews=False)
+    item = viewer.study_item(one.study, Measured())
+    assert item["frames"][item["start"]]["title"] == "Mask"
+
+
+def test_of_a_word_never_seen_the_legend_says_so():
+    *_, one = actions.draw(Permalink("Chest X-ray with a zebra", 3, 2, 1.5), previews=False)
+    words = viewer.study_item(one.study, Measured())["words"]
+    told = {word["word"]: word["told"] for word in words}
+    assert told["zebra"] == "“zebra” was never seen in training: its map says nothing."
+    assert told["chest"] == "“chest”: not measured."
+
+
+def test_a_word_has_the_colour_of_its_class_from_the_first_step_on():
+    asked = Permalink("Chest X-ray with pneumonia in the right lung", 3, 3, 1.5)
+    forming, *_, finished = actions.draw(asked)
+    colours = []
+    for item in (
+        viewer.forming_item(forming, asked.prompt),
+        viewer.study_item(finished.study, Measured()),
+    ):
+        [colour] = [one["colour"] for one in item["words"] if one["word"] == "right lung"]
+        colours.append(colour)
+    assert colours == [list(class_colour(2))] * 2
 
 
 def test_a_picture_of_the_gallery_fills_in_its_prompt_and_seed(drawn):

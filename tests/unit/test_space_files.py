@@ -4,11 +4,9 @@ import os
 import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from space.page.files import kept, kept_picture
+from space.page.files import kept
 
 DATA = os.urandom(1 << 22)
 
@@ -58,10 +56,3 @@ def test_a_download_is_whole_while_others_are_given_the_same_file():
         stop.set()
         for one in others:
             one.join()
-
-
-def test_a_picture_is_a_png_of_the_same_pixels():
-    picture = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
-    path = kept_picture("map", picture)
-    assert path.endswith("/map.png")
-    np.testing.assert_array_equal(np.asarray(Image.open(path)), picture)

@@ -297,6 +297,9 @@ def test_the_shipped_gallery_is_whole():
         assert {"Noise", "Words", "Mask"} <= {frame["group"] for frame in item["frames"]}
         assert item["image"].startswith("data:image/png;base64,")
     assert (gallery.FOLDER / gallery.CARD).stat().st_size < 200_000
+    first = gallery.value()["items"][0]  # the page opens with a map that was measured to be right
+    [told] = [one["told"] for one in first["words"] if one["word"] == first["word"]]
+    assert "is grounded" in told
 
 
 def test_the_readme_pins_the_gradio_that_is_installed():
