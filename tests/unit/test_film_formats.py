@@ -187,3 +187,28 @@ def test_a_pattern_is_read_from_its_fixed_part(grey: np.ndarray, tmp_path: Path)
     Image.fromarray(grey).save(tmp_path / "a" / "b" / "x.png")
     (found,) = search_films([str(tmp_path / "a" / "*" / "x.png")]).films
     assert found.relative == PurePosixPath("b/x.png")
+
+
+def test_links_are_followed_once_or_listed(grey: np.ndarray, tmp_path: Path) -> None:
+    """Whatever a folder holds is read or listed, and a film keeps the name of its file."""
+    films, elsewhere = tmp_path / "films", tmp_path / "elsewhere"
+    films.mkdir()
+    elsewhere.mkdir()
+    for path in (films / "film.png", elsewhere / "far.png"):
+        Image.fromarray(grey).save(path)
+    for name, target in {
+        "also.png": films / "film.png",
+        "far.png": elsewhere / "far.png",
+        "far_too.png": elsewhere / "far.png",
+        "lost.png": tmp_path / "nowhere.png",
+        "ward": elsewhere,
+    }.items():
+        (films / name).symlink_to(target)
+    search = search_films([str(films)])
+    assert [str(one.relative) for one in search.films] == ["far.png", "film.png"]
+    assert {str(one.relative): one.reason for one in search.left_out} == {
+        "also.png": "link to a file that is looked at",
+        "far_too.png": "link to a file that is looked at",
+        "lost.png": "link that leads nowhere",
+        "ward": "link to a folder (not followed; name it too)",
+    }
