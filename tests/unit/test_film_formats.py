@@ -212,3 +212,20 @@ def test_links_are_followed_once_or_listed(grey: np.ndarray, tmp_path: Path) -> 
         "lost.png": "link that leads nowhere",
         "ward": "link to a folder (not followed; name it too)",
     }
+
+
+@pytest.mark.parametrize("name", ["UN_sequence.dcm", "priv_SQ.dcm", "no_meta_group_length.dcm"])
+def test_a_whole_file_without_a_picture_is_not_called_damaged(name: str) -> None:
+    from pydicom.data import get_testdata_file
+
+    path = get_testdata_file(name)
+    assert isinstance(path, str)
+    with pytest.raises(DataError, match="without a picture"):
+        read_film(Path(path))
+
+
+def test_filling_after_the_end_mark_is_no_missing_part() -> None:
+    stream = bytes.fromhex("ff4fff51002f") + bytes(60) + b"\xff\xd9"
+    for filling in (b"", b"\0", b"\xff", b"\0\0\0"):
+        assert codestream.read_stream(stream + filling).whole
+    assert not codestream.read_stream(stream[:-2]).whole
