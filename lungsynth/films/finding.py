@@ -15,6 +15,8 @@ PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 DICOM = (".dcm", ".dicom", ".dic")
 SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM")
 """First bytes of PNG, JPEG, TIFF (either order) and BMP."""
+RESULTS = ("mask.png", "coarse.png", "overlay.png", "map_*.png", "probability_*.png")
+"""What `segment` and `sample` write beside a record.json, and is no film."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,8 @@ def why_left_out(path: Path, relative: PurePosixPath) -> str:
         return "hidden"
     if path.name.upper() == "DICOMDIR":
         return "DICOMDIR (a directory of films, not a film)"
+    if any(path.match(name) for name in RESULTS) and (path.parent / "record.json").is_file():
+        return "result of an earlier run"
     ending = path.suffix.lower()
     if ending in PICTURES + DICOM:
         return ""

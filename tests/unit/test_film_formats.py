@@ -229,3 +229,18 @@ def test_filling_after_the_end_mark_is_no_missing_part() -> None:
     for filling in (b"", b"\0", b"\xff", b"\0\0\0"):
         assert codestream.read_stream(stream + filling).whole
     assert not codestream.read_stream(stream[:-2]).whole
+
+
+def test_masks_of_an_earlier_run_are_no_films(grey: np.ndarray, tmp_path: Path) -> None:
+    names = ("image.png", "mask.png", "overlay.png", "map_chest.png", "probability_1_left-lung.png")
+    for folder in ("drawn", "own"):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            Image.fromarray(grey).save(tmp_path / folder / name)
+    (tmp_path / "drawn" / "record.json").write_text("{}")
+    search = search_films([str(tmp_path)])
+    assert [one.relative.as_posix() for one in search.films] == [
+        "drawn/image.png",
+        *(f"own/{name}" for name in sorted(names)),
+    ]
+    assert search.counts() == "1 .json (not read), 4 result of an earlier run"
