@@ -161,3 +161,48 @@ def test_the_example_runs(
     assert len(told) == 2 and told[0].endswith("picture, lungs, both, <start>, <end>")
     with Image.open(tmp_path / "0.png") as sheet:
         assert sheet.size == (64 * 5, 64)
+
+
+def with_ip_adapter(pipe: Any) -> list[torch.Tensor]:
+    """Load a random IP-Adapter into a pipeline; embeddings of a picture for a guided call."""
+    generator = torch.Generator().manual_seed(0)
+    width, n_tokens, features = pipe.unet.config.cross_attention_dim, 4, 24
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
+    layers = [n for n in pipe.unet.attn_processors if n.endswith("attn2.processor")]
+    weights = {
+        "image_proj": {
+            "proj.weight": random(n_tokens * width, features),
+            "proj.bias": random(n_tokens * width),
+            "norm.weight": torch.ones(width),
+            "norm.bias": torch.zeros(width),
+        },
+        "ip_adapter": {
+            f"{2 * k + 1}.{part}.weight": random(
+                *pipe.unet.get_submodule(name[:-10]).to_k.weight.shape
+            )
+            for k, name in enumerate(layers)
+            for part in ("to_k_ip", "to_v_ip")
+        },
+    }
+    pipe.load_ip_adapter(weights, subfolder=None, weight_name=None, image_encoder_folder=None)
+    return [random(2, 1, features)]
+
+
+def test_a_pipeline_with_an_ip_adapter_is_read_as_one_without(
+    sd_folder: Path, sd_pipe: Any
+) -> None:
+    from lungsynth.model.checkpoint import load_pipeline
+
+    pipe = load_pipeline(str(sd_folder))[0]
+    image = with_ip_adapter(pipe)
+    before = {name: type(one) for name, one in pipe.unet.attn_processors.items()}
+    found = []
+    for one, more in ((sd_pipe, {}), (pipe, {"ip_adapter_image_embeds": image})):
+        with capture_of(one) as captured:
+            one(PROMPTS[0], latents=noise(one, 1), guidance_scale=4.0, **more, **CALL)
+        found.append(captured.mean((8, 8)))
+    assert torch.allclose(found[0], found[1], atol=1e-5)
+    assert {name: type(one) for name, one in pipe.unet.attn_processors.items()} == before
