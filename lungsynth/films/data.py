@@ -69,6 +69,8 @@ def open_source(source: str | Sequence[str]) -> Any:
             (`metadata.jsonl` / `.csv` naming `file_name`, other columns may name files too; or masks of
             the same names in a folder `masks`), or the name of a `datasets` source.
 
+    Splits that such a folder or source has are joined; column `split` then says which a row is of.
+
     Raises:
         DataError: nothing is there, or it cannot be read.
     """
@@ -94,10 +96,10 @@ def open_source(source: str | Sequence[str]) -> Any:
                 return open_source([str(path) for path in parquet])
             if (paths[0] / "masks").is_dir() and not any(paths[0].glob("metadata.*")):
                 return datasets.Dataset.from_list(_paired_files(paths[0]))
-            rows = datasets.load_dataset("imagefolder", data_dir=str(paths[0]), split="train")
+            loaded = datasets.load_dataset("imagefolder", data_dir=str(paths[0]))
+            rows = datasets.concatenate_datasets(_with_split(loaded))
         elif len(paths) == 1:
-            loaded = datasets.load_dataset(names[0])
-            rows = datasets.concatenate_datasets([loaded[k] for k in sorted(loaded)])
+            rows = datasets.concatenate_datasets(_with_split(datasets.load_dataset(names[0])))
         else:
             raise DataError(f"Several sources must all be Parquet files, got {names}.")
     except DataError:
@@ -111,6 +113,16 @@ def open_source(source: str | Sequence[str]) -> Any:
         if isinstance(feature, datasets.Image):
             rows = rows.cast_column(name, datasets.Image(decode=False))
     return rows
+
+
+def _with_split(loaded: Any) -> list[Any]:
+    """The splits of a `datasets.DatasetDict`; where there are several, column `split` says which."""
+    return [
+        part
+        if len(loaded) == 1 or "split" in part.column_names
+        else part.add_column("split", [name] * len(part))
+        for name, part in sorted(loaded.items())
+    ]
 
 
 def parquet_files(folder: Path) -> list[Path]:
