@@ -206,3 +206,49 @@ def test_a_pipeline_with_an_ip_adapter_is_read_as_one_without(
         found.append(captured.mean((8, 8)))
     assert torch.allclose(found[0], found[1], atol=1e-5)
     assert {name: type(one) for name, one in pipe.unet.attn_processors.items()} == before
+
+
+def test_pipelines_whose_calls_hold_other_parts_are_refused(sd_pipe: Any) -> None:
+    from diffusers import (
+        StableDiffusionInstructPix2PixPipeline,
+        StableDiffusionPAGPipeline,
+        StableDiffusionSAGPipeline,
+    )
+
+    for kind in (
+        StableDiffusionInstructPix2PixPipeline,
+        StableDiffusionPAGPipeline,
+        StableDiffusionSAGPipeline,
+    ):
+        pipe = kind.__new__(kind)
+        object.__setattr__(pipe, "unet", sd_pipe.unet)
+        with pytest.raises(CaptureError, match=f"^{kind.__name__} guides in a way of its own"):
+            capture_of(pipe)
+
+
+def test_a_word_after_a_textual_inversion_keeps_its_place(sd_folder: Path) -> None:
+    """Of an inversion with three vectors the tokenizer makes three tokens, in the pipeline only."""
+    from lungsynth.model.checkpoint import load_pipeline
+
+    pipe = load_pipeline(str(sd_folder))[0]
+    vectors = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
+    pipe.load_textual_inversion({"<haze>": vectors}, token="<haze>")
+    with capture_of(pipe) as captured:
+        pipe("<haze> of both lungs", latents=noise(pipe, 1), guidance_scale=1.0, **CALL)
+    words = [["lungs", "<haze>"]]
+    (maps,) = prompt_maps(
+        captured, pipe.tokenizer, ["<haze> of both lungs"], height=8, width=8, words=words
+    )
+    for word, tokens in {"lungs": (6,), "<haze>": (1, 2, 3)}.items():
+        expected = word_map(captured, 0, tokens, height=8, width=8).numpy()
+        np.testing.assert_array_equal(maps[word], expected)
+
+
+def test_pictures_as_tensors_have_maps_of_their_size(sd_pipe: Any) -> None:
+    call = {**CALL, "output_type": "pt"}
+    ((picture, maps),) = draw_with_maps(
+        sd_pipe, PROMPTS[:1], words=WORDS[:1], latents=noise(sd_pipe, 1), **call
+    )
+    assert picture.shape == (3, 64, 64) and maps["man"].shape == (64, 64)
+    with pytest.raises(ConfigError, match="`batch_size` is 0; expected at least 1"):
+        next(draw_with_maps(sd_pipe, PROMPTS, batch_size=0))
