@@ -153,6 +153,13 @@ def _paired_files(folder: Path) -> list[dict[str, str | None]]:
     ]
 
 
+def _as_text(value: Any) -> str:
+    """A metadata value as text: 60.0, which a table makes of 60 where others are missing, is "60"."""
+    if value is None or value != value:  # NaN
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
 def _located(value: Any, source: str | Sequence[str]) -> Any:
     """A file name written in a folder's metadata, as a path from here; other values as they are."""
     if isinstance(value, str) and isinstance(source, str) and not Path(value).exists():
@@ -213,7 +220,7 @@ def read_records(
             break
         if mask_column is not None and row[mask_column] is None:
             continue
-        fields = {name: "" if row[name] is None else str(row[name]) for name in known}
+        fields = {name: _as_text(row[name]) for name in known}
         where = f"row {index} ({fields.get('id') or 'no id'})"
         image = decode_grey(row[image_column], where=where)
         mask = None
