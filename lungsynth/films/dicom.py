@@ -180,11 +180,9 @@ def _pixels(data: Any, path: Path, max_pixels: int) -> DicomPixels:
 
 def _has_size(path: Path) -> bool:
     """Whether a picture's size stands before its pixels; pydicom drops it where those are cut short."""
-    tags: list[str | int] = ["Rows"]
     try:
-        return "Rows" in pydicom.dcmread(
-            path, force=True, stop_before_pixels=True, specific_tags=tags
-        )
+        data = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=["Rows"])
+        return "Rows" in data
     except Exception:  # noqa: BLE001  # cut in its header, too
         return True
 
