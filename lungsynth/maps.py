@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from diffusers.loaders import TextualInversionLoaderMixin
+from PIL import Image
 
 from lungsynth.arrays import FloatArray
 from lungsynth.errors import CaptureError, ConfigError
@@ -35,6 +37,9 @@ __all__ = [
 
 Maps = dict[str, FloatArray]
 
+OTHER_GUIDANCE = ("do_perturbed_attention_guidance", "image_guidance_scale")
+"""Of diffusers' pipelines whose calls may hold three parts (PAG, InstructPix2Pix)."""
+
 
 def capture_of(pipe: Any, **options: bool) -> AttentionCapture:
     """A capture for a pipeline, whatever size, batch and guidance it is then called with.
@@ -48,11 +53,20 @@ def capture_of(pipe: Any, **options: bool) -> AttentionCapture:
         options: `probabilities`, `keep_steps`, `queries`; see `AttentionCapture`.
 
     Raises:
-        CaptureError: the pipeline has no U-Net.
+        CaptureError: the pipeline has no U-Net, or its calls hold more than a half with and a half
+            without the prompt.
     """
+    kind = type(pipe).__name__
     if not hasattr(pipe, "unet"):
         raise CaptureError(
-            f"{type(pipe).__name__} has no U-Net; expected a Stable Diffusion pipeline of diffusers."
+            f"{kind} has no U-Net; expected a Stable Diffusion pipeline of diffusers."
+        )
+    if not hasattr(type(pipe), "do_classifier_free_guidance") or any(
+        hasattr(type(pipe), name) for name in OTHER_GUIDANCE
+    ):
+        raise CaptureError(
+            f"{kind} guides in a way of its own, so it is not known which part of a call is the "
+            "prompt's; expected a pipeline with classifier-free guidance alone."
         )
     # asked at each call: the pipeline knows only then whether it is guided
     return AttentionCapture(
@@ -97,7 +111,8 @@ def prompt_maps(
     each = n_pictures // len(prompts)
     found: list[Maps] = []
     for index, prompt in enumerate(prompts):
-        tokens = [word_tokens(prompt, word, tokenizer) for word in chosen[index]]
+        read = _as_read(prompt, tokenizer)
+        tokens = [word_tokens(read, word, tokenizer) for word in chosen[index]]
         for k in range(index * each, (index + 1) * each):
             heats = word_maps(captured, k, tokens, height=height, width=width)
             arrays = np.asarray(heats.numpy(), dtype=np.float32)
@@ -129,14 +144,17 @@ def draw_with_maps(
         ConfigError, WordError: before the first picture is drawn.
     """
     chosen = _words_of(prompts, words)
+    if batch_size < 1:
+        raise ConfigError(f"`batch_size` is {batch_size}; expected at least 1.")
     for prompt, those in zip(prompts, chosen, strict=True):
+        read = _as_read(prompt, pipe.tokenizer)
         for word in those:
-            word_tokens(prompt, word, pipe.tokenizer)
+            word_tokens(read, word, pipe.tokenizer)
     for start in range(0, len(prompts), batch_size):
         part = list(prompts[start : start + batch_size])
         with capture_of(pipe) as captured:
             pictures = pipe(part, **call).images
-        width, height = pictures[0].size if hasattr(pictures[0], "mode") else _size(pictures[0])
+        width, height = _size(pictures[0])
         maps = prompt_maps(
             captured,
             pipe.tokenizer,
@@ -148,8 +166,15 @@ def draw_with_maps(
         yield from zip(pictures, maps, strict=True)
 
 
+def _as_read(prompt: str, tokenizer: Any) -> str:
+    """A prompt as the pipeline tokenizes it: a textual inversion stands for as many tokens as it has."""
+    return str(TextualInversionLoaderMixin().maybe_convert_prompt(prompt, tokenizer))
+
+
 def _size(picture: Any) -> tuple[int, int]:
-    """(width, height) of a picture as `output_type` "np" (H, W, c) or "pt" (c, H, W) gives it."""
+    """(width, height) of a picture: a PIL image, (H, W, c) of "np", or (c, H, W) of "pt"."""
+    if isinstance(picture, Image.Image):
+        return picture.size
     shape = tuple(picture.shape)
     height, width = shape[:2] if shape[-1] in (1, 3, 4) else shape[-2:]
     return int(width), int(height)

@@ -78,7 +78,7 @@ def _element(head: bytes, at: int, order: str) -> tuple[int, int, int] | None:
 
 def read_stream(frame: bytes) -> Stream:
     """What one compressed frame says of itself."""
-    body = frame.rstrip(b"\0")
+    body = frame.rstrip(b"\0\xff")  # some writers fill to an even length with 0xFF
     whole = body.endswith(b"\xff\xd9")
     if frame[:4] == b"\xff\x4f\xff\x51":
         return _jpeg_2000(frame, whole)

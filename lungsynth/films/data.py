@@ -58,6 +58,8 @@ def open_source(source: str | Sequence[str]) -> Any:
             (`metadata.jsonl` / `.csv` naming `file_name`, other columns may name files too; or masks of
             the same names in a folder `masks`), or the name of a `datasets` source.
 
+    Splits that such a folder or source has are joined; column `split` then says which a row is of.
+
     Raises:
         DataError: nothing is there, or it cannot be read.
     """
@@ -83,10 +85,10 @@ def open_source(source: str | Sequence[str]) -> Any:
                 return open_source([str(path) for path in parquet])
             if (paths[0] / "masks").is_dir() and not any(paths[0].glob("metadata.*")):
                 return datasets.Dataset.from_list(_paired_files(paths[0]))
-            rows = datasets.load_dataset("imagefolder", data_dir=str(paths[0]), split="train")
+            loaded = datasets.load_dataset("imagefolder", data_dir=str(paths[0]))
+            rows = datasets.concatenate_datasets(_with_split(loaded))
         elif len(paths) == 1:
-            loaded = datasets.load_dataset(names[0])
-            rows = datasets.concatenate_datasets([loaded[k] for k in sorted(loaded)])
+            rows = datasets.concatenate_datasets(_with_split(datasets.load_dataset(names[0])))
         else:
             raise DataError(f"Several sources must all be Parquet files, got {names}.")
     except DataError:
@@ -100,6 +102,16 @@ def open_source(source: str | Sequence[str]) -> Any:
         if isinstance(feature, datasets.Image):
             rows = rows.cast_column(name, datasets.Image(decode=False))
     return rows
+
+
+def _with_split(loaded: Any) -> list[Any]:
+    """The splits of a `datasets.DatasetDict`; where there are several, column `split` says which."""
+    return [
+        part
+        if len(loaded) == 1 or "split" in part.column_names
+        else part.add_column("split", [name] * len(part))
+        for name, part in sorted(loaded.items())
+    ]
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -128,6 +140,13 @@ def _paired_files(folder: Path) -> list[dict[str, str | None]]:
         {"id": p.stem, "image": str(p), "mask": str(masks[p.stem]) if p.stem in masks else None}
         for p in found
     ]
+
+
+def _as_text(value: Any) -> str:
+    """A metadata value as text: 60.0, which a table makes of 60 where others are missing, is "60"."""
+    if value is None or value != value:  # NaN
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _located(value: Any, source: str | Sequence[str]) -> Any:
@@ -188,7 +207,7 @@ def read_records(
             break
         if mask_column is not None and row[mask_column] is None:
             continue
-        fields = {name: "" if row[name] is None else str(row[name]) for name in known}
+        fields = {name: _as_text(row[name]) for name in known}
         where = f"row {index} ({fields.get('id') or 'no id'})"
         image = decode_grey(row[image_column], where=where)
         mask = None

@@ -107,7 +107,7 @@ def _name_syntax(data: Any) -> list[str]:
 
 def _pixels(data: Any, path: Path, max_pixels: int) -> DicomPixels:
     if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        if "Rows" in data or not len(data):  # pydicom drops what stands before a cut in the pixels
+        if "Rows" in data or _has_size(path):
             raise DataError(f"{path}: damaged: it ends before its picture does. Fetch it again.")
         raise DataError(f"{path}: a DICOM file without a picture (a report or a directory?).")
     try:
@@ -154,6 +154,15 @@ def _pixels(data: Any, path: Path, max_pixels: int) -> DicomPixels:
     if modality not in PROJECTION:
         notes.append(f"modality {modality}; a plain film (CR, DX) is expected")
     return DicomPixels(shown, valid, eight_bit, tuple(notes), declared)
+
+
+def _has_size(path: Path) -> bool:
+    """Whether a picture's size stands before its pixels; pydicom drops it where those are cut short."""
+    try:
+        data = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=["Rows"])
+        return "Rows" in data
+    except Exception:  # noqa: BLE001  # cut in its header, too
+        return True
 
 
 def _is_inverse(space: str, shape: str) -> tuple[bool, list[str]]:

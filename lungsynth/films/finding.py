@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +15,8 @@ PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 DICOM = (".dcm", ".dicom", ".dic")
 SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM")
 """First bytes of PNG, JPEG, TIFF (either order) and BMP."""
+RESULTS = ("mask.png", "coarse.png", "overlay.png", "map_*.png", "probability_*.png")
+"""What `segment` and `sample` write beside a record.json, and is no film."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,8 @@ def search_films(inputs: Sequence[str], *, exclude: Sequence[Path] = ()) -> Sear
     """Files, folders (searched to any depth) and patterns -> films, each once, in order; and the rest.
 
     A file that is named is kept even where it is missing or odd, so that it can be reported. What lies
-    in a folder is a film by its ending or by its first bytes, whatever it is called.
+    in a folder is a film by its ending or by its first bytes, whatever it is called. Of a film with
+    several names the file is taken and its links are left out.
 
     Args:
         inputs: What the user named.
@@ -89,11 +92,13 @@ def search_films(inputs: Sequence[str], *, exclude: Sequence[Path] = ()) -> Sear
             films.setdefault(path.resolve(), Found(path, PurePosixPath(path.name)))
             continue
         n = 0
-        for file in _files(inside, banned):
+        files = _files(inside, banned)
+        real = {file.resolve() for file in files if not file.is_symlink()}
+        for file in files:
             relative = PurePosixPath(file.relative_to(root).as_posix())
-            reason = why_left_out(file, relative)
+            reason = _why_no_link(file, real, films) or why_left_out(file, relative)
             if reason:
-                left.setdefault(file.resolve(), LeftOut(file, relative, reason))
+                left.setdefault(file.parent.resolve() / file.name, LeftOut(file, relative, reason))
             else:
                 n += 1
                 films.setdefault(file.resolve(), Found(file, relative))
@@ -108,11 +113,25 @@ def search_films(inputs: Sequence[str], *, exclude: Sequence[Path] = ()) -> Sear
 
 
 def _files(inside: Iterable[Path], banned: Sequence[Path]) -> list[Path]:
+    """Files and links, which may lead to folders or nowhere."""
     return [
         file
         for file in sorted(inside)
-        if file.is_file() and not any(file.resolve().is_relative_to(folder) for folder in banned)
+        if (file.is_file() or file.is_symlink())
+        and not any(file.resolve().is_relative_to(folder) for folder in banned)
     ]
+
+
+def _why_no_link(file: Path, *known: Container[Path]) -> str:
+    """Why a link is not followed; "" where it is, or is none."""
+    if not file.is_symlink():
+        return ""
+    if file.is_dir():
+        return "link to a folder (not followed; name it too)"
+    if not file.exists():
+        return "link that leads nowhere"
+    target = file.resolve()
+    return "link to a file that is looked at" if any(target in each for each in known) else ""
 
 
 def _fixed_part(pattern: Path) -> Path:
@@ -131,6 +150,8 @@ def why_left_out(path: Path, relative: PurePosixPath) -> str:
         return "hidden"
     if path.name.upper() == "DICOMDIR":
         return "DICOMDIR (a directory of films, not a film)"
+    if any(path.match(name) for name in RESULTS) and (path.parent / "record.json").is_file():
+        return "result of an earlier run"
     ending = path.suffix.lower()
     if ending in PICTURES + DICOM:
         return ""

@@ -82,12 +82,14 @@ class _CaptureProcessor:
         self,
         attn: Any,
         hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
+        encoder_hidden_states: Tensor | tuple[Tensor, Any] | None = None,
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
         *args: Any,
         **kwargs: Any,
     ) -> Tensor:
+        if isinstance(encoder_hidden_states, tuple):  # an IP-Adapter's: the text, and its pictures
+            encoder_hidden_states = encoder_hidden_states[0]
         residual = hidden_states
         if attn.spatial_norm is not None:
             hidden_states = attn.spatial_norm(hidden_states, temb)

@@ -218,6 +218,8 @@ def add_to_checkpoint(
         spec = {**spec, "convention": convention}
     stem = f"{slug(token.name)}-{slug(convention)}" if convention else slug(token.name)
     file = f"tokens/{stem}.safetensors"
+    if file in _files_of_others(checkpoint, token.name):  # names in other letters have one stem
+        file = f"tokens/{stem}-{class_id}.safetensors"
     token.save(checkpoint / file)
     new = {"id": class_id, "name": token.name, "token": file, "n_parts": n_parts}
     others = [c for c in spec["classes"] if c["id"] != class_id and c["name"] != token.name]
@@ -227,6 +229,14 @@ def add_to_checkpoint(
     parse_ratios(spec, parse_classes(spec, checkpoint))
     write_whole(path, json.dumps(spec, indent=2) + "\n")
     return checkpoint / file
+
+
+def _files_of_others(checkpoint: Path, name: str) -> set[str]:
+    """Token files of the classes with other names, in every set of a checkpoint."""
+    sets = [json.loads(path.read_text()) for path in checkpoint.glob("classes*.json")]
+    return {
+        c["token"] for one in sets for c in one["classes"] if c["name"] != name and "token" in c
+    }
 
 
 def _begun(checkpoint: Path, like: str) -> dict[str, Any]:

@@ -55,14 +55,14 @@ def read_labels(path: Path) -> list[Label]:
         ConfigError: an unknown label, or a row labelled twice.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as handle:
+        with path.open(encoding="utf-8-sig", newline="") as handle:
             reader = csv.DictReader(handle)
             if not {"id", "label"} <= set(reader.fieldnames or ()):
                 raise DataError(f"{path}: columns {reader.fieldnames}; expected id, label, reason.")
             found = [
                 Label(
-                    one["id"].strip(),
-                    one["label"].strip().lower(),
+                    (one["id"] or "").strip(),
+                    (one["label"] or "").strip().lower(),
                     (one.get("reason") or "").strip(),
                 )
                 for one in reader

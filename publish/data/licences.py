@@ -85,9 +85,9 @@ def _computed(sources: Sequence[Source]) -> Licence:
     known = {licence for licences, _, _ in GROUPS for licence in licences}
     unknown = [one for one in sources if one.licence not in known]
     reasons = [
-        f"{', '.join(_named(sources, licences))} {why}."
+        f"{named[0]} {why}." if len(named) == 1 else f"Each of these {why}: {'; '.join(named)}."
         for licences, _, why in reversed(GROUPS[1:])
-        if _named(sources, licences)
+        if (named := _named(sources, licences))
     ]
     if unknown:
         told = "; ".join(dict.fromkeys(_title(one) for one in unknown))

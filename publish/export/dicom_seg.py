@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 import warnings
 from pathlib import Path
@@ -39,6 +40,11 @@ def uid(*parts: str) -> str:
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_URL, 'lungsynth/' + '/'.join(parts)).int}"
 
 
+def _content(*parts: bytes) -> str:
+    """A hash, so that rows of one id in two datasets are two objects, as an archive needs it."""
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
 def write_dicom_seg(dist: Path, manifest: Manifest, out: Path) -> int:
     """Write `<split>/<row>/image.dcm` and `seg.dcm`; a binary segment a class.
 
@@ -64,13 +70,14 @@ def make_image(one: Case) -> Any:
     """The picture as a Secondary Capture dataset."""
     meta: Any = FileMetaDataset()
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    meta.MediaStorageSOPInstanceUID = uid(one.name, "image")
+    picture = _content(one.image_png)
+    meta.MediaStorageSOPInstanceUID = uid(one.name, "image", picture)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image: Any = FileDataset("image.dcm", {}, file_meta=meta, preamble=b"\0" * 128)
     image.SOPClassUID = SecondaryCaptureImageStorage
     image.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-    image.StudyInstanceUID = uid(one.name, "study")
-    image.SeriesInstanceUID = uid(one.name, "series")
+    image.StudyInstanceUID = uid(one.name, "study", picture)
+    image.SeriesInstanceUID = uid(one.name, "series", picture)
     image.SyntheticData = "YES"  # (0008,001C)
     image.ImageType = ["DERIVED", "SECONDARY"]
     image.DerivationDescription = (
@@ -121,6 +128,7 @@ def make_seg(one: Case, image: Any, present: dict[int, str]) -> Any:
         )
         for number, (value, name) in enumerate(present.items(), 1)
     ]
+    content = _content(one.image_png, one.mask.tobytes())
     layers = np.stack([one.mask == value for value in present], axis=-1).astype(np.uint8)[None]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -129,9 +137,9 @@ def make_seg(one: Case, image: Any, present: dict[int, str]) -> Any:
             pixel_array=layers,
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
             segment_descriptions=described,
-            series_instance_uid=uid(one.name, "seg series"),
+            series_instance_uid=uid(one.name, "seg series", content),
             series_number=2,
-            sop_instance_uid=uid(one.name, "seg"),
+            sop_instance_uid=uid(one.name, "seg", content),
             instance_number=1,
             manufacturer="lungsynth",
             manufacturer_model_name=str(one.row["model"]),

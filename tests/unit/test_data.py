@@ -207,6 +207,24 @@ def test_a_decompression_bomb_is_a_data_error(monkeypatch: pytest.MonkeyPatch) -
         decode_grey(bomb, where="row 3")
 
 
+def test_numbers_beside_missing_ones_are_whole(tmp_path: Path) -> None:
+    """A table with a missing age holds the others as 60.0, of which captions would know no age."""
+    image = {"bytes": png(film(0)[0]), "path": None}
+    rows = [{"image": image, "age": age} for age in (60.0, None, float("nan"), 0.5)]
+    read = read_records(parquet_of(tmp_path / "a.parquet", rows), text_column=None)
+    assert [one.fields["age"] for one in read] == ["60", "", "", "0.5"]
+
+
+def test_an_image_folder_with_splits_is_read_whole(tmp_path: Path) -> None:
+    for i, name in enumerate(("train/a.png", "train/b.png", "test/c.png")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(png(film(i)[0]))
+    everything = list(read_records(str(tmp_path), text_column=None))
+    assert [one.fields["split"] for one in everything] == ["test", "train", "train"]
+    (kept,) = read_records(str(tmp_path), text_column=None, split="test")
+    np.testing.assert_array_equal(kept.image, film(2)[0])
+
+
 def test_an_empty_split_is_an_error(parquet: Path) -> None:
     with pytest.raises(DataError, match=r"no usable row.*holdout"):
         list(read_records(str(parquet), split="holdout"))

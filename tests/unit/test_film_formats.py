@@ -187,3 +187,60 @@ def test_a_pattern_is_read_from_its_fixed_part(grey: np.ndarray, tmp_path: Path)
     Image.fromarray(grey).save(tmp_path / "a" / "b" / "x.png")
     (found,) = search_films([str(tmp_path / "a" / "*" / "x.png")]).films
     assert found.relative == PurePosixPath("b/x.png")
+
+
+def test_links_are_followed_once_or_listed(grey: np.ndarray, tmp_path: Path) -> None:
+    """Whatever a folder holds is read or listed, and a film keeps the name of its file."""
+    films, elsewhere = tmp_path / "films", tmp_path / "elsewhere"
+    films.mkdir()
+    elsewhere.mkdir()
+    for path in (films / "film.png", elsewhere / "far.png"):
+        Image.fromarray(grey).save(path)
+    for name, target in {
+        "also.png": films / "film.png",
+        "far.png": elsewhere / "far.png",
+        "far_too.png": elsewhere / "far.png",
+        "lost.png": tmp_path / "nowhere.png",
+        "ward": elsewhere,
+    }.items():
+        (films / name).symlink_to(target)
+    search = search_films([str(films)])
+    assert [str(one.relative) for one in search.films] == ["far.png", "film.png"]
+    assert {str(one.relative): one.reason for one in search.left_out} == {
+        "also.png": "link to a file that is looked at",
+        "far_too.png": "link to a file that is looked at",
+        "lost.png": "link that leads nowhere",
+        "ward": "link to a folder (not followed; name it too)",
+    }
+
+
+@pytest.mark.parametrize("name", ["UN_sequence.dcm", "priv_SQ.dcm", "no_meta_group_length.dcm"])
+def test_a_whole_file_without_a_picture_is_not_called_damaged(name: str) -> None:
+    from pydicom.data import get_testdata_file
+
+    path = get_testdata_file(name)
+    assert isinstance(path, str)
+    with pytest.raises(DataError, match="without a picture"):
+        read_film(Path(path))
+
+
+def test_filling_after_the_end_mark_is_no_missing_part() -> None:
+    stream = bytes.fromhex("ff4fff51002f") + bytes(60) + b"\xff\xd9"
+    for filling in (b"", b"\0", b"\xff", b"\0\0\0"):
+        assert codestream.read_stream(stream + filling).whole
+    assert not codestream.read_stream(stream[:-2]).whole
+
+
+def test_masks_of_an_earlier_run_are_no_films(grey: np.ndarray, tmp_path: Path) -> None:
+    names = ("image.png", "mask.png", "overlay.png", "map_chest.png", "probability_1_left-lung.png")
+    for folder in ("drawn", "own"):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            Image.fromarray(grey).save(tmp_path / folder / name)
+    (tmp_path / "drawn" / "record.json").write_text("{}")
+    search = search_films([str(tmp_path)])
+    assert [one.relative.as_posix() for one in search.films] == [
+        "drawn/image.png",
+        *(f"own/{name}" for name in sorted(names)),
+    ]
+    assert search.counts() == "1 .json (not read), 4 result of an earlier run"

@@ -161,3 +161,94 @@ def test_the_example_runs(
     assert len(told) == 2 and told[0].endswith("picture, lungs, both, <start>, <end>")
     with Image.open(tmp_path / "0.png") as sheet:
         assert sheet.size == (64 * 5, 64)
+
+
+def with_ip_adapter(pipe: Any) -> list[torch.Tensor]:
+    """Load a random IP-Adapter into a pipeline; embeddings of a picture for a guided call."""
+    generator = torch.Generator().manual_seed(0)
+    width, n_tokens, features = pipe.unet.config.cross_attention_dim, 4, 24
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
+    layers = [n for n in pipe.unet.attn_processors if n.endswith("attn2.processor")]
+    weights = {
+        "image_proj": {
+            "proj.weight": random(n_tokens * width, features),
+            "proj.bias": random(n_tokens * width),
+            "norm.weight": torch.ones(width),
+            "norm.bias": torch.zeros(width),
+        },
+        "ip_adapter": {
+            f"{2 * k + 1}.{part}.weight": random(
+                *pipe.unet.get_submodule(name[:-10]).to_k.weight.shape
+            )
+            for k, name in enumerate(layers)
+            for part in ("to_k_ip", "to_v_ip")
+        },
+    }
+    pipe.load_ip_adapter(weights, subfolder=None, weight_name=None, image_encoder_folder=None)
+    return [random(2, 1, features)]
+
+
+def test_a_pipeline_with_an_ip_adapter_is_read_as_one_without(
+    sd_folder: Path, sd_pipe: Any
+) -> None:
+    from lungsynth.model.checkpoint import load_pipeline
+
+    pipe = load_pipeline(str(sd_folder))[0]
+    image = with_ip_adapter(pipe)
+    before = {name: type(one) for name, one in pipe.unet.attn_processors.items()}
+    found = []
+    for one, more in ((sd_pipe, {}), (pipe, {"ip_adapter_image_embeds": image})):
+        with capture_of(one) as captured:
+            one(PROMPTS[0], latents=noise(one, 1), guidance_scale=4.0, **more, **CALL)
+        found.append(captured.mean((8, 8)))
+    assert torch.allclose(found[0], found[1], atol=1e-5)
+    assert {name: type(one) for name, one in pipe.unet.attn_processors.items()} == before
+
+
+def test_pipelines_whose_calls_hold_other_parts_are_refused(sd_pipe: Any) -> None:
+    from diffusers import (
+        StableDiffusionInstructPix2PixPipeline,
+        StableDiffusionPAGPipeline,
+        StableDiffusionSAGPipeline,
+    )
+
+    for kind in (
+        StableDiffusionInstructPix2PixPipeline,
+        StableDiffusionPAGPipeline,
+        StableDiffusionSAGPipeline,
+    ):
+        pipe = kind.__new__(kind)
+        object.__setattr__(pipe, "unet", sd_pipe.unet)
+        with pytest.raises(CaptureError, match=f"^{kind.__name__} guides in a way of its own"):
+            capture_of(pipe)
+
+
+def test_a_word_after_a_textual_inversion_keeps_its_place(sd_folder: Path) -> None:
+    """Of an inversion with three vectors the tokenizer makes three tokens, in the pipeline only."""
+    from lungsynth.model.checkpoint import load_pipeline
+
+    pipe = load_pipeline(str(sd_folder))[0]
+    vectors = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
+    pipe.load_textual_inversion({"<haze>": vectors}, token="<haze>")
+    with capture_of(pipe) as captured:
+        pipe("<haze> of both lungs", latents=noise(pipe, 1), guidance_scale=1.0, **CALL)
+    words = [["lungs", "<haze>"]]
+    (maps,) = prompt_maps(
+        captured, pipe.tokenizer, ["<haze> of both lungs"], height=8, width=8, words=words
+    )
+    for word, tokens in {"lungs": (6,), "<haze>": (1, 2, 3)}.items():
+        expected = word_map(captured, 0, tokens, height=8, width=8).numpy()
+        np.testing.assert_array_equal(maps[word], expected)
+
+
+def test_pictures_as_tensors_have_maps_of_their_size(sd_pipe: Any) -> None:
+    call = {**CALL, "output_type": "pt"}
+    ((picture, maps),) = draw_with_maps(
+        sd_pipe, PROMPTS[:1], words=WORDS[:1], latents=noise(sd_pipe, 1), **call
+    )
+    assert picture.shape == (3, 64, 64) and maps["man"].shape == (64, 64)
+    with pytest.raises(ConfigError, match="`batch_size` is 0; expected at least 1"):
+        next(draw_with_maps(sd_pipe, PROMPTS, batch_size=0))

@@ -135,3 +135,17 @@ def test_default_words_name_anatomy_first() -> None:
     assert not {"a", "60", "year", "left", "with"} & set(words)
     assert "dragon" not in default_words("dragon chest", VOCABULARY)
     assert len(default_words("one two three four five six seven eight nine ten", None)) == 6
+
+
+def test_words_of_other_scripts_are_printed_as_they_are_written(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from types import SimpleNamespace
+
+    from lungsynth.cli.run import sample
+    from lungsynth.cli.sample import WordsCommand
+
+    pipe = SimpleNamespace(tokenizer=tokenizer)
+    monkeypatch.setattr(sample, "load_pipeline", lambda model: (pipe, VOCABULARY))
+    sample.run_words(WordsCommand(prompt="Röntgen of the lung, 肺"))
+    assert '"unknown": ["röntgen", "肺"]' in capsys.readouterr().out

@@ -80,3 +80,13 @@ def test_labels_that_are_none_are_refused(
     path.write_text(text)
     with pytest.raises(kind, match=message):
         read_labels(path)
+
+
+def test_labels_of_a_spreadsheet_are_read(tmp_path: Path) -> None:
+    """Excel begins a file with a byte order mark; a line that ends early is told by its row."""
+    path = tmp_path / "labels.csv"
+    path.write_text("id,label,reason\ns0-1,Good\n", encoding="utf-8-sig")
+    assert read_labels(path) == [Label("s0-1", "good", "")]
+    path.write_text("id,label,reason\ns0-1\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="row s0-1 is labelled ''; expected good"):
+        read_labels(path)

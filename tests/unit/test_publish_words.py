@@ -17,6 +17,8 @@ from publish.data.licences import licence_of
 from publish.data.prompts import prompt_group, read_prompts, split_of
 from publish.data.screening import bounding_box, reasons_against
 from publish.data.settings import FilterSettings
+from publish.export.cases import Case
+from publish.export.dicom_seg import make_image
 
 
 def sources(*licences):
@@ -29,6 +31,11 @@ def sources(*licences):
         (["cc0-1.0", "apache-2.0"], "cc0-1.0", "free of conditions"),
         (["cc0-1.0", "cc-by-4.0"], "cc-by-4.0", "set 1 asks for attribution"),
         (["cc-by-3.0", "CC-BY-NC-4.0"], "cc-by-nc-4.0", "set 1 is for non-commercial use"),
+        (
+            ["cc-by-4.0", "odc-by"],
+            "cc-by-4.0",
+            "Each of these asks for attribution: set 0; set 1.",
+        ),
         (["cc-by-4.0", "unknown"], "other", "weigh the terms of: set 1"),
         (["cc-by-nc-sa-4.0"], "other", "weigh the terms of: set 0"),
         (
@@ -186,3 +193,16 @@ def test_every_column_of_every_dataset_is_in_the_card():
         card = columns_table(Manifest(kept, {"0": "background", "1": "lung"}, {}, (), 0))
         told = [line.split("`")[1] for line in card.splitlines()]
         assert sorted(told) == sorted(features({1: "lung"}, **kept))
+
+
+def test_rows_of_one_id_in_two_datasets_are_two_dicom_objects():
+    """An archive keeps one object of a UID: another picture must not replace the first."""
+
+    def case(grey):
+        image = np.full((32, 32), grey, np.uint8)
+        row = {"prompt": "chest", "code_version": "0", "model_hash": "0", "seed": 7}
+        return Case("s7-0000000", "train", image, image * 0, image.tobytes(), row)
+
+    one, again, other = (make_image(case(grey)) for grey in (1, 1, 2))
+    for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+        assert one[name].value == again[name].value != other[name].value

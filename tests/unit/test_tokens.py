@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 from lungsynth.errors import CheckpointError, ShapeError
 from lungsynth.masks.tokens import ClassToken, learn_token, parse_timesteps, token_logits
 from lungsynth.model.backbone import key_weights, read_queries
+from lungsynth.training.tokens import add_to_checkpoint
 
 LAYERS = {"a.attn2.processor": (8, 8), "b.attn2.processor": (4, 4)}
 KEYS = {
@@ -168,3 +171,15 @@ def test_queries_of_a_real_unet(pipe: Any) -> None:
         assert value.shape[0] == 2 and value.shape[1] * value.shape[-1] == keys[name].shape[0]
     again = read_queries(pipe.unet, pipe.scheduler, latents, embeddings, t=100, noise=noise)
     assert all(torch.equal(q[k], again[k]) for k in q)
+
+
+def test_names_in_other_letters_have_files_of_their_own(tmp_path: Path) -> None:
+    names = {1: "左肺", 2: "右肺", 3: "Herz"}
+    (tmp_path / "tokens").mkdir()
+    for _ in range(2):  # learnt again, each is written to its own file
+        for class_id, name in names.items():
+            add_to_checkpoint(replace(TRUE, name=name), tmp_path, class_id=class_id)
+    classes = json.loads((tmp_path / "classes.json").read_text())["classes"]
+    assert [c["name"] for c in classes] == list(names.values())
+    assert [ClassToken.load(tmp_path / c["token"]).name for c in classes] == list(names.values())
+    assert len(list((tmp_path / "tokens").iterdir())) == 3

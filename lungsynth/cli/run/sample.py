@@ -99,6 +99,7 @@ def run_words(command: WordsCommand) -> None:
                 "unknown": report.unknown,
                 "tokens": report.n_tokens,
                 "dropped": report.dropped,
-            }
+            },
+            ensure_ascii=False,
         )
     )
