@@ -27,10 +27,15 @@ os.environ |= {
 for _name in ("HF_DATASETS_CACHE", "HF_HUB_CACHE", "HUGGING_FACE_HUB_TOKEN"):
     os.environ.pop(_name, None)
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 from tiny import sd_checkpoint, tiny_checkpoint, write_parquet  # noqa: E402
 
 LOCAL = ("127.0.0.1", "::1", "localhost", "0.0.0.0")
+
+# a loaded machine takes seconds for what takes milliseconds, and is not a fault
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

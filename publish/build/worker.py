@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lungsynth.masks.config import RefineConfig
+from lungsynth.masks.registry import RefineConfig
 
 from lungsynth.errors import ConfigError, PromptError
 from lungsynth.model.options import SampleOptions

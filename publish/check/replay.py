@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from lungsynth.masks.config import RefineConfig
+from lungsynth.masks.registry import RefineConfig
 
 from lungsynth import __version__
 from lungsynth.errors import ConfigError
