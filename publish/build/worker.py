@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lungsynth.masks.registry import RefineConfig
-
 from lungsynth.errors import ConfigError, PromptError
+from lungsynth.masks.registry import RefineConfig
 from lungsynth.model.options import SampleOptions
 from lungsynth.verify.asked import asked_fields
 from lungsynth.verify.redraw import redraw

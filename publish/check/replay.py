@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from lungsynth.masks.registry import RefineConfig
 
 from lungsynth import __version__
 from lungsynth.errors import ConfigError
+from lungsynth.masks.registry import RefineConfig
 from lungsynth.model.checkpoint import other_weights, resolve, weights_hash, where_weights_are
 from lungsynth.verify.redraw import derived_seed
 from publish.build.plan import checkpoint_folder, settings_sha256
