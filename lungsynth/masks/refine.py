@@ -39,7 +39,11 @@ def _crf(
     p: FloatArray, image: UInt8Array, config: RefineConfig, _: AffinityField | None
 ) -> FloatArray:
     """DenseCRF alone."""
-    return dense_crf(p, image, config.crf)
+    return fusion.kept(
+        "crf",
+        lambda: (fusion.digest(p), fusion.digest(image), config.crf),
+        lambda: dense_crf(p, image, config.crf),
+    )
 
 
 @refinement("affinity", needs_affinity=True, stage="")

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lungsynth.pipeline import Synthesizer
 
-N_PREVIEWS = 6
-"""Pictures decoded on the way; each costs about a quarter of a step."""
+N_PREVIEWS = 5
+"""Pictures decoded on the way, beside the first step's; each costs, with its maps, half a step at most."""
 
 
 class Previewer:
@@ -32,7 +32,7 @@ class Previewer:
 
     def __init__(self, model: Synthesizer, steps: int) -> None:
         self.model, self.steps, self.before = model, steps, None
-        every = max(1, steps // N_PREVIEWS)
+        every = math.ceil(steps / N_PREVIEWS)
         self.wanted = {step for step in range(1, steps) if step == 1 or (step - 2) % every == 0}
 
     def __call__(self, step: int, latents: Any) -> Any:

@@ -75,7 +75,9 @@ def test_films_become_folders(segment: Cli, films: Path, tmp_path: Path) -> None
     assert sorted(ran.out.split()) == [str(out / name) for name in made]
     for name, row in index(out).items():  # what a table of films is sorted by
         record = json.loads((out / name / "record.json").read_text())
-        assert row["trust"] == record["trust"] and row["film_score"] == record["film_check"]["score"]
+        assert (
+            row["trust"] == record["trust"] and row["film_score"] == record["film_check"]["score"]
+        )
     assert f"4 done, 0 skipped, 0 failed; masks in {out}" in ran.err
     assert "IM1.dcm: BurnedInAnnotation is YES" in ran.err
     for name in made:

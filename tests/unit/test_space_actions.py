@@ -78,7 +78,7 @@ def test_quick_steps_are_told_together_but_the_first_and_last_step_and_pictures_
     monkeypatch.setattr(actions, "SAID_EVERY", 1000)
     *told, drawing = actions.draw(Permalink(PROMPT, 3, 12, 3.0))
     steps = [event.step for event in told]
-    assert steps == [1, 2, 4, 6, 8, 10, 12] and isinstance(drawing, actions.Drawing)
+    assert steps == [1, 2, 5, 8, 11, 12] and isinstance(drawing, actions.Drawing)
     assert all(event.preview is not None for event in told[1:-1])
 
 
