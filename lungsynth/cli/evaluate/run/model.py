@@ -179,8 +179,6 @@ def run_draw(command: DrawCommand) -> None:
 
 def run_film_check(command: FilmCheckCommand) -> None:
     """Count how often the film check is wrong, both ways: false alarms and what it misses."""
-    if command.threads:
-        torch.set_num_threads(command.threads)
     films = read_test_films(
         command.sources, split=command.split or None, limit=command.limit, seed=command.seed
     )

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from lungsynth.cli.evaluate.run.samples import encoder_of, save
 from lungsynth.cli.evaluate.words import (
@@ -51,8 +50,6 @@ def films_of(command: RealFilms) -> ImageSet:
 
 def run_hearing(command: HearingCommand) -> None:
     """Measure the loss on real films under right and wrong captions."""
-    if command.threads:
-        torch.set_num_threads(command.threads)
     steps = numbers(command.timesteps, "--timesteps", low=0, high=999)
     pipe, _ = load_pipeline(command.model)
     films = films_of(command)
@@ -72,8 +69,6 @@ def run_hearing(command: HearingCommand) -> None:
 
 def run_words_maps(command: WordsMapsCommand) -> None:
     """Measure maps of plain words."""
-    if command.threads:
-        torch.set_num_threads(command.threads)
     check_writable(command.out)
     folder = Path(resolve(command.model))
     if command.into_checkpoint and not folder.is_dir():
@@ -106,8 +101,6 @@ def run_words_maps(command: WordsMapsCommand) -> None:
 
 def run_changes(command: ChangesCommand) -> None:
     """Draw pairs of one seed whose prompts differ in a word, and judge them."""
-    if command.threads:
-        torch.set_num_threads(command.threads)
     check_writable(command.out)
     pipe, _ = load_pipeline(command.model)
     encoder, encoder_name = encoder_of(command)
