@@ -198,8 +198,7 @@ def features(
             if organ in usual:
                 one |= {"distance": usual[organ].distance, "missed": usual[organ].missed}
             if seen.film is not None:
-                odds = np.clip(seen.film, 1e-3, 1 - 1e-3)
-                one["film"] = float(np.clip(np.log(odds / (1 - odds)), -4, 4))
+                one["film"] = float(np.clip(log_odds(seen.film), -4, 4))
             out[spec.name] = one
     return {spec.name: out[spec.name] for spec in specs}
 
