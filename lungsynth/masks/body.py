@@ -6,9 +6,8 @@ stand beside; on all of them, the judge of generated masks; on refined masks, th
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,9 +17,6 @@ from torch.nn import functional as F
 from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, ShapeError
 from lungsynth.masks.affinity import Block, to_input
-from lungsynth.model.tensor_files import load_network, save_network
-
-CONFIG_NAME, WEIGHTS_NAME = "segmenter.json", "segmenter.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,28 +87,3 @@ def predict(model: Segmenter, images: UInt8Array, *, batch: int = 16) -> FloatAr
     if not parts:
         return np.zeros((0, model.config.n_classes, *images.shape[1:]), np.float32)
     return np.concatenate(parts)
-
-
-def save_segmenter(model: Segmenter, folder: Path) -> None:
-    """Write `segmenter.safetensors` and `segmenter.json` into a folder.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    save_network(model, folder, CONFIG_NAME, WEIGHTS_NAME, asdict(model.config), half=False)
-
-
-def load_segmenter(folder: Path) -> Segmenter:
-    """Read what `save_segmenter` wrote; evaluation mode, on the CPU.
-
-    Raises:
-        CheckpointError: a file is missing, broken, or does not fit the other.
-    """
-    return load_network(
-        folder,
-        CONFIG_NAME,
-        WEIGHTS_NAME,
-        lambda spec: Segmenter(SegmenterConfig(**{**spec, "widths": tuple(spec["widths"])})),
-        kind="a segmenter",
-        advice="Train it again.",
-    )

@@ -137,7 +137,7 @@ def plan(settings: Settings) -> Plan:
             the verifier also measures.
         DataError: the file of prompts cannot be read.
     """
-    from lungsynth.model.precision import resolve_precision  # deferred: torch
+    from lungsynth.model.precision import resolve_device, resolve_precision  # deferred: torch
 
     folder = checkpoint_folder(resolve(settings.model))
     specs = load_classes(folder, settings.convention)
@@ -256,15 +256,6 @@ def _split_rows(settings: Settings, prompts: tuple[str, ...] | None) -> dict[str
             "leave it out."
         )
     return rows
-
-
-def resolve_device(name: str) -> str:
-    """`auto` -> cuda when there is one, else cpu."""
-    import torch  # deferred: slow to import
-
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def scheduler_name(folder: Path, sampler: str = "default") -> str:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from tiny import film
 
-from lungsynth.errors import CheckpointError, ConfigError, DataError, OutputError, ShapeError
+from lungsynth.errors import ConfigError, DataError, ShapeError
 from lungsynth.films.framing import whole
 from lungsynth.masks.body import (
     Segmenter,
     SegmenterConfig,
-    load_segmenter,
     predict,
-    save_segmenter,
     to_input,
 )
 from lungsynth.training.segmenter import (
@@ -138,23 +134,6 @@ def test_no_augmentation_changes_nothing_and_flip_is_off_unless_asked() -> None:
     ]
     assert all(a or b for a, b in kinds)
     assert {a for a, _ in kinds} == {True, False}
-
-
-def test_a_segmenter_travels_through_files(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model = Segmenter(SegmenterConfig(n_classes=3, widths=SMALL)).eval()
-    save_segmenter(model, tmp_path / "judge")
-    images, _ = films(2)
-    loaded = load_segmenter(tmp_path / "judge")
-    np.testing.assert_array_equal(predict(loaded, images), predict(model, images))
-    (tmp_path / "judge" / "segmenter.json").write_text('{"widths": [4, 8], "n_classes": 3}')
-    with pytest.raises(CheckpointError, match="not a segmenter"):
-        load_segmenter(tmp_path / "judge")
-    with pytest.raises(CheckpointError, match="no such file"):
-        load_segmenter(tmp_path)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError):
-        save_segmenter(model, tmp_path / "file" / "x")
 
 
 def test_what_does_not_fit_is_refused() -> None:

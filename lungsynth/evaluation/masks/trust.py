@@ -157,6 +157,8 @@ def run_trust(options: TrustOptions) -> str:
         rows, _ = chosen_records(what, split=options.split or None, known=set(), seed=options.seed)
         regions = regions_of_all(rows, specs, pixels=pixels, source=what.source)
         name = f"{Path(what.source).stem}, {what.convention or 'first'}"
+        if name in report:  # of the same name in another folder
+            name = f"{what.source}, {what.convention or 'first'}"
         pictures = film_pictures(rows, regions, specs, pixels=pixels, source=name)
         pictures += broken(pictures, options.n_broken)
         samples = gather_samples(

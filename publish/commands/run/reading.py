@@ -12,7 +12,6 @@ import click
 
 from lungsynth.evaluation.tables import shown
 from publish.build.errata import withdraw
-from publish.build.plan import resolve_device
 from publish.check.checks import Checked, check
 from publish.check.filter import HELD_OUT, filter_report, limits_of
 from publish.check.replay import find_row, replay
@@ -66,6 +65,8 @@ def run_check(command: CheckCommand) -> None:
 
 def run_replay(command: ReplayCommand) -> None:
     """Draw published rows again and compare pixels."""
+    from lungsynth.model.precision import resolve_device  # deferred: torch
+
     device = None if command.device is None else resolve_device(command.device)
     done = replay(command.dist, list(command.rows), model=command.model, device=device)
     if command.as_json:
