@@ -26,6 +26,8 @@ os.environ |= {
 }
 for _name in ("HF_DATASETS_CACHE", "HF_HUB_CACHE", "HUGGING_FACE_HUB_TOKEN"):
     os.environ.pop(_name, None)
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core: more threads would only wait
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
