@@ -64,6 +64,12 @@ class TrainAffinityCommand(MaskLoop):
         help="What the checkpoint's student counts in the maps that label; 0 = attention and CRF "
         "alone.",
     )
+    rounds: int = option(
+        default=1,
+        min=1,
+        help="Learn so many times; from the second on, maps that the last network walked label the "
+        "films.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lungsynth.arrays import FloatArray, UInt8Array
+from lungsynth.arrays import IGNORE, FloatArray, UInt8Array
 from lungsynth.errors import DataError, ShapeError
 from lungsynth.masks.affinity import (
     AFFINITY_FOLDER,
     AffinityConfig,
     AffinityNet,
+    affinity_fields,
     affinity_loss,
     certain_labels,
     majority,
@@ -25,6 +26,8 @@ from lungsynth.masks.affinity import (
 )
 from lungsynth.masks.coarse import shift_background
 from lungsynth.masks.crf import CrfConfig, DenseCrf
+from lungsynth.masks.fusion import bilinear
+from lungsynth.masks.walk import random_walk
 from lungsynth.model.tensor_files import write_folder
 from lungsynth.training.common import LoopOptions, Run, torch_generator
 from lungsynth.training.segmenter import AugmentOptions, augment
@@ -46,33 +49,57 @@ class AffinityOptions(LoopOptions):
     radius: int = AffinityConfig.radius
 
 
+LABEL_CRF = CrfConfig(theta_alpha=0.15, w_appearance=3.0)
+"""The CRF that labels: it looks farther than the one of masks, for class maps are coarse."""
+
 CAUTIOUS, EAGER = 0.8, 0.2
 """Level a class must pass for certain foreground, and none may pass for certain background."""
 
 
-def make_labels(
-    probability: FloatArray,
-    image: UInt8Array,
-    *,
-    crf: CrfConfig | None = None,
-) -> UInt8Array:
+def make_labels(probability: FloatArray, image: UInt8Array) -> UInt8Array:
     """Certain places of one film, after psa's two CRFs with a strong and a weak background.
 
     Args:
         probability: (classes + 1, H, W), background first.
         image: (H, W) uint8.
-        crf: Widths and weights; None for the defaults.
 
     Returns:
         (H / 4, W / 4) uint8: index of the class in `probability`, 0 = background, 255 = not certain.
     """
-    model = DenseCrf(image, len(probability), crf)
+    model = DenseCrf(image, len(probability), LABEL_CRF)
     one = probability / np.maximum(probability.sum(0, keepdims=True), 1e-8)  # several organs
     high, low = (
         model(shift_background(one, level)).argmax(0).astype(np.uint8)
         for level in (CAUTIOUS, EAGER)
     )
     return majority(certain_labels(high, low))
+
+
+def walked_labels(
+    model: AffinityNet, images: UInt8Array, coarse: FloatArray, before: UInt8Array
+) -> UInt8Array:
+    """Certain places for a further round: a network learnt before walks the maps first.
+
+    A class that loses more than half of its places, because its map is faint and the walk thins it
+    out, keeps those it had, where the new ones are not certain.
+
+    Args:
+        model: An AffinityNet of an earlier round.
+        images: (N, H, W) uint8.
+        coarse: (N, classes + 1, H / 4, W / 4) float, background first: area means of the probability.
+        before: (N, H / 4, W / 4) uint8, the labels `model` learnt from.
+
+    Returns:
+        (N, H / 4, W / 4) uint8, as of `make_labels`.
+    """
+    labels = np.empty_like(before)
+    for k, image in enumerate(images):
+        walked = random_walk(affinity_fields(model, image[None])[0], coarse[k].astype(np.float32))
+        labels[k] = make_labels(bilinear(walked, *image.shape), image)
+    for c in range(1, coarse.shape[1]):
+        if 2 * (labels == c).sum() < (before == c).sum():
+            labels[(labels == IGNORE) & (before == c)] = c
+    return labels
 
 
 def train_affinity(

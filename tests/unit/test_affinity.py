@@ -21,7 +21,7 @@ from lungsynth.masks.affinity import (
     save_affinity,
 )
 from lungsynth.masks.walk import half_disc, random_walk
-from lungsynth.training.affinity import AffinityOptions, make_labels, train_affinity
+from lungsynth.training.affinity import AffinityOptions, make_labels, train_affinity, walked_labels
 
 SMALL = AffinityConfig(stem=8, widths=(8, 12), n_features=4)
 
@@ -92,6 +92,34 @@ def test_labels_come_from_the_probability_alone() -> None:
     assert labels.shape == (8, 8)
     assert labels[3, 2] == 1 and labels[0, 7] == 0
     assert set(np.unique(labels)) <= {0, 1, 255}
+
+
+def test_a_further_round_labels_what_a_network_walked() -> None:
+    torch.manual_seed(0)
+    model = AffinityNet(SMALL).eval()
+    image = np.full((1, 32, 32), 90, np.uint8)
+    image[0, 8:24, 4:12] = 200
+    coarse = np.full((1, 2, 8, 8), 0.04, np.float32)
+    coarse[0, 0] = 0.96
+    coarse[0, :, 2:6, 1:3] = np.array([0.04, 0.96])[:, None, None]
+    empty = np.zeros((1, 8, 8), np.uint8)
+    with torch.no_grad():  # features of no length: every place belongs with every other
+        model.head.weight.zero_()
+    assert (walked_labels(model, image, coarse, empty) == 0).all()
+    with torch.no_grad():  # features far apart: nothing walks
+        model.head.weight.normal_(std=100.0)
+    assert walked_labels(model, image, coarse, empty)[0, 3, 2] == 1
+
+
+def test_a_class_the_walk_thins_out_keeps_the_places_it_had() -> None:
+    model = AffinityNet(SMALL).eval()
+    image = np.full((1, 32, 32), 90, np.uint8)
+    coarse = np.full((1, 2, 8, 8), 0.5, np.float32)  # sure of nothing
+    before = np.zeros((1, 8, 8), np.uint8)
+    before[0, 2:6, 2:6] = 1
+    labels = walked_labels(model, image, coarse, before)
+    np.testing.assert_array_equal(labels == 1, before == 1)
+    assert (labels[before == 0] == 255).all()
 
 
 def test_fields_of_any_size_walk() -> None:

@@ -13,6 +13,7 @@ import click
 import numpy as np
 
 from lungsynth.about.sources import sources_of_data, write_sources
+from lungsynth.arrays import UInt8Array
 from lungsynth.cli.run.train import given, say_state
 from lungsynth.cli.train_masks import (
     TrainAffinityCommand,
@@ -22,15 +23,21 @@ from lungsynth.cli.train_masks import (
 )
 from lungsynth.errors import ConfigError
 from lungsynth.files import check_writable
-from lungsynth.masks.affinity import AFFINITY_FOLDER
+from lungsynth.masks.affinity import AFFINITY_FOLDER, AffinityNet
 from lungsynth.masks.classes import classes_path, load_classes
+from lungsynth.masks.fusion import area_mean
 from lungsynth.masks.refine import RefineConfig
 from lungsynth.masks.student import STUDENT_FOLDER, load_student
 from lungsynth.model.backbone import side_pixels
 from lungsynth.model.precision import resolve_device
 from lungsynth.model.tensor_files import write_folder
 from lungsynth.pipeline import Synthesizer
-from lungsynth.training.affinity import AffinityOptions, make_labels, train_affinity
+from lungsynth.training.affinity import (
+    AffinityOptions,
+    make_labels,
+    train_affinity,
+    walked_labels,
+)
 from lungsynth.training.film_check.data import gather_pictures
 from lungsynth.training.film_check.train import FOLDER, FilmCheckOptions, train_film_check
 from lungsynth.training.mask_films import Annotated, Sources, film_probabilities, gather, read_films
@@ -151,10 +158,15 @@ def _affinity_films(command: TrainAffinityCommand, synthesizer: Synthesizer) -> 
             seed=command.seed,
             quiet=command.quiet,
         )
-        labels = [
-            make_labels(p, image, crf=config.crf) for image, (p,) in zip(films, found, strict=True)
-        ]
-        return {"images": np.stack(films), "labels": np.stack(labels)}
+        each = [(image, p) for image, (p,) in zip(films, found, strict=True)]
+        quarter = pixels // 4
+        return {
+            "images": np.stack(films),
+            "labels": np.stack([make_labels(p, image) for image, p in each]),
+            "coarse": np.stack([area_mean(p, quarter, quarter) for _, p in each]).astype(
+                np.float16
+            ),
+        }
 
     named = ("sources", "split", "limit", "seed", "classes", "student_weight")
     key = {name: getattr(command, name) for name in named}
@@ -167,28 +179,48 @@ def run_train_affinity(command: TrainAffinityCommand) -> None:
     chosen = resolve_device(command.device)
     synthesizer = Synthesizer(str(command.checkpoint), device=chosen, classes=command.classes)
     films = _affinity_films(command, synthesizer)
-    certain = float((films["labels"] != 255).mean())
-    click.echo(f"{len(films['images'])} films, {certain:.1%} of their places certain", err=True)
-    model = train_affinity(
-        films["images"],
-        films["labels"],
-        command.out,
-        options,
-        classes=[spec.output for spec in synthesizer.classes],
-        info={
-            "labels": "attention and crf"
-            + (", with the student" if command.student_weight else ""),
-            "student_weight": f"{command.student_weight:g}",
-        },
-        device=chosen,
-        quiet=command.quiet,
-    )
-    say_state(command.out / AFFINITY_FOLDER, model is not None)
-    if model is not None and command.install:
+    labels, model = films["labels"], None
+    for number in range(1, command.rounds + 1):
+        out = command.out if number == command.rounds else command.out / f"round-{number}"
+        if model is not None:
+            labels = _walked_by(model, films, labels, out)
+        certain = float((labels != 255).mean())
+        click.echo(f"{len(labels)} films, {certain:.1%} of their places certain", err=True)
+        model = train_affinity(
+            films["images"],
+            labels,
+            out,
+            options,
+            classes=[spec.output for spec in synthesizer.classes],
+            info={
+                "labels": "attention and crf"
+                + (", with the student" if command.student_weight else ""),
+                "student_weight": f"{command.student_weight:g}",
+                "round": str(number),
+            },
+            device=chosen,
+            quiet=command.quiet,
+        )
+        say_state(out / AFFINITY_FOLDER, model is not None)
+        if model is None:
+            return
+    if command.install:
         name, classes = command.install_as, command.classes
         if classes is not None and classes_path(command.checkpoint, classes).is_file():
             name = name or f"{AFFINITY_FOLDER}-{classes}"
         install(command.out / AFFINITY_FOLDER, command.checkpoint, name)
+
+
+def _walked_by(
+    model: AffinityNet, films: dict[str, Any], before: UInt8Array, out: Path
+) -> UInt8Array:
+    """Certain places of a further round, kept in its folder."""
+
+    def make() -> dict[str, Any]:
+        return {"labels": walked_labels(model, films["images"], films["coarse"], before)}
+
+    labels: UInt8Array = cached(out / "labels.npz", {}, make)["labels"]
+    return labels
 
 
 def run_train_trust(command: TrainTrustCommand) -> None:
