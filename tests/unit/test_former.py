@@ -11,7 +11,7 @@ import pytest
 
 from lungsynth.model import checkpoint as module
 from lungsynth.model.checkpoint import (
-    NEAREST_FOLDER,
+    DRAWS_NOTHING,
     former_weights,
     other_weights,
     resolve,
@@ -35,6 +35,8 @@ def test_shipped_weights_are_known_by_name_and_can_be_had() -> None:
         for asked in (one.weights, one.weights[:8]):
             told = other_weights(asked, "0123456789abcdef", "mini")
             assert f"drawn with weights {asked}; mini has 0123456789abcdef" in told
+            drawn = "the same picture, and differ in " if one.differs else "another picture."
+            assert f"which draw {drawn}" in told
             assert f"those {one.name} was shipped with on {one.shipped}" in told
             remedy = where_weights_are(asked)
             assert f"git worktree add ../lungsynth-{one.commit} {one.commit}" in remedy
@@ -67,7 +69,7 @@ def test_the_named_commits_hold_the_weights() -> None:
         for line in listing:
             _, _, oid, path = line.split(None, 3)
             name = PurePosixPath(path).relative_to(root)
-            if name.suffix == ".safetensors" and NEAREST_FOLDER not in name.parts[:-1]:
+            if name.suffix == ".safetensors" and name.parts[0] not in DRAWS_NOTHING:
                 found[name] = oid
         digest = hashlib.sha256()
         for name in sorted(found):
