@@ -22,13 +22,10 @@ from space.draw.model import MODEL_VARIABLE, model_state
 from space.draw.tuning import tuning_of
 from space.page import text
 
-# gradio makes event loops for its locks and leaves them, with their socket pairs, to the collector
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning"),
     # it counts its answers with pandas calls that are to go
     pytest.mark.filterwarnings("ignore:The copy keyword is deprecated"),
     pytest.mark.filterwarnings("ignore:.future.no_silent_downcasting"),
-    pytest.mark.filterwarnings("ignore:unclosed <socket.socket fd=.*family=1,:ResourceWarning"),
 ]
 
 PROMPT = "Chest X-ray with pneumonia, zebra"

@@ -231,7 +231,6 @@ def run_python(place: str, code: str, desk: Path, hub: Hub) -> None:
     assert done.returncode == 0, f"{place}: {done.stderr}"
 
 
-@pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
 @pytest.mark.parametrize("path", RUNNABLE)
 def test_the_code_of_a_document_runs(path, desk, hub, monkeypatch):
     for place, language, code in blocks_of(path):

@@ -15,12 +15,6 @@ from benchmarks import space_client, space_load
 from space.draw import limits
 from space.page import serving
 
-# gradio makes event loops for its locks and leaves them, with their socket pairs, to the collector
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:unclosed <socket.socket fd=.*family=1,:ResourceWarning"),
-]
-
 STEPS = 2
 
 

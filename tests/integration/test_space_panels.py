@@ -25,8 +25,6 @@ from space.page import gallery, opening, panels, text, viewer
 from space.page.controls import COMPOSED
 from space.share import reports
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
-
 
 @pytest.fixture(autouse=True)
 def _tiny_model(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,6 @@ from space.draw import actions, batch
 from space.draw.model import MODEL_VARIABLE
 from space.page import batches
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
-
 
 @pytest.fixture(autouse=True)
 def _place(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
