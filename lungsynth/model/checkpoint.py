@@ -228,9 +228,7 @@ class Former:
     weights: str  # see `lungsynth.model.checkpoint.weights_hash`
     commit: str  # of this repository, that holds them
     shipped: str  # date, YYYY-MM-DD
-    differs: str = (
-        ""  # all that sets them apart from the present ones; "" = they draw other pictures
-    )
+    differs: str = ""  # from the present ones in this alone; "" = they draw other pictures
 
 
 def former_weights() -> list[Former]:
@@ -252,8 +250,9 @@ def other_weights(asked: str, have: str, name: str) -> str:
     if not asked or not have or have.startswith(asked):
         return ""
     found = _find(asked)
-    other = f"the same picture, and differ in {found.differs}" if found and found.differs else ""
-    told = f"It was drawn with weights {asked}; {name} has {have}, which draw {other or 'another picture'}."
+    differs = found.differs if found else ""
+    drawn = f"the same picture, and differ in {differs}" if differs else "another picture"
+    told = f"It was drawn with weights {asked}; {name} has {have}, which draw {drawn}."
     if found is None:
         return told
     return f"{told} They are those {found.name} was shipped with on {found.shipped}."

@@ -78,6 +78,10 @@ def test_student_then_affinity_then_every_refinement(
     about = json.loads((own / "affinity" / "affinity.json").read_text())
     assert about["info"]["round"] == "2"
     assert (tmp_path / "a" / "round-1" / "affinity" / "affinity.safetensors").is_file()
+    # three rounds would end where two have ended, in --out
+    again = ("train", "affinity", "--checkpoint", own, "--out", tmp_path / "a", "--data", parquet)
+    ran = run_cli(*again, "--student-weight", 1, "--rounds", 3, *STEPS)
+    assert ran.code != 0 and "made with other options" in ran.err
     picture, _ = film(1)
     Image.fromarray(picture).save(tmp_path / "x.png")
     for method in ("affinity", "sequential", "cross", "cross-product", "cross-mutual"):

@@ -13,7 +13,7 @@ import click
 import numpy as np
 
 from lungsynth.about.sources import sources_of_data, write_sources
-from lungsynth.arrays import UInt8Array
+from lungsynth.arrays import IGNORE, UInt8Array
 from lungsynth.cli.run.train import given, say_state
 from lungsynth.cli.train_masks import (
     TrainAffinityCommand,
@@ -168,7 +168,8 @@ def _affinity_films(command: TrainAffinityCommand, synthesizer: Synthesizer) -> 
             ),
         }
 
-    named = ("sources", "split", "limit", "seed", "classes", "student_weight")
+    # the last round learns in --out itself, so a folder belongs to one number of rounds
+    named = ("sources", "split", "limit", "seed", "classes", "student_weight", "rounds")
     key = {name: getattr(command, name) for name in named}
     return cached(command.out / "films.npz", key, make)
 
@@ -184,7 +185,7 @@ def run_train_affinity(command: TrainAffinityCommand) -> None:
         out = command.out if number == command.rounds else command.out / f"round-{number}"
         if model is not None:
             labels = _walked_by(model, films, labels, out)
-        certain = float((labels != 255).mean())
+        certain = float((labels != IGNORE).mean())
         click.echo(f"{len(labels)} films, {certain:.1%} of their places certain", err=True)
         model = train_affinity(
             films["images"],
