@@ -85,7 +85,8 @@ def make_image(one: Case) -> Any:
         f"model {one.row['model_hash']}, seed {one.row['seed']}."
     )
     image.ImageComments = str(one.row["prompt"])[:10240]
-    image.PatientName, image.PatientID = "SYNTHETIC^FILM", one.name
+    image.PatientName = "SYNTHETIC^FILM"
+    image.PatientID = f"{one.name[:50]}-{picture[:8]}"  # an archive merges what has one ID
     image.PatientBirthDate = image.PatientSex = ""
     image.StudyDate = image.ContentDate = DATE
     image.StudyTime = image.ContentTime = TIME

@@ -204,5 +204,5 @@ def test_rows_of_one_id_in_two_datasets_are_two_dicom_objects():
         return Case("s7-0000000", "train", image, image * 0, image.tobytes(), row)
 
     one, again, other = (make_image(case(grey)) for grey in (1, 1, 2))
-    for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+    for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "PatientID"):
         assert one[name].value == again[name].value != other[name].value
