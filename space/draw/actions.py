@@ -17,7 +17,7 @@ from lungsynth.errors import ConfigError, PromptError, ShapeError, WordError
 from lungsynth.masks.refine import RefineConfig, check_affinity
 from lungsynth.model.options import SampleOptions
 from lungsynth.permalink import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, SIZE, Permalink
-from lungsynth.prompts import default_words, split_words, word_tokens
+from lungsynth.prompts import STOP, default_words, split_words, word_tokens
 from space.draw.limits import step_back
 from space.draw.model import synthesizer
 from space.draw.study import Study, make_study
@@ -95,7 +95,8 @@ def check_words(prompt: str) -> WordCheck:
 def words_to_map(model: Synthesizer, prompt: str) -> list[str]:
     """Every word of a prompt, in its order, after the phrases worth a map ("right lung").
 
-    Words beyond the token limit are left out.
+    Words beyond the token limit are left out; of more than `MAX_WORDS`, first those that say least
+    ("of", "ray").
 
     Raises:
         PromptError: the prompt cannot be drawn.
@@ -109,7 +110,8 @@ def words_to_map(model: Synthesizer, prompt: str) -> list[str]:
         except WordError:
             continue  # beyond the limit
         words.append(word)
-    return words[:MAX_WORDS]
+    spare = [word for word in words if word in STOP][: max(len(words) - MAX_WORDS, 0)]
+    return [word for word in words if word not in spare][:MAX_WORDS]
 
 
 def check_numbers(seed: Any, steps: Any, guidance: Any, n: Any = 1) -> tuple[int, int, float, int]:

@@ -145,6 +145,8 @@ def test_every_word_has_a_map(drawn):
     model = synthesizer()
     assert actions.words_to_map(model, "right lung, chest")[0] == "right lung"
     assert len(actions.words_to_map(model, "chest " + " ".join(map(str, range(60))))) == 16
+    of_twenty = "x-ray of the chest of a " + " ".join(map(str, range(13))) + " lung right"
+    assert actions.words_to_map(model, of_twenty)[-2:] == ["lung", "right"]
 
 
 def test_areas_are_those_of_the_mask(drawn):
