@@ -37,6 +37,9 @@ class TrainStudentCommand(MaskLoop):
     teacher_weight: float = option(
         default=0.7, min=0, max=1, help="What the teacher counts beside the tokens."
     )
+    init_from: Path | None = given_path(
+        "dir", "An earlier student, of the same outputs, whose weights this one begins with."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from lungsynth.masks.reading import no_word, read
 from lungsynth.masks.refine import RefineConfig
 from lungsynth.model.backbone import embed_prompts, encode_images, side_pixels
 from lungsynth.pipeline import Synthesizer
-from lungsynth.training.student import SURE, MaskFilms, to_targets
+from lungsynth.training.student import SURE, TARGET_STRIDE, MaskFilms, to_targets
 from lungsynth.training.tokens import LearnOptions, to_target
 
 ANNOTATED_SHARE = 0.5
@@ -191,14 +191,15 @@ def label_films(
     seed: int = 0,
     quiet: bool = False,
 ) -> FloatArray:
-    """(N, classes of all groups, P / 4, P / 4) probability, from tokens and the student if there is one."""
+    """(N, classes of all groups, P / 2, P / 2) probability, from tokens and the student if there is one."""
     out = []
     for found in film_probabilities(
         synthesizer, images, groups, config=config, seed=seed, quiet=quiet
     ):
         p = np.concatenate([one[1:] for one in found])
         c, h, w = p.shape
-        out.append(p.reshape(c, h // 4, 4, w // 4, 4).mean((2, 4)))
+        side = TARGET_STRIDE
+        out.append(p.reshape(c, h // side, side, w // side, side).mean((2, 4)))
     return np.stack(out).astype(np.float32)
 
 

@@ -28,6 +28,9 @@ from lungsynth.training.segmenter import AugmentOptions, augment
 
 SURE = 254
 """Target of a sure pixel; targets are uint8: probability · 254, 255 = counts nowhere."""
+TARGET_STRIDE = 2
+"""Pixels a side of a target. Logits are enlarged to that grid, as they are where masks are drawn, so the
+loss sees the border between the places of the network's own grid of four."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +51,18 @@ class StudentOptions(LoopOptions):
 
 
 def to_targets(regions: Sequence[UInt8Array]) -> UInt8Array:
-    """Targets of one film at the student's grid.
+    """Targets of one film, of `TARGET_STRIDE` pixels a side.
 
     Args:
         regions: One an output: (H, W) uint8, 1 = class, 0 = not, 255 = not counted; or an array of
             size 0 for an output this film does not annotate.
 
     Returns:
-        (outputs, H / 4, W / 4) uint8: share of the class · 254; 255 where a pixel of the
+        (outputs, H / 2, W / 2) uint8: share of the class · 254; 255 where a pixel of the
         block is not counted.
     """
     height, width = next(r.shape for r in regions if r.size)
-    grid = (height // 4, 4, width // 4, 4)
+    grid = (height // TARGET_STRIDE, TARGET_STRIDE, width // TARGET_STRIDE, TARGET_STRIDE)
     out = []
     for region in regions:
         if not region.size:
@@ -96,7 +99,7 @@ class MaskFilms:
     """Films with targets."""
 
     images: UInt8Array  # (N, P, P) grey
-    targets: UInt8Array  # (N, K, P / 4, P / 4), see `to_targets`; probabilities may be soft
+    targets: UInt8Array  # (N, K, P / 2, P / 2), see `to_targets`; probabilities may be soft
     outputs: Sequence[str]  # K names, "convention/class"
     weights: Float64Array | None = None  # (N,) how often each film is drawn; None is evenly
     n_annotated: int = 0  # the first so many are expert masks
@@ -108,6 +111,7 @@ def train_student(
     out: Path,
     options: StudentOptions,
     *,
+    start: StudentNetwork | None = None,
     info: dict[str, str] | None = None,
     device: str = "cpu",
     quiet: bool = False,
@@ -118,6 +122,8 @@ def train_student(
         films: What it learns from.
         out: Run folder.
         options: See `StudentOptions`.
+        start: An earlier student of the same outputs and shape, whose weights are the first ones; None
+            draws them by the seed.
         info: Facts kept with the weights.
         device: Where to train.
         quiet: No progress bar.
@@ -127,9 +133,11 @@ def train_student(
 
     Raises:
         ShapeError, DataError: sizes differ, or no film shows a class.
+        ConfigError: weights of the films are no numbers, or `start` is of another kind.
     """
     images, targets, outputs = films.images, films.targets, films.outputs
-    expected = (len(images), len(outputs), images.shape[1] // 4, images.shape[2] // 4)
+    grid = tuple(side // TARGET_STRIDE for side in images.shape[1:])
+    expected = (len(images), len(outputs), *grid)
     if images.ndim != 3 or targets.shape != expected:
         raise ShapeError(
             f"`images` is {images.shape}, `targets` {targets.shape}; expected {expected}."
@@ -139,15 +147,18 @@ def train_student(
     drawn = np.ones(len(images)) if films.weights is None else np.asarray(films.weights)
     if not np.isfinite(drawn).all() or (drawn < 0).any() or drawn.sum() <= 0:
         raise ConfigError("`weights` are not finite numbers of at least 0 with a sum above 0.")
-    p = drawn / drawn.sum()
+    p, facts = drawn / drawn.sum(), info or {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         spec = asdict(AffinityConfig(widths=options.widths)) if options.network == OURS else {}
         model = build_student(outputs, spec, options.network).to(device)
+    if start is not None:
+        _begin_with(model, start)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-    run = Run(
-        out, model, options, {"kind": "student", "n_films": len(images), "outputs": list(outputs)}
-    )
+    extra = {"kind": "student", "n_films": len(images), "outputs": list(outputs)}
+    if start is not None:  # a run folder belongs to what it began with
+        extra["start"] = facts.get("init_from", "given")
+    run = Run(out, model, options, extra)
     augmentation = AugmentOptions()
 
     def loss_fn(step: int) -> tuple[Tensor, dict[str, float]]:
@@ -161,8 +172,7 @@ def train_student(
             augmentation,
         )
         logits = model(x.contiguous(memory_format=torch.channels_last)).float()
-        if logits.shape[-2:] != planes.shape[-2:]:  # a network that answers at another stride
-            logits = F.interpolate(logits, planes.shape[-2:], mode="bilinear")
+        logits = F.interpolate(logits, planes.shape[-2:], mode="bilinear", align_corners=False)
         return student_loss(logits, planes), {}
 
     done = run.loop(loss_fn, quiet=quiet)
@@ -172,7 +182,26 @@ def train_student(
         "steps": str(run.step),
         "seed": str(options.seed),
         "n_films": str(len(images)),
-        **(info or {}),
+        **facts,
     }
     write_folder(out / STUDENT_FOLDER, lambda folder: save_student(model, folder, facts))
     return model if done else None
+
+
+def _begin_with(model: StudentNetwork, start: StudentNetwork) -> None:
+    """Give a student the weights of an earlier one.
+
+    Raises:
+        ConfigError: outputs, network or shape differ.
+    """
+    for what, ours, theirs in (
+        ("outputs", list(model.outputs), list(start.outputs)),
+        ("network", model.network, start.network),
+        ("shape", model.spec(), start.spec()),
+    ):
+        if ours != theirs:
+            raise ConfigError(
+                f"The student to go on from has the {what} {theirs}; this run's are {ours}. "
+                "Give the same --annotated conventions, or train without --init-from."
+            )
+    model.load_state_dict(start.state_dict())

@@ -41,8 +41,14 @@ def test_targets_hold_shares_and_what_is_not_counted() -> None:
     region[0, 4:] = 1
     region[7, 7] = 255
     got = to_targets([region, np.zeros((0,), np.uint8)])
-    assert got.shape == (2, 2, 2)
-    assert got[0].tolist() == [[SURE, round(SURE / 4)], [0, 255]]
+    assert got.shape == (2, 4, 4)
+    half = SURE // 2
+    assert got[0].tolist() == [
+        [SURE, SURE, half, half],
+        [SURE, SURE, 0, 0],
+        [0, 0, 0, 0],
+        [0, 0, 0, 255],
+    ]
     assert (got[1] == 255).all()
 
 
@@ -61,11 +67,11 @@ def test_training_learns_both_outputs_from_films_that_annotate_one_each(tmp_path
     images = np.full((8, 32, 32), 180, np.uint8)
     images[:, 8:24, 4:12] = 40
     images[:, 8:24, 20:28] = 40
-    targets = np.full((8, 2, 8, 8), 255, np.uint8)
+    targets = np.full((8, 2, 16, 16), 255, np.uint8)
     targets[:4, 0] = 0
-    targets[:4, 0, 2:6, 1:3] = SURE
+    targets[:4, 0, 4:12, 2:6] = SURE
     targets[4:, 1] = 0
-    targets[4:, 1, 2:6, 5:7] = SURE
+    targets[4:, 1, 4:12, 10:14] = SURE
     options = StudentOptions(
         steps=150,
         batch_size=4,
@@ -86,7 +92,7 @@ def test_training_learns_both_outputs_from_films_that_annotate_one_each(tmp_path
 def test_the_same_call_gives_the_same_weights_and_a_stopped_one_resumes(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4, 32, 32), dtype=np.uint8)
-    targets = (rng.random((4, 1, 8, 8)) < 0.5).astype(np.uint8) * SURE
+    targets = (rng.random((4, 1, 16, 16)) < 0.5).astype(np.uint8) * SURE
     options = StudentOptions(
         steps=6, batch_size=2, warmup_steps=1, widths=(8, 12), precision="fp32"
     )
@@ -100,6 +106,35 @@ def test_the_same_call_gives_the_same_weights_and_a_stopped_one_resumes(tmp_path
     assert parts[:5] == [None] * 5 and parts[5] is not None
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(value, parts[5].state_dict()[name])
+
+
+def test_a_student_begins_with_an_earlier_one_of_the_same_outputs(tmp_path: Path) -> None:
+    films = MaskFilms(
+        np.random.default_rng(0).integers(0, 256, (4, 32, 32), dtype=np.uint8),
+        np.full((4, 1, 16, 16), SURE, np.uint8),
+        ["a"],
+    )
+    options = StudentOptions(
+        steps=1,
+        batch_size=2,
+        lr=1e-9,
+        ema_decay=0,
+        widths=(8, 12),
+        precision="fp32",
+        weight_decay=0,
+    )
+    torch.manual_seed(3)
+    earlier = Student(["a"], AffinityConfig(widths=(8, 12), n_features=1))
+    for start, out in ((earlier, "a"), (None, "b")):
+        got = train_student(films, tmp_path / out, options, start=start, quiet=True)
+        assert got is not None
+        same = [torch.allclose(v, got.state_dict()[k]) for k, v in earlier.state_dict().items()]
+        assert all(same) == (start is not None)
+    with pytest.raises(ConfigError, match="start: None then"):  # the folder's run began otherwise
+        train_student(films, tmp_path / "b", options, start=earlier, quiet=True)
+    with pytest.raises(ConfigError, match=r"has the outputs \['v/b'\]; this run's are \['a'\]"):
+        other = Student(["v/b"], AffinityConfig(widths=(8, 12), n_features=1))
+        train_student(films, tmp_path / "c", options, start=other, quiet=True)
 
 
 def test_files_round_trip_and_broken_ones_are_refused(tmp_path: Path) -> None:
@@ -116,7 +151,7 @@ def test_files_round_trip_and_broken_ones_are_refused(tmp_path: Path) -> None:
 
 
 def test_bad_input_is_refused(tmp_path: Path) -> None:
-    images, targets = np.zeros((2, 32, 32), np.uint8), np.zeros((2, 1, 8, 8), np.uint8)
+    images, targets = np.zeros((2, 32, 32), np.uint8), np.zeros((2, 1, 16, 16), np.uint8)
     options = StudentOptions(widths=(8, 12))
     with pytest.raises(DataError, match="shows a class"):
         train_student(MaskFilms(images, targets, ["a"]), tmp_path, options, quiet=True)

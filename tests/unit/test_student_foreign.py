@@ -66,11 +66,11 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 def trained(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 60, (4, 64, 64), dtype=np.uint8)
-    targets = np.zeros((4, 2, 16, 16), np.uint8)
+    targets = np.zeros((4, 2, 32, 32), np.uint8)
     for k in range(4):  # a bright square, left or right
         x = 8 if k % 2 else 40
         images[k, 16:48, x : x + 16] += 150
-        targets[k, k % 2, 4:12, x // 4 : x // 4 + 4] = SURE
+        targets[k, k % 2, 8:24, x // 2 : x // 2 + 8] = SURE
     options = StudentOptions(network="segformer-tiny", steps=3, batch_size=2, precision="fp32")
     train_student(MaskFilms(images, targets, ["v/left", "v/right"]), tmp_path, options, quiet=True)
     return tmp_path / "student"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from lungsynth.masks.affinity import AFFINITY_FOLDER, AffinityNet
 from lungsynth.masks.classes import classes_path, load_classes
 from lungsynth.masks.fusion import area_mean
 from lungsynth.masks.refine import RefineConfig
-from lungsynth.masks.student import STUDENT_FOLDER, load_student
+from lungsynth.masks.student import STUDENT_FOLDER, WEIGHTS_NAME, load_student
 from lungsynth.model.backbone import side_pixels
 from lungsynth.model.precision import resolve_device
 from lungsynth.model.tensor_files import write_folder
@@ -118,11 +119,17 @@ def run_train_student(command: TrainStudentCommand) -> None:
         f"{len(films['images']) - films['n_annotated']} labelled by the chain",
         err=True,
     )
+    info = {"annotated": ",".join(films["annotated_ids"])}
+    start = load_student(command.init_from) if command.init_from else None
+    if command.init_from:
+        weights = (command.init_from / WEIGHTS_NAME).read_bytes()
+        info["init_from"] = hashlib.sha256(weights).hexdigest()[:16]
     model = train_student(
         MaskFilms(**{one.name: films[one.name] for one in fields(MaskFilms)}),
         command.out,
         options,
-        info={"annotated": ",".join(films["annotated_ids"])},
+        start=start,
+        info=info,
         device=chosen,
         quiet=command.quiet,
     )
