@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 from lungsynth import RESEARCH_NOTICE
 from publish.data.licences import all_sources, licence_of
 from publish.data.manifest import Manifest
+from publish.data.parsing import from_mapping
 from publish.data.schema import column_name
-from publish.data.settings import CardSettings, from_mapping
+from publish.data.settings import CardSettings
 
 CROISSANT_NAME = "croissant.json"
 CONFORMS_TO = ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"]

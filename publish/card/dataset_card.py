@@ -38,9 +38,10 @@ from publish.card.text import HUMAN, TEXT
 from publish.data.changelog import CHANGELOG_NAME
 from publish.data.licences import Licence, all_sources, licence_of
 from publish.data.manifest import Manifest, canonical_sha256
+from publish.data.parsing import from_mapping
 from publish.data.rows import Summary
 from publish.data.schema import column_name
-from publish.data.settings import CardSettings, from_mapping
+from publish.data.settings import CardSettings
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 """Rows below a bound -> the Hub's size category."""

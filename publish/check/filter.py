@@ -19,9 +19,10 @@ from scipy.stats import binomtest
 
 from lungsynth.errors import ConfigError, DataError
 from publish.data.manifest import read_manifest
+from publish.data.parsing import from_mapping
 from publish.data.rows import decode, iter_rows
 from publish.data.screening import reasons_against
-from publish.data.settings import FilterSettings, from_mapping, read_settings
+from publish.data.settings import FilterSettings, read_settings
 
 LABELS = ("good", "doubtful", "reject")
 FIT, HELD_OUT = "fit", "held out"

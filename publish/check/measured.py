@@ -20,8 +20,9 @@ from publish.card.croissant import CROISSANT_NAME
 from publish.card.markup import markdown_text
 from publish.data.licences import all_sources, licence_of
 from publish.data.manifest import Manifest
+from publish.data.parsing import from_mapping
 from publish.data.rows import iter_rows
-from publish.data.settings import CardSettings, from_mapping
+from publish.data.settings import CardSettings
 from publish.hub.payload import front_matter
 
 HOW = {

@@ -23,10 +23,10 @@ from publish.data.manifest import (
     inside,
     read_manifest,
 )
+from publish.data.parsing import from_mapping
 from publish.data.prompts import RowPrompt, row_seed
 from publish.data.rows import decode, iter_rows
 from publish.data.schema import RowSpec, column_name, row
-from publish.data.settings import from_mapping
 from publish.data.shards import Shard, shard_metadata
 
 if TYPE_CHECKING:

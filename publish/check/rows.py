@@ -15,11 +15,12 @@ from lungsynth.arrays import IGNORE, UInt8Array
 from lungsynth.errors import DataError
 from lungsynth.masks.quality import count_parts, overall_trust
 from publish.data.manifest import Manifest, canonical_sha256, inside
+from publish.data.parsing import from_mapping
 from publish.data.prompts import prompt_group
 from publish.data.rows import decode, iter_rows
 from publish.data.schema import column_name, features, pixel_sha256
 from publish.data.screening import bounding_box, reasons_against
-from publish.data.settings import FilterSettings, from_mapping
+from publish.data.settings import FilterSettings
 from publish.data.shards import MAX_ROW_GROUP_BYTES, shard_metadata
 
 AREA_TOLERANCE = 1e-5  # float32 of a share

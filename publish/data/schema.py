@@ -15,9 +15,10 @@ from lungsynth.arrays import IGNORE
 from lungsynth.errors import ConfigError, MaskError
 from lungsynth.images import heat_to_uint8, png_bytes
 from lungsynth.masks.quality import overall_trust
+from publish.data.parsing import from_mapping
 from publish.data.prompts import RowPrompt, prompt_group
 from publish.data.screening import bounding_box, reasons_against
-from publish.data.settings import FilterSettings, from_mapping
+from publish.data.settings import FilterSettings
 
 if TYPE_CHECKING:
     from lungsynth.masks.classes import ClassSpec

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import yaml  # type: ignore[import-untyped]
-
-from lungsynth.errors import ConfigError, DataError
+from lungsynth.errors import ConfigError
 from lungsynth.masks.registry import RefineConfig
 from lungsynth.model.options import (
     MAX_GUIDANCE,
@@ -23,8 +18,7 @@ from lungsynth.model.options import (
     SampleOptions,
     option,
 )
-
-T = TypeVar("T")
+from publish.data.parsing import from_mapping, load_yaml
 
 
 def _ranged(default: float, low: float, high: float) -> Any:
@@ -208,7 +202,7 @@ def read_settings(path: Path | None, overrides: Mapping[str, Any] | None = None)
         ConfigError: it is not YAML, a key is unknown or doubled, a value has the wrong type or
             range, or `n` is missing.
     """
-    values = _load_yaml(path) if path is not None else {}
+    values = load_yaml(path) if path is not None else {}
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
     if path is not None:
         values = _absolute(values, path.parent)
@@ -244,47 +238,6 @@ def _check_card(card: CardSettings, where: str) -> None:
         raise ConfigError(f"{where}: card.date: {card.date!r}; expected YYYY-MM-DD.")
 
 
-def from_mapping(kind: type[T], values: Any, where: str) -> T:
-    """A dataclass of a JSON or YAML mapping: unknown keys, other types and ranges are refused.
-
-    Raises:
-        ConfigError: naming the key, what was got, and what is expected.
-    """
-    return typing.cast(T, _value(kind, values, where, ""))
-
-
-def _load_yaml(path: Path) -> dict[str, Any]:
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]
-        """Safe, and refuses a key that is written twice."""
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            seen: set[Any] = set()
-            for key_node, _ in node.value:
-                key = self.construct_object(key_node, deep=True)
-                if key in seen:
-                    raise ConfigError(f"{path}: key {key!r} stands twice. Keep one of them.")
-                seen.add(key)
-            return dict(super().construct_mapping(node, deep))
-
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error}).") from error
-    try:
-        loader = Loader(text)
-        try:
-            values = loader.get_single_data()
-        finally:
-            loader.dispose()
-    except (yaml.YAMLError, TypeError) as error:
-        raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())}).") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: a {type(values).__name__}; expected `key: value` lines.")
-    return values
-
-
 def _absolute(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Paths of a YAML file, seen from where the file lies."""
 
@@ -304,81 +257,3 @@ def _absolute(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     if isinstance(model, str) and (folder / model).is_dir():
         out["model"] = str(folder / model)
     return out
-
-
-def _value(kind: Any, value: Any, where: str, key: str) -> Any:
-    """A value as `kind`, or a ConfigError that names the key."""
-    origin = typing.get_origin(kind)
-    if origin in (typing.Union, types.UnionType):
-        return _union(kind, value, where, key)
-    if dataclasses.is_dataclass(kind):
-        return _dataclass(kind, value, where, key)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise _wrong(where, key, value, "a list")
-        items = typing.get_args(kind)
-        kinds = items[:1] * len(value) if items[-1] is Ellipsis else items
-        if len(value) != len(kinds):
-            raise _wrong(where, key, value, f"a list of {len(kinds)}")
-        pairs = zip(kinds, value, strict=True)
-        return tuple(_value(k, v, where, f"{key}[{i}]") for i, (k, v) in enumerate(pairs))
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise _wrong(where, key, value, "a mapping")
-        names, held = typing.get_args(kind)
-        return {
-            _value(names, k, where, key): _value(held, v, where, f"{key}.{k}")
-            for k, v in value.items()
-        }
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    plain = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-    if kind not in plain:
-        raise ConfigError(f"{where}: {key!r} cannot be set in a file.")
-    if type(value) is not kind:
-        raise _wrong(where, key, value, plain[kind])
-    return value
-
-
-def _union(kind: Any, value: Any, where: str, key: str) -> Any:
-    """A value as the member it looks like, or as the first of them."""
-    choices = [one for one in typing.get_args(kind) if one is not type(None)]
-    if value is None and len(choices) < len(typing.get_args(kind)):
-        return None
-    looks = tuple if isinstance(value, list | tuple) else type(value)
-    fitting = [one for one in choices if looks in (one, typing.get_origin(one))]
-    return _value([*fitting, *choices][0], value, where, key)
-
-
-def _dataclass(kind: Any, value: Any, where: str, key: str) -> Any:
-    if not isinstance(value, dict):
-        raise _wrong(where, key, value, "`key: value` lines")
-    prefix = f"{key}." if key else ""
-    fields = {one.name: one for one in dataclasses.fields(kind)}
-    hints = typing.get_type_hints(kind)
-    for name in value:
-        if name not in fields:
-            raise ConfigError(
-                f"{where}: unknown key {prefix + str(name)!r}; expected one of {', '.join(fields)}."
-            )
-    made = {}
-    for name, one in fields.items():
-        if name not in value:
-            if one.default is one.default_factory is dataclasses.MISSING:
-                raise ConfigError(f"{where}: `{prefix}{name}` is missing.")
-            continue
-        made[name] = _value(hints[name], value[name], where, prefix + name)
-        low, high = one.metadata.get("min"), one.metadata.get("max")
-        if low is not None and not low <= made[name] <= high:
-            raise ConfigError(
-                f"{where}: `{prefix}{name}` is {made[name]}; expected {low:g} to {high:g}."
-            )
-    return kind(**made)
-
-
-def _wrong(where: str, key: str, value: Any, expected: str) -> ConfigError:
-    shown = repr(value)
-    return ConfigError(
-        f"{where}: `{key or 'the file'}` is {shown[:60]}{'…' if len(shown) > 60 else ''} "
-        f"({type(value).__name__}); expected {expected}."
-    )

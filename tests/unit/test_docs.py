@@ -91,7 +91,8 @@ def test_python_compiles_and_imports_what_there_is(place, code):
 
 
 def test_settings_in_documents_are_settings():
-    from publish.data.settings import Settings, from_mapping
+    from publish.data.parsing import from_mapping
+    from publish.data.settings import Settings
 
     found = blocks("yaml")
     found.append(("examples/release.yaml", (ROOT / "examples/release.yaml").read_text()))
