@@ -17,6 +17,7 @@ from lungsynth.films.film import pixels_sha256
 from lungsynth.films.framing import whole
 from lungsynth.masks.chain import apply_stages
 from lungsynth.masks.classes import ClassSpec
+from lungsynth.masks.fusion import area_mean
 from lungsynth.masks.reading import no_word, read
 from lungsynth.masks.refine import RefineConfig
 from lungsynth.model.backbone import embed_prompts, encode_images, side_pixels
@@ -197,9 +198,7 @@ def label_films(
         synthesizer, images, groups, config=config, seed=seed, quiet=quiet
     ):
         p = np.concatenate([one[1:] for one in found])
-        c, h, w = p.shape
-        side = TARGET_STRIDE
-        out.append(p.reshape(c, h // side, side, w // side, side).mean((2, 4)))
+        out.append(area_mean(p, *(side // TARGET_STRIDE for side in p.shape[1:])))
     return np.stack(out).astype(np.float32)
 
 

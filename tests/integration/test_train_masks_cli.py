@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -50,6 +51,12 @@ def test_student_then_affinity_then_every_refinement(
     about = json.loads((own / "student" / "student.json").read_text())
     assert about["outputs"] == ["/left lung", "/right lung"]
     assert len(about["info"]["annotated"].split(",")) == 2
+    on = ("--init-from", own / "student", "--annotated", f"{parquet}@2", "--checkpoint", own)
+    ran = run_cli("train", "student", *on, "--out", tmp_path / "on", *STEPS)
+    assert ran.code == 0, ran.err
+    later = json.loads((tmp_path / "on" / "student" / "student.json").read_text())
+    first = hashlib.sha256((own / "student" / "student.safetensors").read_bytes()).hexdigest()
+    assert later["info"]["init_from"] == first[:16] and "init_from" not in about["info"]
     # a network of three steps walks everything to one class; what it hands on is another test's
     coarse: list[Any] = []
     seen = "lungsynth.cli.run.train_masks.walked_labels"
