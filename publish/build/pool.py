@@ -12,10 +12,12 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lungsynth.errors import WorkerError
-from publish.build.plan import Plan
+
+if TYPE_CHECKING:  # it imports torch, which a process is not to wait for before it can be ended
+    from publish.build.plan import Plan
 
 T = TypeVar("T")
 R = TypeVar("R")
