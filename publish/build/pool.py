@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +22,14 @@ if TYPE_CHECKING:  # it imports torch, which a process is not to wait for before
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+DRAWING = (
+    "publish.build.worker",
+    "lungsynth.pipeline",
+    "lungsynth.model.autoencoder",
+    "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
+)
+"""What drawing imports in ten seconds of a core; on a CPU all processes share one import of it."""
 
 LOOK_SECONDS = 1.0
 """Between two looks at how many rows the processes have drawn."""
@@ -78,12 +87,21 @@ def visible_gpus() -> list[str]:
     return [str(k) for k in range(torch.cuda.device_count())]
 
 
+def start_method(device: str) -> str:
+    """How worker processes are started: from a small server that has imported `DRAWING`, or each anew.
+
+    Each anew where they draw on a GPU, which a process must not have touched before it is split.
+    """
+    return "forkserver" if device == "cpu" and sys.platform == "linux" else "spawn"
+
+
 def in_processes(
     call: Callable[[T], R],
     tasks: Iterable[T],
     workers: int,
     *,
     gpus: list[str] | None = None,
+    device: str = "cpu",
     on_rows: Callable[[int], Any] = lambda n: None,
 ) -> Iterator[R]:
     """What `call` gives for each task, from several processes, in the order they finish.
@@ -96,6 +114,7 @@ def in_processes(
         tasks: Travel one by one; few are held at a time.
         workers: Processes.
         gpus: Names of GPUs; the processes take them in turn, and see no other.
+        device: Where they draw; see `start_method`.
         on_rows: Called with the number of rows that `count_row` has counted since the last time, about
             once a second and before what they belong to is given.
 
@@ -103,7 +122,8 @@ def in_processes(
         WorkerError: a process was killed.
         Exception: what `call` raised, the first of it.
     """
-    context = get_context("spawn")
+    context: Any = get_context(start_method(device))
+    context.set_forkserver_preload(list(DRAWING))
     halt = context.RawValue("b", 0)  # an Event would wait for ever for a worker that was killed
     rows, told = context.RawArray("L", workers), 0  # each process counts in a place of its own
     seats = context.SimpleQueue()
