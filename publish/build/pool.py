@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -178,13 +178,13 @@ def _start(call: Any, seats: Any, halt: Any, rows: Any) -> None:
     _place, gpu = seats.get()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    threading.Thread(target=_end_with, args=(os.getppid(), halt), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent_process(), halt), daemon=True).start()
     _call, _rows = call, rows
 
 
-def _end_with(parent: int, halt: Any) -> None:
-    """End this process when its parent has ended, or wants it to."""
-    while os.getppid() == parent and not halt.value:
+def _end_with(leader: Any, halt: Any) -> None:
+    """End this process when the one that leads has ended, or wants it to."""
+    while leader.is_alive() and not halt.value:
         time.sleep(0.2)
     os._exit(1)
 
