@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from warm import start
 
 from hub.server import WRITER, Hub
 
@@ -36,14 +36,7 @@ def run_bare(
     }
     if with_lungsynth:
         environment["PYTHONPATH"] = str(Path(__file__).parents[2])
-    return subprocess.run(
-        [sys.executable, *words],
-        cwd=folder,
-        env=environment | more,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
+    return start(words, cwd=folder, env=environment | more).wait()
 
 
 @contextmanager

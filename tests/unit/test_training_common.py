@@ -6,8 +6,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import tiny_frames
 from torch import Tensor, nn
+from warm import start
 
 from lungsynth.errors import CheckpointError, ConfigError, OutputError
 from lungsynth.model import tensor_files
@@ -136,19 +135,17 @@ def test_a_process_killed_by_the_system_goes_on_with_the_same_command(
     assert first.code == 0, first.err
     assert "run the same command to resume" in first.err
     (run / METRICS_NAME).unlink()
-    child = subprocess.Popen(
-        [sys.executable, "-m", "lungsynth", *command],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        stderr=subprocess.PIPE,
+    root = Path(__file__).parents[2]
+    child = start(
+        ["-m", "lungsynth", *command], cwd=root, env=os.environ | {"PYTHONPATH": str(root)}
     )
     deadline = time.monotonic() + 900
     lines = run / METRICS_NAME
     while not (lines.exists() and lines.read_text().count("\n") >= 2):
-        assert child.poll() is None and time.monotonic() < deadline
+        assert not child.has_ended() and time.monotonic() < deadline
         time.sleep(0.01)
-    child.send_signal(signal.SIGKILL)
-    child.communicate()
-    assert child.returncode == -signal.SIGKILL
+    child.kill()
+    assert child.wait().returncode == -signal.SIGKILL
     last = run_cli(*command)
     assert last.code == 0 and "complete" in last.err, last.err
     steps = [line["step"] for line in metrics(tmp_path / "run") if "loss" in line]
