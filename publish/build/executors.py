@@ -47,8 +47,9 @@ def run_local(step: DrawRank, n_left: int, workers: int | None, options: Mapping
     )
     ranks = executor.get_incomplete_ranks()
     executor.save_executor_as_json()
-    gpus = visible_gpus() if the_plan.config["device"] == "cuda" else None
-    for _ in in_processes(partial(_run_rank, executor), ranks, min(workers, len(ranks)), gpus=gpus):
+    device, n = str(the_plan.config["device"]), min(workers, len(ranks))
+    gpus = visible_gpus() if device == "cuda" else None
+    for _ in in_processes(partial(_run_rank, executor), ranks, n, gpus=gpus, device=device):
         pass
 
 

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lungsynth.errors import WorkerError
-from publish.build.plan import Plan
+
+if TYPE_CHECKING:  # it imports torch, which a process is not to wait for before it can be ended
+    from publish.build.plan import Plan
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+DRAWING = (
+    "publish.build.worker",
+    "lungsynth.pipeline",
+    "lungsynth.model.autoencoder",
+    "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
+)
+"""What drawing imports in ten seconds of a core; on a CPU all processes share one import of it."""
 
 LOOK_SECONDS = 1.0
 """Between two looks at how many rows the processes have drawn."""
@@ -76,12 +87,21 @@ def visible_gpus() -> list[str]:
     return [str(k) for k in range(torch.cuda.device_count())]
 
 
+def start_method(device: str) -> str:
+    """How worker processes are started: from a small server that has imported `DRAWING`, or each anew.
+
+    Each anew where they draw on a GPU, which a process must not have touched before it is split.
+    """
+    return "forkserver" if device == "cpu" and sys.platform == "linux" else "spawn"
+
+
 def in_processes(
     call: Callable[[T], R],
     tasks: Iterable[T],
     workers: int,
     *,
     gpus: list[str] | None = None,
+    device: str = "cpu",
     on_rows: Callable[[int], Any] = lambda n: None,
 ) -> Iterator[R]:
     """What `call` gives for each task, from several processes, in the order they finish.
@@ -94,6 +114,7 @@ def in_processes(
         tasks: Travel one by one; few are held at a time.
         workers: Processes.
         gpus: Names of GPUs; the processes take them in turn, and see no other.
+        device: Where they draw; see `start_method`.
         on_rows: Called with the number of rows that `count_row` has counted since the last time, about
             once a second and before what they belong to is given.
 
@@ -101,7 +122,8 @@ def in_processes(
         WorkerError: a process was killed.
         Exception: what `call` raised, the first of it.
     """
-    context = get_context("spawn")
+    context: Any = get_context(start_method(device))
+    context.set_forkserver_preload(list(DRAWING))
     halt = context.RawValue("b", 0)  # an Event would wait for ever for a worker that was killed
     rows, told = context.RawArray("L", workers), 0  # each process counts in a place of its own
     seats = context.SimpleQueue()
@@ -156,13 +178,13 @@ def _start(call: Any, seats: Any, halt: Any, rows: Any) -> None:
     _place, gpu = seats.get()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    threading.Thread(target=_end_with, args=(os.getppid(), halt), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent_process(), halt), daemon=True).start()
     _call, _rows = call, rows
 
 
-def _end_with(parent: int, halt: Any) -> None:
-    """End this process when its parent has ended, or wants it to."""
-    while os.getppid() == parent and not halt.value:
+def _end_with(leader: Any, halt: Any) -> None:
+    """End this process when the one that leads has ended, or wants it to."""
+    while leader.is_alive() and not halt.value:
         time.sleep(0.2)
     os._exit(1)
 

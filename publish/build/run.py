@@ -159,8 +159,11 @@ def _draw(
         if engine is not None:
             draw_by_engine(engine, the_plan, job, dict(finished), keep)
         elif workers > 1:
-            gpus = visible_gpus() if the_plan.config["device"] == "cuda" else None
-            made = in_processes(Drawer(job), orders, workers, gpus=gpus, on_rows=bar.update)
+            device = str(the_plan.config["device"])
+            gpus = visible_gpus() if device == "cuda" else None
+            made = in_processes(
+                Drawer(job), orders, workers, gpus=gpus, device=device, on_rows=bar.update
+            )
             for shard in made:
                 keep(shard, shown=True)
         else:

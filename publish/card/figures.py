@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,19 @@ def examples(out: Path, shards: Sequence[Shard], n_rows: int) -> bytes:
 
 def distributions(summary: Summary) -> bytes:
     """PNG with histograms of class areas and trust, and bars of what prompts ask for."""
+    areas = tuple((name, tuple(counts)) for name, counts in summary.areas.items())
     told = [column for column in ASKED if summary.asked[column]]
-    n_axes = 2 + len(told)
+    asked = tuple((column, tuple(sorted(summary.asked[column].items()))) for column in told)
+    return _distributions(areas, tuple(summary.trust), asked)
+
+
+@lru_cache(maxsize=8)  # a release is finished twice, and again by an erratum
+def _distributions(
+    areas: tuple[tuple[str, tuple[float, ...]], ...],
+    trust: tuple[float, ...],
+    asked: tuple[tuple[str, tuple[tuple[str, int], ...]], ...],
+) -> bytes:
+    n_axes = 2 + len(asked)
     n_columns = min(3, n_axes)
     n_lines = -(-n_axes // n_columns)
     size = (4.2 * n_columns, 3.0 * n_lines)
@@ -52,17 +64,16 @@ def distributions(summary: Summary) -> bytes:
     for axis in axes[n_axes:]:
         axis.set_axis_off()
     edges = np.linspace(0, 1, N_BINS + 1)
-    for k, (name, counts) in enumerate(summary.areas.items()):
+    for k, (name, counts) in enumerate(areas):
         colour = tuple(c / 255 for c in class_colour(1 + k))
         axes[0].stairs(counts, edges, label=_plain(name), color=colour, linewidth=2)
     axes[0].set(
         title="area of a class", xlabel="share of the picture", ylabel="rows", xlim=(0, 0.6)
     )
     axes[0].legend()
-    axes[1].stairs(summary.trust, edges, fill=True, color=(0, 114 / 255, 178 / 255))
+    axes[1].stairs(trust, edges, fill=True, color=(0, 114 / 255, 178 / 255))
     axes[1].set(title="trust", xlabel="predicted IoU of the mask", xlim=(0, 1))
-    for axis, column in zip(axes[2:n_axes], told, strict=True):
-        counted = sorted(summary.asked[column].items())
+    for axis, (column, counted) in zip(axes[2:n_axes], asked, strict=True):
         names = [_plain(value)[:24] for value, _ in counted]
         axis.barh(names, [n for _, n in counted], color=(0, 158 / 255, 115 / 255))
         axis.set(title=f"{column.replace('_', ' ')} asked for", xlabel="rows")

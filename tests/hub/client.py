@@ -10,12 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from warm import start
 
 from hub.server import WRITER, Hub
 
 
 def run_bare(
-    hub: Hub, folder: Path, *words: str, with_lungsynth: bool = True, **more: str
+    hub: Hub,
+    folder: Path,
+    *words: str,
+    with_lungsynth: bool = True,
+    from_nothing: bool = False,
+    **more: str,
 ) -> subprocess.CompletedProcess[str]:
     """Run Python in a new process that has nothing but lungsynth, and a token for `hub`.
 
@@ -24,6 +30,7 @@ def run_bare(
         folder: Where it starts, and its home.
         words: After `python`.
         with_lungsynth: Whether it can be imported.
+        from_nothing: Whether torch is not to be imported before; see `warm`.
         more: Of its environment.
     """
     environment = {
@@ -36,10 +43,13 @@ def run_bare(
     }
     if with_lungsynth:
         environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    environment |= more
+    if not from_nothing:
+        return start(words, cwd=folder, env=environment).wait()
     return subprocess.run(
         [sys.executable, *words],
         cwd=folder,
-        env=environment | more,
+        env=environment,
         capture_output=True,
         text=True,
         timeout=900,

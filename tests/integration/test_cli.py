@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.torch import load_file
+from warm import start
 
 PROMPT = "Frontal chest X-ray of a man with pneumonia, both lungs"
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -274,22 +275,22 @@ def test_a_full_disk(sample: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_module_runs_as_a_program(checkpoint: Path, tmp_path: Path) -> None:
-    def run(*args: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "lungsynth", *args],
-            capture_output=True,
-            text=True,
-            timeout=900,
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        )
-
-    done = run("sample", PROMPT, "--model", str(checkpoint), "--steps", "1", "--quiet")
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    words = ["-m", "lungsynth", "sample", PROMPT, "--model", str(checkpoint), "--steps", "1"]
+    done = subprocess.run(
+        [sys.executable, *words, "--quiet"],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        cwd=tmp_path,
+        env=environment,
+    )
     assert done.returncode == 0 and done.stdout == f"{Path('out') / '000-seed0'}\n"
     assert done.stderr == ""
-    done = run("words", "")
+    done = start(["-m", "lungsynth", "words", ""], cwd=tmp_path, env=environment).wait()
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "lungsynth, version" in run("--version").stdout
+    done = start(["-m", "lungsynth", "--version"], cwd=tmp_path, env=environment).wait()
+    assert "lungsynth, version" in done.stdout
 
 
 # ---------------------------------------------------------------- train

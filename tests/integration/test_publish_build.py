@@ -18,6 +18,7 @@ import yaml
 from datasets import Image, load_dataset
 from PIL import Image as PilImage
 from publishing import build_options, contents, run_publish
+from warm import start
 
 from lungsynth.errors import LungSynthError, OutputError
 
@@ -217,14 +218,9 @@ for seeds, options in json.loads(sys.argv[1]):
 def kill_and_resume(dist: Path, checkpoint: Path, outs: dict[Path, list[int]]) -> int:
     """For each folder: builds that are killed by these seeds, then a whole one; how many died."""
     jobs = [(seeds, build_options(checkpoint, out)) for out, seeds in outs.items()]
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, json.dumps(jobs)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=3000,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    done = start(
+        ["-c", KILLED, json.dumps(jobs)], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    ).wait(3000)
     assert done.returncode == 0, done.stderr
     ended = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
     assert len(ended) == sum(len(seeds) + 1 for seeds in outs.values())

@@ -10,8 +10,6 @@ from __future__ import annotations
 import io
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +23,7 @@ from hub.faults import Fault, Schedule, random_schedule
 from hub.server import WRITER, serve
 from hub.server import Hub as Server
 from publishing import run_publish
+from warm import start
 
 from lungsynth.errors import (
     AccessError,
@@ -332,18 +331,14 @@ def test_killed_in_mid_upload_main_is_as_it_was_and_the_same_command_finishes(
         "HF_HOME": str(tmp_path / "home"),
         "PYTHONPATH": str(ROOT),
     }
-    program = subprocess.Popen(
-        [sys.executable, "-c", PUSH_HAND_MADE, "push", str(new.folder), "--repo", NAME, "--yes"],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    words = ["-c", PUSH_HAND_MADE, "push", new.folder, "--repo", NAME, "--yes"]
+    program = start(words, cwd=tmp_path, env=environment)
     give_up = time.monotonic() + 600  # on a busy machine
     while not server.schedule.happened and time.monotonic() < give_up:
         time.sleep(0.05)
     assert server.schedule.happened, "the upload never began"
-    program.send_signal(signal.SIGKILL)
-    program.wait()
+    program.kill()
+    assert program.wait().returncode == -signal.SIGKILL
     repo = server.repo("dataset", NAME)
     assert repo.files() == contents(old)
     server.wait_until_idle()

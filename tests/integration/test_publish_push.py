@@ -458,7 +458,8 @@ def test_the_real_program_follows_hf_endpoint(built, tmp_path):
     """A new process, with nothing but the environment to go by; it checks what it sends."""
     with serve() as hub:
         words = ("--repo", NAME, "--tag", "v0.1.0", "--yes", "--json")
-        done = run_bare(hub, tmp_path, "-m", "publish", "push", str(built), *words)
+        command = ("-m", "publish", "push", str(built), *words)
+        done = run_bare(hub, tmp_path, *command, from_nothing=True)
         assert done.returncode == 0, done.stderr
         told = json.loads(done.stdout)
         repo = hub.repo("dataset", NAME)

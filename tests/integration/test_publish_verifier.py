@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ import pytest
 from evaluation_films import random_encoder
 from PIL import Image
 from publishing import build_options, contents, run_publish
+from warm import start
 
 from lungsynth.evaluation.common import CHOSEN_BY, read_samples
 from lungsynth.model.checkpoint import weights_hash
@@ -214,14 +213,8 @@ def test_kill_9_and_the_same_command_give_equal_bytes(
 ) -> None:
     out = tmp_path / "dist"
     for fatal in (5, 2):
-        died = subprocess.run(
-            [sys.executable, "-c", KILLED, str(fatal), *options(checkpoint, out, verifier)],
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            timeout=1200,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
+        words = ["-c", KILLED, str(fatal), *options(checkpoint, out, verifier)]
+        died = start(words, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}).wait()
         assert died.returncode == -signal.SIGKILL, died.stderr
         assert len(list(out.glob("data/*.parquet"))) < 5
     assert run_publish(*options(checkpoint, out, verifier)).code == 0

@@ -89,17 +89,17 @@ def wait_for(
 
 
 def workers_of(program: subprocess.Popen[str]) -> list[int]:
-    """Process ids of its worker processes."""
-    found = []
+    """Process ids of its worker processes: children of the server that it starts them from."""
+    parents = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             parent = int(path.read_text().rpartition(")")[2].split()[1])
             command = (path.parent / "cmdline").read_bytes()
         except (OSError, ValueError, IndexError):
             continue
-        if parent == program.pid and b"spawn_main" in command:
-            found.append(int(path.parent.name))
-    return found
+        if b"multiprocessing.forkserver" in command:
+            parents[int(path.parent.name)] = parent
+    return [pid for pid, parent in parents.items() if parents.get(parent) == program.pid]
 
 
 def is_alive(pid: int) -> bool:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from tiny import tiny_frames
+from warm import start
 
 from lungsynth.masks.affinity import to_input
 from lungsynth.model.autoencoder import PatchAutoencoderKL, fit_patch_pca
@@ -106,15 +105,8 @@ assert type(pipe.vae).__name__ == "PatchAutoencoderKL", type(pipe.vae)
 picture = pipe("both lungs", num_inference_steps=2, output_type="np").images[0]
 print(picture.shape, bool((picture >= 0).all()), float(picture.std()) > 0)
 """
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=900,
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(root)},
-    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = start(["-c", program], cwd=tmp_path, env=environment).wait()
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split() in (
         ["(64,", "64,", "1)", "True", "True"],

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def imported(path: Path) -> set[str]:
+@cache  # several tests ask for the same files
+def imported(path: Path) -> frozenset[str]:
     """Full names a file imports anywhere, also inside functions."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -31,7 +33,7 @@ def imported(path: Path) -> set[str]:
             )
             if called in ("import_module", "__import__"):
                 names.add(str(node.args[0].value))
-    return names
+    return frozenset(names)
 
 
 def offenders(package: str, forbidden: tuple[str, ...]) -> list[str]:

@@ -12,7 +12,8 @@ import torch
 from tiny import film, png
 
 from lungsynth.errors import ConfigError, DataError
-from lungsynth.evaluation.downstream.cells import Cell, agreement, keep_best, real_subset
+from lungsynth.evaluation.downstream.cell import Cell
+from lungsynth.evaluation.downstream.cells import agreement, keep_best, real_subset
 from lungsynth.evaluation.downstream.data import Pairs, read_real, read_synthetic
 from lungsynth.evaluation.downstream.models import (
     AUGMENTATIONS,

@@ -169,9 +169,9 @@ def test_training_learns_resumes_and_is_read_back(tmp_path: Path) -> None:
     films[:, :20] = films[:, :20] // 4 + 190  # a head end, so that up and down differ
     other = make_no_films(60, [], [], seed=0)
     pictures = {FRONTAL: films, LATERAL: np.zeros((0, SIDE, SIDE), np.uint8), OTHER: other}
-    options = FilmCheckOptions(steps=60, batch_size=32, log_every=10, max_minutes=1e-6)
+    options = FilmCheckOptions(steps=60, batch_size=16, log_every=10, max_minutes=1e-6)
     assert train_film_check(pictures, tmp_path, options, quiet=True) is None  # one step a call
-    whole = FilmCheckOptions(steps=60, batch_size=32, log_every=10)
+    whole = FilmCheckOptions(steps=60, batch_size=16, log_every=10)
     model = train_film_check(pictures, tmp_path, whole, quiet=True, info={"data": ["a"]})
     assert model is not None
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from pool_tasks import fall_over, refuse, square, two_rows
 from publishing import build_options, run_publish
 
 from lungsynth.errors import ConfigError, OutputError, WorkerError
@@ -25,34 +24,12 @@ from publish.data.settings import Settings
 from publish.data.shards import Shard, file_sha256
 
 
-def square(number: int) -> tuple[int, int, str | None]:
-    return number * number, os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")
-
-
-def fall_over(number: int) -> int:
-    if number == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(0.05)
-    return number
-
-
-def refuse(number: int) -> int:
-    raise OutputError(f"no room for {number}")
-
-
 def test_processes_share_the_tasks_and_the_gpus():
     done = list(in_processes(square, range(12), 2, gpus=["3", "5"]))
     assert sorted(one for one, _, _ in done) == [k * k for k in range(12)]
     assert {gpu for _, _, gpu in done} <= {"3", "5"} and os.getpid() not in {p for _, p, _ in done}
     gpu_of = {pid: gpu for _, pid, gpu in done}
     assert len(set(gpu_of.values())) == len(gpu_of)  # each process its own
-
-
-def two_rows(number: int) -> int:
-    for _ in range(2):
-        time.sleep(0.6)
-        count_row()
-    return number
 
 
 def test_rows_are_told_of_while_a_task_is_under_way():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -28,7 +29,8 @@ def named(file: str) -> set[str]:
     return {one[0].lower().replace("_", "-") for one in found if one and one[0] != "-r"}
 
 
-def imported() -> set[str]:
+@cache
+def imported() -> frozenset[str]:
     """Distributions that the product imports, also inside functions."""
     owners, found = packages_distributions(), set()
     for package in ("lungsynth", "publish", "space"):
@@ -41,7 +43,7 @@ def imported() -> set[str]:
                     names = [str(node.module)]
                 for top in {name.split(".")[0] for name in names} - {*sys.stdlib_module_names}:
                     found |= {one.lower().replace("_", "-") for one in owners.get(top, [])}
-    return found - {"lungsynth"}
+    return frozenset(found - {"lungsynth"})
 
 
 def test_the_product_imports_what_running_requires() -> None:

@@ -6,8 +6,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import tiny_frames
 from torch import Tensor, nn
+from warm import start
 
 from lungsynth.errors import CheckpointError, ConfigError, OutputError
 from lungsynth.model import tensor_files
@@ -126,51 +125,31 @@ def test_a_diffusion_model_in_pieces_equals_one_in_one_go(tmp_path: Path) -> Non
 
 
 def test_a_process_killed_by_the_system_goes_on_with_the_same_command(
-    parquet: Path, tmp_path: Path
+    parquet: Path, tmp_path: Path, run_cli: Callable[..., Any]
 ) -> None:
+    """It is begun and ended in this process, for each start of another takes seconds."""
+    run = tmp_path / "run"
+    words = "train vae --preset tiny --pixels 64 --steps 200 --quiet".split()
+    command = [*words, "--data", str(parquet), "--out", str(run)]
+    first = run_cli(*command, "--max-minutes", "0.00001")
+    assert first.code == 0, first.err
+    assert "run the same command to resume" in first.err
+    (run / METRICS_NAME).unlink()
     root = Path(__file__).parents[2]
-    command = [
-        sys.executable,
-        "-m",
-        "lungsynth",
-        "train",
-        "vae",
-        "--data",
-        str(parquet),
-        "--preset",
-        "tiny",
-        "--pixels",
-        "64",
-        "--steps",
-        "400",
-        "--quiet",
-        "--out",
-        str(tmp_path / "run"),
-    ]
-    environment = os.environ | {"PYTHONPATH": str(root)}
-    first = subprocess.run(
-        [*command, "--max-minutes", "0.00001"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
+    child = start(
+        ["-m", "lungsynth", *command], cwd=root, env=os.environ | {"PYTHONPATH": str(root)}
     )
-    assert first.returncode == 0, first.stderr[-2000:]
-    assert "run the same command to resume" in first.stderr
-    (tmp_path / "run" / METRICS_NAME).unlink()
-    child = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 900
-    lines = tmp_path / "run" / METRICS_NAME
+    lines = run / METRICS_NAME
     while not (lines.exists() and lines.read_text().count("\n") >= 2):
-        assert child.poll() is None and time.monotonic() < deadline
+        assert not child.has_ended() and time.monotonic() < deadline
         time.sleep(0.01)
-    child.send_signal(signal.SIGKILL)
-    child.communicate()
-    assert child.returncode == -signal.SIGKILL
-    last = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
-    assert last.returncode == 0 and "complete" in last.stderr, last.stderr[-2000:]
+    child.kill()
+    assert child.wait().returncode == -signal.SIGKILL
+    last = run_cli(*command)
+    assert last.code == 0 and "complete" in last.err, last.err
     steps = [line["step"] for line in metrics(tmp_path / "run") if "loss" in line]
-    assert steps == sorted(set(steps)) and steps[-1] == 400
+    assert steps == sorted(set(steps)) and steps[-1] == 200
     assert (tmp_path / "run" / "vae" / "config.json").is_file()
 
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from lungsynth.arrays import IGNORE, Float64Array, IntArray
 from lungsynth.errors import ConfigError, DataError
+from lungsynth.evaluation.downstream.cell import Cell
 from lungsynth.evaluation.downstream.data import AREA, Pairs
 from lungsynth.evaluation.downstream.models import Preset, build_model, foreground, train
 from lungsynth.evaluation.masks.figures import compare, iou
@@ -22,32 +23,6 @@ from lungsynth.training.segmenter import Fit
 
 ARMS = ("real", "synthetic", "synthetic+real", "synthetic-to-real")
 FILTERS = ("none", "trust", "noise-learning")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One trained model: what it was shown and what it is."""
-
-    arm: str
-    model: str
-    seed: int
-    n_real: int = 0  # real films, 0 in the synthetic arm
-    synthetic: str = ""  # name of the synthetic set, "" in the real arm
-    filter: str = "none"
-    augmentation: str = "standard"
-
-    def name(self) -> str:
-        """File name without suffix."""
-        parts = [
-            self.model,
-            self.arm,
-            f"n{self.n_real}",
-            self.synthetic or "-",
-            self.filter,
-            self.augmentation,
-            f"s{self.seed}",
-        ]
-        return "_".join(p.replace("/", "-").replace("_", "-") for p in parts)
 
 
 def score(model: nn.Module, test: Pairs) -> list[tuple[float, ...]]:

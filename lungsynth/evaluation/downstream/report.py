@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from lungsynth.arrays import Float64Array
 from lungsynth.evaluation.common import Interval
-from lungsynth.evaluation.downstream.cells import Cell
+from lungsynth.evaluation.downstream.cell import Cell
 from lungsynth.evaluation.masks.figures import METRICS
 from lungsynth.evaluation.masks.report import metrics_report, resample_films
 from lungsynth.evaluation.tables import shown

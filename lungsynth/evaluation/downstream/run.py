@@ -14,7 +14,8 @@ from tqdm import tqdm
 from lungsynth import __version__
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.evaluation.common import write_report
-from lungsynth.evaluation.downstream.cells import ARMS, FILTERS, Cell, Shown, run_cell
+from lungsynth.evaluation.downstream.cell import Cell
+from lungsynth.evaluation.downstream.cells import ARMS, FILTERS, Shown, run_cell
 from lungsynth.evaluation.downstream.data import describe
 from lungsynth.evaluation.downstream.models import AUGMENTATIONS, MODELS, PRESETS, Preset
 from lungsynth.evaluation.downstream.report import draw_plot, markdown, summarise

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -209,23 +210,28 @@ def folder_pictures(folder: Path, *, prefix: str = "") -> dict[str, UInt8Array]:
     return found
 
 
+@lru_cache(maxsize=1)  # a second and a half
 def _dicom_pictures() -> dict[str, UInt8Array]:
-    """pydicom's own test files that hold a picture it can decode: slices, ultrasound, test cards."""
-    import pydicom.data  # deferred: a quarter of a second, and only this needs it
+    """pydicom's own test files that hold a picture it can decode: slices, ultrasound, test cards.
+
+    Those that are installed: pydicom's own search would download more, one after the other.
+    """
+    import pydicom.data.data_manager  # deferred: a quarter of a second, and only this needs it
 
     found = {}
+    folder = Path(pydicom.data.data_manager.DATA_ROOT, "test_files")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name in sorted(pydicom.data.get_testdata_files("*.dcm")):
+        for path in sorted(folder.glob("*.dcm")):
             try:
-                values = np.asarray(pydicom.dcmread(name).pixel_array, dtype=np.float32)
+                values = np.asarray(pydicom.dcmread(path).pixel_array, dtype=np.float32)
             except Exception:  # noqa: BLE001  # reports, and files broken on purpose
                 continue
             while values.ndim > 3 or (values.ndim == 3 and values.shape[2] > 4):
                 values = values[len(values) // 2]
             grey = stretched(values.mean(2) if values.ndim == 3 else values)
             if min(grey.shape) >= 32 and np.ptp(grey) >= 8:
-                found[f"pydicom/{Path(name).name}"] = grey
+                found[f"pydicom/{path.name}"] = grey
     return found
 
 
