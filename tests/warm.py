@@ -63,8 +63,27 @@ class Program:
         return subprocess.CompletedProcess([], code, out, err)
 
 
-def start(words: Sequence[object], *, cwd: Path, env: Mapping[str, str]) -> Program:
+class Anew:
+    """The same where there is no /proc: a program that starts from nothing."""
+
+    def __init__(self, words: Sequence[object], cwd: Path, env: Mapping[str, str]) -> None:
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        argv = [sys.executable, *map(str, words)]
+        self.process = subprocess.Popen(argv, cwd=cwd, env=dict(env), **pipes)
+        self.pid, self.kill = self.process.pid, self.process.kill
+
+    def has_ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def wait(self, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+        out, err = self.process.communicate(timeout=timeout)
+        return subprocess.CompletedProcess([], self.process.returncode, out, err)
+
+
+def start(words: Sequence[object], *, cwd: Path, env: Mapping[str, str]) -> Program | Anew:
     """Start `python WORDS…`, which are `-c PROGRAM …` or `-m MODULE …`."""
+    if sys.platform != "linux":
+        return Anew(words, cwd, env)
     folder = Path(tempfile.mkdtemp(dir=outputs().name))
     asked = {"words": list(map(str, words)), "cwd": str(cwd), "env": dict(env), "to": str(folder)}
     return Program(server(), int(ask(server(), asked)), folder)
