@@ -150,4 +150,4 @@ def test_the_shipped_checkpoint_tells_all_a_card_needs():
     assert {one.kind for one in figures} == set(KINDS)
     assert {one.about for one in figures} >= {"view", "age_group", "sex", "finding"}
     assert all(one.command.startswith("python -m lungsynth evaluate") for one in figures)
-    assert [one.text()[:5] for one in figures if one.kind == "masks"] == ["0.875", "0.923", "0.914"]
+    assert [one.text()[:5] for one in figures if one.kind == "masks"] == ["0.879", "0.925", "0.917"]

@@ -248,7 +248,10 @@ def test_the_judges_voice_fades_where_a_run_says_so() -> None:
     assert weights == pytest.approx([0.01, 0.005, 0, 0])
 
 
-def test_latent_judge_learns_and_is_tested_on_other_patients() -> None:
+def test_latent_judge_learns_and_is_tested_on_other_patients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lungsynth.training.words.facts.BATCH", 32)
     rng = np.random.default_rng(0)
     latents = torch.randn(300, 4, 8, 8)
     sex = rng.integers(0, 2, 300)
