@@ -33,6 +33,12 @@ class Record:
     text: str  # free text, "" when the source has none
     mask: UInt8Array | None = None  # (H, W), values as the source wrote them
     fields: Mapping[str, str] = field(default_factory=dict)  # those of FIELDS the source has
+    row: int = -1  # its place in the source; -1 = of no source
+
+    @property
+    def name(self) -> str:
+        """Its id, or "row N" where the source has none."""
+        return self.fields.get("id") or f"row {self.row}"
 
 
 def _decode_mask(value: Any, *, where: str) -> UInt8Array:
@@ -217,7 +223,7 @@ def read_records(
                 raise DataError(f"{where}: mask is {mask.shape}, image is {image.shape} (H, W).")
         text = "" if text_column is None or row[text_column] is None else str(row[text_column])
         n_read += 1
-        yield Record(image=image, text=text, mask=mask, fields=fields)
+        yield Record(image=image, text=text, mask=mask, fields=fields, row=index)
     if n_read == 0:
         raise DataError(f"{source}: no usable row (split={split}, mask column={mask_column}).")
 

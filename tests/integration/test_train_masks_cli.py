@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -214,6 +215,25 @@ def test_films_to_annotate_are_suggested_and_can_be_named(
     assert token.info["shots"] == "3" and set(token.info["films"].split(",")) == set(ids)
     ran = run_cli(*base, "--films", "nobody", "--class", "lung", "--out", out)
     assert ran.code != 0 and "nobody" in ran.err
+
+
+def test_films_without_ids_are_suggested_and_named_by_their_rows(
+    run_cli: Cli, own: Path, parquet: Path, tmp_path: Path
+) -> None:
+    import pyarrow.parquet as pq
+
+    plain = tmp_path / "plain.parquet"
+    pq.write_table(pq.read_table(parquet).drop_columns(["id"]), plain)
+    base = ("learn-token", "--data", plain, "--checkpoint", own, "--quiet")
+    ran = run_cli(*base, "--k", 2, "--suggest")
+    names = ran.out.split("\n")[:2]
+    assert ran.code == 0 and all(re.fullmatch(r"row \d+", name) for name in names)
+    out = tmp_path / "token.safetensors"
+    told = ("--films", ",".join(names), "--class", "lung", "--out", out)
+    ran = run_cli(*base, *told)
+    assert ran.code == 0, ran.err
+    ran = run_cli(*base, "--data", plain, *told)
+    assert ran.code == 1 and "several films are called 'row " in ran.err
 
 
 def test_a_label_free_token_reads_no_mask(run_cli: Cli, own: Path, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def _suggest(command: LearnTokenCommand, pipe: Any) -> None:
     )
     squares = np.stack([whole(film.image, pixels=side_pixels(pipe)) for film in films])
     for index in suggest_films(pipe, squares, command.k, seed=command.seed, quiet=command.quiet):
-        click.echo(films[index].fields.get("id") or f"row {index}")
+        click.echo(films[index].name)
 
 
 def _chosen_films(command: LearnTokenCommand) -> tuple[list[Record], list[str]]:
@@ -129,15 +129,20 @@ def _chosen_films(command: LearnTokenCommand) -> tuple[list[Record], list[str]]:
             )
         )
         if keep is not None:
-            films += [row for row in rows if row.fields.get("id") in keep]
+            films += [row for row in rows if row.name in keep]
         elif len(rows) < share:
             raise DataError(f"{source}: {len(rows)} annotated films, {share} are needed.")
         else:
             films += [rows[i] for i in rng.choice(len(rows), share, replace=False)]
-    ids = [film.fields.get("id", "") for film in films]
+    ids = [film.name for film in films]
     if keep is not None and set(keep) - set(ids):
         raise DataError(
             f"--films: no annotated film has the id {sorted(set(keep) - set(ids))[0]!r}."
+        )
+    if keep is not None and len(ids) > len(set(ids)):
+        twice = next(one for one in ids if ids.count(one) > 1)
+        raise DataError(
+            f"--films: several films are called {twice!r}. Give one --data, or films with ids."
         )
     return films, ids
 
