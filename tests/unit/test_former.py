@@ -76,3 +76,9 @@ def test_the_named_commits_hold_the_weights() -> None:
             digest.update(str(name).encode() + git("cat-file", "blob", found[name]))
         assert digest.hexdigest()[:16] == one.weights
     assert len(weights_hash(resolve(None))) == 16
+
+
+def test_results_name_the_present_weights() -> None:
+    told = (ROOT / "docs" / "RESULTS.md").read_text()
+    [present] = re.findall(r"so weights `([0-9a-f]{16})` draw", told)
+    assert present == weights_hash(str(resolve("mini")))
