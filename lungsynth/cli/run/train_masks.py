@@ -42,7 +42,12 @@ from lungsynth.training.affinity import (
 from lungsynth.training.film_check.data import gather_pictures
 from lungsynth.training.film_check.train import FOLDER, FilmCheckOptions, train_film_check
 from lungsynth.training.mask_films import Annotated, Sources, film_probabilities, gather, read_films
-from lungsynth.training.student import MaskFilms, StudentOptions, train_student
+from lungsynth.training.student import (
+    TARGET_STRIDE,
+    MaskFilms,
+    StudentOptions,
+    train_student,
+)
 from lungsynth.training.trust.films import TrustFilms, gather_for_trust
 from lungsynth.training.trust.fit import fit_trust
 from lungsynth.trust.score import TRUST_FOLDER, save_trust
@@ -112,6 +117,7 @@ def run_train_student(command: TrainStudentCommand) -> None:
         "seed": command.seed,
         "teacher": str(command.teacher or ""),
         "teacher_weight": command.teacher_weight,
+        "target_stride": TARGET_STRIDE,
     }
     films = cached(command.out / "films.npz", key, make)
     click.echo(
