@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lungsynth.errors import ConfigError, WorkerError
-from publish.build.pool import in_processes, visible_gpus, workers_for
+from publish.build.pool import in_processes, workers_for
 from publish.build.ranks import DrawRank
 
 
@@ -48,8 +48,7 @@ def run_local(step: DrawRank, n_left: int, workers: int | None, options: Mapping
     ranks = executor.get_incomplete_ranks()
     executor.save_executor_as_json()
     device, n = str(the_plan.config["device"]), min(workers, len(ranks))
-    gpus = visible_gpus() if device == "cuda" else None
-    for _ in in_processes(partial(_run_rank, executor), ranks, n, gpus=gpus, device=device):
+    for _ in in_processes(partial(_run_rank, executor), ranks, n, device=device):
         pass
 
 

@@ -100,7 +100,6 @@ def in_processes(
     tasks: Iterable[T],
     workers: int,
     *,
-    gpus: list[str] | None = None,
     device: str = "cpu",
     on_rows: Callable[[int], Any] = lambda n: None,
 ) -> Iterator[R]:
@@ -113,8 +112,8 @@ def in_processes(
         call: Travels to each process once.
         tasks: Travel one by one; few are held at a time.
         workers: Processes.
-        gpus: Names of GPUs; the processes take them in turn, and see no other.
-        device: Where they draw; see `start_method`.
+        device: Where they draw, see `start_method`. On "cuda" they take the visible GPUs in turn, and
+            each sees no other.
         on_rows: Called with the number of rows that `count_row` has counted since the last time, about
             once a second and before what they belong to is given.
 
@@ -126,6 +125,7 @@ def in_processes(
     context.set_forkserver_preload(list(DRAWING))
     halt = context.RawValue("b", 0)  # an Event would wait for ever for a worker that was killed
     rows, told = context.RawArray("L", workers), 0  # each process counts in a place of its own
+    gpus = visible_gpus() if device == "cuda" else []
     seats = context.SimpleQueue()
     for k in range(workers):
         seats.put((k, gpus[k % len(gpus)] if gpus else None))

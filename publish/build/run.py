@@ -23,7 +23,7 @@ from publish.build.engines import Engine, adopt, check_engine, draw_by_engine
 from publish.build.errata import reconcile
 from publish.build.finish import collect_reports, finish, write_reports
 from publish.build.plan import Plan
-from publish.build.pool import in_processes, visible_gpus, workers_for
+from publish.build.pool import in_processes, workers_for
 from publish.build.worker import (
     THREADS,
     Drawer,
@@ -160,10 +160,7 @@ def _draw(
             draw_by_engine(engine, the_plan, job, dict(finished), keep)
         elif workers > 1:
             device = str(the_plan.config["device"])
-            gpus = visible_gpus() if device == "cuda" else None
-            made = in_processes(
-                Drawer(job), orders, workers, gpus=gpus, device=device, on_rows=bar.update
-            )
+            made = in_processes(Drawer(job), orders, workers, device=device, on_rows=bar.update)
             for shard in made:
                 keep(shard, shown=True)
         else:

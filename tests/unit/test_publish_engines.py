@@ -14,6 +14,7 @@ from pool_tasks import fall_over, refuse, square, two_rows
 from publishing import build_options, run_publish
 
 from lungsynth.errors import ConfigError, OutputError, WorkerError
+from lungsynth.files import file_sha256
 from publish.build import engines, executors, pool
 from publish.build.engines import Engine, read_engine
 from publish.build.executors import ray_room
@@ -21,11 +22,12 @@ from publish.build.plan import plan
 from publish.build.pool import count_row, in_processes, workers_for
 from publish.build.ranks import DrawRank, Place, WorkFolder, places
 from publish.data.settings import Settings
-from publish.data.shards import Shard, file_sha256
+from publish.data.shards import Shard
 
 
-def test_processes_share_the_tasks_and_the_gpus():
-    done = list(in_processes(square, range(12), 2, gpus=["3", "5"]))
+def test_processes_share_the_tasks_and_the_gpus(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    done = list(in_processes(square, range(12), 2, device="cuda"))
     assert sorted(one for one, _, _ in done) == [k * k for k in range(12)]
     assert {gpu for _, _, gpu in done} <= {"3", "5"} and os.getpid() not in {p for _, p, _ in done}
     gpu_of = {pid: gpu for _, pid, gpu in done}
