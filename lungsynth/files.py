@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import shutil
 import zipfile
@@ -11,6 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from lungsynth.errors import OutputError
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal digits."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def check_writable(out: Path, *, make: bool = True) -> None:

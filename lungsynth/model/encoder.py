@@ -11,7 +11,6 @@ can state its distance to the nearest. A small distance is a reason to look; the
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from tqdm import tqdm
 
 from lungsynth.arrays import Float64Array, FloatArray, IntArray, UInt8Array
 from lungsynth.errors import CheckpointError, ShapeError
+from lungsynth.files import file_sha256
 from lungsynth.model.checkpoint import CHECKPOINTS, NEAREST_FOLDER
 from lungsynth.model.tensor_files import load_network, save_tensors, write_folder
 
@@ -208,7 +208,7 @@ def load_encoder(folder: Path) -> Encoder:
 
 def checksum(folder: Path) -> str:
     """SHA-256 of the weights, first 16 hexadecimal digits: names the encoder in reports."""
-    return hashlib.sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest()[:16]
+    return file_sha256(folder / WEIGHTS_NAME)[:16]
 
 
 class NearestTrain:

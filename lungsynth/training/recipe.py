@@ -28,7 +28,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from lungsynth.errors import ConfigError, DataError
-from lungsynth.files import write_whole
+from lungsynth.files import file_sha256, write_whole
 from lungsynth.images import slug
 
 STATE_NAME = "steps.json"
@@ -149,8 +149,7 @@ def content_hash(path: Path) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _file_hash(path: str, _size: int, _time: int) -> str:
-    with Path(path).open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    return file_sha256(Path(path))
 
 
 class State:

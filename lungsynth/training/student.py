@@ -13,13 +13,16 @@ from torch.nn import functional as F
 
 from lungsynth.arrays import Float64Array, UInt8Array
 from lungsynth.errors import ConfigError, DataError, ShapeError
+from lungsynth.files import file_sha256
 from lungsynth.masks.affinity import AffinityConfig, to_input
 from lungsynth.masks.student import (
     OURS,
     STUDENT_FOLDER,
+    WEIGHTS_NAME,
     WIDTHS,
     StudentNetwork,
     build_student,
+    load_student,
     save_student,
 )
 from lungsynth.model.tensor_files import write_folder
@@ -111,7 +114,7 @@ def train_student(
     out: Path,
     options: StudentOptions,
     *,
-    start: StudentNetwork | None = None,
+    start: Path | None = None,
     info: dict[str, str] | None = None,
     device: str = "cpu",
     quiet: bool = False,
@@ -122,8 +125,8 @@ def train_student(
         films: What it learns from.
         out: Run folder.
         options: See `StudentOptions`.
-        start: An earlier student of the same outputs and shape, whose weights are the first ones; None
-            draws them by the seed.
+        start: Folder of an earlier student of the same outputs and shape, whose weights are the first
+            ones; None draws them by the seed.
         info: Facts kept with the weights.
         device: Where to train.
         quiet: No progress bar.
@@ -134,6 +137,7 @@ def train_student(
     Raises:
         ShapeError, DataError: sizes differ, or no film shows a class.
         ConfigError: weights of the films are no numbers, or `start` is of another kind.
+        CheckpointError: `start` holds no student.
     """
     images, targets, outputs = films.images, films.targets, films.outputs
     grid = tuple(side // TARGET_STRIDE for side in images.shape[1:])
@@ -147,18 +151,15 @@ def train_student(
     drawn = np.ones(len(images)) if films.weights is None else np.asarray(films.weights)
     if not np.isfinite(drawn).all() or (drawn < 0).any() or drawn.sum() <= 0:
         raise ConfigError("`weights` are not finite numbers of at least 0 with a sum above 0.")
-    p, facts = drawn / drawn.sum(), info or {}
+    p = drawn / drawn.sum()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         spec = asdict(AffinityConfig(widths=options.widths)) if options.network == OURS else {}
         model = build_student(outputs, spec, options.network).to(device)
-    if start is not None:
-        _begin_with(model, start)
+    begun = _begin_with(model, start) if start is not None else {}
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     extra = {"kind": "student", "n_films": len(images), "outputs": list(outputs)}
-    if start is not None:  # a run folder belongs to what it began with
-        extra["start"] = facts.get("init_from", "given")
-    run = Run(out, model, options, extra)
+    run = Run(out, model, options, {**extra, **begun})
     augmentation = AugmentOptions()
 
     def loss_fn(step: int) -> tuple[Tensor, dict[str, float]]:
@@ -182,26 +183,30 @@ def train_student(
         "steps": str(run.step),
         "seed": str(options.seed),
         "n_films": str(len(images)),
-        **facts,
+        **begun,
+        **(info or {}),
     }
     write_folder(out / STUDENT_FOLDER, lambda folder: save_student(model, folder, facts))
     return model if done else None
 
 
-def _begin_with(model: StudentNetwork, start: StudentNetwork) -> None:
-    """Give a student the weights of an earlier one.
+def _begin_with(model: StudentNetwork, start: Path) -> dict[str, str]:
+    """Give a student the weights of an earlier one; returns which, for run folder and weights.
 
     Raises:
+        CheckpointError: there is no student in the folder.
         ConfigError: outputs, network or shape differ.
     """
+    earlier = load_student(start)
     for what, ours, theirs in (
-        ("outputs", list(model.outputs), list(start.outputs)),
-        ("network", model.network, start.network),
-        ("shape", model.spec(), start.spec()),
+        ("outputs", list(model.outputs), list(earlier.outputs)),
+        ("network", model.network, earlier.network),
+        ("shape", model.spec(), earlier.spec()),
     ):
         if ours != theirs:
             raise ConfigError(
                 f"The student to go on from has the {what} {theirs}; this run's are {ours}. "
                 "Give the same --annotated conventions, or train without --init-from."
             )
-    model.load_state_dict(start.state_dict())
+    model.load_state_dict(earlier.state_dict())
+    return {"init_from": file_sha256(start / WEIGHTS_NAME)[:16]}

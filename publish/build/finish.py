@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lungsynth.errors import ConfigError, OutputError
+from lungsynth.files import file_sha256
 from publish.build.redraws import redraw_figures
 from publish.card import croissant, figures
 from publish.card import dataset_card as card
@@ -20,7 +21,7 @@ from publish.data.errata import ERRATA_NAME
 from publish.data.manifest import File, Manifest, inside, json_bytes, jsonl_bytes, read_json
 from publish.data.rows import rejected_rows, summarise
 from publish.data.settings import Settings
-from publish.data.shards import file_sha256, shard_metadata, write_atomic, write_shard
+from publish.data.shards import shard_metadata, write_atomic, write_shard
 
 PREVIEW_NAME = "preview/train-00000-of-00001.parquet"
 REJECTED_NAME = "rejected.jsonl"

@@ -22,10 +22,11 @@ import numpy as np
 
 from lungsynth import errors
 from lungsynth.errors import LungSynthError, OutputError, WorkerError
+from lungsynth.files import file_sha256
 from publish.build.plan import Plan
 from publish.build.worker import Drawer, Job, Order
 from publish.data.manifest import canonical_sha256, inside
-from publish.data.shards import Shard, file_sha256, write_atomic
+from publish.data.shards import Shard, write_atomic
 
 PARENT_CHECK = 1.0  # seconds between two looks at whether the parent process lives
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from lungsynth.errors import ConfigError
+from lungsynth.files import file_sha256
 from lungsynth.model.encoder import DEFAULT_FOLDER, checksum
 from lungsynth.verify.redraw import Kept
 from lungsynth.verify.verifier import VERIFIER_NAME, Verifier, load_verifier, refuse_judge
-from publish.data.shards import file_sha256
 
 FLAG = "verifier: "
 """Begins a reason of the verifier among a row's `qc_flags`."""

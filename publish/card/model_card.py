@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from lungsynth.about.figures import read_figures
 from lungsynth.about.sources import read_sources
 from lungsynth.errors import ConfigError
 from lungsynth.evaluation.downstream.report import arm_title
+from lungsynth.files import file_sha256
 from lungsynth.model.checkpoint import NEAREST_FOLDER
 from publish.card.checkpoint import measured_section, sources_table
 from publish.card.markup import markdown_text, table
@@ -228,7 +228,7 @@ def _evaluation(reports: Mapping[str, Any], facts: ModelFacts) -> str:
     for path in facts.evaluation:
         report = reports[path.name]
         found = figures(report)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        digest = file_sha256(path)[:16]
         command = report.get("command")
         text += f"\n`evaluation/{path.name}` (SHA-256 {digest}…)"
         text += f", by {markdown_text(command)}" if isinstance(command, str) else ""

@@ -13,12 +13,12 @@ import yaml  # type: ignore[import-untyped]
 from datasets import Features, load_dataset
 from markdown_it import MarkdownIt
 
+from lungsynth.files import file_sha256
 from publish.build.finish import CARD_NAME, FIGURES, PREVIEW_NAME
 from publish.card import croissant
 from publish.check.rows import expected_features
 from publish.data.manifest import MANIFEST_NAME, Manifest, inside
 from publish.data.rows import iter_rows, quiet_datasets, rejected_rows
-from publish.data.shards import file_sha256
 from publish.hub.payload import TOKEN
 
 REQUIRED = (

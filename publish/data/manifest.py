@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 from lungsynth.about.figures import Figure, figures_of, to_json
 from lungsynth.about.sources import Source, sources_of
 from lungsynth.errors import ConfigError, DataError, OutputError
+from lungsynth.files import file_sha256
 from publish.data.schema import SCHEMA_VERSION
-from publish.data.shards import Shard, file_sha256, write_atomic
+from publish.data.shards import Shard, write_atomic
 
 MANIFEST_NAME = "manifest.json"
 FIRST_VERSION = "1.0.0"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import secrets
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lungsynth.errors import ConfigError, OutputError
+from lungsynth.files import file_sha256
 
 MAX_ROW_GROUP_BYTES = 100_000_000
 """Picture bytes a row group; the Hub's viewer gives up at 300 MB."""
@@ -41,15 +41,6 @@ class Shard:
 def shard_name(rank: int, n_shards: int, *, split: str = "train") -> str:
     """Name of shard `rank` (from 0), below the dataset folder."""
     return f"data/{split}-{rank:05d}-of-{n_shards:05d}.parquet"
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _partial(path: Path) -> Path:

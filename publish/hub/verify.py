@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lungsynth.errors import LungSynthError, OutputError, VerificationError
+from lungsynth.files import file_sha256
 from publish.data.rows import quiet_datasets
-from publish.data.shards import file_sha256
 from publish.hub.dataset_files import add_ids
 from publish.hub.errors import redact
 from publish.hub.payload import Payload, SplitRows

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lungsynth.errors import ConfigError
+from lungsynth.files import file_sha256
 from publish.build.finish import CARD_NAME
 from publish.data.changelog import CHANGELOG_NAME
 from publish.data.errata import ERRATA_NAME
 from publish.data.manifest import MANIFEST_NAME, inside, read_manifest
-from publish.data.shards import file_sha256
 from publish.hub.push_plan import TAG
 
 if TYPE_CHECKING:

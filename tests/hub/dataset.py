@@ -13,8 +13,9 @@ from datasets import Dataset, Features, Value
 from datasets import Image as ImageFeature
 from PIL import Image
 
+from lungsynth.files import file_sha256
 from publish.data.manifest import File, Manifest
-from publish.data.shards import Shard, file_sha256
+from publish.data.shards import Shard
 
 FEATURES = Features(
     {

@@ -26,8 +26,8 @@ from hub.server import READER, Hub, serve, user
 from publishing import UNMEASURED, build_options, contents, run_publish
 from test_publish_check import cell, edit_manifest, edit_rows, relist, shard_of
 
+from lungsynth.files import file_sha256
 from publish.data.manifest import read_manifest
-from publish.data.shards import file_sha256
 
 NAME = "lab/films"
 STRANGER = "hf_strangerstrangerstrangerstranger"

@@ -15,6 +15,7 @@ import pytest
 from datasets import Features
 from publishing import contents, run_publish
 
+from lungsynth.files import file_sha256
 from lungsynth.images import png_bytes
 from publish.check.checks import check
 from publish.check.files import card_problems, croissant_problems, load_problems, text_problems
@@ -22,7 +23,7 @@ from publish.check.rows import row_problems
 from publish.data.manifest import read_manifest
 from publish.data.rows import decode
 from publish.data.schema import SCHEMA_VERSION
-from publish.data.shards import file_sha256, shard_metadata, write_shard
+from publish.data.shards import shard_metadata, write_shard
 
 
 @pytest.fixture

@@ -15,17 +15,11 @@ import pytest
 from PIL import Image
 
 from lungsynth.errors import ConfigError, MaskError, OutputError
+from lungsynth.files import file_sha256
 from publish.data.manifest import Manifest, canonical_sha256, read_finished
 from publish.data.prompts import RowPrompt
 from publish.data.schema import RowSpec, column_name, features, id2label, row
-from publish.data.shards import (
-    file_sha256,
-    locked,
-    shard_metadata,
-    shard_name,
-    write_atomic,
-    write_shard,
-)
+from publish.data.shards import locked, shard_metadata, shard_name, write_atomic, write_shard
 
 CLASSES = {2: "right lung", 1: "left lung"}
 SPEC = RowSpec(

@@ -123,18 +123,22 @@ def test_a_student_begins_with_an_earlier_one_of_the_same_outputs(tmp_path: Path
         precision="fp32",
         weight_decay=0,
     )
+    config = AffinityConfig(widths=(8, 12), n_features=1)
     torch.manual_seed(3)
-    earlier = Student(["a"], AffinityConfig(widths=(8, 12), n_features=1))
-    for start, out in ((earlier, "a"), (None, "b")):
+    save_student(Student(["a"], config), tmp_path / "earlier")
+    earlier = load_student(tmp_path / "earlier")
+    for start, out in ((tmp_path / "earlier", "a"), (None, "b")):
         got = train_student(films, tmp_path / out, options, start=start, quiet=True)
         assert got is not None
         same = [torch.allclose(v, got.state_dict()[k]) for k, v in earlier.state_dict().items()]
         assert all(same) == (start is not None)
-    with pytest.raises(ConfigError, match="start: None then"):  # the folder's run began otherwise
-        train_student(films, tmp_path / "b", options, start=earlier, quiet=True)
+    with pytest.raises(
+        ConfigError, match="init_from: None then"
+    ):  # the folder's run began otherwise
+        train_student(films, tmp_path / "b", options, start=tmp_path / "earlier", quiet=True)
     with pytest.raises(ConfigError, match=r"has the outputs \['v/b'\]; this run's are \['a'\]"):
-        other = Student(["v/b"], AffinityConfig(widths=(8, 12), n_features=1))
-        train_student(films, tmp_path / "c", options, start=other, quiet=True)
+        save_student(Student(["v/b"], config), tmp_path / "other")
+        train_student(films, tmp_path / "c", options, start=tmp_path / "other", quiet=True)
 
 
 def test_files_round_trip_and_broken_ones_are_refused(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from lungsynth.masks.affinity import AFFINITY_FOLDER, AffinityNet
 from lungsynth.masks.classes import classes_path, load_classes
 from lungsynth.masks.fusion import area_mean
 from lungsynth.masks.refine import RefineConfig
-from lungsynth.masks.student import STUDENT_FOLDER, WEIGHTS_NAME, load_student
+from lungsynth.masks.student import STUDENT_FOLDER, load_student
 from lungsynth.model.backbone import side_pixels
 from lungsynth.model.precision import resolve_device
 from lungsynth.model.tensor_files import write_folder
@@ -126,15 +125,11 @@ def run_train_student(command: TrainStudentCommand) -> None:
         err=True,
     )
     info = {"annotated": ",".join(films["annotated_ids"])}
-    start = load_student(command.init_from) if command.init_from else None
-    if command.init_from:
-        weights = (command.init_from / WEIGHTS_NAME).read_bytes()
-        info["init_from"] = hashlib.sha256(weights).hexdigest()[:16]
     model = train_student(
         MaskFilms(**{one.name: films[one.name] for one in fields(MaskFilms)}),
         command.out,
         options,
-        start=start,
+        start=command.init_from,
         info=info,
         device=chosen,
         quiet=command.quiet,

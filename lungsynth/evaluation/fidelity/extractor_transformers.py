@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from transformers import AutoModel
 
 from lungsynth.arrays import Float64Array, UInt8Array
 from lungsynth.errors import CheckpointError
+from lungsynth.files import file_sha256
 
 ALL_TENSORS = "model.safetensors"
 BATCH = 16
@@ -45,8 +45,7 @@ class TransformersExtractor:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = _Tokens(model).eval().to(self.device)
         self.prepare = _preparation(folder, model.config)
-        with weights.open("rb") as file:
-            self.checksum = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        self.checksum = file_sha256(weights)[:16]
 
     def fit(self, train: UInt8Array, *, seed: int = 0, quiet: bool = True) -> None:
         """Nothing: the network is used as it is."""
