@@ -64,7 +64,7 @@ class Program:
 
 
 class Anew:
-    """The same where there is no /proc: a program that starts from nothing."""
+    """A program that starts from nothing, as `Program` otherwise."""
 
     def __init__(self, words: Sequence[object], cwd: Path, env: Mapping[str, str]) -> None:
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -76,13 +76,26 @@ class Anew:
         return self.process.poll() is not None
 
     def wait(self, timeout: float = 900) -> subprocess.CompletedProcess[str]:
-        out, err = self.process.communicate(timeout=timeout)
+        try:
+            out, err = self.process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            out, err = self.process.communicate()
         return subprocess.CompletedProcess([], self.process.returncode, out, err)
 
 
-def start(words: Sequence[object], *, cwd: Path, env: Mapping[str, str]) -> Program | Anew:
-    """Start `python WORDS…`, which are `-c PROGRAM …` or `-m MODULE …`."""
-    if sys.platform != "linux":
+def start(
+    words: Sequence[object], *, cwd: Path, env: Mapping[str, str], from_nothing: bool = False
+) -> Program | Anew:
+    """Start `python WORDS…`, which are `-c PROGRAM …` or `-m MODULE …`.
+
+    Args:
+        words: After `python`.
+        cwd: Where it starts.
+        env: All of its environment.
+        from_nothing: Whether torch is not to be imported before, as always where there is no /proc.
+    """
+    if from_nothing or sys.platform != "linux":
         return Anew(words, cwd, env)
     folder = Path(tempfile.mkdtemp(dir=outputs().name))
     asked = {"words": list(map(str, words)), "cwd": str(cwd), "env": dict(env), "to": str(folder)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,16 +43,7 @@ def run_bare(
     if with_lungsynth:
         environment["PYTHONPATH"] = str(Path(__file__).parents[2])
     environment |= more
-    if not from_nothing:
-        return start(words, cwd=folder, env=environment).wait()
-    return subprocess.run(
-        [sys.executable, *words],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
+    return start(words, cwd=folder, env=environment, from_nothing=from_nothing).wait()
 
 
 @contextmanager

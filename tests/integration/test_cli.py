@@ -6,8 +6,6 @@ import errno
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -276,15 +274,8 @@ def test_a_full_disk(sample: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_the_module_runs_as_a_program(checkpoint: Path, tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    words = ["-m", "lungsynth", "sample", PROMPT, "--model", str(checkpoint), "--steps", "1"]
-    done = subprocess.run(
-        [sys.executable, *words, "--quiet"],
-        capture_output=True,
-        text=True,
-        timeout=900,
-        cwd=tmp_path,
-        env=environment,
-    )
+    words = ["-m", "lungsynth", "sample", PROMPT, "--model", checkpoint, "--steps", 1, "--quiet"]
+    done = start(words, cwd=tmp_path, env=environment, from_nothing=True).wait()
     assert done.returncode == 0 and done.stdout == f"{Path('out') / '000-seed0'}\n"
     assert done.stderr == ""
     done = start(["-m", "lungsynth", "words", ""], cwd=tmp_path, env=environment).wait()
