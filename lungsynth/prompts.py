@@ -62,7 +62,10 @@ def _fold(text: str) -> tuple[str, list[tuple[int, int]]]:
             end += 1  # a letter and its marks are composed together
         cluster = unicodedata.normalize("NFKC", text[start:end]).lower().replace("\u2019", "'")
         folded += cluster
-        places += [(start, end)] * len(cluster)
+        # marks belong to the last of the letters that one sign may be: of "¼" with a mark, to the 4
+        alone = unicodedata.normalize("NFKC", text[start]).lower()
+        n_before = len(alone) - 1 if cluster.startswith(alone[:-1]) else 0
+        places += [(start, start + 1)] * n_before + [(start, end)] * (len(cluster) - n_before)
         start = end
     return "".join(folded), places
 

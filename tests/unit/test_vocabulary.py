@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lungsynth.errors import CheckpointError
@@ -56,6 +56,7 @@ def test_words_of_every_script(text: str, words: list[str]) -> None:
         assert split_words(text[word.start : word.end]) == [word.text]
 
 
+@example("¼\U00016f4f")  # a mark after it
 @given(st.text(max_size=60))
 def test_words_stand_in_order_and_apart(text: str) -> None:
     found = find_words(text)
