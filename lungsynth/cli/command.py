@@ -5,6 +5,7 @@ The work is named and imported when the command is called, so `--help` is printe
 
 from __future__ import annotations
 
+import inspect
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,8 +21,8 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 LISTS = (tuple, Sequence)
 
-Commands = Mapping[str, tuple[type, str]]
-"""Name -> dataclass of the options, and `package.module:function` that does the work."""
+Commands = Mapping[str, tuple[str, str]]
+"""Name -> `package.module:Dataclass` of the options, and `package.module:function` that does the work."""
 
 
 class RefinementOption(click.Option):
@@ -36,47 +37,65 @@ class RefinementOption(click.Option):
 
 
 class LazyCommand(click.Command):
-    """A command that makes its options when they are asked for: one help does not wait for all."""
+    """A command that imports its options when they are asked for: one help does not wait for all."""
 
     _params: list[click.Parameter]
+    _help: str | None = None
 
-    def __init__(self, name: str, kind: type, **how: Any) -> None:
-        self._kind = kind
-        super().__init__(name, **how)
+    def __init__(self, name: str, kind: str, work: str) -> None:
+        self._kind, self._work = kind, work
+        super().__init__(name, callback=self._call)
 
     @property
     def params(self) -> list[click.Parameter]:
         """The options."""
         if not self._params:
-            self._params = list(parameters(self._kind))
+            self._params = list(parameters(named(self._kind)))
         return self._params
 
     @params.setter
     def params(self, given: list[click.Parameter]) -> None:
         self._params = given
 
+    @property
+    def help(self) -> str | None:
+        """What the dataclass says of itself."""
+        if self._help is None:
+            kind = named(self._kind)
+            self._help = inspect.cleandoc(f"{kind.__doc__}{getattr(kind, 'MORE_HELP', '')}")
+        return self._help
 
-def command(name: str, kind: type, work: str) -> click.Command:
+    @help.setter
+    def help(self, given: str | None) -> None:
+        self._help = given
+
+    def _call(self, **given: Any) -> None:
+        if given.get("threads"):
+            import_module("torch").set_num_threads(given["threads"])
+        kind = named(self._kind)
+        said = named(self._work)(kind(**collected(kind, given)))
+        if said is not None:
+            click.echo(said, nl=not said.endswith("\n"))
+
+
+def named(place: str) -> Any:
+    """What `package.module:name` names."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+def command(name: str, kind: str, work: str) -> click.Command:
     """A command that gives an instance of a dataclass to a function, and prints what it returns.
 
     A field `threads` is how many threads torch has from then on; None leaves them as they are.
 
     Args:
         name: Of the command.
-        kind: Dataclass with fields of `lungsynth.model.options`; its docstring is the help.
+        kind: `package.module:Dataclass` with fields of `lungsynth.model.options`; its docstring is the
+            help.
         work: `package.module:function`, imported when the command is called.
     """
-
-    def call(**given: Any) -> None:
-        if given.get("threads"):
-            import_module("torch").set_num_threads(given["threads"])
-        module, _, function = work.partition(":")
-        said = getattr(import_module(module), function)(kind(**collected(kind, given)))
-        if said is not None:
-            click.echo(said, nl=not said.endswith("\n"))
-
-    told = f"{kind.__doc__}{getattr(kind, 'MORE_HELP', '')}"
-    return LazyCommand(name, kind, callback=call, help=told)
+    return LazyCommand(name, kind, work)
 
 
 def group(name: str, help: str, commands: Commands) -> click.Group:

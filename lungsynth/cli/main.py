@@ -7,56 +7,71 @@ import sys
 import click
 
 from lungsynth import __version__
-from lungsynth.cli import films, report, sample, train, train_masks
 from lungsynth.cli.command import CONTEXT, Commands, command, group
-from lungsynth.cli.evaluate import model, samples, words
 from lungsynth.errors import LungSynthError
-from lungsynth.evaluation import options
 
-RUN, EVALUATE, MASKS = "lungsynth.cli.run", "lungsynth.cli.evaluate.run", "lungsynth.evaluation"
+CLI, EVALUATE, MEASURE = "lungsynth.cli", "lungsynth.cli.evaluate", "lungsynth.evaluation"
 
 COMMANDS: Commands = {
-    "sample": (sample.SampleCommand, f"{RUN}.sample:run_sample"),
-    "words": (sample.WordsCommand, f"{RUN}.sample:run_words"),
-    "doctor": (sample.DoctorCommand, f"{RUN}.tools:run_doctor"),
-    "pack": (films.PackCommand, f"{RUN}.tools:run_pack"),
-    "segment": (films.SegmentCommand, f"{RUN}.segment:run_segment"),
-    "annotate": (films.AnnotateCommand, f"{RUN}.annotate:run_annotate"),
-    "learn-token": (films.LearnTokenCommand, f"{RUN}.learn_token:run_learn_token"),
-    "report": (report.ReportCommand, f"{RUN}.report:run_report"),
+    "sample": (f"{CLI}.sample:SampleCommand", f"{CLI}.run.sample:run_sample"),
+    "words": (f"{CLI}.sample:WordsCommand", f"{CLI}.run.sample:run_words"),
+    "doctor": (f"{CLI}.sample:DoctorCommand", f"{CLI}.run.tools:run_doctor"),
+    "pack": (f"{CLI}.films:PackCommand", f"{CLI}.run.tools:run_pack"),
+    "segment": (f"{CLI}.films:SegmentCommand", f"{CLI}.run.segment:run_segment"),
+    "annotate": (f"{CLI}.films:AnnotateCommand", f"{CLI}.run.annotate:run_annotate"),
+    "learn-token": (f"{CLI}.films:LearnTokenCommand", f"{CLI}.run.learn_token:run_learn_token"),
+    "report": (f"{CLI}.report:ReportCommand", f"{CLI}.run.report:run_report"),
 }
 TRAIN: Commands = {
-    "vae": (train.TrainVaeCommand, f"{RUN}.train:run_train_vae"),
-    "diffusion": (train.TrainDiffusionCommand, f"{RUN}.train:run_train_diffusion"),
-    "encoder": (train.TrainEncoderCommand, f"{RUN}.train_encoder:run_train_encoder"),
-    "nearest": (train.TrainNearestCommand, f"{RUN}.train_encoder:run_train_nearest"),
-    "student": (train_masks.TrainStudentCommand, f"{RUN}.train_masks:run_train_student"),
-    "affinity": (train_masks.TrainAffinityCommand, f"{RUN}.train_masks:run_train_affinity"),
-    "trust": (train_masks.TrainTrustCommand, f"{RUN}.train_masks:run_train_trust"),
-    "all": (train_masks.TrainAllCommand, f"{RUN}.train_all:run_train_all"),
+    "vae": (f"{CLI}.train:TrainVaeCommand", f"{CLI}.run.train:run_train_vae"),
+    "diffusion": (f"{CLI}.train:TrainDiffusionCommand", f"{CLI}.run.train:run_train_diffusion"),
+    "encoder": (f"{CLI}.train:TrainEncoderCommand", f"{CLI}.run.train_encoder:run_train_encoder"),
+    "nearest": (f"{CLI}.train:TrainNearestCommand", f"{CLI}.run.train_encoder:run_train_nearest"),
+    "student": (
+        f"{CLI}.train_masks:TrainStudentCommand",
+        f"{CLI}.run.train_masks:run_train_student",
+    ),
+    "affinity": (
+        f"{CLI}.train_masks:TrainAffinityCommand",
+        f"{CLI}.run.train_masks:run_train_affinity",
+    ),
+    "trust": (f"{CLI}.train_masks:TrainTrustCommand", f"{CLI}.run.train_masks:run_train_trust"),
+    "all": (f"{CLI}.train_masks:TrainAllCommand", f"{CLI}.run.train_all:run_train_all"),
     "film-check": (
-        train_masks.TrainFilmCheckCommand,
-        f"{RUN}.train_masks:run_train_film_check",
+        f"{CLI}.train_masks:TrainFilmCheckCommand",
+        f"{CLI}.run.train_masks:run_train_film_check",
     ),
 }
 EVALUATIONS: Commands = {
-    "fidelity": (samples.FidelityCommand, f"{EVALUATE}.samples:run_fidelity"),
-    "detail": (samples.DetailCommand, f"{EVALUATE}.samples:run_detail"),
-    "obedience": (samples.ObedienceCommand, f"{EVALUATE}.samples:run_obedience"),
-    "neighbours": (samples.NeighboursCommand, f"{EVALUATE}.samples:run_neighbours"),
-    "memorisation": (samples.MemorisationCommand, f"{EVALUATE}.samples:run_memorisation"),
-    "reconstruction": (model.ReconstructionCommand, f"{EVALUATE}.model:run_reconstruction"),
-    "sheet": (model.SheetCommand, f"{EVALUATE}.model:run_sheet"),
-    "draw": (model.DrawCommand, f"{EVALUATE}.model:run_draw"),
-    "film-check": (model.FilmCheckCommand, f"{EVALUATE}.model:run_film_check"),
-    "masks": (options.MasksOptions, f"{MASKS}.masks.run:run_masks"),
-    "trust": (options.TrustOptions, f"{MASKS}.masks.trust:run_trust"),
-    "downstream": (options.DownstreamOptions, f"{MASKS}.downstream.run:run_downstream"),
-    "hearing": (words.HearingCommand, f"{EVALUATE}.words:run_hearing"),
-    "words": (words.WordsMapsCommand, f"{EVALUATE}.words:run_words_maps"),
-    "changes": (words.ChangesCommand, f"{EVALUATE}.words:run_changes"),
-    "sides": (words.SidesCommand, f"{EVALUATE}.words:run_sides"),
-    "age": (samples.AgeCommand, f"{EVALUATE}.samples:run_age"),
+    "fidelity": (f"{EVALUATE}.samples:FidelityCommand", f"{EVALUATE}.run.samples:run_fidelity"),
+    "detail": (f"{EVALUATE}.samples:DetailCommand", f"{EVALUATE}.run.samples:run_detail"),
+    "obedience": (f"{EVALUATE}.samples:ObedienceCommand", f"{EVALUATE}.run.samples:run_obedience"),
+    "neighbours": (
+        f"{EVALUATE}.samples:NeighboursCommand",
+        f"{EVALUATE}.run.samples:run_neighbours",
+    ),
+    "memorisation": (
+        f"{EVALUATE}.samples:MemorisationCommand",
+        f"{EVALUATE}.run.samples:run_memorisation",
+    ),
+    "reconstruction": (
+        f"{EVALUATE}.model:ReconstructionCommand",
+        f"{EVALUATE}.run.model:run_reconstruction",
+    ),
+    "sheet": (f"{EVALUATE}.model:SheetCommand", f"{EVALUATE}.run.model:run_sheet"),
+    "draw": (f"{EVALUATE}.model:DrawCommand", f"{EVALUATE}.run.model:run_draw"),
+    "film-check": (f"{EVALUATE}.model:FilmCheckCommand", f"{EVALUATE}.run.model:run_film_check"),
+    "masks": (f"{MEASURE}.options:MasksOptions", f"{MEASURE}.masks.run:run_masks"),
+    "trust": (f"{MEASURE}.options:TrustOptions", f"{MEASURE}.masks.trust:run_trust"),
+    "downstream": (
+        f"{MEASURE}.options:DownstreamOptions",
+        f"{MEASURE}.downstream.run:run_downstream",
+    ),
+    "hearing": (f"{EVALUATE}.words:HearingCommand", f"{EVALUATE}.run.words:run_hearing"),
+    "words": (f"{EVALUATE}.words:WordsMapsCommand", f"{EVALUATE}.run.words:run_words_maps"),
+    "changes": (f"{EVALUATE}.words:ChangesCommand", f"{EVALUATE}.run.words:run_changes"),
+    "sides": (f"{EVALUATE}.words:SidesCommand", f"{EVALUATE}.run.words:run_sides"),
+    "age": (f"{EVALUATE}.samples:AgeCommand", f"{EVALUATE}.run.samples:run_age"),
 }
 """Name -> options, and what does the work."""
 

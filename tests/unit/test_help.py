@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import inspect
 from dataclasses import MISSING, fields
@@ -12,7 +11,7 @@ from types import ModuleType
 import click
 import pytest
 
-from lungsynth.cli.command import Commands, collected, command
+from lungsynth.cli.command import Commands, collected, command, named
 from lungsynth.cli.main import COMMANDS as COMMANDS_OF_LUNGSYNTH
 from lungsynth.cli.main import EVALUATIONS, TRAIN
 from publish.cli import COMMANDS as COMMANDS_OF_PUBLISH
@@ -80,18 +79,16 @@ def test_the_real_program_prints_the_same(run_cli) -> None:  # type: ignore[no-u
 def test_the_work_of_every_command_is_there_and_takes_its_options(table: Commands) -> None:
     """Work is named in a text and imported when the command is called."""
     for kind, work in table.values():
-        module, _, name = work.partition(":")
-        function = getattr(importlib.import_module(module), name)
-        first = next(iter(inspect.signature(function).parameters.values()))
-        assert first.annotation == kind.__name__, work
+        first = next(iter(inspect.signature(named(work)).parameters.values()))
+        assert first.annotation == named(kind).__name__, work
 
 
 @pytest.mark.parametrize("table", [COMMANDS_OF_LUNGSYNTH, TRAIN, EVALUATIONS, COMMANDS_OF_PUBLISH])
 def test_what_is_parsed_makes_the_options(table: Commands, tmp_path: Path) -> None:
     """With what must be given alone, every other field has its default."""
     (tmp_path / "file").write_text("")
-    for name, (kind, work) in table.items():
-        made = command(name, kind, work)
+    for name, (place, work) in table.items():
+        made, kind = command(name, place, work), named(place)
         words = []
         for one in made.params:
             if one.required:
