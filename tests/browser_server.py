@@ -43,7 +43,7 @@ def serve(folder: Path, **environment: str) -> tuple[subprocess.Popen[str], str]
                 return page, f"http://127.0.0.1:{port}/"
         except OSError:
             assert time.monotonic() < give_up, "the page does not answer"
-            time.sleep(0.5)
+            time.sleep(0.1)
 
 
 def seconds_of_a_drawing(address: str, steps: int = 2) -> float:

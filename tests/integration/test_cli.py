@@ -278,9 +278,11 @@ def test_the_module_runs_as_a_program(checkpoint: Path, tmp_path: Path) -> None:
     done = start(words, cwd=tmp_path, env=environment, from_nothing=True).wait()
     assert done.returncode == 0 and done.stdout == f"{Path('out') / '000-seed0'}\n"
     assert done.stderr == ""
-    done = start(["-m", "lungsynth", "words", ""], cwd=tmp_path, env=environment).wait()
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    done = start(["-m", "lungsynth", "--version"], cwd=tmp_path, env=environment).wait()
+    words = ["-m", "lungsynth", "report", tmp_path / "none"]
+    done = start(words, cwd=tmp_path, env=environment, from_nothing=True).wait()
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "none" in done.stderr
+    words = ["-m", "lungsynth", "--version"]
+    done = start(words, cwd=tmp_path, env=environment, from_nothing=True).wait()
     assert "lungsynth, version" in done.stdout
 
 
