@@ -58,10 +58,10 @@ def _scrambled_global_randomness(request: pytest.FixtureRequest) -> None:
     """Another global seed for each test, so that nothing passes by relying on one."""
     seed = zlib.crc32(request.node.nodeid.encode())
     random.seed(seed)
-    for name in ("numpy", "torch"):
-        module = sys.modules.get(name)
-        if module is not None:
-            (module.random.seed if name == "numpy" else module.manual_seed)(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed)
+    if "torch" in sys.modules:  # the generator of the CPU alone: `manual_seed` asks every device
+        sys.modules["torch"].default_generator.manual_seed(seed)
 
 
 @pytest.fixture(scope="session")

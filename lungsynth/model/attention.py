@@ -156,26 +156,25 @@ class AttentionCapture:
         self.want_probabilities, self.want_queries = probabilities, queries
         self.keep_steps = keep_steps
         self.captured = Captured()
-        self._before: dict[str, Any] = {}
+        self._before: list[tuple[Any, Any]] = []  # (cross-attention layer, its own processor)
         self._seen_in_call: set[str] = set()
         self._step: dict[tuple[int, int], list[Tensor]] = {}
         self._hook: Any = None
 
     def __enter__(self) -> Captured:
-        self._before = dict(getattr(self.network, "attn_processors", {}))
-        cross = [name for name in self._before if is_cross_attention(name)]
+        names = list(getattr(self.network, "attn_processors", {}))
+        cross = [name for name in names if is_cross_attention(name)]
         if not cross:
             raise CaptureError(
-                f"No cross-attention layer among the {len(self._before)} attention layers of "
+                f"No cross-attention layer among the {len(names)} attention layers of "
                 f"{type(self.network).__name__}; expected a UNet2DConditionModel (Stable Diffusion "
                 "1.x/2.x)."
             )
-        self.network.set_attn_processor(
-            {
-                name: _CaptureProcessor(self, name) if is_cross_attention(name) else processor
-                for name, processor in self._before.items()
-            }
-        )
+        self._before = []
+        for name in cross:  # layer by layer: the network's `set_attn_processor` takes 5 ms
+            layer = self.network.get_submodule(name.removesuffix(".processor"))
+            self._before.append((layer, layer.processor))
+            layer.set_processor(_CaptureProcessor(self, name))
         if self.height is None or self.width is None:
             self._hook = self.network.register_forward_pre_hook(self._measure, with_kwargs=True)
         return self.captured
@@ -191,7 +190,8 @@ class AttentionCapture:
         trace: TracebackType | None,
     ) -> None:
         self._close_step()
-        self.network.set_attn_processor(self._before)
+        for layer, processor in self._before:
+            layer.set_processor(processor)
         if self._hook is not None:
             self._hook.remove()
         if kind is None and not (self.captured.sums or self.captured.queries):

@@ -27,11 +27,8 @@ class Network(Protocol):
     device: torch.device
     attn_processors: dict[str, Any]  # layer -> processor, cross-attention ends in attn2.processor
 
-    def set_attn_processor(self, processor: Any) -> None:
-        """Put processors in; see `lungsynth.model.attention`."""
-
     def get_submodule(self, target: str) -> Any:
-        """An attention layer, whose `to_k` maps text to keys."""
+        """An attention layer, as diffusers' `Attention`: its `to_k`, and a processor to replace."""
 
     def __call__(self, sample: Tensor, timestep: Any, *, encoder_hidden_states: Tensor) -> Any:
         """Noised latents (B, C, h, w) -> prediction."""

@@ -40,3 +40,12 @@ def hand_made(monkeypatch: pytest.MonkeyPatch) -> None:
     That `push` checks is tested in `test_publish_claims`.
     """
     monkeypatch.setattr("publish.commands.run.push.check", lambda dist, *, load=True: [])
+
+
+@pytest.fixture
+def quick_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`learn-token` looks at fewer views, for a shorter time."""
+    from lungsynth.training.tokens import LearnOptions
+
+    quick = LearnOptions.__init__.__kwdefaults__ | {"n_views": 24, "batch": 8, "n_iters": 30}
+    monkeypatch.setattr(LearnOptions.__init__, "__kwdefaults__", quick)

@@ -160,19 +160,11 @@ def test_annotations_become_a_source(run_cli: Cli, films: Path, tmp_path: Path, 
 
 
 def test_learn_token_learns_from_the_import(
-    run_cli: Cli, films: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_cli: Cli, films: Path, checkpoint: Path, tmp_path: Path, quick_tokens: None
 ) -> None:
     """The command that is printed is run as it stands, on a copy of a checkpoint."""
     import shlex
 
-    from lungsynth.training.tokens import LearnOptions
-
-    for name, value in (("n_views", 3), ("batch", 1), ("n_iters", 2)):
-        monkeypatch.setattr(
-            LearnOptions.__init__,
-            "__kwdefaults__",
-            LearnOptions.__init__.__kwdefaults__ | {name: value},
-        )
     shutil.copytree(checkpoint, tmp_path / "copy")
     drawn = annotation(tmp_path / "drawn" / "a.json", "a.png", LEFT, RIGHT)
     for out in ("m.parquet", "folder"):

@@ -18,6 +18,8 @@ from lungsynth.evaluation.words.facts import asked_of
 
 Cli = Callable[..., Any]
 
+pytestmark = pytest.mark.usefixtures("quick_tokens")
+
 
 @pytest.fixture
 def own(checkpoint: Path, tmp_path: Path) -> Path:

@@ -16,6 +16,8 @@ from PIL import Image
 from tiny import film, png
 
 Cli = Callable[..., Any]
+
+pytestmark = pytest.mark.usefixtures("quick_tokens")
 STEPS = ("--steps", 3, "--batch-size", 2, "--quiet", "--limit", 3)
 
 

@@ -49,9 +49,6 @@ class Foreign(nn.Module):
     def attn_processors(self) -> dict[str, object]:
         return {"attn2.processor": self.attn2.processor}
 
-    def set_attn_processor(self, processor: dict[str, object]) -> None:
-        self.attn2.set_processor(processor["attn2.processor"])
-
     def forward(self, sample: Tensor, timestep: int, *, encoder_hidden_states: Tensor) -> object:
         h = self.into(sample)
         flat = h.flatten(2).transpose(1, 2)
