@@ -80,11 +80,11 @@ def gather(folder: Path) -> tuple[list[Section], list[str]]:
 
 
 def _targets(sections: Sequence[Section]) -> str:
-    """Figures that have a target, with the folder they come from where titles repeat."""
+    """Figures that have a target, with the name of the result where titles repeat."""
     titles = [s.result.title for s in sections]
     told = []
     for s in sections:
-        note = f" ({Path(s.place).parent.as_posix()})" if titles.count(s.result.title) > 1 else ""
+        note = f" ({s.result.name})" if titles.count(s.result.title) > 1 else ""
         told += [replace(t, figure=t.figure + note) for t in s.result.targets if t.met]
     return targets_table(told) if told else ""
 
