@@ -1,4 +1,4 @@
-"""What the evaluations share: reading pictures, intervals, writing reports."""
+"""What the evaluations share: sets of pictures, and intervals."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from lungsynth.arrays import Float64Array, IntArray, UInt8Array
-from lungsynth.errors import DataError, OutputError
-from lungsynth.evaluation.command import command_line
+from lungsynth.errors import DataError
 from lungsynth.evaluation.tables import percent
 from lungsynth.films.data import decode_grey, open_source, parquet_files, read_records
 from lungsynth.films.framing import whole
@@ -199,14 +198,19 @@ def _entries(folder: Path) -> list[tuple[Path, dict[str, str]]]:
             for number, line in enumerate(lines, 1)
             if line.strip()
         ]
-    single = sorted(  # a folder with a dot is one that is still being written
+    single = records_below(folder)
+    if single:
+        return [_entry(p.read_text(encoding="utf-8"), p.parent, str(p)) for p in single]
+    return [(path, {}) for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES]
+
+
+def records_below(folder: Path) -> list[Path]:
+    """Every record.json at any depth; folders with a dot, which are still being written, are left."""
+    return sorted(
         path
         for path in folder.rglob(RECORD_NAME)
         if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
-    if single:
-        return [_entry(p.read_text(encoding="utf-8"), p.parent, str(p)) for p in single]
-    return [(path, {}) for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES]
 
 
 def _entry(text: str, folder: Path, where: str) -> tuple[Path, dict[str, str]]:
@@ -293,19 +297,3 @@ def need(images: ImageSet, least: int, what: str) -> None:
             f"{what}: {len(images)} picture(s), need at least {least}. Draw or name more, or raise "
             "--limit."
         )
-
-
-def write_report(report: Mapping[str, Any], path: Path) -> None:
-    """Write JSON with sorted keys, and `command` where a command of lungsynth is running.
-
-    Raises:
-        OutputError: the place cannot be written.
-    """
-    command = command_line()
-    if command is not None:
-        report = {"command": command, **report}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error}). Choose another --out.") from error

@@ -233,6 +233,9 @@ def test_the_trust_of_sampled_folders_is_read_and_filters(tmp_path: Path) -> Non
         (folder / "image.png").write_bytes(png(image))
         (folder / "mask.png").write_bytes(png((mask == 255).astype(np.uint8)))
         (folder / "record.json").write_text(json.dumps({"trust": trust, "scores": {}}))
+    partial = tmp_path / ".p4.partial"  # what a kill leaves of a picture
+    partial.mkdir()
+    (partial / "record.json").write_text("{}")
     read = read_synthetic("set", [tmp_path], pixels=32, convention="v7")
     assert dict(zip(read.ids, read.trust, strict=True)) == {
         "p0": 0.9,

@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from lungsynth import __version__
 from lungsynth.errors import ConfigError, DataError
-from lungsynth.evaluation.common import write_report
 from lungsynth.evaluation.downstream.cell import Cell
 from lungsynth.evaluation.downstream.cells import ARMS, FILTERS, Shown, run_cell
 from lungsynth.evaluation.downstream.data import describe
@@ -28,6 +27,7 @@ from lungsynth.evaluation.downstream.sets import (
 )
 from lungsynth.evaluation.masks.figures import split_names
 from lungsynth.evaluation.options import DownstreamOptions
+from lungsynth.evaluation.reports import write_report
 from lungsynth.files import check_writable
 
 CELLS = "cells"

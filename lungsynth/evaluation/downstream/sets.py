@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from lungsynth.errors import ConfigError, DataError
-from lungsynth.evaluation.common import write_report
 from lungsynth.evaluation.downstream.cells import agreement, keep_best
 from lungsynth.evaluation.downstream.data import Pairs, read_real, read_synthetic
 from lungsynth.evaluation.downstream.models import Preset
 from lungsynth.evaluation.masks.figures import TruthSpec, split_names
 from lungsynth.evaluation.options import DownstreamOptions
+from lungsynth.evaluation.reports import write_report
 from lungsynth.films.data import FIELDS
 
 MIN_SYNTHETIC, MIN_TEST = 8, 2

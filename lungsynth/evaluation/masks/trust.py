@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from lungsynth import __version__
 from lungsynth.errors import DataError
-from lungsynth.evaluation.common import Interval, write_report
+from lungsynth.evaluation.common import Interval
 from lungsynth.evaluation.masks.report import ranks_correlate
 from lungsynth.evaluation.options import TrustOptions
+from lungsynth.evaluation.reports import write_report
 from lungsynth.evaluation.tables import aligned, shown
 from lungsynth.files import check_writable
 from lungsynth.masks.classes import load_classes
