@@ -174,13 +174,7 @@ def percentiles(values: Float64Array, points: Mapping[str, float]) -> dict[str, 
 def shares_below(
     ours: Float64Array, theirs: Float64Array, rng: np.random.Generator
 ) -> dict[str, dict[str, Any]]:
-    """Percentile of real test films -> that distance, and the share of pictures nearer than that.
-
-    Args:
-        ours: (N,) distances of pictures.
-        theirs: (M,) distances of real test films.
-        rng: Of the resampling.
-    """
+    """Percentile of real test films' distances -> that distance, and the share of ours below it."""
     below = {}
     for q in PERCENTILES:
         threshold = float(np.percentile(theirs, q))
