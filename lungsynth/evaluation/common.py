@@ -45,10 +45,7 @@ class ImageSet:
 
     def clusters(self) -> list[str]:
         """Patient of each picture; a picture without one stands alone."""
-        return [
-            f"{f.get('source_set', '')}/{f['patient']}" if f.get("patient") else f"#{i}"
-            for i, f in enumerate(self.fields)
-        ]
+        return patients_of(self.fields)
 
     def limited(self, limit: int | None, seed: int) -> ImageSet:
         """At most `limit` pictures, drawn with `seed`, in their old order."""
@@ -56,6 +53,14 @@ class ImageSet:
             return self
         rng = np.random.default_rng(seed)
         return self.take(np.sort(rng.choice(len(self), limit, replace=False)))
+
+
+def patients_of(fields: Sequence[Mapping[str, str]]) -> list[str]:
+    """Patient of each film; a film without one stands alone."""
+    return [
+        f"{f.get('source_set', '')}/{f['patient']}" if f.get("patient") else f"#{i}"
+        for i, f in enumerate(fields)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
