@@ -332,6 +332,11 @@ def test_names_of_synthetic_sets(tmp_path: Path) -> None:
     assert named_sources([f"x={a}", f"x={b}", str(a)]) == {"x": [a, b], "a": [a]}
     with pytest.raises(DataError, match="does not exist"):
         named_sources(["x=nowhere"])
+    other = tmp_path / "other" / "a.parquet"
+    other.parent.mkdir()
+    other.touch()
+    with pytest.raises(DataError, match="is called 'a' too"):  # they were measured as one set
+        named_sources([str(a), str(other)])
 
 
 @pytest.fixture

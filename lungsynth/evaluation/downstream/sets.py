@@ -27,12 +27,21 @@ MIN_SYNTHETIC, MIN_TEST = 8, 2
 
 
 def named_sources(texts: Sequence[str]) -> dict[str, list[Path]]:
-    """`[NAME=]PATH` -> name -> places; the same name twice makes one set."""
+    """`[NAME=]PATH` -> name -> places; the same name twice makes one set.
+
+    Raises:
+        DataError: a place is not there, or has the name of another set and was given none.
+    """
     out: dict[str, list[Path]] = {}
     for text in texts:
         name, sign, place = text.partition("=")
         if not sign or Path(text).exists():
             name, place = Path(text).stem, text
+            if name in out:
+                raise DataError(
+                    f"--synthetic {text}: {out[name][0]} is called {name!r} too. Give names, as NAME=PATH: "
+                    "two to compare them, one to make a single set of both."
+                )
         if not Path(place).exists():
             raise DataError(
                 f"--synthetic {text}: {place} does not exist. Give a folder or Parquet file."
