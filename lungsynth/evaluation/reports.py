@@ -84,4 +84,4 @@ def _last_name(value: object) -> str:
         is_place = isinstance(value, Path) or Path(place).is_absolute() or Path(place).exists()
     except OSError:  # too long for a path
         is_place = False
-    return f"{name}{sign}{Path(place).name}" if place and is_place else str(value)
+    return f"{name}{sign}{Path(place).absolute().name}" if place and is_place else str(value)
