@@ -30,7 +30,7 @@ COMMANDS: Commands = below(
         "segment": ("films:SegmentCommand", "run.segment:run_segment"),
         "annotate": ("films:AnnotateCommand", "run.annotate:run_annotate"),
         "learn-token": ("films:LearnTokenCommand", "run.learn_token:run_learn_token"),
-        "report": ("report:ReportCommand", "run.report:run_report"),
+        "report": ("sample:ReportCommand", "run.report:run_report"),
     },
 )
 TRAIN: Commands = below(
