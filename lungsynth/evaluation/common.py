@@ -197,14 +197,12 @@ def _entries(folder: Path) -> list[tuple[Path, dict[str, str]]]:
     """Pictures of a folder and their fields, in the order of the records or names."""
     listed = folder / RECORDS_NAME
     if listed.is_file():
-        lines = listed.read_text(encoding="utf-8").splitlines()
         return [
             _entry(line, folder, f"{listed}:{number}")
-            for number, line in enumerate(lines, 1)
+            for number, line in enumerate(listed.read_text("utf-8").splitlines(), 1)
             if line.strip()
         ]
-    single = records_below(folder)
-    if single:
+    if single := records_below(folder):
         return [_entry(p.read_text(encoding="utf-8"), p.parent, str(p)) for p in single]
     return [(path, {}) for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES]
 
@@ -276,14 +274,12 @@ def _read_parquet(source: Path, image_column: str) -> ImageSet:
     choosers = _choosers(source)
     if len(choosers) > 1:
         raise DataError(f"{source}: shards of several builds, chosen by {sorted(choosers)}.")
-    chooser = next(iter(choosers), "")
-    chosen = {CHOSEN_BY: chooser} if chooser else {}
+    chosen = {} if choosers == {""} else {CHOSEN_BY: choosers.pop()}
     images, names, fields = [], [], []
     for index, row in enumerate(rows):
         name = str(row.get("id") or row.get("file") or index)
-        images.append(
-            whole(decode_grey(row[image_column], where=f"row {index} ({name})"), pixels=PIXELS)
-        )
+        image = decode_grey(row[image_column], where=f"row {index} ({name})")
+        images.append(whole(image, pixels=PIXELS))
         names.append(name)
         inner = row.get("fields")
         inner = inner if isinstance(inner, dict) else {}
