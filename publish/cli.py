@@ -7,7 +7,7 @@ import sys
 import click
 
 from lungsynth import __version__
-from lungsynth.cli.command import CONTEXT, Commands, command
+from lungsynth.cli.command import CONTEXT, Commands, made
 from lungsynth.errors import LungSynthError
 
 OPTIONS, WORK = "publish.commands", "publish.commands.run"
@@ -27,9 +27,7 @@ COMMANDS: Commands = {
 """Name -> options, and what does the work."""
 
 
-@click.group(
-    context_settings=CONTEXT, commands=[command(name, *how) for name, how in COMMANDS.items()]
-)
+@click.group(context_settings=CONTEXT, commands=made(COMMANDS))
 @click.version_option(__version__, prog_name="publish")
 def cli() -> None:
     """Datasets of synthetic chest X-rays with masks. Research only; not for diagnosis."""

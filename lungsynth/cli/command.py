@@ -37,7 +37,17 @@ class RefinementOption(click.Option):
 
 
 class LazyCommand(click.Command):
-    """A command that imports its options when they are asked for: one help does not wait for all."""
+    """A command that gives an instance of a dataclass to a function, and prints what it returns.
+
+    Its options are imported when they are asked for, so one help does not wait for all. A field
+    `threads` is how many threads torch has from then on; None leaves them as they are.
+
+    Args:
+        name: Of the command.
+        kind: `package.module:Dataclass` with fields of `lungsynth.model.options`; its docstring is the
+            help.
+        work: `package.module:function`, imported when the command is called.
+    """
 
     _params: list[click.Parameter]
     _help: str | None = None
@@ -78,43 +88,22 @@ class LazyCommand(click.Command):
             click.echo(said, nl=not said.endswith("\n"))
 
 
+def made(commands: Commands) -> list[click.Command]:
+    """The commands of a table."""
+    return [LazyCommand(name, kind, work) for name, (kind, work) in commands.items()]
+
+
 def named(place: str) -> Any:
     """What `package.module:name` names."""
     module, _, name = place.partition(":")
     return getattr(import_module(module), name)
 
 
-def command(name: str, kind: str, work: str) -> click.Command:
-    """A command that gives an instance of a dataclass to a function, and prints what it returns.
-
-    A field `threads` is how many threads torch has from then on; None leaves them as they are.
-
-    Args:
-        name: Of the command.
-        kind: `package.module:Dataclass` with fields of `lungsynth.model.options`; its docstring is the
-            help.
-        work: `package.module:function`, imported when the command is called.
-    """
-    return LazyCommand(name, kind, work)
-
-
-def group(name: str, help: str, commands: Commands) -> click.Group:
-    """A group of commands.
-
-    Args:
-        name: Of the group.
-        help: A sentence.
-        commands: See `Commands`.
-    """
-    made = [command(one, kind, work) for one, (kind, work) in commands.items()]
-    return click.Group(name, help=help, commands=made)
-
-
 def parameters(kind: type, *, unset: bool = False) -> Iterator[click.Parameter]:
     """The options of a dataclass's fields; fields that are none are left out.
 
     Args:
-        kind: See `command`.
+        kind: See `LazyCommand`.
         unset: What is not given is None, for then a file or the field's default decides.
     """
     hints = typing.get_type_hints(kind)

@@ -7,71 +7,74 @@ import sys
 import click
 
 from lungsynth import __version__
-from lungsynth.cli.command import CONTEXT, Commands, command, group
+from lungsynth.cli.command import CONTEXT, Commands, made
 from lungsynth.errors import LungSynthError
 
-CLI, EVALUATE, MEASURE = "lungsynth.cli", "lungsynth.cli.evaluate", "lungsynth.evaluation"
 
-COMMANDS: Commands = {
-    "sample": (f"{CLI}.sample:SampleCommand", f"{CLI}.run.sample:run_sample"),
-    "words": (f"{CLI}.sample:WordsCommand", f"{CLI}.run.sample:run_words"),
-    "doctor": (f"{CLI}.sample:DoctorCommand", f"{CLI}.run.tools:run_doctor"),
-    "pack": (f"{CLI}.films:PackCommand", f"{CLI}.run.tools:run_pack"),
-    "segment": (f"{CLI}.films:SegmentCommand", f"{CLI}.run.segment:run_segment"),
-    "annotate": (f"{CLI}.films:AnnotateCommand", f"{CLI}.run.annotate:run_annotate"),
-    "learn-token": (f"{CLI}.films:LearnTokenCommand", f"{CLI}.run.learn_token:run_learn_token"),
-    "report": (f"{CLI}.report:ReportCommand", f"{CLI}.run.report:run_report"),
-}
-TRAIN: Commands = {
-    "vae": (f"{CLI}.train:TrainVaeCommand", f"{CLI}.run.train:run_train_vae"),
-    "diffusion": (f"{CLI}.train:TrainDiffusionCommand", f"{CLI}.run.train:run_train_diffusion"),
-    "encoder": (f"{CLI}.train:TrainEncoderCommand", f"{CLI}.run.train_encoder:run_train_encoder"),
-    "nearest": (f"{CLI}.train:TrainNearestCommand", f"{CLI}.run.train_encoder:run_train_nearest"),
-    "student": (
-        f"{CLI}.train_masks:TrainStudentCommand",
-        f"{CLI}.run.train_masks:run_train_student",
-    ),
-    "affinity": (
-        f"{CLI}.train_masks:TrainAffinityCommand",
-        f"{CLI}.run.train_masks:run_train_affinity",
-    ),
-    "trust": (f"{CLI}.train_masks:TrainTrustCommand", f"{CLI}.run.train_masks:run_train_trust"),
-    "all": (f"{CLI}.train_masks:TrainAllCommand", f"{CLI}.run.train_all:run_train_all"),
-    "film-check": (
-        f"{CLI}.train_masks:TrainFilmCheckCommand",
-        f"{CLI}.run.train_masks:run_train_film_check",
-    ),
-}
+def below(package: str, commands: Commands) -> Commands:
+    """A table whose modules are named from a package on."""
+    return {
+        name: (f"{package}.{kind}", f"{package}.{work}") for name, (kind, work) in commands.items()
+    }
+
+
+CLI = "lungsynth.cli"
+
+COMMANDS: Commands = below(
+    CLI,
+    {
+        "sample": ("sample:SampleCommand", "run.sample:run_sample"),
+        "words": ("sample:WordsCommand", "run.sample:run_words"),
+        "doctor": ("sample:DoctorCommand", "run.tools:run_doctor"),
+        "pack": ("films:PackCommand", "run.tools:run_pack"),
+        "segment": ("films:SegmentCommand", "run.segment:run_segment"),
+        "annotate": ("films:AnnotateCommand", "run.annotate:run_annotate"),
+        "learn-token": ("films:LearnTokenCommand", "run.learn_token:run_learn_token"),
+        "report": ("sample:ReportCommand", "run.report:run_report"),
+    },
+)
+TRAIN: Commands = below(
+    CLI,
+    {
+        "vae": ("train:TrainVaeCommand", "run.train:run_train_vae"),
+        "diffusion": ("train:TrainDiffusionCommand", "run.train:run_train_diffusion"),
+        "encoder": ("train:TrainEncoderCommand", "run.train_encoder:run_train_encoder"),
+        "nearest": ("train:TrainNearestCommand", "run.train_encoder:run_train_nearest"),
+        "student": ("train_masks:TrainStudentCommand", "run.train_masks:run_train_student"),
+        "affinity": ("train_masks:TrainAffinityCommand", "run.train_masks:run_train_affinity"),
+        "trust": ("train_masks:TrainTrustCommand", "run.train_masks:run_train_trust"),
+        "all": ("train_masks:TrainAllCommand", "run.train_all:run_train_all"),
+        "film-check": ("train_masks:TrainFilmCheckCommand", "run.train_masks:run_train_film_check"),
+    },
+)
 EVALUATIONS: Commands = {
-    "fidelity": (f"{EVALUATE}.samples:FidelityCommand", f"{EVALUATE}.run.samples:run_fidelity"),
-    "detail": (f"{EVALUATE}.samples:DetailCommand", f"{EVALUATE}.run.samples:run_detail"),
-    "obedience": (f"{EVALUATE}.samples:ObedienceCommand", f"{EVALUATE}.run.samples:run_obedience"),
-    "neighbours": (
-        f"{EVALUATE}.samples:NeighboursCommand",
-        f"{EVALUATE}.run.samples:run_neighbours",
+    **below(
+        f"{CLI}.evaluate",
+        {
+            "fidelity": ("samples:FidelityCommand", "run.samples:run_fidelity"),
+            "detail": ("samples:DetailCommand", "run.samples:run_detail"),
+            "obedience": ("samples:ObedienceCommand", "run.samples:run_obedience"),
+            "neighbours": ("samples:NeighboursCommand", "run.samples:run_neighbours"),
+            "memorisation": ("samples:MemorisationCommand", "run.samples:run_memorisation"),
+            "reconstruction": ("model:ReconstructionCommand", "run.model:run_reconstruction"),
+            "sheet": ("model:SheetCommand", "run.model:run_sheet"),
+            "draw": ("model:DrawCommand", "run.model:run_draw"),
+            "film-check": ("model:FilmCheckCommand", "run.model:run_film_check"),
+            "hearing": ("words:HearingCommand", "run.words:run_hearing"),
+            "words": ("words:WordsMapsCommand", "run.words:run_words_maps"),
+            "changes": ("words:ChangesCommand", "run.words:run_changes"),
+            "sides": ("words:SidesCommand", "run.words:run_sides"),
+            "age": ("samples:AgeCommand", "run.samples:run_age"),
+        },
     ),
-    "memorisation": (
-        f"{EVALUATE}.samples:MemorisationCommand",
-        f"{EVALUATE}.run.samples:run_memorisation",
+    **below(
+        "lungsynth.evaluation",
+        {
+            "masks": ("options:MasksOptions", "masks.run:run_masks"),
+            "trust": ("options:TrustOptions", "masks.trust:run_trust"),
+            "downstream": ("options:DownstreamOptions", "downstream.run:run_downstream"),
+        },
     ),
-    "reconstruction": (
-        f"{EVALUATE}.model:ReconstructionCommand",
-        f"{EVALUATE}.run.model:run_reconstruction",
-    ),
-    "sheet": (f"{EVALUATE}.model:SheetCommand", f"{EVALUATE}.run.model:run_sheet"),
-    "draw": (f"{EVALUATE}.model:DrawCommand", f"{EVALUATE}.run.model:run_draw"),
-    "film-check": (f"{EVALUATE}.model:FilmCheckCommand", f"{EVALUATE}.run.model:run_film_check"),
-    "masks": (f"{MEASURE}.options:MasksOptions", f"{MEASURE}.masks.run:run_masks"),
-    "trust": (f"{MEASURE}.options:TrustOptions", f"{MEASURE}.masks.trust:run_trust"),
-    "downstream": (
-        f"{MEASURE}.options:DownstreamOptions",
-        f"{MEASURE}.downstream.run:run_downstream",
-    ),
-    "hearing": (f"{EVALUATE}.words:HearingCommand", f"{EVALUATE}.run.words:run_hearing"),
-    "words": (f"{EVALUATE}.words:WordsMapsCommand", f"{EVALUATE}.run.words:run_words_maps"),
-    "changes": (f"{EVALUATE}.words:ChangesCommand", f"{EVALUATE}.run.words:run_changes"),
-    "sides": (f"{EVALUATE}.words:SidesCommand", f"{EVALUATE}.run.words:run_sides"),
-    "age": (f"{EVALUATE}.samples:AgeCommand", f"{EVALUATE}.run.samples:run_age"),
 }
 """Name -> options, and what does the work."""
 
@@ -79,16 +82,16 @@ EVALUATIONS: Commands = {
 @click.group(
     context_settings=CONTEXT,
     commands=[
-        *(command(name, *how) for name, how in COMMANDS.items()),
-        group(
+        *made(COMMANDS),
+        click.Group(
             "train",
-            "Train the parts of a checkpoint. Every run resumes with the same command.",
-            TRAIN,
+            help="Train the parts of a checkpoint. Every run resumes with the same command.",
+            commands=made(TRAIN),
         ),
-        group(
+        click.Group(
             "evaluate",
-            "Measure samples against real films that the model has not seen.",
-            EVALUATIONS,
+            help="Measure samples against real films that the model has not seen.",
+            commands=made(EVALUATIONS),
         ),
     ],
 )

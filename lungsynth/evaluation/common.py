@@ -1,4 +1,4 @@
-"""What the evaluations share: reading pictures, intervals, writing reports."""
+"""What the evaluations share: sets of pictures, and intervals."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from lungsynth.arrays import Float64Array, IntArray, UInt8Array
-from lungsynth.errors import DataError, OutputError
-from lungsynth.evaluation.command import command_line
+from lungsynth.errors import DataError
 from lungsynth.evaluation.tables import percent
 from lungsynth.films.data import decode_grey, open_source, parquet_files, read_records
 from lungsynth.films.framing import whole
@@ -46,10 +45,7 @@ class ImageSet:
 
     def clusters(self) -> list[str]:
         """Patient of each picture; a picture without one stands alone."""
-        return [
-            f"{f.get('source_set', '')}/{f['patient']}" if f.get("patient") else f"#{i}"
-            for i, f in enumerate(self.fields)
-        ]
+        return patients_of(self.fields)
 
     def limited(self, limit: int | None, seed: int) -> ImageSet:
         """At most `limit` pictures, drawn with `seed`, in their old order."""
@@ -57,6 +53,14 @@ class ImageSet:
             return self
         rng = np.random.default_rng(seed)
         return self.take(np.sort(rng.choice(len(self), limit, replace=False)))
+
+
+def patients_of(fields: Sequence[Mapping[str, str]]) -> list[str]:
+    """Patient of each film; a film without one stands alone."""
+    return [
+        f"{f.get('source_set', '')}/{f['patient']}" if f.get("patient") else f"#{i}"
+        for i, f in enumerate(fields)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,20 +197,23 @@ def _entries(folder: Path) -> list[tuple[Path, dict[str, str]]]:
     """Pictures of a folder and their fields, in the order of the records or names."""
     listed = folder / RECORDS_NAME
     if listed.is_file():
-        lines = listed.read_text(encoding="utf-8").splitlines()
         return [
             _entry(line, folder, f"{listed}:{number}")
-            for number, line in enumerate(lines, 1)
+            for number, line in enumerate(listed.read_text("utf-8").splitlines(), 1)
             if line.strip()
         ]
-    single = sorted(  # a folder with a dot is one that is still being written
+    if single := records_below(folder):
+        return [_entry(p.read_text(encoding="utf-8"), p.parent, str(p)) for p in single]
+    return [(path, {}) for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES]
+
+
+def records_below(folder: Path) -> list[Path]:
+    """Every record.json at any depth; folders with a dot, which are still being written, are left."""
+    return sorted(
         path
         for path in folder.rglob(RECORD_NAME)
         if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
-    if single:
-        return [_entry(p.read_text(encoding="utf-8"), p.parent, str(p)) for p in single]
-    return [(path, {}) for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES]
 
 
 def _entry(text: str, folder: Path, where: str) -> tuple[Path, dict[str, str]]:
@@ -267,14 +274,12 @@ def _read_parquet(source: Path, image_column: str) -> ImageSet:
     choosers = _choosers(source)
     if len(choosers) > 1:
         raise DataError(f"{source}: shards of several builds, chosen by {sorted(choosers)}.")
-    chooser = next(iter(choosers), "")
-    chosen = {CHOSEN_BY: chooser} if chooser else {}
+    chosen = {} if choosers == {""} else {CHOSEN_BY: choosers.pop()}
     images, names, fields = [], [], []
     for index, row in enumerate(rows):
         name = str(row.get("id") or row.get("file") or index)
-        images.append(
-            whole(decode_grey(row[image_column], where=f"row {index} ({name})"), pixels=PIXELS)
-        )
+        image = decode_grey(row[image_column], where=f"row {index} ({name})")
+        images.append(whole(image, pixels=PIXELS))
         names.append(name)
         inner = row.get("fields")
         inner = inner if isinstance(inner, dict) else {}
@@ -293,19 +298,3 @@ def need(images: ImageSet, least: int, what: str) -> None:
             f"{what}: {len(images)} picture(s), need at least {least}. Draw or name more, or raise "
             "--limit."
         )
-
-
-def write_report(report: Mapping[str, Any], path: Path) -> None:
-    """Write JSON with sorted keys, and `command` where a command of lungsynth is running.
-
-    Raises:
-        OutputError: the place cannot be written.
-    """
-    command = command_line()
-    if command is not None:
-        report = {"command": command, **report}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error}). Choose another --out.") from error

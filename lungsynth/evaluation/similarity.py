@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lungsynth.arrays import UInt8Array
-from lungsynth.errors import ShapeError
 
 WINDOW, WINDOW_SIGMA = 11, 1.5  # pixels; Wang et al. 2004
 C1, C2 = 0.01**2, 0.03**2  # for pixels in [0, 1]
@@ -41,15 +40,9 @@ def _ssim_parts(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return (luminance * structure).mean((1, 2)), structure.mean((1, 2))
 
 
-def _pair(x: UInt8Array, y: UInt8Array, least: int) -> tuple[Tensor, Tensor]:
-    if x.shape != y.shape or x.ndim != 3:
-        raise ShapeError(f"Pictures are {x.shape} and {y.shape}; expected two equal (B, H, W).")
-    if min(x.shape[1:]) < least:
-        raise ShapeError(
-            f"Pictures are {x.shape[1]}×{x.shape[2]}; need at least {least} pixels a side."
-        )
-    a, b = (torch.from_numpy(np.ascontiguousarray(z)).float() / 255 for z in (x, y))
-    return a, b
+def _unit(images: UInt8Array) -> Tensor:
+    """uint8 -> float32 in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(images)).float() / 255
 
 
 @torch.no_grad()
@@ -63,13 +56,10 @@ def ssim(x: UInt8Array, y: UInt8Array) -> np.ndarray:
     Returns:
         (B,) float64 in [-1, 1]; 1 for equal pictures.
 
-    Raises:
-        ShapeError: the shapes differ or are too small.
-
     Source:
         Wang et al., "Image quality assessment", IEEE TIP 2004; windows only where they fit whole.
     """
-    return _ssim_parts(*_pair(x, y, WINDOW))[0].double().numpy()
+    return _ssim_parts(_unit(x), _unit(y))[0].double().numpy()
 
 
 @torch.no_grad()
@@ -84,13 +74,10 @@ def ms_ssim(x: UInt8Array, y: UInt8Array, *, batch_size: int = 32) -> np.ndarray
     Returns:
         (B,) float64 in [0, 1]; 1 for equal pictures. A negative scale counts as 0.
 
-    Raises:
-        ShapeError: the shapes differ or are too small.
-
     Source:
         Wang, Simoncelli, Bovik, "Multi-scale structural similarity", Asilomar 2003.
     """
-    a, b = _pair(x, y, WINDOW * 2 ** (len(SCALE_WEIGHTS) - 1))
+    a, b = _unit(x), _unit(y)
     parts: list[Tensor] = []
     for start in range(0, len(a), batch_size):
         left, right = a[start : start + batch_size], b[start : start + batch_size]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from lungsynth.evaluation.tables import markdown
-from lungsynth.report.words import Report, Target, bars, count_of, span, verdict
+from lungsynth.report.words import Kind, Report, Target, bars, count_of, span, verdict
 
 LEAST_CAUGHT, MOST_ALARMS = 0.95, 0.01  # as `lungsynth.evaluation.copies.memorisation`
 
 
 def _measures_table(r: Report) -> str:
+    """Distances to the nearest training film, of pictures and of unseen real films."""
     rows = [
         [
             name,
@@ -33,11 +34,6 @@ def _measures_table(r: Report) -> str:
         ],
         rows,
     )
-
-
-def neighbours_text(r: Report) -> str:
-    """Distances to the nearest training film, of pictures and of unseen real films."""
-    return _measures_table(r)
 
 
 def neighbours_draw(axes: Any, r: Report) -> None:
@@ -152,3 +148,21 @@ def memorisation_draw(axes: Any, r: Report) -> None:
     axes.axvline(r["threshold"], color="#333333", linestyle="--", label="threshold")
     axes.set(xlabel="likeness to the training film most alike", ylabel="share", xlim=(0, 1))
     axes.legend(fontsize=8)
+
+
+MEMORISATION = Kind(
+    name="memorisation",
+    title=lambda r: "Memorisation",
+    how=memorisation_how,
+    text=memorisation_text,
+    draw=memorisation_draw,
+    targets=memorisation_targets,
+)
+NEIGHBOURS = Kind(
+    name="neighbours",
+    title=lambda r: "Nearest training films",
+    how=neighbours_how,
+    text=_measures_table,
+    draw=neighbours_draw,
+    targets=neighbours_targets,
+)

@@ -12,8 +12,8 @@ from typing import Any
 
 from lungsynth.errors import DataError, OutputError
 from lungsynth.images import slug
-from lungsynth.report.sections import KINDS, Kind, kind_of
-from lungsynth.report.words import Report, Target
+from lungsynth.report.sections import KINDS, kind_of
+from lungsynth.report.words import Kind, Report, Target
 
 SKIPPED = ("cells", "report")
 """Folders within a result's folder that hold its parts, or pictures of the page."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lungsynth.evaluation.tables import markdown
-from lungsynth.report.words import Report, Target, bars, span
+from lungsynth.report.words import Kind, Report, Target, bars, span
 
 DISTANCES = {"hd95_percent": 1, "mean_distance_percent": 2}  # figure -> digits
 
@@ -159,3 +159,14 @@ def masks_targets(r: Report) -> list[Target]:
             f"IoU {span(e['iou'])}, Dice {span(e['dice'])}",
         )
     ]
+
+
+MASKS = Kind(
+    name="masks",
+    title=lambda r: f"Masks: {set_title(r)}",
+    how=masks_how,
+    text=masks_text,
+    draw=masks_draw,
+    targets=masks_targets,
+    together=masks_together,
+)

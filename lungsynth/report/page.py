@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lungsynth.errors import DataError, OutputError
+from lungsynth.evaluation.downstream.report import draw_plot
 from lungsynth.images import slug
 from lungsynth.report.files import Result, UnfitError, found_below, read_result
 from lungsynth.report.sections import KINDS
@@ -41,8 +42,6 @@ def draw_result(result: Result) -> bytes | None:
     """The plot of a result as PNG; None where its kind has none."""
     buffer = io.BytesIO()
     if result.kind.name == "downstream":
-        from lungsynth.evaluation.downstream.report import draw_plot  # deferred: imports torch
-
         draw_plot(result.report, buffer)
         return buffer.getvalue()
     if result.kind.draw is None:
@@ -80,11 +79,11 @@ def gather(folder: Path) -> tuple[list[Section], list[str]]:
 
 
 def _targets(sections: Sequence[Section]) -> str:
-    """Figures that have a target, with the folder they come from where titles repeat."""
+    """Figures that have a target, with the name of the result where titles repeat."""
     titles = [s.result.title for s in sections]
     told = []
     for s in sections:
-        note = f" ({Path(s.place).parent.as_posix()})" if titles.count(s.result.title) > 1 else ""
+        note = f" ({s.result.name})" if titles.count(s.result.title) > 1 else ""
         told += [replace(t, figure=t.figure + note) for t in s.result.targets if t.met]
     return targets_table(told) if told else ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lungsynth.evaluation.tables import markdown
-from lungsynth.report.words import Report, Target, bars, span, verdict
+from lungsynth.report.words import Kind, Report, Target, bars, span, verdict
 
 MEASURES = {
     "frechet": "Fréchet distance",
@@ -35,12 +35,6 @@ def _features(r: Report) -> str:
     if about is None:
         return f"features of the encoder `{r.get('encoder', '?')}`"
     return f"{about['features']} features of {about['name']} `{about['checksum']}`"
-
-
-def fidelity_title(r: Report) -> str:
-    """Fidelity, by whose features."""
-    about = r.get("extractor")
-    return f"Fidelity by {about['name']}" if about else "Fidelity"
 
 
 def fidelity_text(r: Report) -> str:
@@ -219,3 +213,29 @@ def sides_targets(r: Report) -> list[Target]:
             f"{_percent(r['swap'])} %: {r['verdict']}",
         )
     ]
+
+
+FIDELITY = Kind(
+    name="fidelity",
+    title=lambda r: f"Fidelity by {r['extractor']['name']}" if r.get("extractor") else "Fidelity",
+    how=fidelity_how,
+    text=fidelity_text,
+    draw=fidelity_draw,
+    targets=fidelity_targets,
+)
+OBEDIENCE = Kind(
+    name="obedience",
+    title=lambda r: "Obedience",
+    how=obedience_how,
+    text=obedience_text,
+    draw=obedience_draw,
+    targets=obedience_targets,
+)
+SIDES = Kind(
+    name="sides",
+    title=lambda r: "Obedience: sides",
+    how=sides_how,
+    text=sides_text,
+    draw=sides_draw,
+    targets=sides_targets,
+)

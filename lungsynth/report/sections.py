@@ -1,60 +1,14 @@
-"""How each evaluation's JSON is written as text: title, n and seeds, plot, headline figures."""
+"""Every evaluation whose JSON is written as text; here that of downstream models and the autoencoder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
-
+from lungsynth.evaluation.downstream.report import arm_title
+from lungsynth.evaluation.downstream.report import markdown as downstream_text
 from lungsynth.evaluation.tables import markdown
-from lungsynth.report.copies import (
-    memorisation_draw,
-    memorisation_how,
-    memorisation_targets,
-    memorisation_text,
-    neighbours_draw,
-    neighbours_how,
-    neighbours_targets,
-    neighbours_text,
-)
-from lungsynth.report.masks import (
-    masks_draw,
-    masks_how,
-    masks_targets,
-    masks_text,
-    masks_together,
-    set_title,
-)
-from lungsynth.report.samples import (
-    fidelity_draw,
-    fidelity_how,
-    fidelity_targets,
-    fidelity_text,
-    fidelity_title,
-    obedience_draw,
-    obedience_how,
-    obedience_targets,
-    obedience_text,
-    sides_draw,
-    sides_how,
-    sides_targets,
-    sides_text,
-)
-from lungsynth.report.words import Report, Target, span, verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """How the JSON of one evaluation is written out."""
-
-    name: str  # of the evaluation
-    title: Callable[[Report], str]
-    how: Callable[[Report], str]  # n, seeds, what the brackets are
-    text: Callable[[Report], str]
-    draw: Callable[[Any, Report], None] | None = None  # matplotlib axes, report
-    targets: Callable[[Report], list[Target]] = lambda _: []
-    together: Callable[[Mapping[str, Report]], str] | None = None  # name -> report; one table
-
+from lungsynth.report.copies import MEMORISATION, NEIGHBOURS
+from lungsynth.report.masks import MASKS
+from lungsynth.report.samples import FIDELITY, OBEDIENCE, SIDES
+from lungsynth.report.words import Kind, Report, Target, span, verdict
 
 # --- downstream ------------------------------------------------------------------------------
 
@@ -65,12 +19,6 @@ NEEDED_GAIN = {1: 0.05, 5: 0.03}
 """Dice that synthetic pictures add to so few real films; more films: never less than without."""
 
 NEEDED_DICE = 0.95
-
-
-def _downstream_text(r: Report) -> str:
-    from lungsynth.evaluation.downstream.report import markdown  # deferred: imports torch
-
-    return markdown(r)
 
 
 def _downstream_how(r: Report) -> str:
@@ -89,8 +37,6 @@ def _duration(seconds: float) -> str:
 
 
 def _downstream_targets(r: Report) -> list[Target]:
-    from lungsynth.evaluation.downstream.report import arm_title  # deferred: imports torch
-
     several, out = len(r["synthetic"]) > 1, []
     for a in r["arms"]:
         if (a["arm"], a["augmentation"], a["model"]) == ("synthetic", "standard", "unet"):
@@ -152,72 +98,26 @@ def _reconstruction_targets(r: Report) -> list[Target]:
     ]
 
 
+DOWNSTREAM = Kind(
+    name="downstream",
+    title=lambda r: "Models trained on it",
+    how=_downstream_how,
+    text=downstream_text,
+    targets=_downstream_targets,
+)
+RECONSTRUCTION = Kind(
+    name="reconstruction",
+    title=lambda r: "Autoencoder",
+    how=lambda r: f"n = {r['n']} films; brackets: bootstrap over films, seed 0.",
+    text=_reconstruction_text,
+    targets=_reconstruction_targets,
+)
+
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind(
-            name="downstream",
-            title=lambda r: "Models trained on it",
-            how=_downstream_how,
-            text=_downstream_text,
-            targets=_downstream_targets,
-        ),
-        Kind(
-            name="masks",
-            title=lambda r: f"Masks: {set_title(r)}",
-            how=masks_how,
-            text=masks_text,
-            draw=masks_draw,
-            targets=masks_targets,
-            together=masks_together,
-        ),
-        Kind(
-            name="fidelity",
-            title=fidelity_title,
-            how=fidelity_how,
-            text=fidelity_text,
-            draw=fidelity_draw,
-            targets=fidelity_targets,
-        ),
-        Kind(
-            name="obedience",
-            title=lambda r: "Obedience",
-            how=obedience_how,
-            text=obedience_text,
-            draw=obedience_draw,
-            targets=obedience_targets,
-        ),
-        Kind(
-            name="sides",
-            title=lambda r: "Obedience: sides",
-            how=sides_how,
-            text=sides_text,
-            draw=sides_draw,
-            targets=sides_targets,
-        ),
-        Kind(
-            name="memorisation",
-            title=lambda r: "Memorisation",
-            how=memorisation_how,
-            text=memorisation_text,
-            draw=memorisation_draw,
-            targets=memorisation_targets,
-        ),
-        Kind(
-            name="neighbours",
-            title=lambda r: "Nearest training films",
-            how=neighbours_how,
-            text=neighbours_text,
-            draw=neighbours_draw,
-            targets=neighbours_targets,
-        ),
-        Kind(
-            name="reconstruction",
-            title=lambda r: "Autoencoder",
-            how=lambda r: f"n = {r['n']} films; brackets: bootstrap over films, seed 0.",
-            text=_reconstruction_text,
-            targets=_reconstruction_targets,
-        ),
+        *(DOWNSTREAM, MASKS, FIDELITY, OBEDIENCE, SIDES),
+        *(MEMORISATION, NEIGHBOURS, RECONSTRUCTION),
     )
 }
 """Name of an evaluation, which its file's name is or begins with -> how it is written out; page order."""

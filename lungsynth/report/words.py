@@ -1,8 +1,8 @@
-"""Shared words of the report: numbers with their intervals, Markdown tables, bars."""
+"""What the report of every evaluation has: numbers with their intervals, Markdown tables, bars."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,19 @@ class Target:
     target: str  # "–" where none was set
     here: str
     met: str = ""  # see `verdict`; "" without a target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """How the JSON of one evaluation is written out."""
+
+    name: str  # of the evaluation
+    title: Callable[[Report], str]
+    how: Callable[[Report], str]  # n, seeds, what the brackets are
+    text: Callable[[Report], str]
+    draw: Callable[[Any, Report], None] | None = None  # matplotlib axes, report
+    targets: Callable[[Report], list[Target]] = lambda _: []
+    together: Callable[[Mapping[str, Report]], str] | None = None  # name -> report; one table
 
 
 def span(told: Report, *, digits: int = 3, scale: float = 1.0, sign: bool = False) -> str:

@@ -13,7 +13,7 @@ from evaluation_films import fields_of, picture, write_films
 from PIL import Image
 
 from lungsynth.cli.main import cli
-from lungsynth.errors import CheckpointError, DataError
+from lungsynth.errors import CheckpointError, DataError, OutputError
 from lungsynth.evaluation.words.encoder_training import EncoderOptions
 
 evaluate, train_encoder_command = (
@@ -229,6 +229,8 @@ def test_limit_and_parquet_samples(films: Path, run: tuple[Path, Result], tmp_pa
         ({"--test-split": "nowhere"}, DataError, "No film has split='nowhere'"),
         ({"--synthetic": "gone"}, DataError, "gone: no such folder"),
         ({"--encoder": "gone"}, CheckpointError, "no encoder here"),
+        # the place of the report is tried before anything is read
+        ({"--out": "/dev/null/x", "--synthetic": "gone"}, OutputError, "cannot be written"),
     ],
 )
 def test_bad_input_is_named(

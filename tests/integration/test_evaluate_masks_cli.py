@@ -76,6 +76,15 @@ def test_everything_is_written(
     assert again.out == ran.out
 
 
+def test_rivals_that_learn_nothing_need_no_other_split(
+    run_cli: Cli, checkpoint: Path, parquet: Path
+) -> None:
+    told = ("--split", "train", "--methods", "none", "--limit", 2, "--convention", "v7")
+    assert masks(run_cli, parquet, checkpoint, *told, "--rivals", "ellipses").code == 0
+    ran = masks(run_cli, parquet, checkpoint, *told, "--rivals", "mean-mask")
+    assert ran.code == 1 and "name another" in ran.err
+
+
 def write_folder(folder: Path, *, listed: bool) -> Path:
     """Three films and their masks: 1 = left lung, 2 = right lung, 255 = ignored."""
     (folder / "masks").mkdir(parents=True)

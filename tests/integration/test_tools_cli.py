@@ -160,6 +160,9 @@ def test_sheet_and_reconstruction(
     )
     assert ran.code == 0, ran.err
     assert size_of(tmp_path / "s.png") == (2 * 192, 192 + 14)
+    for out, why in (("sheet", "such as sheet.png"), ("/dev/null/x/s.png", "cannot be written")):
+        ran = run_cli("evaluate", "sheet", "--model", checkpoint, "--out", out)
+        assert ran.code == 1 and why in ran.err and "Traceback" not in ran.err
     ran = run_cli(
         "evaluate", "reconstruction", "--data", parquet, "--model", checkpoint, "--out", tmp_path
     )

@@ -14,7 +14,9 @@ from evaluation_films import image_set, random_encoder, write_films
 
 from benchmarks.sampler_figures import best_trades, markdown
 from benchmarks.samplers import grid, parse_intervals, samplers
-from lungsynth.cli.run.values import KeptParts
+from lungsynth.cli.evaluate.run import words as run_words
+from lungsynth.cli.evaluate.run.words import KeptParts, run_changes
+from lungsynth.cli.evaluate.words import ChangesCommand
 from lungsynth.errors import DataError
 from lungsynth.evaluation import drawing
 from lungsynth.evaluation.common import ImageSet
@@ -180,6 +182,25 @@ def test_the_grid_has_no_interval_without_guidance() -> None:
     told = [(row.steps, row.guidance, row.guidance_interval) for row in rows]
     assert told == [(n, g, i) for n in (4, 8) for g, i in ((1, None), (3, None), (3, (200, 800)))]
     assert parse_intervals(["all", "200,800"]) == [None, (200.0, 800.0)]
+
+
+def test_parts_of_other_films_are_not_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkpoint: Path
+) -> None:
+    keys = []
+
+    def parts(path: Path, key: dict[str, Any]) -> KeptParts:
+        keys.append(json.dumps(key))
+        return KeptParts(path, key)
+
+    monkeypatch.setattr(run_words, "KeptParts", parts)
+    monkeypatch.setattr(run_words, "films_of", lambda command: None)
+    monkeypatch.setattr(run_words, "evaluate_changes", lambda *_, **__: {})
+    monkeypatch.setattr(run_words, "changes_table", lambda report: "")
+    for more in ({}, {"split": "val"}, {"limit": 9}, {"image_column": "film"}):
+        told: dict[str, Any] = {"sources": ("films",), "out": tmp_path, "quiet": True, **more}
+        run_changes(ChangesCommand(model=str(checkpoint), **told))
+    assert len(set(keys)) == 4
 
 
 def test_the_commands_write_reports(

@@ -233,6 +233,9 @@ def test_the_trust_of_sampled_folders_is_read_and_filters(tmp_path: Path) -> Non
         (folder / "image.png").write_bytes(png(image))
         (folder / "mask.png").write_bytes(png((mask == 255).astype(np.uint8)))
         (folder / "record.json").write_text(json.dumps({"trust": trust, "scores": {}}))
+    partial = tmp_path / ".p4.partial"  # what a kill leaves of a picture
+    partial.mkdir()
+    (partial / "record.json").write_text("{}")
     read = read_synthetic("set", [tmp_path], pixels=32, convention="v7")
     assert dict(zip(read.ids, read.trust, strict=True)) == {
         "p0": 0.9,
@@ -329,6 +332,11 @@ def test_names_of_synthetic_sets(tmp_path: Path) -> None:
     assert named_sources([f"x={a}", f"x={b}", str(a)]) == {"x": [a, b], "a": [a]}
     with pytest.raises(DataError, match="does not exist"):
         named_sources(["x=nowhere"])
+    other = tmp_path / "other" / "a.parquet"
+    other.parent.mkdir()
+    other.touch()
+    with pytest.raises(DataError, match="is called 'a' too"):  # they were measured as one set
+        named_sources([str(a), str(other)])
 
 
 @pytest.fixture

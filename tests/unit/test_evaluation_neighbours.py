@@ -54,8 +54,8 @@ def test_search_agrees_with_comparing_every_pair() -> None:
 
     features = embed(random_encoder(), queries.images).features
     every = np.linalg.norm(features[:, None] - reference.features[None], axis=2)
-    np.testing.assert_array_equal(found.indices["encoder"], every.argmin(1))
-    np.testing.assert_allclose(found.distances["encoder"], every.min(1), rtol=1e-6)
+    np.testing.assert_array_equal(found["encoder"][1], every.argmin(1))
+    np.testing.assert_allclose(found["encoder"][0], every.min(1), rtol=1e-6)
 
 
 def test_empty_sets_are_refused() -> None:

@@ -16,8 +16,8 @@ from lungsynth.evaluation.common import (
     Interval,
     read_samples,
     resample_clusters,
-    write_report,
 )
+from lungsynth.evaluation.reports import write_report
 from lungsynth.evaluation.words.judgement import score_tasks
 from lungsynth.evaluation.words.obedience import evaluate_obedience, obedience_table
 from lungsynth.model.encoder import Embedding, embed

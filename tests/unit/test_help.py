@@ -11,7 +11,7 @@ from types import ModuleType
 import click
 import pytest
 
-from lungsynth.cli.command import Commands, collected, command, named
+from lungsynth.cli.command import Commands, LazyCommand, collected, named
 from lungsynth.cli.main import COMMANDS as COMMANDS_OF_LUNGSYNTH
 from lungsynth.cli.main import EVALUATIONS, TRAIN
 from publish.cli import COMMANDS as COMMANDS_OF_PUBLISH
@@ -88,7 +88,7 @@ def test_what_is_parsed_makes_the_options(table: Commands, tmp_path: Path) -> No
     """With what must be given alone, every other field has its default."""
     (tmp_path / "file").write_text("")
     for name, (place, work) in table.items():
-        made, kind = command(name, place, work), named(place)
+        made, kind = LazyCommand(name, place, work), named(place)
         words = []
         for one in made.params:
             if one.required:

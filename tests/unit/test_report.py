@@ -278,6 +278,14 @@ def test_figures_stand_beside_their_targets(folder: Path) -> None:
     assert f'<td class="long">{first}</td>' in page and "Targets" in page
 
 
+def test_targets_of_several_results_of_one_title_name_their_result(tmp_path: Path) -> None:
+    for name in ("obedience-a.json", "obedience-b.json"):
+        (tmp_path / name).write_text(json.dumps(REPORTS["obedience.json"]))
+    page = to_html(*gather(tmp_path))
+    for name in ("obedience-a", "obedience-b"):
+        assert f"age group obeyed, 20 samples (balanced accuracy) ({name})" in page
+
+
 @pytest.mark.parametrize(
     ("low", "value", "high", "words"),
     [

@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from test_report import REPORTS, STAGE, told, write
 
 from lungsynth.errors import DataError
+from lungsynth.evaluation.reports import command_line
 from lungsynth.report.blocks import fill
 from lungsynth.report.files import (
     LONGEST,
@@ -301,3 +303,15 @@ def test_results_hold_their_command_without_places_on_this_machine(
     )
     section = gather(tmp_path / "out")[0][0].result
     assert section.command == report["command"] and section.command_is_whole
+
+
+def test_a_command_calls_the_folder_one_is_in_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = click.Option(["--synthetic"], type=click.Path(path_type=Path))
+    told = click.Command("obedience", params=[given], callback=lambda synthetic: command_line())
+    with told.make_context(
+        "obedience", ["--synthetic", "."], parent=click.Context(told)
+    ) as context:
+        assert told.invoke(context).endswith(f"obedience --synthetic {tmp_path.name}")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lungsynth.errors import CheckpointError, DataError
-from lungsynth.evaluation.masks.trust import area_under_roc, per_picture, trust_figures
+from lungsynth.evaluation.masks.trust import per_picture, trust_figures
 from lungsynth.masks.chain import Aids, run
 from lungsynth.masks.classes import ClassSpec
 from lungsynth.masks.quality import overall_trust
@@ -225,10 +225,6 @@ def test_pictures_that_are_no_films_are_of_the_models_side() -> None:
     found = no_films(9, 64, seed=0)
     assert len(found) == 9 and all(one.image.shape == (64, 64) for one in found)
     assert {one.kind for one in found} == {NO_FILM} and not any(one.truth for one in found)
-
-
-def test_the_area_under_roc_counts_ties_half() -> None:
-    assert area_under_roc(np.array([0.9, 0.5]), np.array([0.5, 0.1])) == pytest.approx(0.875)
 
 
 def test_features_have_names_that_are_kept() -> None:

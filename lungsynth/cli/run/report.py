@@ -6,7 +6,7 @@ import time
 
 import click
 
-from lungsynth.cli.report import ReportCommand
+from lungsynth.cli.sample import ReportCommand
 from lungsynth.report.blocks import write_into
 from lungsynth.report.files import keep
 from lungsynth.report.kept import keep_with_checkpoint

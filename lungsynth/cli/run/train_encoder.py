@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from lungsynth.cli.run.train import given, preset_of, say_state
 from lungsynth.cli.train import TrainEncoderCommand, TrainNearestCommand
 from lungsynth.errors import DataError
-from lungsynth.evaluation.common import ImageSet, read_films, write_report
+from lungsynth.evaluation.common import ImageSet, read_films
+from lungsynth.evaluation.reports import write_report
 from lungsynth.evaluation.words.encoder_training import (
     ENCODER_PRESETS,
     held_out_accuracy,

@@ -108,16 +108,9 @@ def run_train_student(command: TrainStudentCommand) -> None:
         )
         return asdict(films)
 
-    key = {
-        "annotated": command.annotated,
-        "sources": command.sources,
-        "split": command.split,
-        "limit": command.limit,
-        "seed": command.seed,
-        "teacher": str(command.teacher or ""),
-        "teacher_weight": command.teacher_weight,
-        "target_stride": TARGET_STRIDE,
-    }
+    named = ("annotated", "sources", "split", "limit", "seed", "teacher_weight")
+    key = {name: getattr(command, name) for name in named}
+    key |= {"teacher": str(command.teacher or ""), "target_stride": TARGET_STRIDE}
     films = cached(command.out / "films.npz", key, make)
     click.echo(
         f"{films['n_annotated']} films with expert masks, "

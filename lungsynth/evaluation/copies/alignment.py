@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lungsynth.arrays import UInt8Array
-from lungsynth.errors import ShapeError
 from lungsynth.evaluation.similarity import thumbnails
 
 COARSE, MIDDLE, FINE = 32, 64, 128
@@ -67,11 +66,7 @@ def details(images: UInt8Array, pixels: int) -> Tensor:
 
 
 def warp(films: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Sample films through affine maps.
-
-    Args:
-        films: (B, 1, P, P).
-        maps: (B, 2, 3) from places in the picture to places in the film, both in [-1, 1].
+    """Sample films (B, 1, P, P) through affine maps (B, 2, 3) from the picture to the film, in [-1, 1].
 
     Returns:
         (B, 1, P, P) what of the film lies at each place, and (B, 1, P, P) 1 where there is film.
@@ -126,12 +121,7 @@ def align(pictures: Tensor, films: Tensor, maps: Tensor) -> tuple[Tensor, Tensor
 
 
 def local_correlation(x: Tensor, y: Tensor, inside: Tensor) -> Tensor:
-    """Correlation in Gaussian windows, each window by how much there is to see in it.
-
-    Args:
-        x: (B, 1, P, P) from `details`.
-        y: The same, of the films laid over.
-        inside: (B, 1, P, P) 1 where there is film.
+    """Correlation of `details` (B, 1, P, P) in Gaussian windows, each by how much there is to see in it.
 
     Returns:
         (B,) in [-1, 1]; -1 where less than half of the picture lies on the film.
@@ -166,13 +156,3 @@ def view_map(cx: float, cy: float, side: float, degrees: float = 0.0) -> Tensor:
 def mirrored(maps: Tensor) -> Tensor:
     """(..., 2, 3) maps for pictures whose left and right are exchanged."""
     return maps * torch.tensor([-1.0, 1.0, 1.0]).to(maps)
-
-
-def check_square(images: UInt8Array, what: str) -> None:
-    """Refuse what is no stack of squares.
-
-    Raises:
-        ShapeError: not (N, P, P) with P of at least `FINE`.
-    """
-    if images.ndim != 3 or images.shape[1] != images.shape[2] or images.shape[1] < FINE:
-        raise ShapeError(f"{what}: {images.shape}; expected (N, P, P) with P of at least {FINE}.")

@@ -44,11 +44,7 @@ def proportion(count: int, n: int) -> Interval:
 
 
 def choose_threshold(real: Float64Array, planted: Float64Array) -> tuple[float, bool]:
-    """The score from which a picture counts as a copy.
-
-    Args:
-        real: (N,) scores of real films that are no copies.
-        planted: (M,) scores of planted copies.
+    """The score from which a picture counts as a copy, by scores of real films and of planted copies.
 
     Returns:
         The threshold, and whether both demands can be met: it lies halfway between the least that
@@ -63,13 +59,7 @@ def choose_threshold(real: Float64Array, planted: Float64Array) -> tuple[float, 
 
 
 def duplicates(found: Found, names: Sequence[str], threshold: float) -> list[dict[str, Any]]:
-    """Pairs of pictures of one set that are copies of each other, each pair once, most alike first.
-
-    Args:
-        found: Of the set searched against itself.
-        names: (N,) of the pictures.
-        threshold: Score from which a pair counts.
-    """
+    """Pairs of pictures of a set searched against itself that are copies, once each, most alike first."""
     pairs: dict[tuple[int, int], float] = {}
     for i in np.flatnonzero(found.score >= threshold):
         pair = (min(int(i), int(found.index[i])), max(int(i), int(found.index[i])))

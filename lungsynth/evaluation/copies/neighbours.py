@@ -8,7 +8,6 @@ below their q-th percentile.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,12 +29,8 @@ N_CANDIDATES = 20  # encoder neighbours whose SSIM is measured
 MIN_IMAGES = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbours:
-    """The nearest training film of each of N pictures, by every measure."""
-
-    distances: dict[str, Float64Array]  # measure: (N,)
-    indices: dict[str, IntArray]  # measure: (N,) row of the training set
+Found = dict[str, tuple[Float64Array, IntArray]]
+"""Measure -> (N,) distance to the nearest training film of each picture, and (N,) its row."""
 
 
 class Reference:
@@ -47,7 +42,7 @@ class Reference:
         self.small = thumbnails(films.images)
         self.vectors = unit_vectors(self.small)
 
-    def search(self, queries: ImageSet, *, batch_size: int = 64) -> Neighbours:
+    def search(self, queries: ImageSet, *, batch_size: int = 64) -> Found:
         """Nearest training film of every query.
 
         Features and correlation are compared with every training film, SSIM with the
@@ -63,14 +58,15 @@ class Reference:
             self._search(features[start : start + batch_size], small[start : start + batch_size])
             for start in range(0, len(queries), batch_size)
         ]
-        return Neighbours(
-            {m: np.concatenate([one[m][0] for one in found]) for m in MEASURES},
-            {m: np.concatenate([one[m][1] for one in found]) for m in MEASURES},
-        )
+        return {
+            m: (
+                np.concatenate([one[m][0] for one in found]),
+                np.concatenate([one[m][1] for one in found]),
+            )
+            for m in MEASURES
+        }
 
-    def _search(
-        self, features: Float64Array, small: UInt8Array
-    ) -> dict[str, tuple[Float64Array, IntArray]]:
+    def _search(self, features: Float64Array, small: UInt8Array) -> Found:
         rows = np.arange(len(features))
         square = (
             (features**2).sum(1)[:, None]
@@ -131,7 +127,7 @@ def evaluate_neighbours(
     summary: dict[str, Any] = {}
     suspects: set[int] = set()
     for measure in MEASURES:
-        ours, theirs = drawn.distances[measure], real.distances[measure]
+        ours, theirs = drawn[measure][0], real[measure][0]
         below = shares_below(ours, theirs, rng)
         suspects |= set(np.flatnonzero(ours < below["0.1"]["threshold"]).tolist())
         summary[measure] = {
@@ -144,8 +140,8 @@ def evaluate_neighbours(
             "picture": synthetic.names[i],
             **{
                 m: {
-                    "film": train.names[drawn.indices[m][i]],
-                    "distance": float(f"{drawn.distances[m][i]:.6g}"),
+                    "film": train.names[drawn[m][1][i]],
+                    "distance": float(f"{drawn[m][0][i]:.6g}"),
                 }
                 for m in MEASURES
             },
@@ -159,10 +155,7 @@ def evaluate_neighbours(
         "pictures": pairs,
         "seed": seed,
     }
-    sheets = {
-        m: closest_sheet(synthetic, train, drawn.distances[m], drawn.indices[m])
-        for m in ("encoder", "correlation")
-    }
+    sheets = {m: closest_sheet(synthetic, train, *drawn[m]) for m in ("encoder", "correlation")}
     return report, sheets
 
 
@@ -174,13 +167,7 @@ def percentiles(values: Float64Array, points: Mapping[str, float]) -> dict[str, 
 def shares_below(
     ours: Float64Array, theirs: Float64Array, rng: np.random.Generator
 ) -> dict[str, dict[str, Any]]:
-    """Percentile of real test films -> that distance, and the share of pictures nearer than that.
-
-    Args:
-        ours: (N,) distances of pictures.
-        theirs: (M,) distances of real test films.
-        rng: Of the resampling.
-    """
+    """Percentile of real test films' distances -> that distance, and the share of ours below it."""
     below = {}
     for q in PERCENTILES:
         threshold = float(np.percentile(theirs, q))

@@ -20,7 +20,6 @@ from lungsynth.evaluation.copies.alignment import (
     FINE,
     MIDDLE,
     align,
-    check_square,
     details,
     local_correlation,
     mirrored,
@@ -75,7 +74,6 @@ class Finder:
     """
 
     def __init__(self, films: UInt8Array, *, quiet: bool = True) -> None:
-        check_square(films, "Films")
         self.films, self.quiet = films, quiet
         self.coarse, self.views = _in_parts(films), views()
 
@@ -85,11 +83,7 @@ class Finder:
         Args:
             pictures: (N, P, P) uint8, of the films' P.
             itself: The pictures are the films; each is compared with the others only.
-
-        Raises:
-            ShapeError: sizes do not fit.
         """
-        check_square(pictures, "Pictures")
         parts = []
         with tqdm(
             total=len(pictures),

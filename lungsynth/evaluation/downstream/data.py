@@ -14,7 +14,7 @@ from PIL import Image
 
 from lungsynth.arrays import IGNORE, Float64Array, IntArray, UInt8Array
 from lungsynth.errors import DataError
-from lungsynth.evaluation.common import RECORD_NAME
+from lungsynth.evaluation.common import RECORD_NAME, records_below
 from lungsynth.evaluation.masks.figures import ALL, TruthSpec
 from lungsynth.evaluation.masks.reading import read_masked
 from lungsynth.films.data import Record, open_source, parquet_files, read_records
@@ -240,7 +240,7 @@ def _one_source(
 
 def _sampled(source: Path, trust: dict[str, float]) -> Iterator[Record]:
     """What `sample` wrote: folders with image.png, mask.png and a record."""
-    folders = sorted(path.parent for path in source.rglob(RECORD_NAME))
+    folders = [path.parent for path in records_below(source)]
     if not any((folder / "mask.png").is_file() for folder in folders):
         raise DataError(
             f"{source}: pictures without masks. Draw them with `lungsynth sample` or `publish "

@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from lungsynth.arrays import BoolArray, Float64Array, IntArray, UInt8Array
-from lungsynth.errors import ConfigError
 from lungsynth.masks.affinity import to_input
 from lungsynth.masks.body import Segmenter, SegmenterConfig
 from lungsynth.training.segmenter import NO_CHANGE, Fit, fit_network
@@ -74,18 +73,12 @@ PRESETS = {
 
 
 def build_model(name: str, preset: Preset, seed: int) -> nn.Module:
-    """A U-Net or a SegFormer with random weights: (B, 1, P, P) in [-1, 1] -> (B, 2, P, P) logits.
-
-    Raises:
-        ConfigError: unknown name.
-    """
+    """One of `MODELS` with random weights: (B, 1, P, P) in [-1, 1] -> (B, 2, P, P) logits."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if name == "unet":
             return Segmenter(SegmenterConfig(widths=preset.widths))
-        if name == "segformer":
-            return SegFormer(preset)
-    raise ConfigError(f"Model {name!r}; expected one of {', '.join(MODELS)}.")
+        return SegFormer(preset)
 
 
 class SegFormer(nn.Module):
@@ -117,16 +110,9 @@ class SegFormer(nn.Module):
 def splice(
     images: UInt8Array, masks: UInt8Array, chosen: IntArray, rng: np.random.Generator
 ) -> tuple[UInt8Array, UInt8Array]:
-    """Lay several films side by side on one square, in half of the cases.
+    """Films (N, P, P) of rows `chosen` (B,), in half of the cases several side by side on one square.
 
-    Args:
-        images: (N, P, P) of all training films.
-        masks: The same.
-        chosen: (B,) rows; a spliced picture begins with its row, the others are drawn among `chosen`.
-        rng: Source of randomness.
-
-    Returns:
-        (B, P, P) images and masks.
+    A spliced picture begins with its own row; the others are drawn among `chosen`.
 
     Source:
         The splicing of DiffuMask (Wu et al. 2023), here of grids up to 3 × 3.
@@ -171,14 +157,7 @@ def train(
 
     Returns:
         The model, in evaluation mode.
-
-    Raises:
-        ConfigError: unknown augmentation.
     """
-    if augmentation not in AUGMENTATIONS:
-        raise ConfigError(
-            f"Augmentation {augmentation!r}; expected one of {', '.join(AUGMENTATIONS)}."
-        )
 
     def shown(step: int, rng: np.random.Generator) -> tuple[UInt8Array, UInt8Array]:
         now = share

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -18,25 +19,15 @@ from lungsynth.evaluation.masks.figures import METRICS
 from lungsynth.evaluation.masks.report import metrics_report, resample_films
 from lungsynth.evaluation.tables import shown
 
-Key = tuple[str, str, int, str, str, str]  # a cell without its seed
-
 DICE = METRICS.index("dice")
 N_RESAMPLES = 1000
 SHOWN = {"dice": 3, "iou": 3, "hd95_percent": 1, "mean_distance_percent": 2}  # figure -> digits
 
 
-def key_of(cell: Cell) -> Key:
-    """What cells of different seeds share."""
-    return (cell.model, cell.arm, cell.n_real, cell.synthetic, cell.filter, cell.augmentation)
-
-
 def seed_films_interval(values: Float64Array, films: Float64Array, seeds: Float64Array) -> Interval:
-    """Mean over seeds and films, with an interval that draws both anew.
+    """Mean of (S, N) over seeds and films, with an interval that draws both anew.
 
-    Args:
-        values: (S, N) a figure of each seed and film.
-        films: (R, N) times each film is in a resample, see `resample_films`.
-        seeds: (R, S) the same of seeds.
+    `films` (R, N) is how often each is in a resample, see `resample_films`; `seeds` (R, S) likewise.
     """
     draws = np.einsum("rs,sn,rn->r", seeds, values, films) / (seeds.sum(1) * films.sum(1))
     return Interval.of(float(values.mean()), draws)
@@ -74,9 +65,9 @@ def summarise(
         `arms`: one entry an arm and test set; `comparisons`: differences and ratios of Dice, paired by
         film and seed.
     """
-    grouped: dict[Key, dict[int, Mapping[str, Any]]] = {}
+    grouped: dict[Cell, dict[int, Mapping[str, Any]]] = {}
     for cell, result in results:
-        grouped.setdefault(key_of(cell), {})[cell.seed] = result["tests"]
+        grouped.setdefault(replace(cell, seed=0), {})[cell.seed] = result["tests"]
     arms, comparisons = [], []
     for test, of in clusters.items():
         films = resample_films(of, n_resamples=N_RESAMPLES, seed=seed)
@@ -109,13 +100,13 @@ def _seed_times(n: int, seed: int) -> Float64Array:
     return rng.multinomial(n, np.full(n, 1 / n), size=N_RESAMPLES).astype(np.float64)
 
 
-def _words(key: Key) -> dict[str, Any]:
-    names = ("model", "arm", "n_real", "synthetic", "filter", "augmentation")
-    return dict(zip(names, key, strict=True))
+def _words(cell: Cell) -> dict[str, Any]:
+    """What cells of different seeds share."""
+    return {name: value for name, value in asdict(cell).items() if name != "seed"}
 
 
 def _compare_all(
-    grouped: Mapping[Key, dict[int, Mapping[str, Any]]],
+    grouped: Mapping[Cell, dict[int, Mapping[str, Any]]],
     test: str,
     films: Float64Array,
     n_all: int,
@@ -124,16 +115,16 @@ def _compare_all(
     """Each arm with synthetic pictures against real films alone, and each filter against none."""
     out = []
     for key in grouped:
-        model, arm, n, name, chosen, augmentation = key
-        rivals: list[tuple[str, Key]] = []
-        if arm == "synthetic":
-            rivals.append(("ratio", (model, "real", n_all, "", "none", augmentation)))
-        elif arm != "real":
-            rivals.append(("difference", (model, "real", n, "", "none", augmentation)))
-        if chosen != "none":
-            rivals.append(("difference", (model, arm, n, name, "none", augmentation)))
-        if augmentation != "standard":
-            rivals.append(("difference", (model, arm, n, name, chosen, "standard")))
+        rivals: list[tuple[str, Cell]] = []
+        alone = replace(key, arm="real", synthetic="", filter="none")
+        if key.arm == "synthetic":
+            rivals.append(("ratio", replace(alone, n_real=n_all)))
+        elif key.arm != "real":
+            rivals.append(("difference", alone))
+        if key.filter != "none":
+            rivals.append(("difference", replace(key, filter="none")))
+        if key.augmentation != "standard":
+            rivals.append(("difference", replace(key, augmentation="standard")))
         for kind, rival in rivals:
             seeds = sorted(set(grouped[key]) & set(grouped.get(rival, {})))
             if not seeds:

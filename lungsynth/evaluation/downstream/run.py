@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from lungsynth import __version__
 from lungsynth.errors import ConfigError, DataError
-from lungsynth.evaluation.common import write_report
 from lungsynth.evaluation.downstream.cell import Cell
 from lungsynth.evaluation.downstream.cells import ARMS, FILTERS, Shown, run_cell
 from lungsynth.evaluation.downstream.data import describe
@@ -28,6 +27,7 @@ from lungsynth.evaluation.downstream.sets import (
 )
 from lungsynth.evaluation.masks.figures import split_names
 from lungsynth.evaluation.options import DownstreamOptions
+from lungsynth.evaluation.reports import write_report
 from lungsynth.files import check_writable
 
 CELLS = "cells"
@@ -92,7 +92,7 @@ def real_counts(text: str, preset: Preset, n_all: int) -> tuple[list[int], list[
 
 
 def make_cells(
-    options: DownstreamOptions, counts: Sequence[int], n_all: int, names: Sequence[str]
+    options: DownstreamOptions, counts: Sequence[int], names: Sequence[str]
 ) -> list[Cell]:
     """Every cell of the table, real arms first, seed by seed."""
     cells = []
@@ -146,7 +146,7 @@ def run_downstream(options: DownstreamOptions) -> str:
         LungSynthError: options, films or masks do not fit; before anything long.
     """
     preset = preset_of(options)
-    make_cells(options, [1], 1, [""])  # refuses unknown names before anything is read
+    make_cells(options, [1], [""])  # refuses unknown names before anything is read
     check_writable(options.out)
     device = options.device
     if device == "auto":
@@ -155,7 +155,7 @@ def run_downstream(options: DownstreamOptions) -> str:
     refuse_leaks([real, *synthetic], tests)
     conventions = refuse_conventions([real, *synthetic, *tests], mixed=options.mixed_conventions)
     counts, notes = real_counts(options.n, preset, len(real))
-    cells = make_cells(options, counts, len(real), [s.name for s in synthetic])
+    cells = make_cells(options, counts, [s.name for s in synthetic])
     filters = chosen(options.filters, FILTERS, "--filters")
     shown = Shown(
         real,

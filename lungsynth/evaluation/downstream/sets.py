@@ -15,24 +15,33 @@ from typing import Any
 import numpy as np
 
 from lungsynth.errors import ConfigError, DataError
-from lungsynth.evaluation.common import write_report
 from lungsynth.evaluation.downstream.cells import agreement, keep_best
 from lungsynth.evaluation.downstream.data import Pairs, read_real, read_synthetic
 from lungsynth.evaluation.downstream.models import Preset
 from lungsynth.evaluation.masks.figures import TruthSpec, split_names
 from lungsynth.evaluation.options import DownstreamOptions
+from lungsynth.evaluation.reports import write_report
 from lungsynth.films.data import FIELDS
 
 MIN_SYNTHETIC, MIN_TEST = 8, 2
 
 
 def named_sources(texts: Sequence[str]) -> dict[str, list[Path]]:
-    """`[NAME=]PATH` -> name -> places; the same name twice makes one set."""
+    """`[NAME=]PATH` -> name -> places; the same name twice makes one set.
+
+    Raises:
+        DataError: a place is not there, or has the name of another set and was given none.
+    """
     out: dict[str, list[Path]] = {}
     for text in texts:
         name, sign, place = text.partition("=")
         if not sign or Path(text).exists():
             name, place = Path(text).stem, text
+            if name in out:
+                raise DataError(
+                    f"--synthetic {text}: {out[name][0]} is called {name!r} too. Give names, as NAME=PATH: "
+                    "two to compare them, one to make a single set of both."
+                )
         if not Path(place).exists():
             raise DataError(
                 f"--synthetic {text}: {place} does not exist. Give a folder or Parquet file."

@@ -33,16 +33,9 @@ GROUPS = ("adults", "children")
 
 
 def band_powers(images: UInt8Array, *, quiet: bool = True) -> Float64Array:
-    """Mean spectral power of each picture in each of `BANDS`.
+    """(N, 256, 256) uint8 -> (N, 4) mean spectral power in each of `BANDS`.
 
     A Hann window takes away the edges; power is of grey levels in [0, 1], its mean taken off.
-
-    Args:
-        images: (N, 256, 256) uint8.
-        quiet: No progress bar.
-
-    Returns:
-        (N, 4) float64.
     """
     side = images.shape[1]
     window = np.outer(np.hanning(side), np.hanning(side))
@@ -89,13 +82,7 @@ def reconstructed(pipe: Any, films: ImageSet, *, batch: int = 16, quiet: bool = 
 def radiomic_ratio(
     features: Mapping[str, Float64Array], n_subsamples: int, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Fréchet distances to real test films over random halves, and samples ÷ reconstructions.
-
-    Args:
-        features: `samples`, `reconstructions`, `real train`, `real test`.
-        n_subsamples: Random halves.
-        rng: Source of randomness.
-    """
+    """Fréchet distances of every set to `real test` over random halves, and samples ÷ reconstructions."""
     test = features["real test"]
     draws = {
         name: np.array(

@@ -83,13 +83,6 @@ def subsampled(
     Halves drawn without replacement spread about as much as fresh sets of the full number would,
     and unlike a bootstrap hold no picture twice.
 
-    Args:
-        distance: Of two feature arrays.
-        x: (N, D) features.
-        y: (M, D) features.
-        n_subsamples: Pairs of halves.
-        rng: Source of randomness.
-
     Returns:
         Mean and 2.5-97.5 percentiles over the halves; all of it at N/2 pictures a set.
     """

@@ -18,7 +18,7 @@ import numpy as np
 from lungsynth.arrays import Float64Array, UInt8Array
 from lungsynth.errors import CheckpointError, ConfigError
 from lungsynth.evaluation.fidelity.extractor_transformers import TransformersExtractor
-from lungsynth.evaluation.fidelity.radiomics import Standard, definition, radiomic_features
+from lungsynth.evaluation.fidelity.radiomics import definition, radiomic_features
 from lungsynth.model.encoder import (
     CONFIG_NAME,
     DEFAULT_FOLDER,
@@ -74,28 +74,22 @@ class RadiomicsExtractor:
 
     def __init__(self) -> None:
         self.checksum = definition()
-        self.standard: Standard | None = None
+        self.mean: Float64Array  # of `fit`, as is the spread
+        self.std: Float64Array
 
     def fit(self, train: UInt8Array, *, seed: int = 0, quiet: bool = True) -> None:
-        """Mean and spread of at most `MAX_FIT` training films, drawn with `seed`.
-
-        Raises:
-            DataError: fewer than 2 films.
-        """
+        """Mean and spread of at most `MAX_FIT` training films, drawn with `seed`."""
         if len(train) > MAX_FIT:
             chosen = np.random.default_rng(seed).choice(len(train), MAX_FIT, replace=False)
             train = train[np.sort(chosen)]
-        self.standard = Standard(radiomic_features(train, quiet=quiet))
+        features = radiomic_features(train, quiet=quiet)
+        std = features.std(0)
+        # a feature that never changes says nothing: it stays at 0 unless a picture leaves the value
+        self.mean, self.std = features.mean(0), np.where(std > 1e-9, std, 1.0)
 
     def features(self, images: UInt8Array, *, quiet: bool = True) -> Float64Array:
-        """(N, H, W) uint8, square -> (N, D) float64.
-
-        Raises:
-            ConfigError: `fit` was not called.
-        """
-        if self.standard is None:
-            raise ConfigError("Radiomic features need `fit` with real training films first.")
-        return self.standard(radiomic_features(images, quiet=quiet))
+        """(N, H, W) uint8, square -> (N, D) float64, in deviations of training films from their mean."""
+        return (radiomic_features(images, quiet=quiet) - self.mean) / self.std
 
 
 class Remembered:

@@ -8,7 +8,6 @@ import numpy as np
 from sklearn.metrics.pairwise import euclidean_distances
 
 from lungsynth.arrays import Float64Array, IntArray
-from lungsynth.errors import DataError
 
 NEIGHBOURS = 5
 """Neighbours that bound a ball, as in Naeem et al. 2020 (their recommendation)."""
@@ -55,16 +54,10 @@ def precision_recall_density_coverage(
         k; about 1 for sets of one distribution, and not bounded by it. `coverage`: share of real
         pictures whose ball holds a drawn one; about 1 - 2^-k for sets of one distribution and size.
 
-    Raises:
-        DataError: a set has no k neighbours.
-
     Source:
         Kynkäänniemi et al., "Improved precision and recall metric", NeurIPS 2019; Naeem et al.,
         "Reliable fidelity and diversity metrics for generative models", ICML 2020.
     """
-    least = min(distances.across.shape)
-    if least <= neighbours:
-        raise DataError(f"{least} picture(s) in a set; {neighbours} neighbours need one more.")
     radius_real = np.partition(distances.real, neighbours, axis=1)[:, neighbours]  # 0: itself
     radius_drawn = np.partition(distances.drawn, neighbours, axis=1)[:, neighbours]
     within_real = distances.across < radius_real[:, None]

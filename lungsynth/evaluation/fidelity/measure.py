@@ -39,13 +39,7 @@ MIN_IMAGES = 16  # of each set
 def manifold_measures(
     drawn: Float64Array, real: Float64Array, n_subsamples: int, rng: np.random.Generator
 ) -> dict[str, dict[str, float]]:
-    """Precision, recall, density and coverage with intervals over random halves of both sets.
-
-    Args:
-        drawn: (N, D) features of what is judged.
-        real: (M, D) features of what it is judged by.
-        n_subsamples: Pairs of halves.
-        rng: Source of randomness.
+    """Precision, recall, density and coverage of (N, D) features, with intervals over random halves.
 
     Returns:
         JSON: a measure's name -> `value`, `low`, `high` over the halves, and `all_pictures`.
@@ -65,13 +59,7 @@ def manifold_measures(
 
 
 def diversity(images: ImageSet, n_pairs: int, rng: np.random.Generator) -> Interval:
-    """Mean MS-SSIM of random pairs of different pictures; lower is more diverse.
-
-    Args:
-        images: At least 2 pictures.
-        n_pairs: Pairs drawn.
-        rng: Source of randomness.
-    """
+    """Mean MS-SSIM of random pairs of different pictures, of at least 2; lower is more diverse."""
     first = rng.integers(0, len(images), n_pairs)
     second = (first + rng.integers(1, len(images), n_pairs)) % len(images)
     values = ms_ssim(images.images[first], images.images[second])
@@ -80,13 +68,7 @@ def diversity(images: ImageSet, n_pairs: int, rng: np.random.Generator) -> Inter
 
 
 def balanced(images: ImageSet, ages: IntArray, rng: np.random.Generator, what: str) -> ImageSet:
-    """As many adults as children: all of the fewer, a draw of the others.
-
-    Args:
-        images: Pictures.
-        ages: (N,) index into `HEADS["age_group"]`.
-        rng: Source of randomness.
-        what: Name of the set, for the error.
+    """As many adults as children, by `ages` (N,) in `HEADS`: all of the fewer, a draw of the others.
 
     Raises:
         DataError: a group is empty.

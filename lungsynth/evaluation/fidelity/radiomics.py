@@ -15,7 +15,6 @@ from skimage.feature import graycomatrix, graycoprops, local_binary_pattern
 from tqdm import tqdm
 
 from lungsynth.arrays import Float64Array, UInt8Array
-from lungsynth.errors import DataError, ShapeError
 from lungsynth.evaluation.similarity import thumbnails
 
 SCALES = (1, 2, 4)  # the picture is read at its side divided by these
@@ -32,7 +31,6 @@ CO_OCCURRENCE = (
 )
 SIGMAS = (1.0, 2.0, 4.0, 8.0)  # pixels; bands of the Laplacian of Gaussian
 N_PATTERNS = 10  # uniform local binary patterns of 8 neighbours
-MIN_SIDE = 64  # pixels
 VERSION = 1  # raised when a feature changes
 
 FIRST_ORDER = (
@@ -137,18 +135,11 @@ def radiomic_features(images: UInt8Array, *, quiet: bool = True) -> Float64Array
     Returns:
         (N, 96) float64, finite, in the order of `feature_names`.
 
-    Raises:
-        ShapeError: pictures of another shape.
-
     Source:
         Haralick et al., "Textural features for image classification", 1973; Ojala et al.,
         "Multiresolution gray-scale and rotation invariant texture classification", 2002; the idea of
         a Frechet distance on radiomic features: Konz et al., "Frechet radiomic distance".
     """
-    if images.ndim != 3 or images.shape[1] != images.shape[2] or images.shape[1] < MIN_SIDE:
-        raise ShapeError(
-            f"Pictures are {images.shape}; expected (N, H, W), square, at least {MIN_SIDE} a side."
-        )
     side = images.shape[1]
     rows = []
     for image in tqdm(images, desc="radiomics", unit="image", disable=quiet, mininterval=2):
@@ -157,28 +148,3 @@ def radiomic_features(images: UInt8Array, *, quiet: bool = True) -> Float64Array
             row += _texture(image if scale == 1 else thumbnails(image[None], side // scale)[0])
         rows.append(row)
     return np.asarray(rows, dtype=np.float64).reshape(len(images), len(feature_names()))
-
-
-class Standard:
-    """Mean and standard deviation of features of real training films.
-
-    Args:
-        features: (N, D), N > 1.
-
-    Raises:
-        DataError: fewer than 2 films.
-    """
-
-    def __init__(self, features: Float64Array) -> None:
-        if len(features) < 2:
-            raise DataError(
-                f"{len(features)} training film(s) to standardise radiomic features by; need 2."
-            )
-        self.mean = features.mean(0)
-        std = features.std(0)
-        # a feature that never changes says nothing: it stays at 0 unless a picture leaves the value
-        self.std = np.where(std > 1e-9, std, 1.0)
-
-    def __call__(self, features: Float64Array) -> Float64Array:
-        """(N, D) -> (N, D), in standard deviations of training films from their mean."""
-        return (features - self.mean) / self.std

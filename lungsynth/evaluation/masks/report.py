@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 
 from lungsynth.arrays import Float64Array, IntArray
 from lungsynth.errors import OutputError
-from lungsynth.evaluation.common import Interval, resample_clusters
+from lungsynth.evaluation.common import Interval, patients_of, resample_clusters
 from lungsynth.evaluation.masks.figures import ALL, METRICS
 from lungsynth.evaluation.masks.measured import Measured
 from lungsynth.evaluation.tables import aligned, shown
@@ -24,10 +24,7 @@ BEST_SHARE = 0.3  # share of films, best trust first, whose mean IoU is reported
 def patients(fields: Sequence[Mapping[str, str]]) -> IntArray:
     """(N,) number of each film's patient; a film without one stands alone."""
     numbers: dict[str, int] = {}
-    keys = [
-        f"{f.get('source_set', '')}/{f['patient']}" if f.get("patient") else f"#{i}"
-        for i, f in enumerate(fields)
-    ]
+    keys = patients_of(fields)
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
@@ -54,13 +51,7 @@ def mean_interval(values: Float64Array, times: Float64Array) -> Interval:
 def metrics_report(
     values: Float64Array, pixels: int, interval: Callable[[Float64Array], Interval]
 ) -> dict[str, Any]:
-    """Interval of each of `METRICS`, and of both distances in percent of the side.
-
-    Args:
-        values: (…, 4) figures of films.
-        pixels: Side of the square they were measured at.
-        interval: Of the values (…) of one figure.
-    """
+    """`interval` of each of `METRICS` (…, 4), and of both distances in percent of the side."""
     told = {name: interval(values[..., k]).report() for k, name in enumerate(METRICS)}
     for name in METRICS[2:]:
         share = 100 * values[..., METRICS.index(name)] / pixels

@@ -60,16 +60,9 @@ def make_rivals(
 
 
 def mean_mask(truths: BoolArray, valid: BoolArray) -> BoolArray:
-    """The mean of expert masks at the threshold of best mean IoU on those same films.
+    """(P, P) mean of expert masks (N, P, P) at the threshold of best mean IoU on those same films.
 
     A strong rival: lungs sit in the middle of every film.
-
-    Args:
-        truths: (N, P, P).
-        valid: (N, P, P), where they count.
-
-    Returns:
-        (P, P).
     """
     mean = (truths & valid).sum(0) / np.maximum(valid.sum(0), 1)
     levels = np.linspace(0.05, 0.95, 37)
@@ -116,12 +109,8 @@ def _ellipses(context: RivalContext) -> Rival:
 def body_of(smooth: Float64Array, exposed: BoolArray) -> BoolArray:
     """The patient: the largest bright part by Otsu's threshold, closed, and all between its edges.
 
-    Args:
-        smooth: (P, P) the smoothed film.
-        exposed: (P, P) all but the black beyond the collimator.
-
-    Returns:
-        (P, P), without a margin of 3 % of the side at its edge; empty where nothing is bright.
+    A margin of 3 % of the side at its edge is left out; empty where nothing is bright. `exposed` is
+    all but the black beyond the collimator.
     """
     size, eight = max(1, round(0.06 * len(smooth))), np.ones((3, 3), dtype=bool)
     bright = np.pad((smooth > threshold_otsu(smooth[exposed])) & exposed, size)
@@ -139,14 +128,7 @@ def otsu_dark(image: UInt8Array, *, n_parts: int = 2) -> BoolArray:
 
     Air beside the patient is cleared by `body_of`, and Otsu's threshold is taken once more within the
     body. Dark parts are opened (1.2 % of the side), the `n_parts` largest stay, holes are filled. The
-    sizes were set on films of train splits.
-
-    Args:
-        image: (P, P) uint8 grey.
-        n_parts: Parts that stay.
-
-    Returns:
-        (P, P); empty on a flat film.
+    sizes were set on films of train splits. Empty on a flat film.
     """
     frame = np.zeros(image.shape, dtype=bool)
     frame[0] = frame[-1] = frame[:, 0] = frame[:, -1] = True

@@ -94,16 +94,7 @@ def self_attention(unet: Any) -> Iterator[Callable[[], Tensor]]:
 
 
 def spread_by_self_attention(cross: Tensor, attention: Tensor, *, power: int = POWER) -> Tensor:
-    """A_self^power · A_cross.
-
-    Args:
-        cross: (B, N) heat of each position.
-        attention: (B, N, N), rows sum to 1.
-        power: How often it is applied.
-
-    Returns:
-        (B, N); a flat map stays as it is.
-    """
+    """A_self^power · A_cross: (B, N) heat, (B, N, N) attention whose rows sum to 1 -> (B, N)."""
     heat = cross[..., None]
     for _ in range(power):
         heat = attention @ heat
@@ -113,13 +104,7 @@ def spread_by_self_attention(cross: Tensor, attention: Tensor, *, power: int = P
 def word_heat(
     captured: Captured, tokens: Sequence[Sequence[int]], height: int, width: int
 ) -> Tensor:
-    """DAAM: the words' maps of all layers and heads, enlarged bicubically and averaged.
-
-    Args:
-        captured: What `AttentionCapture` read of B films.
-        tokens: Token positions of the word in each film's prompt.
-        height: Of the result.
-        width: Likewise.
+    """DAAM: maps of each film's tokens of all layers and heads, enlarged bicubically and averaged.
 
     Returns:
         (B, height, width) at least 0.

@@ -12,7 +12,6 @@ from PIL import Image
 
 from lungsynth import __version__
 from lungsynth.errors import DataError
-from lungsynth.evaluation.common import write_report
 from lungsynth.evaluation.masks.figures import (
     ALL,
     Spill,
@@ -32,6 +31,7 @@ from lungsynth.evaluation.masks.reading import (
 from lungsynth.evaluation.masks.report import summarise, table, write_csv
 from lungsynth.evaluation.masks.rivals import make_rivals, parse_rivals
 from lungsynth.evaluation.options import MasksOptions
+from lungsynth.evaluation.reports import write_report, write_sheet
 from lungsynth.files import check_writable
 from lungsynth.films.data import Record
 from lungsynth.images import contact_sheet, overlay
@@ -88,7 +88,7 @@ def run_masks(options: MasksOptions) -> str:
     config = with_values(RefineConfig(), options.refine_values)
     if options.student_weight is not None:
         config = replace(config, student_weight=options.student_weight)
-    context = _context(options, synthesizer, truth, counted, with_films=bool(rival_names))
+    context = _context(options, synthesizer, truth, counted, with_films="mean-mask" in rival_names)
     rivals, missing = make_rivals(
         rival_names, context, required=options.rivals not in ("all", TRIVIAL)
     )
@@ -208,4 +208,4 @@ def draw_sheet(measured: Measured, path: Path, *, n: int = 10) -> None:
         ]
         pictures.append(Image.fromarray(np.concatenate([np.concatenate(row, 1) for row in tiles])))
         lines.append(f"{kind} {measured.names[index]} IoU {scores[index]:.3f}")
-    contact_sheet(pictures, lines, n_columns=5, pixels=384).save(path)
+    write_sheet(contact_sheet(pictures, lines, n_columns=5, pixels=384), path)

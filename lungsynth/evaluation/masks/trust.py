@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from lungsynth import __version__
 from lungsynth.errors import DataError
-from lungsynth.evaluation.common import Interval, write_report
+from lungsynth.evaluation.common import Interval
 from lungsynth.evaluation.masks.report import ranks_correlate
 from lungsynth.evaluation.options import TrustOptions
+from lungsynth.evaluation.reports import write_report
 from lungsynth.evaluation.tables import aligned, shown
+from lungsynth.evaluation.words.changes import auc
 from lungsynth.files import check_writable
-from lungsynth.masks.classes import load_classes
+from lungsynth.masks.classes import ClassSpec, load_classes
 from lungsynth.model.backbone import side_pixels
 from lungsynth.model.checkpoint import resolve
 from lungsynth.pipeline import Synthesizer
@@ -28,6 +30,7 @@ from lungsynth.training.trust.films import chosen_records
 from lungsynth.training.trust.samples import (
     FILM,
     NO_FILM,
+    Picture,
     Sample,
     broken,
     film_pictures,
@@ -57,14 +60,6 @@ def per_picture(
         )
         for (source, kind, _), some in found.items()
     ]
-
-
-def area_under_roc(good: NDArray[np.float64], bad: NDArray[np.float64]) -> float:
-    """Share of pairs (good, bad) in which the good one has the higher trust; ties count half."""
-    if not len(good) or not len(bad):
-        return float("nan")
-    above = (good[:, None] > bad[None]).mean()
-    return float(above + 0.5 * (good[:, None] == bad[None]).mean())
 
 
 def bootstrap(function: Any, *arrays: NDArray[np.float64], seed: int = 0, n: int = 500) -> Interval:
@@ -115,7 +110,7 @@ def trust_figures(
     kinds = sorted({kind for _, kind, _, _ in rows if kind != FILM})
     bad = np.array([t for _, kind, t, _ in rows if kind != FILM], np.float64)
     if len(good) and len(bad):
-        out["auc"] = bootstrap(area_under_roc, good, bad, seed=seed).report()
+        out["auc"] = bootstrap(lambda g, b: auc(b, g), good, bad, seed=seed).report()
     out["broken"] = {
         kind: _broken_figures(good, [(t, i) for _, k, t, i in rows if k == kind]) for kind in kinds
     }
@@ -131,7 +126,7 @@ def _broken_figures(
         "n": len(pairs),
         "mean_trust": round(float(trust.mean()), 4),
         "mean_iou": round(float(iou.mean()), 4),
-        "auc": round(area_under_roc(good, trust), 4) if len(good) else None,
+        "auc": round(auc(trust, good), 4) if len(good) else None,
     }
 
 
@@ -144,13 +139,23 @@ def run_trust(options: TrustOptions) -> str:
     if options.out:
         check_writable(options.out)
     synthesizer = Synthesizer(options.model)
-    if synthesizer.trust is None:
+    trust = synthesizer.trust
+    if trust is None:
         raise DataError(
             f"Checkpoint {synthesizer.name!r} keeps no trust model; fit one with `train trust`."
         )
     folder, pixels = Path(resolve(options.model)), side_pixels(synthesizer.pipe)
     report: dict[str, Any] = {}
     everything: list[tuple[str, str, float, float]] = []
+
+    def judged(
+        pictures: Sequence[Picture], specs: Sequence[ClassSpec]
+    ) -> list[tuple[str, str, float, float]]:
+        samples = gather_samples(
+            synthesizer, pictures, specs, trust.shapes, seed=options.seed, quiet=options.quiet
+        )
+        return per_picture(samples, trust)
+
     for text in options.annotated:
         what = Annotated.parse(text)
         specs = load_classes(folder, what.convention or None)
@@ -161,33 +166,17 @@ def run_trust(options: TrustOptions) -> str:
             name = f"{what.source}, {what.convention or 'first'}"
         pictures = film_pictures(rows, regions, specs, pixels=pixels, source=name)
         pictures += broken(pictures, options.n_broken)
-        samples = gather_samples(
-            synthesizer,
-            pictures,
-            specs,
-            synthesizer.trust.shapes,
-            seed=options.seed,
-            quiet=options.quiet,
-        )
-        found = per_picture(samples, synthesizer.trust)
+        found = judged(pictures, specs)
         report[name] = trust_figures(found, seed=options.seed)
         everything += found
     others = no_films(options.n_no_films, pixels, seed=options.seed, held_out=True)
-    samples = gather_samples(
-        synthesizer,
-        others,
-        synthesizer.classes,
-        synthesizer.trust.shapes,
-        seed=options.seed,
-        quiet=options.quiet,
-    )
-    everything += per_picture(samples, synthesizer.trust)
+    everything += judged(others, synthesizer.classes)
     report["all"] = trust_figures(everything, seed=options.seed)
     facts = {
         "sets": report,
         "model": synthesizer.name,
         "model_hash": synthesizer.model_hash,
-        "fitted_on": dict(synthesizer.trust.info),
+        "fitted_on": dict(trust.info),
         "options": {k: v for k, v in asdict(options).items() if k not in ("out", "annotated")},
         "code_version": __version__,
     }

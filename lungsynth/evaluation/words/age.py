@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.linear_model import RidgeCV
 
 from lungsynth.arrays import Float64Array
 from lungsynth.errors import DataError
@@ -46,8 +47,6 @@ def _with_ages(images: ImageSet, what: str) -> tuple[ImageSet, Float64Array]:
 
 def fit_judge(features: Float64Array, ages: Float64Array) -> Any:
     """Ridge regression (N, D) -> years, of scikit-learn; the penalty by leave-one-out."""
-    from sklearn.linear_model import RidgeCV  # deferred: slow to import
-
     return RidgeCV(alphas=PENALTIES).fit(features, ages)
 
 

@@ -115,14 +115,9 @@ def augment(x: Tensor, generator: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def settle(encoder: Encoder, run: Run, x: Tensor, weights: np.ndarray, batch_size: int) -> None:
-    """Put the averaged weights in, then measure batch-norm and feature statistics under them.
+    """Put a run's averaged weights into its encoder, then measure batch-norm and feature statistics.
 
-    Args:
-        encoder: The model of `run`; changed.
-        run: A run whose EMA weights are taken.
-        x: (N, 1, H, W) all training pictures.
-        weights: (N,) how often each is drawn, sums to 1.
-        batch_size: Of the measurement.
+    They are of training pictures (N, 1, H, W), drawn by `weights` (N,), which sum to 1.
     """
     run.ema.copy_to(encoder)
     norms = [m for m in encoder.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -170,14 +165,7 @@ def draw_weights(
 def head_losses(
     logits: Mapping[str, Tensor], labels: Tensor, weights: Tensor, smoothing: float
 ) -> dict[str, Tensor]:
-    """Weighted cross-entropy of each head over the rows that answer it.
-
-    Args:
-        logits: Head: (B, 2).
-        labels: (B, 4) int64, `UNKNOWN` where a row does not answer.
-        weights: (B, 4), 0 where it does not.
-        smoothing: Label smoothing.
-    """
+    """Weighted cross-entropy of each head over the rows that answer it; labels and weights are (B, 4)."""
     losses: dict[str, Tensor] = {}
     for column, name in enumerate(HEAD_NAMES):
         each = F.cross_entropy(

@@ -78,14 +78,8 @@ def caption_losses(
 ) -> list[NDArray[np.float64]]:
     """Mean squared error of the prediction for films under several captions each, same noise for all.
 
-    Args:
-        pipe: A Stable Diffusion pipeline.
-        latents: (N, C, h, w) scaled, clean latents of the films.
-        captions: N lists of captions.
-        how: Of T timesteps.
-
     Returns:
-        N arrays (captions of the film, T), mean over noises.
+        Of each of N clean, scaled latents (N, C, h, w) an array (captions, timesteps), mean over noises.
     """
     device = latents.device
     texts = sorted({text for told in captions for text in told})
@@ -126,14 +120,7 @@ def _noise(latents: Tensor, seed: int, film: int, k: int, s: int) -> Tensor:
 def listen(
     pipe: Any, films: ImageSet, chosen: Sequence[tuple[int, FactPair]], how: Passes
 ) -> list[Asked]:
-    """Both losses of every pair; a right caption that several facts share is read once.
-
-    Args:
-        pipe: A Stable Diffusion pipeline.
-        films: Real films.
-        chosen: (index of the film, pair), of `choose_pairs`.
-        how: Films are shown to the network.
-    """
+    """Both losses of every pair of `choose_pairs`; a right caption that facts share is read once."""
     used = sorted({index for index, _ in chosen})
     captions: dict[int, dict[str, int]] = {index: {} for index in used}
     for index, pair in chosen:
@@ -160,16 +147,12 @@ def balanced_share(
 ) -> Interval:
     """Share of films won, the mean over both truths, so that a liking for one caption wins nothing.
 
-    Args:
-        truths: Which side of the fact is true of each film.
-        wins: 1, ½ or 0 of each film.
-        patients: Of each film; bootstrapped together.
-        seed: Of the bootstrap.
+    Films of a patient are bootstrapped together.
     """
-    sides, people = sorted(set(truths)), sorted(set(patients))
+    sides, side = np.unique(truths, return_inverse=True)
+    people, owner = np.unique(patients, return_inverse=True)
     sums = np.zeros((len(people), len(sides), 2))
-    for truth, won, patient in zip(truths, wins, patients, strict=True):
-        sums[people.index(patient), sides.index(truth)] += (won, 1.0)
+    np.add.at(sums, (owner, side), np.stack([wins, np.ones(len(wins))], 1))
 
     def share(total: NDArray[np.float64]) -> NDArray[np.float64]:
         there = total[..., 1] > 0
@@ -184,10 +167,9 @@ def _report_fact(asked: Sequence[Asked], seed: int) -> dict[str, Any]:
     truths, patients = [a.pair.truth for a in asked], [a.patient for a in asked]
     wins = np.array([a.wins() for a in asked])
     gaps = np.array([100 * (a.wrong.mean() / a.right.mean() - 1) for a in asked])
-    people = sorted(set(patients))
+    people, owner = np.unique(patients, return_inverse=True)
     sums = np.zeros((len(people), 2))
-    for gap, patient in zip(gaps, patients, strict=True):
-        sums[people.index(patient)] += (gap, 1.0)
+    np.add.at(sums, owner, np.stack([gaps, np.ones(len(gaps))], 1))
     draws = resample_clusters(sums, np.random.default_rng(seed), N_RESAMPLES)
     of_truth = {truth: wins[[one == truth for one in truths]] for truth in sorted(set(truths))}
     return {

@@ -83,10 +83,9 @@ def bootstrap(
     statistic: Callable[[Float64Array], Any] = lambda v: v.mean(0),
 ) -> Interval:
     """A statistic of values (N, …) with its 95 % interval; patients are drawn with replacement."""
-    number = {name: k for k, name in enumerate(sorted(set(patients)))}
-    owner = np.array([number[name] for name in patients])
+    people, owner = np.unique(patients, return_inverse=True)
     rng = np.random.default_rng(seed)
-    times = rng.multinomial(len(number), np.full(len(number), 1 / len(number)), N_RESAMPLES)
+    times = rng.multinomial(len(people), np.full(len(people), 1 / len(people)), N_RESAMPLES)
     draws = np.array([statistic(np.repeat(values, row[owner], axis=0)) for row in times])
     return Interval.of(float(statistic(values)), draws)
 
@@ -158,10 +157,7 @@ def correlations(
 ) -> dict[str, Any]:
     """Median Pearson correlation of the maps of two kinds of words of one prompt.
 
-    Args:
-        triples: Of each picture, kind of word ("anatomy", "finding", "filler") -> its map (P, P).
-        patients: Of each picture.
-        seed: Of the bootstrap.
+    Each of `triples` is a picture's kind of word ("anatomy", "finding", "filler") -> its map (P, P).
 
     Returns:
         JSON: pair of kinds -> median with interval, and `all` over the mean of a picture's pairs.

@@ -135,10 +135,7 @@ def shrunk(plane: Any) -> Any:
 
 
 def on_samples(synthesizer: Synthesizer, how: WordsOptions) -> dict[str, Any]:
-    """Anatomy words of pictures drawn by prompt, against the masks of the same pictures.
-
-    Returns:
-        JSON: `words`, `correlation`, `n`.
+    """Anatomy words of pictures drawn by prompt, against the masks of the same pictures: JSON.
 
     Raises:
         DataError: the checkpoint has no class of an anatomy word.

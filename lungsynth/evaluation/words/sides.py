@@ -72,12 +72,7 @@ def swap_contrast(pair: Pair) -> float:
 
 
 def changed_side(picture: UInt8Array, pair: Pair) -> int:
-    """Index into `SIDES` of the lung that turned brighter than in the normal picture, pixel for pixel.
-
-    Args:
-        picture: (H, W), of the same seed.
-        pair: Whose normal picture and lungs are used.
-    """
+    """Index into `SIDES` of the lung that turned brighter than in the pair's normal picture."""
     change = np.clip(_minus(picture, pair.normal), 0, None)
     in_left, in_right = lung_means(change, pair.lungs)
     return 0 if in_left > in_right else 1
@@ -86,9 +81,7 @@ def changed_side(picture: UInt8Array, pair: Pair) -> int:
 def swap_share(pairs: Sequence[Pair], seed: int) -> dict[str, Any]:
     """How often the swap brightens the asked lung: exact interval over the pairs that differ.
 
-    Args:
-        pairs: Those whose two pictures are the same say nothing, and do not count.
-        seed: Of the bootstrap of the contrast.
+    Pairs whose two pictures are the same say nothing, and do not count.
     """
     contrast = np.array([swap_contrast(pair) for pair in pairs if pair.differs()])
     n, count = len(contrast), int((contrast > 0).sum())
@@ -105,12 +98,7 @@ def swap_share(pairs: Sequence[Pair], seed: int) -> dict[str, Any]:
 
 
 def side_confusion(pairs: Sequence[Pair], seed: int) -> dict[str, Any]:
-    """Asked side against the lung that brightened more; interval by bootstrap over pairs.
-
-    Args:
-        pairs: At least one; each gives two pictures.
-        seed: Of the bootstrap.
-    """
+    """Asked side against the lung that brightened more; interval by bootstrap over pairs."""
     counts = np.zeros((len(pairs), 2, 2))
     for row, pair in zip(counts, pairs, strict=True):
         for asked, picture in enumerate((pair.left, pair.right)):

@@ -18,8 +18,8 @@ from lungsynth.cli.evaluate.model import (
     SheetCommand,
 )
 from lungsynth.cli.run.train import load_vae
-from lungsynth.errors import DataError
-from lungsynth.evaluation.common import read_films, write_report
+from lungsynth.errors import ConfigError, DataError
+from lungsynth.evaluation.common import read_films
 from lungsynth.evaluation.drawing import balanced_prompts, draw_images, draw_set
 from lungsynth.evaluation.film_check import (
     measure_films,
@@ -29,7 +29,9 @@ from lungsynth.evaluation.film_check import (
     report,
     totals,
 )
+from lungsynth.evaluation.reports import write_report, write_sheet
 from lungsynth.evaluation.words.facts import asked_of
+from lungsynth.files import check_writable
 from lungsynth.films.data import read_records
 from lungsynth.films.framing import whole
 from lungsynth.images import contact_sheet, overlay
@@ -126,6 +128,11 @@ def run_reconstruction(command: ReconstructionCommand) -> None:
 
 def run_sheet(command: SheetCommand) -> None:
     """A contact sheet: a row a prompt, a column a seed. Nothing is picked."""
+    if command.out.suffix.lower() not in Image.registered_extensions():
+        raise ConfigError(
+            f"--out {command.out}: expected the name of a picture, such as sheet.png."
+        )
+    check_writable(command.out.parent)
     texts = [p for p in (command.prompts or SHEET_PROMPTS) for _ in range(command.seeds)]
     numbers = [
         command.seed + k for _ in (command.prompts or SHEET_PROMPTS) for k in range(command.seeds)
@@ -140,8 +147,7 @@ def run_sheet(command: SheetCommand) -> None:
         drawn = draw_images(synthesizer.pipe, texts, numbers, options, 8)
         pictures = [Image.fromarray(image) for image in drawn]
     labels = [t if k % command.seeds == 0 else f"seed {numbers[k]}" for k, t in enumerate(texts)]
-    command.out.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(pictures, labels, n_columns=command.seeds, pixels=192).save(command.out)
+    write_sheet(contact_sheet(pictures, labels, n_columns=command.seeds, pixels=192), command.out)
     click.echo(str(command.out))
 
 
@@ -179,6 +185,7 @@ def run_draw(command: DrawCommand) -> None:
 
 def run_film_check(command: FilmCheckCommand) -> None:
     """Count how often the film check is wrong, both ways: false alarms and what it misses."""
+    check_writable(command.out)
     films = read_test_films(
         command.sources, split=command.split or None, limit=command.limit, seed=command.seed
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from PIL import Image
 
 from lungsynth.cli.evaluate.samples import (
     AgeCommand,
@@ -16,13 +15,14 @@ from lungsynth.cli.evaluate.samples import (
     ObedienceCommand,
 )
 from lungsynth.cli.options import Compared, Encoded
-from lungsynth.errors import ConfigError, OutputError
-from lungsynth.evaluation.common import ImageSet, read_films, read_samples, write_report
+from lungsynth.errors import ConfigError
+from lungsynth.evaluation.common import ImageSet, chosen_by, read_films, read_samples
 from lungsynth.evaluation.copies.memorisation import evaluate_memorisation, memorisation_table
 from lungsynth.evaluation.copies.neighbours import evaluate_neighbours, neighbours_table
 from lungsynth.evaluation.fidelity.detail import DETAIL_LIMIT, detail_table, evaluate_detail
 from lungsynth.evaluation.fidelity.extractors import load_extractor
 from lungsynth.evaluation.fidelity.measure import FidelityOptions, evaluate_fidelity, fidelity_table
+from lungsynth.evaluation.reports import write_report, write_sheet
 from lungsynth.evaluation.words.age import age_table, evaluate_age
 from lungsynth.evaluation.words.obedience import evaluate_obedience, obedience_table
 from lungsynth.files import check_writable
@@ -37,7 +37,13 @@ def encoder_of(command: Encoded) -> tuple[Encoder, str]:
 
 
 def samples_of(command: Compared) -> ImageSet:
-    """Samples with what was asked for; see `read_samples`."""
+    """Samples with what was asked for; the place of the report is tried first.
+
+    Raises:
+        OutputError: it cannot be written.
+        DataError: see `read_samples`.
+    """
+    check_writable(command.out)
     return read_samples(
         command.synthetic, image_column=command.image_column, limit=command.limit, seed=command.seed
     )
@@ -52,18 +58,6 @@ def films_of(command: Compared, split: str) -> ImageSet:
         seed=command.seed,
         quiet=command.quiet,
     )
-
-
-def save(sheet: Image.Image, path: Path) -> None:
-    """Write a contact sheet.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    try:
-        sheet.save(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error}).") from error
 
 
 def run_fidelity(command: FidelityCommand) -> None:
@@ -92,13 +86,13 @@ def run_obedience(command: ObedienceCommand) -> None:
     """Do samples show the age group, view, finding and sex they were asked for?"""
     encoder, name = encoder_of(command)
     drawn = samples_of(command)
-    test = films_of(command, command.test_split).limited(command.limit, command.seed)
-    report = evaluate_obedience(drawn, test, encoder, seed=command.seed, quiet=command.quiet)
-    if report["verifier"] == name:
+    if chosen_by(drawn) == name:
         raise ConfigError(
             f"{command.synthetic}: chosen by the encoder {name}, which is to measure here. Name another "
             "with --encoder."
         )
+    test = films_of(command, command.test_split).limited(command.limit, command.seed)
+    report = evaluate_obedience(drawn, test, encoder, seed=command.seed, quiet=command.quiet)
     write_report({**report, "encoder": name}, command.out / "obedience.json")
     click.echo(obedience_table(report))
 
@@ -139,14 +133,13 @@ def run_neighbours(command: NeighboursCommand) -> None:
     write_report({**report, "encoder": name}, command.out / "neighbours.json")
     for measure, sheet in sheets.items():
         path = command.out / f"closest_{measure}.png"
-        save(sheet, path)
+        write_sheet(sheet, path)
         click.echo(f"{path}", err=True)
     click.echo(neighbours_table(report))
 
 
 def run_memorisation(command: MemorisationCommand) -> None:
     """Copies of training films among synthetic pictures: the release gate."""
-    check_writable(command.out)
     encoder, name = encoder_of(command)
     drawn = samples_of(command)
     train = films_of(command, command.train_split)
@@ -170,7 +163,7 @@ def run_memorisation(command: MemorisationCommand) -> None:
         "sources": [Path(source).name for source in command.sources],
     }
     write_report({**report, **about}, command.out / "memorisation.json")
-    save(sheet, command.out / "closest.png")
+    write_sheet(sheet, command.out / "closest.png")
     click.echo(memorisation_table(report))
     if command.gate and not report["passed"]:
         click.get_current_context().exit(1)

@@ -1,14 +1,17 @@
-"""`python -m lungsynth evaluate hearing | words | changes | age`: what they do."""
+"""`python -m lungsynth evaluate hearing`, `words`, `changes` and `sides`: what they do."""
 
 from __future__ import annotations
 
+import json
+from collections import UserDict
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lungsynth.cli.evaluate.run.samples import encoder_of, save
+from lungsynth.cli.evaluate.run.samples import encoder_of
 from lungsynth.cli.evaluate.words import (
     ChangesCommand,
     HearingCommand,
@@ -16,9 +19,9 @@ from lungsynth.cli.evaluate.words import (
     WordsMapsCommand,
 )
 from lungsynth.cli.options import RealFilms
-from lungsynth.cli.run.values import KeptParts, numbers
-from lungsynth.errors import CheckpointError
-from lungsynth.evaluation.common import ImageSet, read_films, write_report
+from lungsynth.errors import CheckpointError, ConfigError
+from lungsynth.evaluation.common import ImageSet, read_films
+from lungsynth.evaluation.reports import write_report, write_sheet
 from lungsynth.evaluation.words.changes import Pairs, changes_table, evaluate_changes
 from lungsynth.evaluation.words.hearing import Passes, hearing, hearing_table
 from lungsynth.evaluation.words.maps import WordsOptions, evaluate_words, words_table
@@ -30,10 +33,52 @@ from lungsynth.evaluation.words.sides_drawing import (
     side_sheet,
     unknown_words,
 )
-from lungsynth.files import check_writable
+from lungsynth.files import check_writable, write_whole
 from lungsynth.model.checkpoint import load_pipeline, name_and_hash, resolve
 from lungsynth.model.measured import WORDS_NAME
 from lungsynth.pipeline import Synthesizer
+
+
+def numbers(text: str, option: str, *, low: int, high: int) -> tuple[int, ...]:
+    """`400,600` -> (400, 600).
+
+    Raises:
+        ConfigError: not whole numbers between `low` and `high`.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdigit() and low <= int(part) <= high for part in parts):
+        raise ConfigError(
+            f"{option} {text!r}: expected whole numbers from {low} to {high} with commas between, "
+            "such as 400,600."
+        )
+    return tuple(int(part) for part in parts)
+
+
+class KeptParts(UserDict[str, Any]):
+    """Finished parts of a report, in a file, so that the same command goes on where it was killed.
+
+    Args:
+        path: The file; what it holds of other settings is left.
+        key: Settings that decide the parts, JSON.
+    """
+
+    def __init__(self, path: Path, key: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.path, self.key = path, json.loads(json.dumps(dict(key)))
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+            if told["key"] == self.key:
+                self.data = dict(told["parts"])
+        except (OSError, ValueError, KeyError, TypeError):
+            self.data = {}  # none yet, or cut by a kill
+
+    def __setitem__(self, name: str, part: Any) -> None:
+        self.data[name] = part
+        write_whole(self.path, json.dumps({"key": self.key, "parts": self.data}))
+
+    def remove(self) -> None:
+        """The report is written: the parts are needed no more."""
+        self.path.unlink(missing_ok=True)
 
 
 def films_of(command: RealFilms) -> ImageSet:
@@ -51,6 +96,7 @@ def films_of(command: RealFilms) -> ImageSet:
 def run_hearing(command: HearingCommand) -> None:
     """Measure the loss on real films under right and wrong captions."""
     steps = numbers(command.timesteps, "--timesteps", low=0, high=999)
+    check_writable(command.out)
     pipe, _ = load_pipeline(command.model)
     films = films_of(command)
     how = Passes(
@@ -113,7 +159,8 @@ def run_changes(command: ChangesCommand) -> None:
         quiet=command.quiet,
     )
     about = {**name_and_hash(command.model), "encoder": encoder_name}
-    key: dict[str, Any] = {**about, **asdict(how), "data": [*command.sources]}
+    chosen = [*command.sources, command.split, command.limit, command.image_column]
+    key: dict[str, Any] = {**about, **asdict(how), "data": chosen}
     kept = KeptParts(command.out / "changes.parts.json", key)
     report = evaluate_changes(pipe, encoder, how, films=films, kept=kept)
     write_report({**report, **about}, command.out / "changes.json")
@@ -149,7 +196,7 @@ def run_sides(command: SidesCommand) -> None:
         "unknown_words": unknown,
     }
     write_report({**report, **about}, command.out / "sides.json")
-    save(side_sheet(pairs), command.out / "sides.png")
+    write_sheet(side_sheet(pairs), command.out / "sides.png")
     click.echo(sides_table(report))
     if unknown:
         click.echo(f"Never seen in training: {', '.join(unknown)}.")

@@ -1,12 +1,46 @@
-"""The command that is running, as a report names it."""
+"""Writing what was measured: JSON that names its command, and contact sheets."""
 
 from __future__ import annotations
 
+import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
+from PIL import Image
+
+from lungsynth.errors import OutputError
+
+
+def write_report(report: Mapping[str, Any], path: Path) -> None:
+    """Write JSON with sorted keys, and `command` where a command of lungsynth is running.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    command = command_line()
+    if command is not None:
+        report = {"command": command, **report}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(report, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error}). Choose another --out.") from error
+
+
+def write_sheet(sheet: Image.Image, path: Path) -> None:
+    """Write a contact sheet.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        sheet.save(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error}).") from error
 
 
 def command_line() -> str | None:
@@ -50,4 +84,4 @@ def _last_name(value: object) -> str:
         is_place = isinstance(value, Path) or Path(place).is_absolute() or Path(place).exists()
     except OSError:  # too long for a path
         is_place = False
-    return f"{name}{sign}{Path(place).name}" if place and is_place else str(value)
+    return f"{name}{sign}{Path(place).absolute().name}" if place and is_place else str(value)
