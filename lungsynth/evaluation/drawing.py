@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from lungsynth.arrays import UInt8Array
-from lungsynth.errors import OutputError
+from lungsynth.errors import ConfigError, OutputError
 from lungsynth.files import check_writable
 from lungsynth.images import png_bytes
 from lungsynth.model.sampling import SampleOptions, draw
 from lungsynth.pipeline import Synthesizer
 from lungsynth.verify.redraw import Rejection, redraw
 
-RECORDS_NAME = "records.jsonl"
+RECORDS_NAME, SETTINGS_NAME = "records.jsonl", "settings.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,39 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
     return found
 
 
+def settings_of(synthesizer: Synthesizer, options: SampleOptions, seed: int) -> dict[str, Any]:
+    """What decides the pictures of a folder beside their prompts, as JSON."""
+    return {
+        "model": synthesizer.name,
+        "model_hash": synthesizer.model_hash,
+        "lora": synthesizer.lora,
+        "options": asdict(options),
+        "seed": seed,
+    }
+
+
+def check_settings(out: Path, settings: Mapping[str, Any]) -> None:
+    """Keep the settings of a new folder, and refuse to mix pictures of others.
+
+    Raises:
+        ConfigError: the folder was drawn otherwise.
+    """
+    path = out / SETTINGS_NAME
+    if path.is_file():
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError:
+            before = {}
+        changed = sorted(k for k in settings if before.get(k) != settings[k])
+        if changed:
+            raise ConfigError(
+                f"{out}: its pictures were drawn with other settings ({', '.join(changed)}). Use the "
+                "same ones to resume, or another --out."
+            )
+        return
+    path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
 def draw_images(
     pipe: Any, prompts: Sequence[str], seeds: Sequence[int], options: SampleOptions, batch: int
 ) -> Iterator[UInt8Array]:
@@ -98,7 +131,7 @@ def draw_set(
 
     Args:
         synthesizer: A loaded checkpoint.
-        out: Folder for `NNNNN.png` and `records.jsonl`.
+        out: Folder for `NNNNN.png`, `records.jsonl` and `settings.json`.
         asked: What each shows.
         options: How they are drawn.
         seed: Sample k is drawn with seed `seed + k`.
@@ -107,9 +140,11 @@ def draw_set(
         rejection: Draw again what a verifier rejects; None keeps every first drawing.
 
     Raises:
+        ConfigError: `out` holds pictures drawn otherwise.
         OutputError: the folder cannot be written or the disk is full.
     """
     check_writable(out)
+    check_settings(out, settings_of(synthesizer, options, seed))
     n = len(asked)
     done = [one for one in json_lines(out / RECORDS_NAME) if (out / one["file"]).is_file()]
     prompts = {f"{k:05d}.png": one.prompt for k, one in enumerate(asked)}

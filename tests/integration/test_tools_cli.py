@@ -122,6 +122,9 @@ def test_a_drawn_set_resumes(run_cli: Cli, checkpoint: Path, tmp_path: Path) -> 
     assert run_cli(*command).code == 0
     assert {p.name: p.read_bytes() for p in out.glob("*.png")} == before
     assert len((out / "records.jsonl").read_text().splitlines()) == 5
+    mixed = run_cli(*command, "--guidance", 5)
+    assert mixed.code == 1 and "drawn with other settings (options)" in mixed.err
+    assert {p.name: p.read_bytes() for p in out.glob("*.png")} == before
 
 
 def test_films_are_asked_for_by_their_captions(

@@ -252,7 +252,7 @@ def test_derived_seeds_differ_and_fit_a_link() -> None:
 def test_a_drawn_set_tells_its_rejections_and_resumes(pipe: Any, tmp_path: Path) -> None:
     from types import SimpleNamespace
 
-    maker: Any = SimpleNamespace(pipe=pipe)
+    maker: Any = SimpleNamespace(pipe=pipe, name="m", model_hash="h", lora=None)
     options = SampleOptions(steps=1, guidance=1.0, precision="fp32")
     strict = Rejection(Fussy(256), 1)
     how: dict[str, Any] = {"options": options, "quiet": True}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from lungsynth.arrays import UInt8Array
 from lungsynth.errors import ConfigError, DataError, OutputError
-from lungsynth.evaluation.drawing import json_lines
+from lungsynth.evaluation.drawing import check_settings, json_lines, settings_of
 from lungsynth.evaluation.words.sides import LUNG_IDS, SIDES, Pair
 from lungsynth.files import check_writable
 from lungsynth.films.data import decode_grey
@@ -22,7 +22,7 @@ from lungsynth.images import contact_sheet, png_bytes
 from lungsynth.model.sampling import SampleOptions
 from lungsynth.pipeline import Result, Synthesizer
 
-RECORDS_NAME, SETTINGS_NAME = "pairs.jsonl", "settings.json"
+RECORDS_NAME = "pairs.jsonl"
 VERSIONS = ("left", "right", "normal")
 PARTS = (*VERSIONS, "lungs")
 
@@ -126,28 +126,6 @@ def _done(out: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _check_settings(out: Path, settings: dict[str, Any]) -> None:
-    """Keep the settings of a new folder, and refuse to mix pairs of others.
-
-    Raises:
-        ConfigError: the folder was drawn otherwise.
-    """
-    path = out / SETTINGS_NAME
-    if path.is_file():
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError:
-            before = {}
-        changed = sorted(k for k in settings if before.get(k) != settings[k])
-        if changed:
-            raise ConfigError(
-                f"{out}: its pairs were drawn with other settings ({', '.join(changed)}). Use the same "
-                "ones to resume, or another --out."
-            )
-        return
-    path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
 def draw_pairs(
     synthesizer: Synthesizer,
     out: Path,
@@ -180,16 +158,10 @@ def draw_pairs(
     """
     classes = lung_classes(synthesizer)
     check_writable(out)
-    settings = {
-        "model": synthesizer.name,
-        "model_hash": synthesizer.model_hash,
-        "lora": synthesizer.lora,
-        "options": asdict(options),
-        "seed": seed,
-        "convention": sorted({spec.convention for spec in synthesizer.classes}),
-    }
+    settings = settings_of(synthesizer, options, seed)
+    settings["convention"] = sorted({spec.convention for spec in synthesizer.classes})
     try:
-        _check_settings(out, settings)
+        check_settings(out, settings)
         done = [
             entry
             for entry in _done(out)
