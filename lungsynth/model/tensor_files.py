@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -14,8 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lungsynth.errors import CheckpointError, ConfigError, OutputError
-from lungsynth.files import write_whole
+from lungsynth.errors import CheckpointError, ConfigError
+from lungsynth.files import beside, replacing, write_whole
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
@@ -24,23 +23,11 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[st
     Raises:
         OutputError: the folder cannot be written or the disk is full.
     """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(
-            {k: v.detach().contiguous().cpu() for k, v in tensors.items()},
-            temporary,
-            metadata=dict(metadata),
-        )
+    plain = {k: v.detach().contiguous().cpu() for k, v in tensors.items()}
+    with replacing(path, SafetensorError) as temporary:
+        save_file(plain, temporary, metadata=dict(metadata))
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise OutputError(
-            f"{path}: cannot be written ({error}). Free space or choose --out."
-        ) from error
 
 
 def write_folder(folder: Path, save: Callable[[Path], object]) -> None:
@@ -51,10 +38,7 @@ def write_folder(folder: Path, save: Callable[[Path], object]) -> None:
     Raises:
         OutputError: the folder cannot be written or the disk is full; what was there before stays.
     """
-    temporary = folder.with_name(f".{folder.name}.partial")
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+    with beside(folder, SafetensorError) as temporary:
         save(temporary)
         folder.mkdir(exist_ok=True)
         for part in sorted(temporary.iterdir()):
@@ -62,12 +46,6 @@ def write_folder(folder: Path, save: Callable[[Path], object]) -> None:
             if target.is_dir():
                 shutil.rmtree(target)
             part.replace(target)
-        temporary.rmdir()
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise OutputError(
-            f"{folder}: cannot be written ({error}). Free space or choose --out."
-        ) from error
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
