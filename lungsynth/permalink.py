@@ -12,12 +12,13 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.masks.refine import RefineConfig, check_config, with_values
+from lungsynth.masks.refine import refine_names as refine_names  # others take it from here too
 from lungsynth.model.options import (
     LINK_GUIDANCE,
     LINK_STEPS,
@@ -173,13 +174,6 @@ def _one_of(query: Mapping[str, str], name: str, there: Iterable[str]) -> str:
     if given and given not in there:
         raise ConfigError(f"`{name}` in the link is {given[:40]!r}; there are {', '.join(there)}.")
     return given
-
-
-def refine_names() -> list[str]:
-    """Every parameter of a mask as a query names it."""
-    preset = RefineConfig()
-    own = [one.name for one in fields(preset) if not is_dataclass(getattr(preset, one.name))]
-    return own + [f"crf.{one.name}" for one in fields(preset.crf)]
 
 
 def refine_texts(config: RefineConfig, *, every: bool = False) -> tuple[str, ...]:
