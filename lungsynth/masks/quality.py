@@ -13,11 +13,6 @@ from lungsynth.arrays import BoolArray, FloatArray, UInt8Array
 from lungsynth.errors import ShapeError
 
 
-def area_share(mask: BoolArray) -> float:
-    """Share of the image covered, in [0, 1]."""
-    return float(mask.mean())
-
-
 def stability(probability: NDArray[np.floating], *, offset: float = 0.15) -> float:
     """IoU of the mask thresholded at 0.5 + offset and at 0.5 - offset: 1 = a sure border.
 

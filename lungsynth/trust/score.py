@@ -53,15 +53,7 @@ FEATURES = (
     "film",  # log-odds that the film check gives an upright frontal chest film, within ±4
 )
 
-SHARES = (
-    "student",
-    "refined",
-    "stability",
-    "attention_stability",
-    "student_stability",
-    "expected",
-    "timesteps",
-)
+SHARES = FEATURES[:7]
 """Features in [0, 1], of which a fit may take the log-odds."""
 
 
