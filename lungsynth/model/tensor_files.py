@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -54,10 +54,16 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the file is missing or not safetensors.
     """
+    return read_tensors(path)[0]
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file; see `load_tensors`."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file.")
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            return load_file(path), file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path}: not a readable safetensors file ({error}). Pickled weights are never loaded."
@@ -70,15 +76,13 @@ def save_network(
     config_name: str,
     weights_name: str,
     about: Mapping[str, Any],
-    *,
-    half: bool = True,
 ) -> None:
-    """Write a network's weights, float16 or as they are, and its JSON; `load_network` reads them.
+    """Write a network's weights in float16 and its JSON; `load_network` reads them.
 
     Raises:
         OutputError: the folder cannot be written or the disk is full.
     """
-    tensors = {k: v.half() if half else v for k, v in model.state_dict().items()}
+    tensors = {k: v.half() for k, v in model.state_dict().items()}
     kind = config_name.removesuffix(".json")
     save_tensors(tensors, folder / weights_name, {kind: json.dumps(about)})
     write_whole(folder / config_name, json.dumps(about, indent=2) + "\n")
