@@ -72,7 +72,7 @@ def parse_classes(spec: dict[str, Any], folder: Path) -> list[ClassSpec]:
     """The classes of a `classes.json` value; token paths are relative to `folder`.
 
     Raises:
-        ConfigError: a key is missing, or ids are doubled or out of 1-254.
+        ConfigError: a key is missing, ids are out of 1-254, or ids or names are doubled.
     """
     from lungsynth.masks.tokens import ClassToken  # deferred: torch, which names do without
 
@@ -104,6 +104,9 @@ def parse_classes(spec: dict[str, Any], folder: Path) -> list[ClassSpec]:
     ids = [c.id for c in classes]
     if not classes or len(set(ids)) != len(ids) or not all(1 <= i <= 254 for i in ids):
         raise ConfigError(f"{CLASSES_NAME}: ids {ids}; expected distinct numbers from 1 to 254.")
+    names = [c.name for c in classes]
+    if len(set(names)) != len(names):  # scores and stages are kept by name
+        raise ConfigError(f"{CLASSES_NAME}: names {names}; expected distinct ones.")
     for one in classes:
         if one.token is None and not one.word:
             raise ConfigError(f"{CLASSES_NAME}: class {one.name!r} has neither a token nor a word.")

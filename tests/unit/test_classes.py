@@ -64,6 +64,12 @@ def test_ids_are_distinct_and_in_range(tmp_path: Path, ids: list[int]) -> None:
         parse_classes(spec, tmp_path)
 
 
+def test_names_are_distinct(tmp_path: Path) -> None:
+    spec = {"classes": [{"id": i, "name": "lung", "word": "w"} for i in (1, 2)]}
+    with pytest.raises(ConfigError, match=r"\['lung', 'lung'\]; expected distinct ones"):
+        parse_classes(spec, tmp_path)
+
+
 def test_a_class_needs_a_token_or_a_word(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'a' has neither a token nor a word"):
         parse_classes({"classes": [{"id": 1, "name": "a"}]}, tmp_path)
