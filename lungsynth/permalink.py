@@ -33,7 +33,7 @@ MAX_SEED = 2**53 - 1
 
 MAX_STEPS, MAX_GUIDANCE, MAX_TIMESTEP = LINK_STEPS, LINK_GUIDANCE, 1000
 
-SIZE = re.compile(r"\d{1,5}(x\d{1,5})?")
+SIZE = re.compile(r"[1-9]\d{0,4}(x[1-9]\d{0,4})?")
 """Of a picture, as `Permalink.size` has it."""
 
 NAME, HASH = r"[\w.\-]{1,64}", r"[0-9a-fA-F]{0,64}"
