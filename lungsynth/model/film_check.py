@@ -71,9 +71,7 @@ class FilmCheckNet(nn.Module):
         self.body = nn.Sequential(
             *(
                 nn.Sequential(
-                    nn.Conv2d(a, b, 3, 2, 1, bias=False),
-                    nn.GroupNorm(groups, b),
-                    nn.SiLU(),
+                    nn.Conv2d(a, b, 3, 2, 1, bias=False), nn.GroupNorm(groups, b), nn.SiLU()
                 )
                 for a, b in pairwise((1, *widths))
             )

@@ -271,12 +271,7 @@ def gather(
     known = {pixels_sha256(film) for film in images}
     for source in sources.names:
         films = read_films(
-            source,
-            pixels=pixels,
-            split=sources.split,
-            limit=sources.limit,
-            rng=rng,
-            known=known,
+            source, pixels=pixels, split=sources.split, limit=sources.limit, rng=rng, known=known
         )
         if not films:
             raise DataError(f"{source}: every film is among the annotated ones.")
