@@ -13,22 +13,9 @@ from typing import Any
 from lungsynth import __version__
 from lungsynth.errors import LungSynthError
 
-PACKAGES = (
-    "torch",
-    "diffusers",
-    "transformers",
-    "tokenizers",
-    "safetensors",
-    "datasets",
-    "numpy",
-    "scipy",
-    "scikit-image",
-    "pillow",
-    "pydensecrf2",
-    "gradio",
-    "huggingface-hub",
-    "peft",
-    "accelerate",
+PACKAGES = tuple(
+    "torch diffusers transformers tokenizers safetensors datasets numpy scipy scikit-image pillow "
+    "pydensecrf2 gradio huggingface-hub peft accelerate".split()
 )
 
 

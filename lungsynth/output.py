@@ -52,9 +52,8 @@ def map_files(maps: Mapping[str, NDArray[np.floating]], image: UInt8Array) -> di
     files: dict[str, bytes] = {}
     for word, heat in maps.items():
         name, n = f"map_{slug(word)}", 1
-        while (
-            f"{name}.png" in files
-        ):  # words that differ only in signs, such as "x ray" and "x-ray"
+        # words may differ only in signs, such as "x ray" and "x-ray"
+        while f"{name}.png" in files:
             n += 1
             name = f"map_{slug(word)}-{n}"
         files[f"{name}.png"] = png_bytes(heat_to_uint8(heat), level=QUICK_LEVEL)

@@ -79,10 +79,8 @@ def check_folder(folder: Path) -> Layout:
         raise CheckpointError(
             f"{folder / part}: no *.safetensors weights. The download is incomplete."
         )
-    names = (
-        "tokenizer.json",
-        "vocab.json",
-    )  # without either, transformers makes an empty tokenizer
+    # without either, transformers makes an empty tokenizer
+    names = ("tokenizer.json", "vocab.json")
     if not any((folder / "tokenizer" / name).is_file() for name in names):
         raise CheckpointError(
             f"{folder / 'tokenizer'}: neither {' nor '.join(names)}. The download is incomplete."

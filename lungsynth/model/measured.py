@@ -49,9 +49,8 @@ class Measured:
     """The figures that travel with a checkpoint."""
 
     words: Mapping[str, WordTruth] = field(default_factory=dict)
-    obeys: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # fact -> bool; "findings" -> those obeyed
+    # fact -> bool; "findings" -> those obeyed
+    obeys: Mapping[str, Any] = field(default_factory=dict)
 
     def sentence(self, word: str) -> str:
         """What is known of a word's map."""

@@ -38,9 +38,8 @@ class Frames:
     texts: list[str]  # text of the film
     fields: list[Mapping[str, str]]  # metadata of the film
     weights: np.ndarray  # (N,) float64, sums to 1: how often a picture is drawn
-    regions: UInt8Array | None = (
-        None  # (N, planes, grid, grid); see `lungsynth.training.words.regions`
-    )
+    # (N, planes, grid, grid); see `lungsynth.training.words.regions`
+    regions: UInt8Array | None = None
 
 
 def cut_frames(

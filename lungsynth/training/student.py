@@ -48,9 +48,8 @@ class StudentOptions(LoopOptions):
     weight_decay: float = 1e-2
     ema_decay: float = 0.99
     network: str = OURS  # a key of lungsynth.masks.student.NETWORKS
-    widths: tuple[int, ...] = (
-        WIDTHS  # where it is ours: channels of the body at strides 4, 8, 16, 32
-    )
+    # where it is ours: channels of the body at strides 4, 8, 16, 32
+    widths: tuple[int, ...] = WIDTHS
 
 
 def to_targets(regions: Sequence[UInt8Array]) -> UInt8Array:

@@ -49,11 +49,6 @@ class Verdict:
     distance: float  # to the training films; see `distances`
     judged: dict[str, str]  # head -> class, of those that were asked and may be judged
 
-    @property
-    def accepted(self) -> bool:
-        """Nothing speaks against it."""
-        return not self.reasons
-
 
 def half_of(patient: str) -> str:
     """Which half a patient belongs to, by a hash of the name: the same everywhere, for ever."""

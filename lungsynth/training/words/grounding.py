@@ -89,9 +89,8 @@ class AttentionTap(threading.local):
     Each thread has its own, and a copy is empty: what is held belongs to a graph.
     """
 
-    maps: dict[int, list[Tensor]] = field(
-        default_factory=dict
-    )  # N -> (B, N, tokens), mean of heads
+    # N -> (B, N, tokens), mean of heads
+    maps: dict[int, list[Tensor]] = field(default_factory=dict)
     wanted: bool = True
 
     def __reduce__(self) -> tuple[type[AttentionTap], tuple[()]]:
