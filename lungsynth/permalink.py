@@ -179,9 +179,7 @@ def _one_of(query: Mapping[str, str], name: str, there: Iterable[str]) -> str:
 def refine_texts(config: RefineConfig, *, every: bool = False) -> tuple[str, ...]:
     """A configuration as NAME=VALUE, which `lungsynth.masks.refine.with_values` reads.
 
-    Args:
-        config: How a mask is made.
-        every: Also what has its default, so that the text outlives a change of defaults.
+    With `every`, also what has its default, so that the text outlives a change of defaults.
     """
     preset, texts = RefineConfig(), []
     for name in refine_names():

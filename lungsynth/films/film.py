@@ -78,12 +78,7 @@ def pixels_sha256(image: UInt8Array) -> str:
 
 
 def to_uint8(values: NDArray[np.floating], valid: BoolArray | None = None) -> UInt8Array:
-    """Grey values of any range -> 0-255, black and white at robust percentiles.
-
-    Args:
-        values: (H, W), finite.
-        valid: (H, W), False where a value is padding; None = everywhere True.
-    """
+    """Finite greys (H, W) -> 0-255, black and white at robust percentiles of the valid ones."""
     inside = values[valid] if valid is not None and valid.any() else values
     low, high = (float(v) for v in np.percentile(inside, PERCENTILES))
     if high <= low:  # nearly all pixels are one value

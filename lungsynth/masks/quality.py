@@ -24,13 +24,9 @@ def stability(probability: NDArray[np.floating], *, offset: float = 0.15) -> flo
 
 
 def overall_trust(scores: Mapping[str, Mapping[str, Any]]) -> float | None:
-    """Trust of a mask, the predicted IoU in [0, 1]: the mean of its classes' trust.
+    """Trust of a mask, the predicted IoU in [0, 1]: the mean of its classes', by a record's scores.
 
-    Args:
-        scores: Class name -> its scores, as a record has them.
-
-    Returns:
-        None where a class has none: the checkpoint keeps no trust model.
+    None where a class has none: the checkpoint keeps no trust model.
     """
     found = [one.get("trust") for one in scores.values()]
     if not found or any(one is None for one in found):

@@ -140,15 +140,9 @@ def student_maps(model: StudentNetwork, image: UInt8Array) -> StudentMaps:
 
 
 def student_logits(model: StudentNetwork, images: UInt8Array) -> Tensor:
-    """Logits of every output at the films' own size.
+    """Grey films (B, H, W) uint8 -> logits (B, outputs, H, W) float32, on the CPU.
 
-    Args:
-        model: A trained student.
-        images: (B, H, W) uint8 grey; sides that are no multiples of its stride are padded by
-            repeating the border and cut again.
-
-    Returns:
-        (B, outputs, H, W) float32, on the CPU.
+    Sides that are no multiples of its stride are padded by repeating the border and cut again.
     """
     height, width = images.shape[1:]
     stride = model.stride

@@ -211,12 +211,7 @@ def checksum(folder: Path) -> str:
 
 
 class NearestTrain:
-    """Features of training films, ready to be searched.
-
-    Args:
-        encoder: What made them, in evaluation mode.
-        features: (N, D) float32, standardised as `lungsynth.model.encoder.embed` gives them.
-    """
+    """Features (N, D) of training films, as `embed` gives them by an encoder, to be searched."""
 
     def __init__(self, encoder: Encoder, features: FloatArray) -> None:
         if features.ndim != 2 or not len(features):

@@ -103,9 +103,7 @@ def augment(
 def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy plus soft Dice loss, the latter a mean over the classes after background.
 
-    Args:
-        logits: (B, classes, H, W).
-        target: (B, H, W) int64 class ids; 255 counts nowhere.
+    Logits are (B, classes, H, W), the target (B, H, W) int64 class ids; 255 counts nowhere.
     """
     counted = (target != IGNORE).to(logits)
     truth = torch.where(target == IGNORE, 0, target)

@@ -133,11 +133,7 @@ class TappedProcessor:
 
 
 def tap_attention(unet: Any) -> AttentionTap:
-    """Put plain processors into a U-Net; those of cross-attention fill the tap that is returned.
-
-    Args:
-        unet: A `UNet2DConditionModel`.
-    """
+    """Put plain processors into a U-Net; those of cross-attention fill the tap that is returned."""
     tap = AttentionTap()
     unet.set_attn_processor(
         {
@@ -149,12 +145,7 @@ def tap_attention(unet: Any) -> AttentionTap:
 
 
 def grounding_loss(tap: AttentionTap, phrases: Sequence[Grounded]) -> Tensor:
-    """Mean over phrases and resolutions of the two terms above.
-
-    Args:
-        tap: Filled by one pass of the U-Net.
-        phrases: Of that batch, at least one.
-    """
+    """Mean over a batch's phrases and resolutions of both terms above; one pass filled the tap."""
     total = torch.zeros(())
     chosen = torch.tensor([p.example for p in phrases])
     regions = torch.stack([p.region for p in phrases])[:, None]
