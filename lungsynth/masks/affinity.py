@@ -26,7 +26,7 @@ from lungsynth.masks.walk import AffinityField, Offsets, half_disc
 from lungsynth.model.tensor_files import load_network, save_network
 
 AFFINITY_FOLDER = "affinity"
-CONFIG_NAME, WEIGHTS_NAME = "affinity.json", "affinity.safetensors"
+FILES = ("affinity.json", "affinity.safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +220,7 @@ def save_affinity(model: AffinityNet, folder: Path, info: dict[str, str] | None 
     about: dict[str, Any] = {**asdict(model.config), "info": info or {}}
     if model.classes is not None:
         about["classes"] = list(model.classes)
-    save_network(model, folder, CONFIG_NAME, WEIGHTS_NAME, about)
+    save_network(model, folder, FILES, about)
 
 
 def load_affinity(folder: Path) -> AffinityNet:
@@ -237,14 +237,8 @@ def load_affinity(folder: Path) -> AffinityNet:
         model.classes = None if classes is None else tuple(str(c) for c in classes)
         return model
 
-    return load_network(
-        folder,
-        CONFIG_NAME,
-        WEIGHTS_NAME,
-        build,
-        kind="an AffinityNet",
-        advice="Train it again with `train affinity`.",
-    )
+    advice = "Train it again with `train affinity`."
+    return load_network(folder, FILES, build, kind="an AffinityNet", advice=advice)
 
 
 def read_config(spec: dict[str, Any]) -> AffinityConfig:

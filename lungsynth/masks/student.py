@@ -25,7 +25,7 @@ from lungsynth.masks.registry import failures, load_plugins
 from lungsynth.model.tensor_files import load_network, save_network
 
 STUDENT_FOLDER = "student"
-CONFIG_NAME, WEIGHTS_NAME = "student.json", "student.safetensors"
+FILES = CONFIG_NAME, WEIGHTS_NAME = "student.json", "student.safetensors"
 WIDTHS = (32, 64, 96, 128)
 
 
@@ -165,7 +165,7 @@ def save_student(model: StudentNetwork, folder: Path, info: dict[str, str] | Non
         "config": model.spec(),
         "info": info or {},
     }
-    save_network(model, folder, CONFIG_NAME, WEIGHTS_NAME, about)
+    save_network(model, folder, FILES, about)
 
 
 def load_student(folder: Path) -> StudentNetwork:
@@ -174,11 +174,9 @@ def load_student(folder: Path) -> StudentNetwork:
     Raises:
         CheckpointError: a file is missing, broken, or does not fit the other.
     """
-    return load_network(
-        folder,
-        CONFIG_NAME,
-        WEIGHTS_NAME,
-        lambda spec: build_student(spec["outputs"], spec["config"], spec.get("network", OURS)),
-        kind="a student",
-        advice="Train it again with `train student`.",
-    )
+
+    def build(spec: dict[str, Any]) -> StudentNetwork:
+        return build_student(spec["outputs"], spec["config"], spec.get("network", OURS))
+
+    advice = "Train it again with `train student`."
+    return load_network(folder, FILES, build, kind="a student", advice=advice)

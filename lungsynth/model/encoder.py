@@ -199,9 +199,8 @@ def load_encoder(folder: Path) -> Encoder:
         )
         return Encoder(config)
 
-    encoder: Encoder = load_network(
-        folder, CONFIG_NAME, WEIGHTS_NAME, build, kind="an encoder", advice=hint
-    )
+    files = (CONFIG_NAME, WEIGHTS_NAME)
+    encoder: Encoder = load_network(folder, files, build, kind="an encoder", advice=hint)
     return encoder
 
 

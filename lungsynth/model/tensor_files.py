@@ -73,8 +73,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def save_network(
     model: nn.Module,
     folder: Path,
-    config_name: str,
-    weights_name: str,
+    files: tuple[str, str],
     about: Mapping[str, Any],
 ) -> None:
     """Write a network's weights in float16 and its JSON; `load_network` reads them.
@@ -82,6 +81,7 @@ def save_network(
     Raises:
         OutputError: the folder cannot be written or the disk is full.
     """
+    config_name, weights_name = files
     tensors = {k: v.half() for k, v in model.state_dict().items()}
     kind = config_name.removesuffix(".json")
     save_tensors(tensors, folder / weights_name, {kind: json.dumps(about)})
@@ -90,8 +90,7 @@ def save_network(
 
 def load_network(
     folder: Path,
-    config_name: str,
-    weights_name: str,
+    files: tuple[str, str],
     build: Callable[[dict[str, Any]], nn.Module],
     *,
     kind: str,
@@ -101,8 +100,7 @@ def load_network(
 
     Args:
         folder: Where both files lie.
-        config_name: JSON file that describes it.
-        weights_name: safetensors file.
+        files: Names of the JSON file that describes it and of its safetensors file.
         build: JSON object -> network.
         kind: What it is, and
         advice: what to do when it is not, for the message.
@@ -110,6 +108,7 @@ def load_network(
     Raises:
         CheckpointError: a file is missing, broken, or does not fit the other.
     """
+    config_name, weights_name = files
     tensors = load_tensors(folder / weights_name)
     path = folder / config_name
     try:
