@@ -56,11 +56,12 @@ def replacing(path: Path, *also: type[Exception]) -> Iterator[Path]:
         OutputError: the disk is full or the place cannot be written; what was there before stays.
     """
     temporary = path.with_name(path.name + ".tmp")
+    known: tuple[type[Exception], ...] = (OSError, *also)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
-    except (OSError, *also) as error:
+    except known as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise _not_written(path, error) from error
@@ -79,10 +80,11 @@ def beside(folder: Path, *also: type[Exception]) -> Iterator[Path]:
     """
     temporary = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
+    known: tuple[type[Exception], ...] = (OSError, *also)
     try:
         temporary.mkdir(parents=True)
         yield temporary
-    except (OSError, *also) as error:
+    except known as error:
         raise _not_written(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
