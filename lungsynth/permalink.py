@@ -226,7 +226,7 @@ def of_row(row: Mapping[str, Any]) -> Permalink:
             **told, gammas=None if gammas is None else tuple(gammas), crf=type(preset.crf)(**crf)
         )
         check_config(config)
-    except (TypeError, ValueError, AttributeError, ConfigError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError, ConfigError) as error:
         raise DataError(
             f"Column `refine` of row {row.get('id')} cannot be read ({error})."
         ) from error
