@@ -142,7 +142,7 @@ def _file_name(text: object) -> str:
 def _points(pairs: Any, where: str) -> tuple[tuple[float, float], ...]:
     try:
         points = tuple((float(x), float(y)) for x, y in pairs)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: its points are not pairs of numbers [[x, y], …].") from error
     if not all(math.isfinite(v) for point in points for v in point):
         raise DataError(f"{where}: a point is not a finite number.")

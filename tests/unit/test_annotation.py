@@ -131,6 +131,7 @@ def test_labelme_rectangles_and_paths_of_other_systems(tmp_path: Path) -> None:
             "shape 1 is a 'circle'; only polygons",
         ),
         ({"shapes": [{"label": "x", "points": [[1], [3, 4]]}]}, "not pairs of numbers"),
+        ({"shapes": [{"label": "x", "points": [[10**400, 1]]}]}, "not pairs of numbers"),
         ({"shapes": [{"points": []}]}, "shape 1 has no label"),
     ],
 )
