@@ -140,7 +140,9 @@ def _read_picture(path: Path) -> tuple[UInt8Array, list[str]]:
         raise DataError(
             f"{path}: far too large to be a film; at most {MAX_PIXELS:,} pixels."
         ) from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file fails in many ways; all mean "unreadable"
         raise DataError(f"{path}: damaged or cut short ({error}).") from error
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         values = np.asarray(picture, dtype=np.float32)

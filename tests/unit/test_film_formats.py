@@ -119,6 +119,18 @@ def test_a_value_of_an_unknown_kind_is_damage(
         read_film(path)
 
 
+def test_a_second_page_without_a_size_is_damage(grey: np.ndarray, tmp_path: Path) -> None:
+    path, page = tmp_path / "film.tif", Image.fromarray(grey)
+    page.save(path, save_all=True, append_images=[page])
+    data, width = bytearray(path.read_bytes()), struct.pack("<HH", 256, 4)
+    at = data.rindex(width)
+    assert data.count(width) == 2
+    data[at : at + 2] = struct.pack("<H", 255)
+    path.write_bytes(bytes(data))
+    with pytest.raises(DataError, match=r"film\.tif: damaged or cut short"):
+        read_film(path)
+
+
 def test_a_window_is_judged_by_what_it_leaves() -> None:
     values = np.linspace(0, 4095, 10_000).reshape(100, 100)
     valid = np.ones((100, 100), bool)
