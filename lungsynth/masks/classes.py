@@ -97,7 +97,7 @@ def parse_classes(spec: dict[str, Any], folder: Path) -> list[ClassSpec]:
                     area=_area(entry),
                 )
             )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ConfigError(
             f"{CLASSES_NAME}: {error!r}; expected {{'classes': [{{'id', 'name', 'token' or 'word'}}]}}."
         ) from error

@@ -66,7 +66,7 @@ def load_priors(path: Path) -> dict[str, Prior]:
             if not ellipses or any(min(e.rx, e.ry) <= 0 for e in ellipses):
                 raise ConfigError(f"{path}: class {name!r} needs ellipses with radii above 0.")
             out[str(name)] = Prior(str(name), ellipses, dark, **numbers)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ConfigError(
             f"{path}: not a file of priors ({type(error).__name__}: {error}); expected "
             '{"classes": {NAME: {"ellipses": [[cx, cy, rx, ry, tilt]], "dark": true}}}.'

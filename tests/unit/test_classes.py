@@ -46,6 +46,7 @@ def test_what_is_not_json(tmp_path: Path, text: str) -> None:
         {"classes": [{"id": 1}]},
         {"classes": [{"name": "a", "word": "a"}]},
         {"classes": [{"id": "one", "name": "a", "word": "a"}]},
+        {"classes": [{"id": 1, "name": "a", "word": "a", "area": [0, 10**400]}]},
         [],
         "text",
         {"classes": ["ab"]},
