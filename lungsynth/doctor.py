@@ -13,22 +13,9 @@ from typing import Any
 from lungsynth import __version__
 from lungsynth.errors import LungSynthError
 
-PACKAGES = (
-    "torch",
-    "diffusers",
-    "transformers",
-    "tokenizers",
-    "safetensors",
-    "datasets",
-    "numpy",
-    "scipy",
-    "scikit-image",
-    "pillow",
-    "pydensecrf2",
-    "gradio",
-    "huggingface-hub",
-    "peft",
-    "accelerate",
+PACKAGES = tuple(
+    "torch diffusers transformers tokenizers safetensors datasets numpy scipy scikit-image pillow "
+    "pydensecrf2 gradio huggingface-hub peft accelerate".split()
 )
 
 
@@ -57,11 +44,7 @@ def memory_bytes() -> dict[str, int]:
 
 
 def examine(model: str | None = None) -> tuple[dict[str, Any], list[str]]:
-    """Facts about this installation, and the problems found, each with its remedy.
-
-    Args:
-        model: Checkpoint to examine; None for the shipped one.
-    """
+    """Facts on this installation and a checkpoint (None: shipped), and problems with remedies."""
     problems: list[str] = []
     versions = package_versions()
     for name, version in versions.items():

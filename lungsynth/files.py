@@ -7,7 +7,7 @@ import hashlib
 import io
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,71 +38,85 @@ def check_writable(out: Path, *, make: bool = True) -> None:
             place = place.parent
         probe = place / ".lungsynth-probe"
         probe.write_bytes(b"")
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process may have tried the same place
     except OSError as error:
         why = error.strerror or error
         raise OutputError(f"{out}: cannot be written ({why}). Choose another --out.") from error
 
 
-def write_whole(path: Path, data: str | bytes) -> None:
-    """Write one file, its folder too: first beside it, then renamed into place of what was there.
+@contextlib.contextmanager
+def replacing(path: Path, *also: type[Exception]) -> Iterator[Path]:
+    """Where to write a file, its folder made: renamed into place of what was there when it is done.
+
+    Args:
+        path: The file.
+        also: Errors beside OSError that mean that it cannot be written.
 
     Raises:
         OutputError: the disk is full or the place cannot be written; what was there before stays.
     """
     temporary = path.with_name(path.name + ".tmp")
+    known: tuple[type[Exception], ...] = (OSError, *also)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+        yield temporary
         temporary.replace(path)
-    except OSError as error:
+    except known as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror or error}). Free space or choose another --out."
-        ) from error
+        raise _not_written(path, error) from error
 
 
-def write_files(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write files into `folder`: first beside it, then renamed into place of what was there.
+@contextlib.contextmanager
+def beside(folder: Path, *also: type[Exception]) -> Iterator[Path]:
+    """A new folder beside `folder`, to be filled and moved into place; gone afterwards if it was not.
+
+    Args:
+        folder: Where its files shall lie in the end.
+        also: Errors beside OSError that mean that it cannot be written.
 
     Raises:
         OutputError: the disk is full or the place cannot be written; nothing half-written stays.
     """
     temporary = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    known: tuple[type[Exception], ...] = (OSError, *also)
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
+        yield temporary
+    except known as error:
+        raise _not_written(folder, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _not_written(place: Path, error: Exception) -> OutputError:
+    why = getattr(error, "strerror", None) or error
+    return OutputError(f"{place}: cannot be written ({why}). Free space or choose another --out.")
+
+
+def write_whole(path: Path, data: str | bytes) -> None:
+    """Write one file, its folder too; see `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def write_files(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write files into `folder`, in place of what was there; see `beside`."""
+    with beside(folder) as temporary:
         for name, data in files.items():
             (temporary / name).write_bytes(data)
         if folder.exists():
             shutil.rmtree(folder)
         temporary.replace(folder)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise OutputError(
-            f"{folder}: cannot be written ({error.strerror or error}). Free space or choose another --out."
-        ) from error
 
 
 def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write rows as one Parquet file, whole or not at all.
-
-    Raises:
-        OutputError: the disk is full or the place cannot be written; what was there before stays.
-    """
+    """Write rows as one Parquet file, its folder too; see `replacing`."""
     import pyarrow.parquet  # deferred: few commands write tables, all of them write files
 
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), temporary, compression="zstd")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror or error}). Free space or choose another --out."
-        ) from error
 
 
 def pack(files: dict[str, bytes]) -> bytes:

@@ -40,11 +40,7 @@ XMP = (
 
 
 def class_colour(class_id: int) -> tuple[int, int, int]:
-    """RGB, 0-255, of a class in every mask, legend, card and map.
-
-    Args:
-        class_id: 1, 2, …, as in the mask.
-    """
+    """RGB, 0-255, of a class (1, 2, …, as in the mask) in every mask, legend, card and map."""
     return OKABE_ITO[(class_id - 1) % len(OKABE_ITO)]
 
 

@@ -101,7 +101,12 @@ def prompt_maps(
     Raises:
         ConfigError: the call had another number of pictures, or `words` has another length.
         WordError: a word does not occur in its prompt, or lies beyond the token limit.
+        CaptureError: no probabilities were captured.
     """
+    if not captured.sums:
+        raise CaptureError(
+            "No probabilities were captured: call the pipeline inside `capture_of(pipe)`."
+        )
     n_pictures = next(iter(captured.sums.values())).shape[0]
     if not prompts or n_pictures % len(prompts):
         raise ConfigError(

@@ -43,18 +43,12 @@ def result_files(result: Result) -> dict[str, bytes]:
 
 
 def map_files(maps: Mapping[str, NDArray[np.floating]], image: UInt8Array) -> dict[str, bytes]:
-    """Two PNG files for each word's map: its values, and its colours over the picture.
-
-    Args:
-        maps: Word -> (H, W) in [0, 1].
-        image: (H, W).
-    """
+    """Two PNG files for each word's map (H, W) in [0, 1]: its values, and colours on the picture."""
     files: dict[str, bytes] = {}
     for word, heat in maps.items():
         name, n = f"map_{slug(word)}", 1
-        while (
-            f"{name}.png" in files
-        ):  # words that differ only in signs, such as "x ray" and "x-ray"
+        # words may differ only in signs, such as "x ray" and "x-ray"
+        while f"{name}.png" in files:
             n += 1
             name = f"map_{slug(word)}-{n}"
         files[f"{name}.png"] = png_bytes(heat_to_uint8(heat), level=QUICK_LEVEL)

@@ -12,12 +12,13 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from lungsynth.errors import ConfigError, DataError
 from lungsynth.masks.refine import RefineConfig, check_config, with_values
+from lungsynth.masks.refine import refine_names as refine_names  # others take it from here too
 from lungsynth.model.options import (
     LINK_GUIDANCE,
     LINK_STEPS,
@@ -32,7 +33,7 @@ MAX_SEED = 2**53 - 1
 
 MAX_STEPS, MAX_GUIDANCE, MAX_TIMESTEP = LINK_STEPS, LINK_GUIDANCE, 1000
 
-SIZE = re.compile(r"\d{1,5}(x\d{1,5})?")
+SIZE = re.compile(r"[1-9]\d{0,4}(x[1-9]\d{0,4})?")
 """Of a picture, as `Permalink.size` has it."""
 
 NAME, HASH = r"[\w.\-]{1,64}", r"[0-9a-fA-F]{0,64}"
@@ -175,19 +176,10 @@ def _one_of(query: Mapping[str, str], name: str, there: Iterable[str]) -> str:
     return given
 
 
-def refine_names() -> list[str]:
-    """Every parameter of a mask as a query names it."""
-    preset = RefineConfig()
-    own = [one.name for one in fields(preset) if not is_dataclass(getattr(preset, one.name))]
-    return own + [f"crf.{one.name}" for one in fields(preset.crf)]
-
-
 def refine_texts(config: RefineConfig, *, every: bool = False) -> tuple[str, ...]:
     """A configuration as NAME=VALUE, which `lungsynth.masks.refine.with_values` reads.
 
-    Args:
-        config: How a mask is made.
-        every: Also what has its default, so that the text outlives a change of defaults.
+    With `every`, also what has its default, so that the text outlives a change of defaults.
     """
     preset, texts = RefineConfig(), []
     for name in refine_names():
@@ -234,7 +226,7 @@ def of_row(row: Mapping[str, Any]) -> Permalink:
             **told, gammas=None if gammas is None else tuple(gammas), crf=type(preset.crf)(**crf)
         )
         check_config(config)
-    except (TypeError, ValueError, AttributeError, ConfigError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError, ConfigError) as error:
         raise DataError(
             f"Column `refine` of row {row.get('id')} cannot be read ({error})."
         ) from error

@@ -177,12 +177,7 @@ def segment_films(
     """
     config = config or RefineConfig()
     settings = segment_settings(
-        synthesizer,
-        prompt=prompt,
-        seed=seed,
-        n_noise=n_noise,
-        config=config,
-        righting=righting,
+        synthesizer, prompt=prompt, seed=seed, n_noise=n_noise, config=config, righting=righting
     )
     righted = [_put_right(film, righting) for film in films]
     if not righted:

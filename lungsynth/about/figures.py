@@ -65,11 +65,7 @@ class Figure:
 
 
 def write_figures(folder: Path, figures: Iterable[Figure]) -> Path:
-    """Put figures into a checkpoint's folder, in place of those of the same kinds.
-
-    Args:
-        folder: The checkpoint.
-        figures: All of a kind that shall stand there.
+    """Put figures, all of a kind, into a checkpoint's folder in place of those of the same kinds.
 
     Raises:
         OutputError: the file cannot be written.
@@ -82,16 +78,8 @@ def write_figures(folder: Path, figures: Iterable[Figure]) -> Path:
     return write_kept(folder / FIGURES_NAME, to_json(every))
 
 
-def _json(one: Figure) -> dict[str, Any]:
-    """Without what is not told."""
-    return {key: value for key, value in asdict(one).items() if value not in (None, "")}
-
-
 def read_figures(folder: Path) -> list[Figure]:
-    """What was measured of a checkpoint; [] when nothing is kept with it.
-
-    Args:
-        folder: The checkpoint; may be no folder here (a name on the Hub).
+    """What was measured of a checkpoint; [] when nothing is kept with it, or it is no folder here.
 
     Raises:
         CheckpointError: its `figures.json` cannot be understood.
@@ -115,5 +103,5 @@ def figures_of(told: Iterable[Mapping[str, Any]]) -> list[Figure]:
 
 
 def to_json(figures: Iterable[Figure]) -> list[dict[str, Any]]:
-    """Figures for a JSON file; see `figures_of`."""
-    return [_json(one) for one in figures]
+    """Figures for a JSON file, without what is not told; see `figures_of`."""
+    return [{k: v for k, v in asdict(one).items() if v not in (None, "")} for one in figures]

@@ -43,7 +43,7 @@ def read_kept(path: Path, parse: Callable[[Any], list[T]], *, writer: str) -> li
         if told["version"] != VERSION:
             raise ValueError(f"version {told['version']!r}, expected {VERSION}")
         return parse(told[path.stem])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: cannot be understood ({error}). Write it by {writer}."
         ) from error

@@ -83,13 +83,9 @@ class Source:
 
 
 def licence_id(terms: str) -> str:
-    """The identifier of a licence that is stated in words.
+    """The identifier of a licence that is stated in words, such as "CC BY 4.0 (V7 Labs)".
 
-    Args:
-        terms: Such as "CC BY 4.0 (V7 Labs)".
-
-    Returns:
-        An identifier of the Hub in small letters, FREE_WITH_ATTRIBUTION, or UNKNOWN.
+    It is one of the Hub's in small letters, FREE_WITH_ATTRIBUTION, or UNKNOWN.
     """
     found = CREATIVE_COMMONS.search(terms)
     if found:
@@ -180,11 +176,7 @@ def merged(*lists: Iterable[Source]) -> list[Source]:
 
 
 def write_sources(folder: Path, sources: Iterable[Source]) -> Path:
-    """Add sources to those in a checkpoint's folder.
-
-    Args:
-        folder: The checkpoint.
-        sources: See `collect_sources`; of what it was fine-tuned from, see `read_sources`.
+    """Add sources (see `collect_sources`) to those in a checkpoint's folder.
 
     Raises:
         OutputError: the file cannot be written.
@@ -195,10 +187,7 @@ def write_sources(folder: Path, sources: Iterable[Source]) -> Path:
 
 
 def read_sources(folder: Path) -> list[Source]:
-    """The sources of a checkpoint; [] when it does not state them.
-
-    Args:
-        folder: The checkpoint; may be no folder here (a name on the Hub).
+    """The sources of a checkpoint; [] when it does not state them, or is no folder here.
 
     Raises:
         CheckpointError: its `sources.json` cannot be understood.

@@ -142,7 +142,7 @@ def _file_name(text: object) -> str:
 def _points(pairs: Any, where: str) -> tuple[tuple[float, float], ...]:
     try:
         points = tuple((float(x), float(y)) for x, y in pairs)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: its points are not pairs of numbers [[x, y], …].") from error
     if not all(math.isfinite(v) for point in points for v in point):
         raise DataError(f"{where}: a point is not a finite number.")
@@ -192,18 +192,11 @@ def _labelme(value: Mapping[str, Any], path: Path) -> Annotation:
     )
 
 
-def read_coco(path: Path) -> list[Annotation]:
-    """Read a COCO file whose segmentations are polygons; one annotation an image, in its order.
-
-    The polygons of an object are read one by one, so they join; images without any are kept, empty.
-
-    Raises:
-        DataError: not a COCO file, a run-length encoded mask, or an id that leads nowhere.
-    """
-    return _coco(_load_json(path), path)
-
-
 def _coco(value: Mapping[str, Any], path: Path) -> list[Annotation]:
+    """One annotation an image, in the file's order, empty where it has none.
+
+    The polygons of an object are read one by one, so they join.
+    """
     parts = [value.get(key) for key in ("images", "annotations", "categories")]
     if not all(isinstance(part, list) for part in parts):
         raise DataError(f"{path}: not a COCO file; expected `images`, `annotations`, `categories`.")
@@ -242,10 +235,11 @@ def _coco(value: Mapping[str, Any], path: Path) -> list[Annotation]:
 
 
 def read_annotations(path: Path) -> list[Annotation]:
-    """Read a labelme or a COCO file, whichever it is.
+    """Read a labelme file (see `read_labelme`), or a COCO file whose segmentations are polygons.
 
     Raises:
-        DataError: see `read_labelme` and `read_coco`.
+        DataError: neither of them, a shape that is not an area, a run-length encoded mask, or an id
+            that leads nowhere.
     """
     value = _load_json(path)
     if "shapes" in value:

@@ -121,11 +121,7 @@ def _with_split(loaded: Any) -> list[Any]:
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    """Parquet files below a folder; of a published dataset not the preview of the rows in `data`.
-
-    Args:
-        folder: May be no folder; then there are none.
-    """
+    """Parquet files below a folder, if it is one; of a published dataset not `data`'s preview."""
     found = sorted(folder.rglob("*.parquet"))
     if any((folder / "data").glob("*.parquet")):
         found = [path for path in found if folder / "preview" not in path.parents]

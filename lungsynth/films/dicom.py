@@ -19,7 +19,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID
 
 from lungsynth.arrays import BoolArray, FloatArray
-from lungsynth.errors import DataError
+from lungsynth.errors import DataError, LungSynthError
 from lungsynth.films.dicom_pixels import decode, displayed, infer_syntax
 from lungsynth.films.finding import is_dicom
 from lungsynth.films.moves import Declared, declared_from
@@ -83,12 +83,15 @@ def read_dicom(path: Path, *, max_pixels: int) -> DicomPixels:
         warnings.simplefilter("ignore")
         try:
             data = pydicom.dcmread(path, force=True, specific_tags=TAGS)
+            notes = _name_syntax(data)
+            read = _pixels(data, path, max_pixels)
+        except LungSynthError:
+            raise
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror or 'damaged'}).") from error
-        except Exception as error:  # a damaged file fails in many ways; all mean "unreadable"
+        # a damaged file fails in many ways, also when a value is first asked for: all mean "unreadable"
+        except Exception as error:
             raise DataError(f"{path}: damaged DICOM file ({type(error).__name__}).") from error
-        notes = _name_syntax(data)
-        read = _pixels(data, path, max_pixels)
     return replace(read, warnings=(*notes, *read.warnings))
 
 

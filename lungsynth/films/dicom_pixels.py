@@ -32,11 +32,7 @@ LEFT_BY_WINDOW = 0.1
 
 
 def infer_syntax(data: Any) -> str:
-    """Transfer syntax of a data set that does not name its own, from how its values are written.
-
-    Args:
-        data: A pydicom data set with its PixelData.
-    """
+    """Transfer syntax of a pydicom data set that names none, from how its values are written."""
     pixels = data.get("PixelData") or b""
     if pixels[:4] == b"\xfe\xff\x00\xe0":
         return frame_stream(data).syntax or RLE

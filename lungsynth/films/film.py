@@ -78,12 +78,7 @@ def pixels_sha256(image: UInt8Array) -> str:
 
 
 def to_uint8(values: NDArray[np.floating], valid: BoolArray | None = None) -> UInt8Array:
-    """Grey values of any range -> 0-255, black and white at robust percentiles.
-
-    Args:
-        values: (H, W), finite.
-        valid: (H, W), False where a value is padding; None = everywhere True.
-    """
+    """Finite greys (H, W) -> 0-255, black and white at robust percentiles of the valid ones."""
     inside = values[valid] if valid is not None and valid.any() else values
     low, high = (float(v) for v in np.percentile(inside, PERCENTILES))
     if high <= low:  # nearly all pixels are one value
@@ -145,7 +140,9 @@ def _read_picture(path: Path) -> tuple[UInt8Array, list[str]]:
         raise DataError(
             f"{path}: far too large to be a film; at most {MAX_PIXELS:,} pixels."
         ) from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file fails in many ways; all mean "unreadable"
         raise DataError(f"{path}: damaged or cut short ({error}).") from error
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         values = np.asarray(picture, dtype=np.float32)

@@ -28,11 +28,9 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class LeftOut(Found):
     """A file in a folder that is no film, and why."""
 
-    path: Path
-    relative: PurePosixPath
     reason: str
 
 

@@ -9,6 +9,7 @@ others. After psa (https://github.com/jiwoon-ahn/psa, MIT), with a backbone for 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -25,7 +26,7 @@ from lungsynth.masks.walk import AffinityField, Offsets, half_disc
 from lungsynth.model.tensor_files import load_network, save_network
 
 AFFINITY_FOLDER = "affinity"
-CONFIG_NAME, WEIGHTS_NAME = "affinity.json", "affinity.safetensors"
+FILES = ("affinity.json", "affinity.safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,16 +123,20 @@ def pair_affinities(features: Tensor, offsets: Offsets) -> Tensor:
     Returns:
         (B, K, h, w) in (0, 1]; 0 where the neighbour lies outside.
     """
-    reach = max(max(abs(dy), abs(dx)) for dy, dx in offsets)
-    height, width = features.shape[-2:]
-    padded = F.pad(features, (reach, reach, 0, reach))
-    inside = F.pad(features.new_ones(1, 1, height, width), (reach, reach, 0, reach))
+    inside = features.new_ones(1, *features.shape[-2:])
     out = []
-    for dy, dx in offsets:
-        rows, columns = slice(dy, dy + height), slice(reach + dx, reach + dx + width)
-        distance = (features - padded[:, :, rows, columns]).abs().mean(1)
-        out.append(torch.exp(-distance) * inside[:, 0, rows, columns])
+    for other, there in zip(_shifted(features, offsets), _shifted(inside, offsets), strict=True):
+        out.append(torch.exp(-(features - other).abs().mean(1)) * there)
     return torch.stack(out, 1)
+
+
+def _shifted(x: Tensor, offsets: Offsets, *, outside: float = 0) -> Iterator[Tensor]:
+    """(B, …, h, w) moved by each offset, so that every place holds its neighbour's value."""
+    reach = max(max(abs(dy), abs(dx)) for dy, dx in offsets)
+    height, width = x.shape[-2:]
+    padded = F.pad(x, (reach, reach, 0, reach), value=outside)
+    for dy, dx in offsets:
+        yield padded[..., dy : dy + height, reach + dx : reach + dx + width]
 
 
 def affinity_loss(affinities: Tensor, labels: Tensor, offsets: Offsets) -> Tensor:
@@ -146,12 +151,7 @@ def affinity_loss(affinities: Tensor, labels: Tensor, offsets: Offsets) -> Tenso
     Returns:
         () loss. Source: psa, `train_aff.py`.
     """
-    reach = max(max(abs(dy), abs(dx)) for dy, dx in offsets)
-    height, width = labels.shape[-2:]
-    padded = F.pad(labels, (reach, reach, 0, reach), value=IGNORE)
-    other = torch.stack(
-        [padded[:, dy : dy + height, reach + dx : reach + dx + width] for dy, dx in offsets], 1
-    )
+    other = torch.stack(list(_shifted(labels, offsets, outside=IGNORE)), 1)
     own = labels[:, None].expand_as(other)
     known = (own != IGNORE) & (other != IGNORE)
     same = known & (own == other)
@@ -220,7 +220,7 @@ def save_affinity(model: AffinityNet, folder: Path, info: dict[str, str] | None 
     about: dict[str, Any] = {**asdict(model.config), "info": info or {}}
     if model.classes is not None:
         about["classes"] = list(model.classes)
-    save_network(model, folder, CONFIG_NAME, WEIGHTS_NAME, about)
+    save_network(model, folder, FILES, about)
 
 
 def load_affinity(folder: Path) -> AffinityNet:
@@ -237,14 +237,8 @@ def load_affinity(folder: Path) -> AffinityNet:
         model.classes = None if classes is None else tuple(str(c) for c in classes)
         return model
 
-    return load_network(
-        folder,
-        CONFIG_NAME,
-        WEIGHTS_NAME,
-        build,
-        kind="an AffinityNet",
-        advice="Train it again with `train affinity`.",
-    )
+    advice = "Train it again with `train affinity`."
+    return load_network(folder, FILES, build, kind="an AffinityNet", advice=advice)
 
 
 def read_config(spec: dict[str, Any]) -> AffinityConfig:

@@ -200,7 +200,7 @@ def finish(
         for k, row in enumerate(rows):
             region = mask == specs[row].id
             scores[specs[row].name] = {
-                "area": round(quality.area_share(region), 5),
+                "area": round(float(region.mean()), 5),
                 "parts": quality.count_parts(region),
                 "stability": round(quality.stability(p[1 + k]), 5),
             }

@@ -72,7 +72,7 @@ def parse_classes(spec: dict[str, Any], folder: Path) -> list[ClassSpec]:
     """The classes of a `classes.json` value; token paths are relative to `folder`.
 
     Raises:
-        ConfigError: a key is missing, or ids are doubled or out of 1-254.
+        ConfigError: a key is missing, ids are out of 1-254, or ids or names are doubled.
     """
     from lungsynth.masks.tokens import ClassToken  # deferred: torch, which names do without
 
@@ -97,13 +97,16 @@ def parse_classes(spec: dict[str, Any], folder: Path) -> list[ClassSpec]:
                     area=_area(entry),
                 )
             )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ConfigError(
             f"{CLASSES_NAME}: {error!r}; expected {{'classes': [{{'id', 'name', 'token' or 'word'}}]}}."
         ) from error
     ids = [c.id for c in classes]
     if not classes or len(set(ids)) != len(ids) or not all(1 <= i <= 254 for i in ids):
         raise ConfigError(f"{CLASSES_NAME}: ids {ids}; expected distinct numbers from 1 to 254.")
+    names = [c.name for c in classes]
+    if len(set(names)) != len(names):  # scores and stages are kept by name
+        raise ConfigError(f"{CLASSES_NAME}: names {names}; expected distinct ones.")
     for one in classes:
         if one.token is None and not one.word:
             raise ConfigError(f"{CLASSES_NAME}: class {one.name!r} has neither a token nor a word.")

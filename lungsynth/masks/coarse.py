@@ -64,9 +64,8 @@ def gmm(heat: NDArray[np.floating]) -> float:
         2, means_init=np.array(halves)[:, None], random_state=0, max_iter=200
     )
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", sklearn.exceptions.ConvergenceWarning
-        )  # a rough fit still has a crossing
+        # a rough fit still has a crossing
+        warnings.simplefilter("ignore", sklearn.exceptions.ConvergenceWarning)
         fit.fit(sample)
     order = np.argsort(fit.means_[:, 0])
     dark, bright = fit.means_[order, 0]

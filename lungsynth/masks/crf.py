@@ -49,10 +49,12 @@ def check_crf(config: CrfConfig) -> None:
         value = getattr(config, name)
         if not (value > 0 and math.isfinite(value)):
             raise ConfigError(f"CRF {name}={value}: expected a width above 0.")
-    for name in ("w_appearance", "w_smoothness", "n_iters"):
+    for name in ("w_appearance", "w_smoothness"):
         value = getattr(config, name)
         if not (value >= 0 and math.isfinite(value)):
             raise ConfigError(f"CRF {name}={value}: expected 0 (off) or more.")
+    if not 0 <= config.n_iters <= 1000:
+        raise ConfigError(f"CRF n_iters={str(config.n_iters)[:40]}: expected 0 (off) to 1000.")
     if config.unary not in UNARIES:
         raise ConfigError(f"CRF unary {config.unary!r} is unknown; there are {', '.join(UNARIES)}.")
     if not 0 < config.gt_prob < 1:

@@ -1,4 +1,4 @@
-"""How the random walk and the DenseCRF are put together: every way, in one place.
+"""Every refinement: how the random walk and the DenseCRF are put together, and each alone.
 
 p is the class probability (C, H, W) of an image I, background first; γ a level in (0, 1).
 
@@ -35,8 +35,8 @@ from numpy.typing import NDArray
 from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, ShapeError
 from lungsynth.masks.coarse import shift_background
-from lungsynth.masks.crf import CrfConfig, DenseCrf
-from lungsynth.masks.registry import RefineConfig
+from lungsynth.masks.crf import CrfConfig, DenseCrf, dense_crf
+from lungsynth.masks.registry import RefineConfig, refinement
 from lungsynth.masks.walk import AffinityField, random_walk
 
 TOKEN_GAMMAS = tuple(round(0.2 + 0.05 * k, 2) for k in range(13))
@@ -198,45 +198,76 @@ def choose(candidates: Sequence[FloatArray], walked: FloatArray, gammas: Sequenc
     return max(range(len(scores)), key=scores.__getitem__)
 
 
-def walked(p: FloatArray, config: RefineConfig, field: AffinityField | None) -> FloatArray:
-    """V(p) by the walk's parameters of a configuration."""
+CRF_STAGE = "DenseCRF"
+"""Title of the picture of what the CRF made."""
+
+
+@refinement("none", stage="")
+def none(
+    p: FloatArray, image: UInt8Array, config: RefineConfig, field: AffinityField | None
+) -> FloatArray:
+    """The probability as it is."""
+    return p
+
+
+@refinement("crf", stage=CRF_STAGE)
+def crf_alone(
+    p: FloatArray, image: UInt8Array, config: RefineConfig, field: AffinityField | None
+) -> FloatArray:
+    """DenseCRF alone."""
+    return kept(
+        "crf",
+        lambda: (digest(p), digest(image), config.crf),
+        lambda: dense_crf(p, image, config.crf),
+    )
+
+
+@refinement("affinity", needs_affinity=True, stage="")
+def walked(
+    p: FloatArray, image: UInt8Array, config: RefineConfig, field: AffinityField | None
+) -> FloatArray:
+    """The random walk alone."""
     assert field is not None  # `lungsynth.masks.refine.refine` saw to it
     return affinity(p, field, beta=config.beta, n_steps=config.n_steps)
 
 
+@refinement("sequential", needs_affinity=True, stage=CRF_STAGE)
+def sequential(
+    p: FloatArray, image: UInt8Array, config: RefineConfig, field: AffinityField | None
+) -> FloatArray:
+    """The walk, then the CRF."""
+    return cross_mutual(p, image, replace(config, n_rounds=1), field)
+
+
+@refinement("cross", needs_affinity=True, searches_level=True, stage=CRF_STAGE)
 def cross(
     p: FloatArray, image: UInt8Array, config: RefineConfig, field: AffinityField | None
 ) -> FloatArray:
-    """Q(p_γ*): of the CRF's candidates the one that agrees best with the walk; see `choose`."""
+    """The CRF's candidate the walk agrees with best."""
     gammas = TOKEN_GAMMAS if config.gammas is None else config.gammas
-    judge = walked(p, config, field)
+    judge = walked(p, image, config, field)
     candidates = propose(p, image, gammas, crf=config.crf)
     return candidates[choose(candidates, judge, gammas)]
 
 
+@refinement("cross-product", needs_affinity=True, stage=CRF_STAGE)
 def cross_product(
     p: FloatArray, image: UInt8Array, config: RefineConfig, field: AffinityField | None
 ) -> FloatArray:
-    """Q(p)^w · V(p)^(1 - w), renormalised; w = 1 is the CRF alone, w = 0 the walk alone."""
+    """Walk and CRF multiplied."""
     w, crf = config.fusion_weight, DenseCrf(image, len(p), config.crf)
     log = w * np.log(np.maximum(crf(p), 1e-8))
-    log += (1 - w) * np.log(np.maximum(walked(p, config, field), 1e-8))
+    log += (1 - w) * np.log(np.maximum(walked(p, image, config, field), 1e-8))
     product = np.exp(log - log.max(0, keepdims=True))
     return np.asarray(product / product.sum(0, keepdims=True), dtype=np.float32)
 
 
+@refinement("cross-mutual", needs_affinity=True, stage=CRF_STAGE)
 def cross_mutual(
     p: FloatArray, image: UInt8Array, config: RefineConfig, field: AffinityField | None
 ) -> FloatArray:
-    """q_r = Q(V(q_{r-1})) from q_0 = p: the walk starts again from the CRF's posterior each round."""
+    """Walk and CRF in turn."""
     crf = DenseCrf(image, len(p), config.crf)
-    for _ in range(config.n_rounds):
-        p = crf(walked(p, config, field))
+    for _ in range(config.n_rounds):  # the walk starts again from the CRF's posterior each round
+        p = crf(walked(p, image, config, field))
     return p
-
-
-def sequential(
-    p: FloatArray, image: UInt8Array, config: RefineConfig, field: AffinityField | None
-) -> FloatArray:
-    """Q(V(p))."""
-    return cross_mutual(p, image, replace(config, n_rounds=1), field)

@@ -13,11 +13,6 @@ from lungsynth.arrays import BoolArray, FloatArray, UInt8Array
 from lungsynth.errors import ShapeError
 
 
-def area_share(mask: BoolArray) -> float:
-    """Share of the image covered, in [0, 1]."""
-    return float(mask.mean())
-
-
 def stability(probability: NDArray[np.floating], *, offset: float = 0.15) -> float:
     """IoU of the mask thresholded at 0.5 + offset and at 0.5 - offset: 1 = a sure border.
 
@@ -29,13 +24,9 @@ def stability(probability: NDArray[np.floating], *, offset: float = 0.15) -> flo
 
 
 def overall_trust(scores: Mapping[str, Mapping[str, Any]]) -> float | None:
-    """Trust of a mask, the predicted IoU in [0, 1]: the mean of its classes' trust.
+    """Trust of a mask, the predicted IoU in [0, 1]: the mean of its classes', by a record's scores.
 
-    Args:
-        scores: Class name -> its scores, as a record has them.
-
-    Returns:
-        None where a class has none: the checkpoint keeps no trust model.
+    None where a class has none: the checkpoint keeps no trust model.
     """
     found = [one.get("trust") for one in scores.values()]
     if not found or any(one is None for one in found):

@@ -1,7 +1,7 @@
 """From a probability map to a mask: every way of refining, behind one table.
 
 Each refinement is a function (probability of each class, image, config, affinity field) -> posterior of
-each class; their equations stand in `lungsynth.masks.fusion`. How to add one: `lungsynth.masks.registry`.
+each class; those of ours stand in `lungsynth.masks.fusion`. How to add one: `lungsynth.masks.registry`.
 """
 
 from __future__ import annotations
@@ -16,57 +16,12 @@ import numpy as np
 
 from lungsynth.arrays import FloatArray, UInt8Array
 from lungsynth.errors import ConfigError, MaskError, ShapeError
-from lungsynth.masks import fusion
 from lungsynth.masks.coarse import THRESHOLDS
-from lungsynth.masks.crf import check_crf, dense_crf
-from lungsynth.masks.registry import REFINEMENTS, failures, load_plugins, needs_affinity, refinement
+from lungsynth.masks.crf import CrfConfig, check_crf
+from lungsynth.masks.fusion import TOKEN_GAMMAS  # and so ours are registered
+from lungsynth.masks.registry import REFINEMENTS, failures, load_plugins, needs_affinity
 from lungsynth.masks.registry import RefineConfig as RefineConfig  # others take it from here too
 from lungsynth.masks.walk import AffinityField
-
-CRF_STAGE = "DenseCRF"
-
-
-@refinement("none", stage="")
-def _none(
-    p: FloatArray, image: UInt8Array, config: RefineConfig, _: AffinityField | None
-) -> FloatArray:
-    """The probability as it is."""
-    return p
-
-
-@refinement("crf", stage=CRF_STAGE)
-def _crf(
-    p: FloatArray, image: UInt8Array, config: RefineConfig, _: AffinityField | None
-) -> FloatArray:
-    """DenseCRF alone."""
-    return fusion.kept(
-        "crf",
-        lambda: (fusion.digest(p), fusion.digest(image), config.crf),
-        lambda: dense_crf(p, image, config.crf),
-    )
-
-
-@refinement("affinity", needs_affinity=True, stage="")
-def _affinity(
-    p: FloatArray, image: UInt8Array, config: RefineConfig, affinity: AffinityField | None
-) -> FloatArray:
-    """The random walk alone."""
-    return fusion.walked(p, config, affinity)
-
-
-for _name, _function, _about in (
-    ("sequential", fusion.sequential, "The walk, then the CRF."),
-    ("cross", fusion.cross, "The CRF's candidate the walk agrees with best."),
-    ("cross-product", fusion.cross_product, "Walk and CRF multiplied."),
-    ("cross-mutual", fusion.cross_mutual, "Walk and CRF in turn."),
-):
-    refinement(
-        _name,
-        needs_affinity=True,
-        searches_level=_name == "cross",
-        stage=CRF_STAGE,
-        about=_about,
-    )(_function)
 
 
 def check_config(config: RefineConfig) -> None:
@@ -85,7 +40,7 @@ def check_config(config: RefineConfig) -> None:
             f"Threshold {config.threshold!r} is unknown; there are auto, {', '.join(sorted(THRESHOLDS))}."
         )
     c = config
-    gammas = c.gammas if c.gammas is not None else fusion.TOKEN_GAMMAS
+    gammas = c.gammas if c.gammas is not None else TOKEN_GAMMAS
     beta_fits, gammas_fit = c.beta > 0 and math.isfinite(c.beta), all(0 < g < 1 for g in gammas)
     rules = (
         ("label_confidence", 0.5 < c.label_confidence < 1, "above 0.5 and under 1"),
@@ -102,6 +57,12 @@ def check_config(config: RefineConfig) -> None:
         if not fits:
             raise ConfigError(f"{name}={getattr(c, name)}: expected {expected}.")
     check_crf(config.crf)
+
+
+def refine_names() -> list[str]:
+    """Every parameter of a mask as `with_values` and a query name it."""
+    own = [one.name for one in fields(RefineConfig) if one.name != "crf"]
+    return own + [f"crf.{one.name}" for one in fields(CrfConfig)]
 
 
 def with_values(config: RefineConfig, texts: Sequence[str]) -> RefineConfig:
@@ -121,9 +82,8 @@ def with_values(config: RefineConfig, texts: Sequence[str]) -> RefineConfig:
         known = {f.name: f for f in fields(target)} if is_dataclass(target) else {}
         key = inner if dot else owner
         if not equals or key not in known or is_dataclass(getattr(target, key)):
-            names = [f.name for f in fields(config) if f.name != "crf"]
-            names += [f"crf.{f.name}" for f in fields(config.crf)]
-            raise ConfigError(f"{text!r}: expected NAME=VALUE with one of {', '.join(names)}.")
+            names = ", ".join(refine_names())
+            raise ConfigError(f"{text!r}: expected NAME=VALUE with one of {names}.")
         changed = replace(target, **{key: _parsed(text, value, getattr(target, key))})
         config = replace(config, **{owner: changed}) if dot else changed
     check_config(config)

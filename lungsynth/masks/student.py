@@ -25,7 +25,7 @@ from lungsynth.masks.registry import failures, load_plugins
 from lungsynth.model.tensor_files import load_network, save_network
 
 STUDENT_FOLDER = "student"
-CONFIG_NAME, WEIGHTS_NAME = "student.json", "student.safetensors"
+FILES = CONFIG_NAME, WEIGHTS_NAME = "student.json", "student.safetensors"
 WIDTHS = (32, 64, 96, 128)
 
 
@@ -140,15 +140,9 @@ def student_maps(model: StudentNetwork, image: UInt8Array) -> StudentMaps:
 
 
 def student_logits(model: StudentNetwork, images: UInt8Array) -> Tensor:
-    """Logits of every output at the films' own size.
+    """Grey films (B, H, W) uint8 -> logits (B, outputs, H, W) float32, on the CPU.
 
-    Args:
-        model: A trained student.
-        images: (B, H, W) uint8 grey; sides that are no multiples of its stride are padded by
-            repeating the border and cut again.
-
-    Returns:
-        (B, outputs, H, W) float32, on the CPU.
+    Sides that are no multiples of its stride are padded by repeating the border and cut again.
     """
     height, width = images.shape[1:]
     stride = model.stride
@@ -171,7 +165,7 @@ def save_student(model: StudentNetwork, folder: Path, info: dict[str, str] | Non
         "config": model.spec(),
         "info": info or {},
     }
-    save_network(model, folder, CONFIG_NAME, WEIGHTS_NAME, about)
+    save_network(model, folder, FILES, about)
 
 
 def load_student(folder: Path) -> StudentNetwork:
@@ -180,11 +174,9 @@ def load_student(folder: Path) -> StudentNetwork:
     Raises:
         CheckpointError: a file is missing, broken, or does not fit the other.
     """
-    return load_network(
-        folder,
-        CONFIG_NAME,
-        WEIGHTS_NAME,
-        lambda spec: build_student(spec["outputs"], spec["config"], spec.get("network", OURS)),
-        kind="a student",
-        advice="Train it again with `train student`.",
-    )
+
+    def build(spec: dict[str, Any]) -> StudentNetwork:
+        return build_student(spec["outputs"], spec["config"], spec.get("network", OURS))
+
+    advice = "Train it again with `train student`."
+    return load_network(folder, FILES, build, kind="a student", advice=advice)

@@ -20,14 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional as F
 
 from lungsynth.errors import CheckpointError, ShapeError
 from lungsynth.model.backbone import key_weights, network, read_queries, reading_noise, stride
 from lungsynth.model.precision import rounded_network
-from lungsynth.model.tensor_files import load_tensors, save_tensors
+from lungsynth.model.tensor_files import read_tensors, save_tensors
 
 
 @dataclass
@@ -54,11 +53,9 @@ class ClassToken:
         Raises:
             CheckpointError: missing, or not a class token.
         """
-        tensors = load_tensors(path)
-        with safe_open(path, framework="pt") as handle:
-            text = (handle.metadata() or {}).get("token", "")
+        tensors, metadata = read_tensors(path)
         try:
-            about = json.loads(text)
+            about = json.loads(metadata.get("token", ""))
         except json.JSONDecodeError:
             about = {}
         if "name" not in about or "bias" not in tensors:

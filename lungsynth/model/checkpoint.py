@@ -79,10 +79,8 @@ def check_folder(folder: Path) -> Layout:
         raise CheckpointError(
             f"{folder / part}: no *.safetensors weights. The download is incomplete."
         )
-    names = (
-        "tokenizer.json",
-        "vocab.json",
-    )  # without either, transformers makes an empty tokenizer
+    # without either, transformers makes an empty tokenizer
+    names = ("tokenizer.json", "vocab.json")
     if not any((folder / "tokenizer" / name).is_file() for name in names):
         raise CheckpointError(
             f"{folder / 'tokenizer'}: neither {' nor '.join(names)}. The download is incomplete."
@@ -194,15 +192,24 @@ def shipped_names() -> list[str]:
     return sorted(path.parent.name for path in CHECKPOINTS.glob("*/model_index.json"))
 
 
-@functools.lru_cache(maxsize=8)
 def weights_hash(folder: str) -> str:
     """First 16 hex digits of a SHA-256 over all weight files of a folder, by name and content."""
-    digest = hashlib.sha256()
+    files = []
     for path in sorted(Path(folder).rglob("*.safetensors")):
-        if path.relative_to(folder).parts[0] in DRAWS_NOTHING:
-            continue
-        digest.update(path.relative_to(folder).as_posix().encode())
-        with path.open("rb") as handle:
+        name = path.relative_to(folder)
+        if name.parts[0] not in DRAWS_NOTHING:
+            stat = path.stat()
+            files.append((name.as_posix(), stat.st_size, stat.st_mtime_ns))
+    return _weights_hash(folder, tuple(files))
+
+
+@functools.lru_cache(maxsize=8)
+def _weights_hash(folder: str, files: tuple[tuple[str, int, int], ...]) -> str:
+    """The hash of files by (name, size, time), so that a file that changes is read again."""
+    digest = hashlib.sha256()
+    for name, _, _ in files:
+        digest.update(name.encode())
+        with Path(folder, name).open("rb") as handle:
             while block := handle.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()[:16]

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -27,7 +26,7 @@ from lungsynth.arrays import Float64Array, FloatArray, IntArray, UInt8Array
 from lungsynth.errors import CheckpointError, ShapeError
 from lungsynth.files import file_sha256
 from lungsynth.model.checkpoint import CHECKPOINTS, NEAREST_FOLDER
-from lungsynth.model.tensor_files import load_network, save_tensors, write_folder
+from lungsynth.model.tensor_files import load_network, read_tensors, save_tensors, write_folder
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -200,9 +199,8 @@ def load_encoder(folder: Path) -> Encoder:
         )
         return Encoder(config)
 
-    encoder: Encoder = load_network(
-        folder, CONFIG_NAME, WEIGHTS_NAME, build, kind="an encoder", advice=hint
-    )
+    files = (CONFIG_NAME, WEIGHTS_NAME)
+    encoder: Encoder = load_network(folder, files, build, kind="an encoder", advice=hint)
     return encoder
 
 
@@ -212,12 +210,7 @@ def checksum(folder: Path) -> str:
 
 
 class NearestTrain:
-    """Features of training films, ready to be searched.
-
-    Args:
-        encoder: What made them, in evaluation mode.
-        features: (N, D) float32, standardised as `lungsynth.model.encoder.embed` gives them.
-    """
+    """Features (N, D) of training films, as `embed` gives them by an encoder, to be searched."""
 
     def __init__(self, encoder: Encoder, features: FloatArray) -> None:
         if features.ndim != 2 or not len(features):
@@ -260,15 +253,11 @@ def load_nearest(checkpoint: Path) -> NearestTrain | None:
     path = checkpoint / NEAREST_FOLDER / NEAREST_NAME
     if not path.is_file():
         return None
-    try:
-        with safe_open(path, framework="np") as file:
-            about, features = file.metadata() or {}, file.get_tensor("features")
-    except Exception as error:  # safetensors raises its own kind, and OSError, and KeyError
-        raise CheckpointError(f"{path}: not readable ({error}).") from error
+    tensors, about = read_tensors(path)
     used = checksum(DEFAULT_FOLDER)
     if about.get("format") != NEAREST_FORMAT or about.get("encoder") != used:
         raise CheckpointError(
             f"{path}: features of encoder {about.get('encoder')!r}, format {about.get('format')!r}; "
             f"expected {used!r}, {NEAREST_FORMAT!r}. Make it again with `train nearest`."
         )
-    return NearestTrain(load_encoder(DEFAULT_FOLDER), features)
+    return NearestTrain(load_encoder(DEFAULT_FOLDER), tensors["features"].numpy())

@@ -28,7 +28,7 @@ from lungsynth.model.checkpoint import FILM_CHECK_FOLDER
 from lungsynth.model.tensor_files import load_network, save_network
 
 PIXELS = 96
-CONFIG_NAME, WEIGHTS_NAME = "film_check.json", "film_check.safetensors"
+FILES = ("film_check.json", "film_check.safetensors")
 KINDS = ("frontal chest", "lateral chest", "something else")
 N_OUTPUTS = len(KINDS) + 4 + 1 + 1  # kinds, quarter turns, inverted, mirrored
 SURE = 0.5
@@ -71,9 +71,7 @@ class FilmCheckNet(nn.Module):
         self.body = nn.Sequential(
             *(
                 nn.Sequential(
-                    nn.Conv2d(a, b, 3, 2, 1, bias=False),
-                    nn.GroupNorm(groups, b),
-                    nn.SiLU(),
+                    nn.Conv2d(a, b, 3, 2, 1, bias=False), nn.GroupNorm(groups, b), nn.SiLU()
                 )
                 for a, b in pairwise((1, *widths))
             )
@@ -142,7 +140,7 @@ def save_film_check(model: FilmCheckNet, folder: Path, info: dict[str, object]) 
         OutputError: it cannot be written.
     """
     about = {"config": asdict(model.config), "info": info}
-    save_network(model, folder, CONFIG_NAME, WEIGHTS_NAME, about)
+    save_network(model, folder, FILES, about)
 
 
 def load_film_check(folder: Path) -> FilmCheckNet:
@@ -156,14 +154,8 @@ def load_film_check(folder: Path) -> FilmCheckNet:
         config = spec["config"]
         return FilmCheckNet(FilmCheckConfig(**{**config, "widths": tuple(config["widths"])}))
 
-    return load_network(
-        folder,
-        CONFIG_NAME,
-        WEIGHTS_NAME,
-        build,
-        kind="a film check",
-        advice="Train it again with `train film-check`.",
-    )
+    advice = "Train it again with `train film-check`."
+    return load_network(folder, FILES, build, kind="a film check", advice=advice)
 
 
 @cache

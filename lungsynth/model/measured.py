@@ -49,9 +49,8 @@ class Measured:
     """The figures that travel with a checkpoint."""
 
     words: Mapping[str, WordTruth] = field(default_factory=dict)
-    obeys: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # fact -> bool; "findings" -> those obeyed
+    # fact -> bool; "findings" -> those obeyed
+    obeys: Mapping[str, Any] = field(default_factory=dict)
 
     def sentence(self, word: str) -> str:
         """What is known of a word's map."""
@@ -78,10 +77,14 @@ def read_measured(folder: Path) -> Measured:
         CheckpointError: a file is there, and is not JSON of that shape.
     """
     words: dict[str, WordTruth] = {}
-    for group, one in _groups(_read(folder / WORDS_NAME)):
-        for word, told in one.items():
-            if told and word.lower() not in words:
-                words[word.lower()] = _truth(folder / WORDS_NAME, group, told)
+    path = folder / WORDS_NAME
+    try:
+        for group, one in _groups(_read(path)):
+            for word, told in one.items():
+                if told and word.lower() not in words:
+                    words[word.lower()] = _truth(group, told)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: not a report of `evaluate words` ({error!r}).") from error
     return Measured(words, _obeyed(read_figures(folder)))
 
 
@@ -126,13 +129,10 @@ def _groups(told: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     yield "samples", (told.get("samples") or {}).get("words") or {}
 
 
-def _truth(path: Path, group: str, told: Mapping[str, Any]) -> WordTruth:
-    try:
-        above = [float(one["low"]) for one in told["above"].values()]
-        boxed = group == "films with boxes"
-        energy = told["map"]["energy"]
-        grounded = all(low > 0 for low in above) and (not boxed or float(energy["low"]) > 1)
-        auc, ratio = float(told["map"]["auc"]["value"]), float(energy["value"])
-        return WordTruth(grounded, auc, ratio if boxed else None, int(told["n"]), group)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path}: not a report of `evaluate words` ({error!r}).") from error
+def _truth(group: str, told: Mapping[str, Any]) -> WordTruth:
+    above = [float(one["low"]) for one in told["above"].values()]
+    boxed = group == "films with boxes"
+    energy = told["map"]["energy"]
+    grounded = all(low > 0 for low in above) and (not boxed or float(energy["low"]) > 1)
+    auc, ratio = float(told["map"]["auc"]["value"]), float(energy["value"])
+    return WordTruth(grounded, auc, ratio if boxed else None, int(told["n"]), group)

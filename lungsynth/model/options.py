@@ -97,12 +97,7 @@ def option(
 
 
 def argument(*, metavar: str | None = None, **how: Any) -> Any:
-    """A field of a dataclass that stands on the command line without a name.
-
-    Args:
-        metavar: Its name in the help.
-        how: As in `option`.
-    """
+    """A field that stands on the command line without a name; `metavar` is that of the help."""
     return field(metadata={"names": None, "metavar": metavar, **how})
 
 

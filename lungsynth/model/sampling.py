@@ -197,7 +197,8 @@ def draw(
         scale = options.guidance if guide.first(options.steps) else 1.0
 
     def callback(_: Any, index: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
-        if on_step and not on_step(index + 1, options.steps, values["latents"]):
+        # some schedulers (PNDM) take a step more than they are asked for
+        if on_step and not on_step(index + 1, len(pipe.scheduler.timesteps), values["latents"]):
             raise InterruptedError("drawing was cancelled")
         return values | (guide.turn(index) if guide else {})
 

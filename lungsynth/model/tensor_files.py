@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -10,12 +9,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lungsynth.errors import CheckpointError, ConfigError, OutputError
-from lungsynth.files import write_whole
+from lungsynth.errors import CheckpointError, ConfigError
+from lungsynth.files import beside, replacing, write_whole
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
@@ -24,23 +23,11 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[st
     Raises:
         OutputError: the folder cannot be written or the disk is full.
     """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(
-            {k: v.detach().contiguous().cpu() for k, v in tensors.items()},
-            temporary,
-            metadata=dict(metadata),
-        )
+    plain = {k: v.detach().contiguous().cpu() for k, v in tensors.items()}
+    with replacing(path, SafetensorError) as temporary:
+        save_file(plain, temporary, metadata=dict(metadata))
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise OutputError(
-            f"{path}: cannot be written ({error}). Free space or choose --out."
-        ) from error
 
 
 def write_folder(folder: Path, save: Callable[[Path], object]) -> None:
@@ -51,10 +38,7 @@ def write_folder(folder: Path, save: Callable[[Path], object]) -> None:
     Raises:
         OutputError: the folder cannot be written or the disk is full; what was there before stays.
     """
-    temporary = folder.with_name(f".{folder.name}.partial")
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+    with beside(folder, SafetensorError) as temporary:
         save(temporary)
         folder.mkdir(exist_ok=True)
         for part in sorted(temporary.iterdir()):
@@ -62,12 +46,6 @@ def write_folder(folder: Path, save: Callable[[Path], object]) -> None:
             if target.is_dir():
                 shutil.rmtree(target)
             part.replace(target)
-        temporary.rmdir()
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise OutputError(
-            f"{folder}: cannot be written ({error}). Free space or choose --out."
-        ) from error
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -76,10 +54,16 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the file is missing or not safetensors.
     """
+    return read_tensors(path)[0]
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file; see `load_tensors`."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file.")
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            return load_file(path), file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path}: not a readable safetensors file ({error}). Pickled weights are never loaded."
@@ -89,18 +73,16 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 def save_network(
     model: nn.Module,
     folder: Path,
-    config_name: str,
-    weights_name: str,
+    files: tuple[str, str],
     about: Mapping[str, Any],
-    *,
-    half: bool = True,
 ) -> None:
-    """Write a network's weights, float16 or as they are, and its JSON; `load_network` reads them.
+    """Write a network's weights in float16 and its JSON; `load_network` reads them.
 
     Raises:
         OutputError: the folder cannot be written or the disk is full.
     """
-    tensors = {k: v.half() if half else v for k, v in model.state_dict().items()}
+    config_name, weights_name = files
+    tensors = {k: v.half() for k, v in model.state_dict().items()}
     kind = config_name.removesuffix(".json")
     save_tensors(tensors, folder / weights_name, {kind: json.dumps(about)})
     write_whole(folder / config_name, json.dumps(about, indent=2) + "\n")
@@ -108,8 +90,7 @@ def save_network(
 
 def load_network(
     folder: Path,
-    config_name: str,
-    weights_name: str,
+    files: tuple[str, str],
     build: Callable[[dict[str, Any]], nn.Module],
     *,
     kind: str,
@@ -119,8 +100,7 @@ def load_network(
 
     Args:
         folder: Where both files lie.
-        config_name: JSON file that describes it.
-        weights_name: safetensors file.
+        files: Names of the JSON file that describes it and of its safetensors file.
         build: JSON object -> network.
         kind: What it is, and
         advice: what to do when it is not, for the message.
@@ -128,6 +108,7 @@ def load_network(
     Raises:
         CheckpointError: a file is missing, broken, or does not fit the other.
     """
+    config_name, weights_name = files
     tensors = load_tensors(folder / weights_name)
     path = folder / config_name
     try:

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from lungsynth.errors import CheckpointError, ConfigError
 from lungsynth.files import check_writable, write_whole
 from lungsynth.model.precision import AUTO, resolve_precision
-from lungsynth.model.tensor_files import load_tensors, save_tensors
+from lungsynth.model.tensor_files import read_tensors, save_tensors
 from lungsynth.training.metrics import METRICS_NAME, Metrics, trim
 from lungsynth.training.muon import Muon, is_matrix
 from lungsynth.training.team import Team, Twin, add_gradients
@@ -190,9 +189,8 @@ class Run:
         save_tensors(tensors, self.out / STATE_NAME, {"step": str(self.step)})
 
     def load(self, path: Path) -> None:
-        tensors = load_tensors(path)
-        with safe_open(path, framework="pt") as handle:
-            self.step = int((handle.metadata() or {}).get("step", "0"))
+        tensors, metadata = read_tensors(path)
+        self.step = int(metadata.get("step", "0"))
         try:
             self.model.load_state_dict(
                 {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from tqdm import tqdm
 
 from lungsynth.arrays import UInt8Array
 from lungsynth.errors import CheckpointError
 from lungsynth.films.data import Record
 from lungsynth.films.framing import cut, draw_framing
-from lungsynth.model.tensor_files import load_tensors, save_tensors
+from lungsynth.model.tensor_files import read_tensors, save_tensors
 from lungsynth.training.captions import is_child
 from lungsynth.training.words.regions import region_grid
 
@@ -39,9 +38,8 @@ class Frames:
     texts: list[str]  # text of the film
     fields: list[Mapping[str, str]]  # metadata of the film
     weights: np.ndarray  # (N,) float64, sums to 1: how often a picture is drawn
-    regions: UInt8Array | None = (
-        None  # (N, planes, grid, grid); see `lungsynth.training.words.regions`
-    )
+    # (N, planes, grid, grid); see `lungsynth.training.words.regions`
+    regions: UInt8Array | None = None
 
 
 def cut_frames(
@@ -128,9 +126,8 @@ def load_frames(path: Path) -> Frames:
     Raises:
         CheckpointError: the file is missing or broken.
     """
-    tensors = load_tensors(path)
-    with safe_open(path, framework="pt") as handle:
-        words = json.loads((handle.metadata() or {}).get("frames", "{}"))
+    tensors, metadata = read_tensors(path)
+    words = json.loads(metadata.get("frames", "{}"))
     if "images" not in tensors or "fields" not in words:
         raise CheckpointError(f"{path}: holds no frames. Remove it; the run will cut them again.")
     return Frames(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -34,9 +33,7 @@ class Annotated:
     """Expert masks of one source, drawn by one convention."""
 
     source: str
-    convention: (
-        str  # a name `lungsynth.masks.classes.load_classes` takes; "" = the checkpoint's first
-    )
+    convention: str  # see `lungsynth.masks.classes.load_classes`; "" = the checkpoint's first
     k: int | None = None  # films used, chosen by the seed; None = all
 
     @classmethod
@@ -271,12 +268,7 @@ def gather(
     known = {pixels_sha256(film) for film in images}
     for source in sources.names:
         films = read_films(
-            source,
-            pixels=pixels,
-            split=sources.split,
-            limit=sources.limit,
-            rng=rng,
-            known=known,
+            source, pixels=pixels, split=sources.split, limit=sources.limit, rng=rng, known=known
         )
         if not films:
             raise DataError(f"{source}: every film is among the annotated ones.")
@@ -294,7 +286,4 @@ def gather(
 
 def split_of(what: Annotated, split: str | None) -> str | None:
     """The split to read of an annotated source: None for a folder of hand-made masks without one."""
-
-    path = Path(what.source)
-    rows = open_source(str(path))
-    return split if "split" in rows.column_names else None
+    return split if "split" in open_source(what.source).column_names else None

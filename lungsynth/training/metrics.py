@@ -11,12 +11,7 @@ METRICS_NAME = "metrics.jsonl"
 
 
 class Metrics:
-    """Means of numbers since the last line, and how quick the steps were.
-
-    Args:
-        path: Lines are added to it.
-        batch_size: Pictures a step.
-    """
+    """Means of numbers since the last line of `path`, and how quick the steps of a batch were."""
 
     def __init__(self, path: Path, batch_size: int) -> None:
         self.path, self.batch_size = path, batch_size

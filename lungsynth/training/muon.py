@@ -25,11 +25,7 @@ RMS = 0.2
 def orthogonalise(matrices: Tensor) -> Tensor:
     """The nearest semi-orthogonal matrices, roughly: all singular values end in about [0.7, 1.2].
 
-    Args:
-        matrices: (K, rows, columns) float.
-
-    Returns:
-        (K, rows, columns), bfloat16 where the processor has it, else float32.
+    (K, rows, columns) float -> the same, in bfloat16 where the processor has it, else float32.
     """
     a, b, c = COEFFICIENTS
     x = matrices.to(_quick(matrices.device))

@@ -59,11 +59,14 @@ def load_priors(path: Path) -> dict[str, Prior]:
         out = {}
         for name, entry in spec["classes"].items():
             ellipses = tuple(Ellipse(*map(float, one)) for one in entry["ellipses"])
-            extra = {k: entry[k] for k in ("dark", "weight", "margin") if k in entry}
+            numbers = {k: float(entry[k]) for k in ("weight", "margin") if k in entry}
+            dark = entry.get("dark", True)
+            if not isinstance(dark, bool):
+                raise ValueError(f"`dark` of {name!r} is {dark!r}, neither true nor false")
             if not ellipses or any(min(e.rx, e.ry) <= 0 for e in ellipses):
                 raise ConfigError(f"{path}: class {name!r} needs ellipses with radii above 0.")
-            out[str(name)] = Prior(str(name), ellipses, **extra)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            out[str(name)] = Prior(str(name), ellipses, dark, **numbers)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ConfigError(
             f"{path}: not a file of priors ({type(error).__name__}: {error}); expected "
             '{"classes": {NAME: {"ellipses": [[cx, cy, rx, ry, tilt]], "dark": true}}}.'

@@ -76,8 +76,8 @@ def read_recipe(path: Path, data: Mapping[str, str] | None = None) -> Recipe:
             Step(
                 str(one["name"]),
                 " ".join(str(one["command"]).split()),
-                tuple(map(str, one.get("reads", ()))),
-                tuple(map(str, one["writes"])),
+                _names(one.get("reads", ())),
+                _names(one["writes"]),
                 bool(one.get("optional", False)),
             )
             for one in spec["steps"]
@@ -92,6 +92,13 @@ def read_recipe(path: Path, data: Mapping[str, str] | None = None) -> Recipe:
         raise ConfigError(f"{path}: steps {names}; expected one or more with different names.")
     recipe = Recipe(steps, {**sources, **(data or {})})
     for step in steps:
+        try:
+            filled = step.command.format_map(dict.fromkeys(fields_of(step), "x"))
+            shlex.split(filled)
+        except (ValueError, LookupError) as error:
+            raise ConfigError(
+                f"{path}: the command of step {step.name!r} cannot be read ({error})."
+            ) from error
         unknown = sorted(fields_of(step) - set(recipe.data) - {"checkpoint", "out"})
         if unknown and not step.optional:
             raise ConfigError(
@@ -99,6 +106,11 @@ def read_recipe(path: Path, data: Mapping[str, str] | None = None) -> Recipe:
                 f"`data`, or pass --data {unknown[0]}=SOURCE."
             )
     return recipe
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """Of one file or folder, or of a list of them."""
+    return (value,) if isinstance(value, str) else tuple(map(str, value))
 
 
 def _placed(source: str, folder: Path) -> str:

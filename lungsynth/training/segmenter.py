@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,9 +12,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from lungsynth.arrays import IGNORE, UInt8Array
-from lungsynth.errors import DataError, ShapeError
 from lungsynth.masks.affinity import to_input
-from lungsynth.masks.body import Segmenter, SegmenterConfig
 from lungsynth.training.common import LoopOptions, learning_rate, torch_generator
 
 
@@ -105,9 +103,7 @@ def augment(
 def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy plus soft Dice loss, the latter a mean over the classes after background.
 
-    Args:
-        logits: (B, classes, H, W).
-        target: (B, H, W) int64 class ids; 255 counts nowhere.
+    Logits are (B, classes, H, W), the target (B, H, W) int64 class ids; 255 counts nowhere.
     """
     counted = (target != IGNORE).to(logits)
     truth = torch.where(target == IGNORE, 0, target)
@@ -177,56 +173,3 @@ def fit_network(model: nn.Module, shown: Shown, fit: Fit) -> nn.Module:
             loss = segmentation_loss(logits, planes[:, 0].long())
             descend(model, optimizer, loss, learning_rate(step, plan))
     return model.eval()
-
-
-def train_segmenter(
-    images: UInt8Array,
-    masks: UInt8Array,
-    fit: Fit | None = None,
-    *,
-    n_classes: int | None = None,
-    widths: Sequence[int] | None = None,
-    device: torch.device | str = "cpu",
-) -> Segmenter:
-    """Train a U-Net on films and masks; the same arguments give the same weights on one machine.
-
-    Args:
-        images: (N, P, P) uint8 grey; sides are multiples of 16 with the default `widths`.
-        masks: (N, P, P) uint8 class ids, 255 = counts nowhere.
-        fit: How; None for the defaults. Films are drawn with replacement.
-        n_classes: Outputs; None is the largest id + 1.
-        widths: See `SegmenterConfig`.
-        device: Where to train.
-
-    Returns:
-        The model, in evaluation mode, on `device`.
-
-    Raises:
-        ShapeError: sizes differ or do not fit the network.
-        DataError: no film, no pixel of a class, or ids beyond `n_classes`.
-    """
-    if images.ndim != 3 or images.shape != masks.shape:
-        raise ShapeError(
-            f"`images` is {images.shape}, `masks` is {masks.shape}; expected (N, P, P) of one size."
-        )
-    ids = [int(i) for i in np.unique(masks) if i != IGNORE]
-    n_classes = n_classes or max(2, max(ids, default=0) + 1)
-    if not any(ids) or ids[-1] >= n_classes:
-        raise DataError(
-            f"{len(images)} masks with class ids {ids}; expected at least one class, from 1 to "
-            f"{n_classes - 1}."
-        )
-    how = fit or Fit()
-    config = SegmenterConfig(
-        n_classes=n_classes, widths=SegmenterConfig.widths if widths is None else tuple(widths)
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(how.seed)
-        model = Segmenter(config).to(device)
-
-    def shown(_: int, rng: np.random.Generator) -> tuple[UInt8Array, UInt8Array]:
-        chosen = rng.integers(0, len(images), how.batch)
-        return images[chosen], masks[chosen]
-
-    fit_network(model, shown, how)
-    return model

@@ -48,9 +48,8 @@ class StudentOptions(LoopOptions):
     weight_decay: float = 1e-2
     ema_decay: float = 0.99
     network: str = OURS  # a key of lungsynth.masks.student.NETWORKS
-    widths: tuple[int, ...] = (
-        WIDTHS  # where it is ours: channels of the body at strides 4, 8, 16, 32
-    )
+    # where it is ours: channels of the body at strides 4, 8, 16, 32
+    widths: tuple[int, ...] = WIDTHS
 
 
 def to_targets(regions: Sequence[UInt8Array]) -> UInt8Array:
@@ -79,11 +78,9 @@ def to_targets(regions: Sequence[UInt8Array]) -> UInt8Array:
 
 
 def student_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropy plus soft Dice loss, over what is counted.
+    """Binary cross-entropy plus soft Dice loss of logits (B, K, h, w) and probabilities to be met.
 
-    Args:
-        logits: (B, K, h, w).
-        target: (B, K, h, w) probability in [0, 1]; above 1 = not counted.
+    A target above 1 is not counted.
     """
     counted = (target <= 1).to(logits)
     truth = target * counted

@@ -15,12 +15,7 @@ from lungsynth.masks.classes import ClassSpec, RatioSpec, load_classes, load_rat
 from lungsynth.masks.quality import ratio
 from lungsynth.masks.refine import RefineConfig
 from lungsynth.masks.registry import needs_affinity
-from lungsynth.masks.student import (
-    STUDENT_FOLDER,
-    StudentNetwork,
-    load_student,
-    student_maps,
-)
+from lungsynth.masks.student import STUDENT_FOLDER, StudentNetwork, load_student, student_maps
 from lungsynth.masks.walk import AffinityField
 from lungsynth.trust.score import (
     TRUST_FOLDER,

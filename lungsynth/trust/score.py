@@ -53,15 +53,7 @@ FEATURES = (
     "film",  # log-odds that the film check gives an upright frontal chest film, within ±4
 )
 
-SHARES = (
-    "student",
-    "refined",
-    "stability",
-    "attention_stability",
-    "student_stability",
-    "expected",
-    "timesteps",
-)
+SHARES = FEATURES[:7]
 """Features in [0, 1], of which a fit may take the log-odds."""
 
 
@@ -86,12 +78,7 @@ def log_odds(share: float | NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def expected_iou(probability: FloatArray, inside: BoolArray) -> float:
-    """IoU of a region with the truth, to be expected where these are a class's probabilities.
-
-    Args:
-        probability: (H, W) of the class.
-        inside: (H, W), the region.
-    """
+    """IoU of a region with the truth, to be expected by a class's probabilities (H, W)."""
     certain = float(probability[inside].sum())
     return certain / max(float(inside.sum()) + float(probability[~inside].sum()), 1e-6)
 

@@ -42,12 +42,7 @@ def resized(array: BoolArray | UInt8Array, side: int) -> Float64Array:
 
 
 def measures(region: BoolArray, image: UInt8Array) -> Float64Array | None:
-    """(len(MEASURES),) of one class; None where it is empty.
-
-    Args:
-        region: (H, W), where the class lies.
-        image: (H, W) grey.
-    """
+    """(len(MEASURES),) of one class by its region (H, W) of a grey image; None if empty."""
     small = resized(region, PIXELS) > 0.5
     if not small.any():
         return None
@@ -131,12 +126,7 @@ class ShapeModel:
         return float(np.sqrt((rest**2).mean()))
 
     def score(self, regions: Sequence[BoolArray], image: UInt8Array) -> Plausibility:
-        """How usual a mask is.
-
-        Args:
-            regions: One (H, W) a class, in the order of `classes`.
-            image: (H, W) grey.
-        """
+        """How usual a mask is, by its regions (H, W), ordered as `classes`, of a grey image."""
         measured = organ_measures(regions, image)
         if measured is None:
             return IMPLAUSIBLE

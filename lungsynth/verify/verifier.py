@@ -49,11 +49,6 @@ class Verdict:
     distance: float  # to the training films; see `distances`
     judged: dict[str, str]  # head -> class, of those that were asked and may be judged
 
-    @property
-    def accepted(self) -> bool:
-        """Nothing speaks against it."""
-        return not self.reasons
-
 
 def half_of(patient: str) -> str:
     """Which half a patient belongs to, by a hash of the name: the same everywhere, for ever."""
@@ -98,11 +93,9 @@ class Verifier:
         ]
 
     def verdicts(self, images: UInt8Array, asked: Sequence[Mapping[str, str]]) -> list[Verdict]:
-        """Judge pictures (N, H, W) against what each was asked to show.
+        """Judge square pictures (N, H, W) uint8 against what each was asked to show.
 
-        Args:
-            images: (N, H, W) uint8, square.
-            asked: N mappings of some of `age_group`, `view`, `finding`, `sex`.
+        N mappings say it: some of `age_group`, `view`, `finding`, `sex`.
         """
         seen = embed(self.encoder, images)
         far, out = distances(seen), []

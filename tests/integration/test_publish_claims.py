@@ -17,7 +17,6 @@ from test_publish_check import cell, edit_rows, relist
 
 from lungsynth.about.figures import Figure, write_figures
 from lungsynth.about.sources import SOURCES_NAME, Source, write_sources
-from lungsynth.model.checkpoint import weights_hash
 from publish.card.markup import markdown_text
 from publish.check.checks import check
 from publish.check.measured import source_problems
@@ -129,7 +128,6 @@ def test_a_source_left_out_of_the_manifest_is_found_where_the_checkpoint_is(
     assert rebuild(model, copy).code == 0
     manifest = read_manifest(copy)
     dataclasses.replace(manifest, sources=(NIH,)).write(copy)
-    weights_hash.cache_clear()
     monkeypatch.setattr("lungsynth.model.checkpoint.CHECKPOINTS", model.parent)
     found = list(source_problems(copy, read_manifest(copy)))
     assert "leaves out hannover (images, cc-by-3.0), of which the checkpoint was made" in found[0]

@@ -19,7 +19,6 @@ from lungsynth.films.annotation import (
     parse_class_options,
     rasterise,
     read_annotations,
-    read_coco,
     read_labelme,
 )
 
@@ -132,6 +131,7 @@ def test_labelme_rectangles_and_paths_of_other_systems(tmp_path: Path) -> None:
             "shape 1 is a 'circle'; only polygons",
         ),
         ({"shapes": [{"label": "x", "points": [[1], [3, 4]]}]}, "not pairs of numbers"),
+        ({"shapes": [{"label": "x", "points": [[10**400, 1]]}]}, "not pairs of numbers"),
         ({"shapes": [{"points": []}]}, "shape 1 has no label"),
     ],
 )
@@ -161,7 +161,7 @@ def coco(**changes: Any) -> dict[str, Any]:
 
 
 def test_coco_polygons(tmp_path: Path) -> None:
-    first, second = read_coco(write(tmp_path / "c.json", coco()))
+    first, second = read_annotations(write(tmp_path / "c.json", coco()))
     assert (first.image_name, first.height, first.width) == ("b.png", 10, 20)
     assert [shape.label for shape in first.shapes] == ["left lung", "left lung"]
     mask = rasterise(first.shapes, 10, 20, CLASSES)
@@ -180,7 +180,7 @@ def test_coco_polygons(tmp_path: Path) -> None:
 )
 def test_a_wrong_coco_file_is_refused(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=words):
-        read_coco(write(tmp_path / "c.json", coco(**changes)))
+        read_annotations(write(tmp_path / "c.json", coco(**changes)))
 
 
 def test_the_kind_of_file_is_found_out(tmp_path: Path) -> None:

@@ -207,3 +207,7 @@ def test_the_hash_is_of_names_and_contents(checkpoint: Path, tmp_path: Path) -> 
     path.write_bytes(bytes(data))
     (copies[2] / "vae" / WEIGHTS).rename(copies[2] / "vae" / "other.safetensors")
     assert len({weights_hash(str(folder)) for folder in copies}) == 3
+    before = weights_hash(str(copies[0]))
+    (copies[0] / "tokens").mkdir(exist_ok=True)
+    (copies[0] / "tokens" / "lung.safetensors").write_bytes(b"learnt since")
+    assert weights_hash(str(copies[0])) != before

@@ -46,6 +46,7 @@ def test_what_is_not_json(tmp_path: Path, text: str) -> None:
         {"classes": [{"id": 1}]},
         {"classes": [{"name": "a", "word": "a"}]},
         {"classes": [{"id": "one", "name": "a", "word": "a"}]},
+        {"classes": [{"id": 1, "name": "a", "word": "a", "area": [0, 10**400]}]},
         [],
         "text",
         {"classes": ["ab"]},
@@ -61,6 +62,12 @@ def test_what_is_not_a_list_of_classes(tmp_path: Path, spec: Any) -> None:
 def test_ids_are_distinct_and_in_range(tmp_path: Path, ids: list[int]) -> None:
     spec = {"classes": [{"id": i, "name": str(i), "word": "w"} for i in ids]}
     with pytest.raises(ConfigError, match="distinct numbers from 1 to 254"):
+        parse_classes(spec, tmp_path)
+
+
+def test_names_are_distinct(tmp_path: Path) -> None:
+    spec = {"classes": [{"id": i, "name": "lung", "word": "w"} for i in (1, 2)]}
+    with pytest.raises(ConfigError, match=r"\['lung', 'lung'\]; expected distinct ones"):
         parse_classes(spec, tmp_path)
 
 

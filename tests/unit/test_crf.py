@@ -162,6 +162,8 @@ def test_one_model_serves_many_unaries() -> None:
         ({"w_appearance": -1}, "w_appearance=-1"),
         ({"w_smoothness": float("inf")}, "w_smoothness"),
         ({"n_iters": -1}, "n_iters=-1"),
+        ({"n_iters": 1001}, r"n_iters=1001: expected 0 \(off\) to 1000"),
+        ({"n_iters": 10**400}, "n_iters=1000"),
         ({"unary": "firm"}, "'firm' is unknown; there are soft, hard"),
         ({"gt_prob": 1.0}, "gt_prob=1.0"),
     ],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import pydicom
 import pytest
 from dicoms import write_dicom
 from encoded import GDCM_NAMES, without_preamble, without_syntax, write_encoded
@@ -99,6 +101,34 @@ def test_missing_damaged_and_undecodable_are_three_answers(
     monkeypatch.setattr(base.DecodeRunner, "iter_decode", None)
     with pytest.raises(MissingDependencyError, match=r"no decoder .*pip install python-gdcm"):
         read_film(whole)
+
+
+@pytest.mark.parametrize(
+    ("tag", "value"), [("PatientOrientation", ["L", "F"]), ("PresentationLUTShape", "IDENTITY")]
+)
+def test_a_value_of_an_unknown_kind_is_damage(
+    grey: np.ndarray, tmp_path: Path, tag: str, value: object
+) -> None:
+    path = write_dicom(tmp_path / "film.dcm", grey, **{tag: value})
+    number = pydicom.datadict.tag_for_keyword(tag)
+    head = struct.pack("<HH", number >> 16, number & 0xFFFF) + b"CS"
+    data = path.read_bytes()
+    assert data.count(head) == 1
+    path.write_bytes(data.replace(head, head[:4] + b"C\x16"))
+    with pytest.raises(DataError, match=r"film\.dcm: damaged DICOM file"):
+        read_film(path)
+
+
+def test_a_second_page_without_a_size_is_damage(grey: np.ndarray, tmp_path: Path) -> None:
+    path, page = tmp_path / "film.tif", Image.fromarray(grey)
+    page.save(path, save_all=True, append_images=[page])
+    data, width = bytearray(path.read_bytes()), struct.pack("<HH", 256, 4)
+    at = data.rindex(width)
+    assert data.count(width) == 2
+    data[at : at + 2] = struct.pack("<H", 255)
+    path.write_bytes(bytes(data))
+    with pytest.raises(DataError, match=r"film\.tif: damaged or cut short"):
+        read_film(path)
 
 
 def test_a_window_is_judged_by_what_it_leaves() -> None:

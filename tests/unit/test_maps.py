@@ -14,7 +14,7 @@ import torch
 
 from lungsynth.errors import CaptureError, ConfigError, WordError
 from lungsynth.maps import END, PADDING, START, capture_of, draw_with_maps, prompt_maps
-from lungsynth.model.attention import word_map, word_maps
+from lungsynth.model.attention import Captured, word_map, word_maps
 from lungsynth.prompts import word_tokens
 
 ROOT = Path(__file__).parents[2]
@@ -126,6 +126,8 @@ def test_what_cannot_be_mapped_is_told_before_anything_is_drawn(sd_pipe: Any) ->
             next(draw_with_maps(sd_pipe, prompts, words=words, num_inference_steps=10**6))
     with pytest.raises(CaptureError, match="object has no U-Net; expected a Stable Diffusion"):
         capture_of(object())
+    with pytest.raises(CaptureError, match="No probabilities were captured"):
+        prompt_maps(Captured(), sd_pipe.tokenizer, PROMPTS, height=8, width=8)
 
 
 def test_the_network_is_left_as_it_was(sd_pipe: Any) -> None:

@@ -93,6 +93,7 @@ def test_without_figures_nothing_is_claimed_and_no_side_is_offered(tmp_path):
         (WORDS_NAME, "[]"),
         (WORDS_NAME, '{"boxes": {"a": {"n": 1}}}'),
         (FIGURES_NAME, '{"obeys": []}'),
+        (WORDS_NAME, '{"films": ["x"]}'),
     ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path, name, text):

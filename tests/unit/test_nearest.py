@@ -53,7 +53,7 @@ def test_features_of_another_encoder_are_refused(tmp_path: Path) -> None:
 def test_a_broken_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / NEAREST_FOLDER).mkdir()
     (tmp_path / NEAREST_FOLDER / NEAREST_NAME).write_bytes(b"\x08not safetensors")
-    with pytest.raises(CheckpointError, match="not readable"):
+    with pytest.raises(CheckpointError, match="not a readable safetensors"):
         load_nearest(tmp_path)
 
 

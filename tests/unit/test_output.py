@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from lungsynth.errors import OutputError
-from lungsynth.files import check_writable, write_whole
+from lungsynth.files import check_writable, write_parquet, write_whole
 from lungsynth.output import result_files, write_result
 from lungsynth.pipeline import Result
 from lungsynth.prompts import PromptReport
@@ -132,6 +133,15 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["000", "file"]
 
 
+def test_many_may_try_one_place_at_once(tmp_path: Path) -> None:
+    def often(_: int) -> None:
+        for _ in range(100):
+            check_writable(tmp_path / "out")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(often, range(4)))
+
+
 def test_a_writable_place_is_made_and_left_empty(tmp_path: Path) -> None:
     check_writable(tmp_path / "a" / "b")
     assert list((tmp_path / "a" / "b").iterdir()) == []
@@ -146,4 +156,6 @@ def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path: Path) -> None:
     for place in (tmp_path / "file" / "a.json", tmp_path / "new"):  # a file, a folder in the way
         with pytest.raises(OutputError, match=r"cannot be written .* another --out"):
             write_whole(place, "{}")
+        with pytest.raises(OutputError, match=r"cannot be written .* another --out"):
+            write_parquet([{"a": 1}], place)
     assert not list(tmp_path.glob("*.tmp"))

@@ -66,6 +66,10 @@ def test_the_example_file_reads_and_bad_ones_are_refused(tmp_path: Path) -> None
         '{"classes": {"a": {}}}',
         '{"classes": {"a": {"ellipses": []}}}',
         '{"classes": {"a": {"ellipses": [[0.5, 0.5, 0, 1]]}}}',
+        '{"classes": {"a": {"ellipses": [[0.5, 0.5, 1, 1]], "weight": "x"}}}',
+        f'{{"classes": {{"a": {{"ellipses": [[0.5, 0.5, 1, 1{"0" * 400}]]}}}}}}',
+        '{"classes": {"a": {"ellipses": [[0.5, 0.5, 1, 1]], "margin": null}}}',
+        '{"classes": {"a": {"ellipses": [[0.5, 0.5, 1, 1]], "dark": "no"}}}',
     ):
         path.write_text(text)
         with pytest.raises(ConfigError, match="ellipses"):

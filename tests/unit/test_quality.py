@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from lungsynth.masks.quality import (
-    area_share,
     count_parts,
     overall_trust,
     ratio,
@@ -19,10 +18,6 @@ def pair() -> np.ndarray:
     mask = np.zeros((60, 100), bool)
     mask[10:50, 10:40] = mask[10:50, 60:90] = True
     return mask
-
-
-def test_area_is_a_share() -> None:
-    assert area_share(pair()) == pytest.approx(0.4)
 
 
 def test_a_sharp_border_is_stable_and_a_soft_one_is_not() -> None:

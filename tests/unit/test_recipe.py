@@ -145,6 +145,21 @@ def test_a_recipe_that_is_none_is_refused(tmp_path: Path, text: str, message: st
         read_recipe(tmp_path / "r.yaml")
 
 
+@pytest.mark.parametrize("command", ["learn {", "learn {}", 'learn "a', "learn {films!z}"])
+def test_a_command_that_cannot_be_read_is_refused(tmp_path: Path, command: str) -> None:
+    text = f"data: {{films: a}}\nsteps: [{{name: a b, command: '{command}', writes: [t]}}]"
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"recipe.yaml: the command of step 'a b' cannot be read"):
+        read_recipe(tmp_path / "recipe.yaml")
+
+
+def test_one_name_needs_no_list(tmp_path: Path) -> None:
+    text = "steps: [{name: a, command: learn, reads: unet, writes: tokens}]"
+    (tmp_path / "recipe.yaml").write_text(text)
+    [step] = read_recipe(tmp_path / "recipe.yaml").steps
+    assert (step.reads, step.writes) == (("unet",), ("tokens",))
+
+
 def test_the_shipped_recipe_fits_the_program() -> None:
     """Every command of it parses, with every option it names."""
     import click

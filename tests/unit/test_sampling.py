@@ -155,6 +155,19 @@ def test_progress_is_told_and_drawing_can_be_stopped(pipe: Any) -> None:
     assert all(before[k] is v for k, v in pipe.unet.attn_processors.items())
 
 
+def test_the_last_step_is_as_many_as_there_are(pipe: Any) -> None:
+    told: list[tuple[int, int]] = []
+
+    def on_step(step: int, steps: int, latents: torch.Tensor) -> bool:
+        told.append((step, steps))
+        return True
+
+    before = pipe.scheduler
+    draw(pipe, ["both lungs"], [0], SampleOptions(steps=3, scheduler="pndm"), on_step=on_step)
+    pipe.scheduler = before
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
 @pytest.mark.parametrize(("prompts", "seeds"), [([], []), (["a"], []), (["a"], [1, 2])])
 def test_prompts_and_seeds_must_match(pipe: Any, prompts: list[str], seeds: list[int]) -> None:
     with pytest.raises(ConfigError, match="expected as many"):

@@ -89,6 +89,7 @@ def test_they_are_kept_with_the_checkpoint_and_only_ever_grow(tmp_path):
         "",
         "[]",
         '{"version": 2, "sources": []}',
+        '{"version": 1, "sources": ["x"]}',
         '{"version": 1, "sources": [{"name": "x"}]}',
         '{"version": 1, "sources": [{"name": "x", "licence": 3}]}',
         '{"version": 1, "sources": [{"name": "x", "licence": "mit", "more": 1}]}',

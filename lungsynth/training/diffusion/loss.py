@@ -14,18 +14,8 @@ from lungsynth.errors import ConfigError
 from lungsynth.training.common import torch_generator
 from lungsynth.training.diffusion.parts import DiffusionOptions, Parts, draw_captions
 from lungsynth.training.frames import Frames
-from lungsynth.training.words.facts import (
-    LatentJudge,
-    fact_excess,
-    fact_labels,
-    stated,
-)
-from lungsynth.training.words.grounding import (
-    AttentionTap,
-    Grounded,
-    find_phrases,
-    grounding_loss,
-)
+from lungsynth.training.words.facts import LatentJudge, fact_excess, fact_labels, stated
+from lungsynth.training.words.grounding import AttentionTap, Grounded, find_phrases, grounding_loss
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lungsynth.errors import DataError
-from lungsynth.model.film_check import (
-    FilmCheckConfig,
-    FilmCheckNet,
-    save_film_check,
-    split_logits,
-)
+from lungsynth.model.film_check import FilmCheckConfig, FilmCheckNet, save_film_check, split_logits
 from lungsynth.model.tensor_files import write_folder
 from lungsynth.training.common import LoopOptions, Run, torch_generator
 

@@ -21,13 +21,7 @@ from lungsynth.masks.reading import organs
 from lungsynth.masks.student import student_maps
 from lungsynth.pipeline import Synthesizer
 from lungsynth.training.trust.samples import FILM, Picture, Sample
-from lungsynth.trust.score import (
-    FEATURES,
-    SHARES,
-    TrustModel,
-    log_odds,
-    shape_key,
-)
+from lungsynth.trust.score import FEATURES, SHARES, TrustModel, log_odds, shape_key
 from lungsynth.trust.shape import MIN_MASKS, ShapeModel, fit_shapes
 
 BROKEN_SHARE = 0.1

@@ -181,8 +181,3 @@ def gather_samples(
     finally:
         synthesizer.classes = before
     return out
-
-
-def read_samples(rows: Sequence[Mapping[str, Any]]) -> list[Sample]:
-    """From a JSON file of samples as dictionaries."""
-    return [Sample(**one) for one in rows]

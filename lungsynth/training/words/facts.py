@@ -75,12 +75,7 @@ STATED = (
 
 
 def stated(captions: Sequence[str], labels: Labels) -> Labels:
-    """Labels of a batch, `UNKNOWN` where the caption does not state the fact.
-
-    Args:
-        captions: B captions; an empty one states nothing.
-        labels: (B, len(FACTS)) truth.
-    """
+    """True labels (B, len(FACTS)), `UNKNOWN` where the caption does not state the fact."""
     out = labels.copy()
     for row, text in zip(out, captions, strict=True):
         if not text:
@@ -140,12 +135,7 @@ def _entropies(logits: Sequence[Tensor], labels: Tensor) -> list[Tensor]:
 
 
 def fact_loss(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
-    """Mean cross-entropy over the known facts; 0 where none is known.
-
-    Args:
-        logits: One (B, classes) a fact.
-        labels: (B, len(FACTS)) int64.
-    """
+    """Mean cross-entropy of (B, classes) a fact over known labels (B, len(FACTS)); 0 of none."""
     return _over_facts(_entropies(logits, labels), labels)
 
 

@@ -89,9 +89,8 @@ class AttentionTap(threading.local):
     Each thread has its own, and a copy is empty: what is held belongs to a graph.
     """
 
-    maps: dict[int, list[Tensor]] = field(
-        default_factory=dict
-    )  # N -> (B, N, tokens), mean of heads
+    # N -> (B, N, tokens), mean of heads
+    maps: dict[int, list[Tensor]] = field(default_factory=dict)
     wanted: bool = True
 
     def __reduce__(self) -> tuple[type[AttentionTap], tuple[()]]:
@@ -134,11 +133,7 @@ class TappedProcessor:
 
 
 def tap_attention(unet: Any) -> AttentionTap:
-    """Put plain processors into a U-Net; those of cross-attention fill the tap that is returned.
-
-    Args:
-        unet: A `UNet2DConditionModel`.
-    """
+    """Put plain processors into a U-Net; those of cross-attention fill the tap that is returned."""
     tap = AttentionTap()
     unet.set_attn_processor(
         {
@@ -150,12 +145,7 @@ def tap_attention(unet: Any) -> AttentionTap:
 
 
 def grounding_loss(tap: AttentionTap, phrases: Sequence[Grounded]) -> Tensor:
-    """Mean over phrases and resolutions of the two terms above.
-
-    Args:
-        tap: Filled by one pass of the U-Net.
-        phrases: Of that batch, at least one.
-    """
+    """Mean over a batch's phrases and resolutions of both terms above; one pass filled the tap."""
     total = torch.zeros(())
     chosen = torch.tensor([p.example for p in phrases])
     regions = torch.stack([p.region for p in phrases])[:, None]

@@ -76,12 +76,7 @@ def lung_masks(student: StudentNetwork, image: UInt8Array) -> UInt8Array:
 def between(right: BoolArray, left: BoolArray) -> BoolArray:
     """The heart, roughly: what lies between the lungs in the lower 55 % of their common height.
 
-    Args:
-        right: (H, W) the patient's right lung, on the left of the picture.
-        left: (H, W) the patient's left lung.
-
-    Returns:
-        (H, W) bool; empty where a lung is missing.
+    Lungs are the patient's, (H, W): the right one lies on the left. Empty where one is missing.
     """
     out = np.zeros_like(right)
     rows = np.flatnonzero(right.any(1) & left.any(1))
@@ -107,9 +102,7 @@ def box_mask(boxes: Sequence[Box], height: int, width: int) -> UInt8Array:
 def place_of(boxes: Sequence[Box], lungs: UInt8Array) -> str:
     """Side and zone of a film's boxes in words, such as "right lower"; "bilateral" for both sides.
 
-    Args:
-        boxes: Of one film, at least one.
-        lungs: (3, H, W) of `lung_masks`: their height is divided in thirds, their middle is the midline.
+    The height of the lungs (3, H, W) is divided in thirds, their middle is the midline.
     """
     both = lungs[:2].max(0) > 0
     rows, columns = np.flatnonzero(both.any(1)), np.flatnonzero(both.any(0))
@@ -150,9 +143,7 @@ def find_places(
 ) -> Callable[[Record], tuple[UInt8Array, str]]:
     """A film -> its planes (see `PLANES`), (4, H, W) uint8, and the words for where its finding is.
 
-    Args:
-        student: See `lung_masks`.
-        boxes: Film id -> boxes of `FINDINGS`; other findings' boxes are not used.
+    Of `boxes`, film id -> boxes, those of `FINDINGS` alone are used.
     """
 
     def places(record: Record) -> tuple[UInt8Array, str]:
