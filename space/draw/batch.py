@@ -71,7 +71,7 @@ def read_rows(pasted: str, table: str = "", seed: int = 0) -> list[Row]:
     Args:
         pasted: Prompts as typed.
         table: Text of a CSV file; goes before what was typed.
-        seed: Of the first row that names none; the next ones take the next numbers.
+        seed: Of the first row; a row that names none takes this and its place, from 0.
 
     Raises:
         ConfigError: there is no row, or too many, or a cell that is none.
@@ -86,7 +86,8 @@ def read_rows(pasted: str, table: str = "", seed: int = 0) -> list[Row]:
                 "and perhaps `seed`."
             )
         for line in reader:
-            given.append((line[names["prompt"]] or "", line.get(names.get("seed", ""), "") or ""))
+            number = line[names["seed"]] if "seed" in names else ""
+            given.append((line[names["prompt"]] or "", number or ""))
     else:
         given = [(line, "") for line in pasted.splitlines()]
     rows: list[Row] = []

@@ -35,6 +35,8 @@ def test_prompts_are_read_as_lines_or_from_a_table():
         batch.Row("chest, AP", 7),
         batch.Row("lung", 4),
     ]
+    indexed = ",prompt\n0,chest\n1,lung\n"  # as pandas writes it: the index has no name
+    assert batch.read_rows("", indexed, 40) == [batch.Row("chest", 40), batch.Row("lung", 41)]
 
 
 @pytest.mark.parametrize(
