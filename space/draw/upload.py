@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,8 +133,8 @@ def names_of(paths: Sequence[str | Path]) -> list[str]:
     names: list[str] = []
     for path in paths:
         plain = Path(path).name
-        same = sum(one.split(" (")[0] == plain for one in names)
-        names.append(f"{plain} ({same + 1})" if same else plain)
+        numbered = (f"{plain} ({n})" for n in count(2))
+        names.append(next(name for name in chain([plain], numbered) if name not in names))
     return names
 
 
