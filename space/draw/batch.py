@@ -14,8 +14,10 @@ import re
 import secrets
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,8 @@ MAX_ROWS = 40
 """Pictures of a batch."""
 KEEP_SECONDS = 3600
 """A batch is deleted when nothing was added to it for so long."""
+LOOK_SECONDS = 300
+"""Between two looks for such batches."""
 BATCH, REFUSED = "batch.json", "refused.txt"
 
 
@@ -107,20 +111,37 @@ def read_rows(pasted: str, table: str = "", seed: int = 0) -> list[Row]:
 
 
 def begin(rows: Sequence[Row], steps: float, guidance: float) -> Batch:
-    """Make the folder of a new batch; old ones are deleted.
+    """Make the folder of a new batch.
 
     Raises:
         ConfigError: a number is out of range.
     """
     _, steps, guidance, _ = actions.check_numbers(0, steps, guidance)
     base = _base()
-    for old in base.iterdir() if base.is_dir() else ():
-        if old.is_dir() and time.time() - old.stat().st_mtime > KEEP_SECONDS:
-            shutil.rmtree(old, ignore_errors=True)
+    base.mkdir(parents=True, exist_ok=True, mode=0o700)
     name = secrets.token_hex(16)
     told = {"rows": [asdict(row) for row in rows], "steps": steps, "guidance": guidance}
-    write_files({BATCH: json.dumps(told, ensure_ascii=False).encode()}, _made(base) / name)
+    write_files({BATCH: json.dumps(told, ensure_ascii=False).encode()}, base / name)
     return Batch(name, tuple(rows), steps, guidance, base / name)
+
+
+def forget_old() -> None:
+    """Delete the batches that nothing was added to for `KEEP_SECONDS`."""
+    for folder in _base().glob("*"):
+        with suppress(FileNotFoundError):
+            if time.time() - folder.stat().st_mtime > KEEP_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def forget_in_time() -> None:
+    """Have a thread look for old batches as long as the page is served."""
+
+    def look() -> None:
+        while True:
+            forget_old()
+            time.sleep(LOOK_SECONDS)
+
+    threading.Thread(target=look, name="forget-batches", daemon=True).start()
 
 
 def find(name: Any) -> Batch | None:
@@ -160,7 +181,6 @@ def draw_next(batch: Batch) -> None:
         "record.json": (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode(),
     }
     write_files(files, batch.place(n))
-    os.utime(batch.folder)
 
 
 def as_zip(batch: Batch) -> bytes:
@@ -219,8 +239,3 @@ def as_parquet(batch: Batch) -> bytes:
 def _base() -> Path:
     root = os.environ.get("GRADIO_TEMP_DIR") or str(Path(tempfile.gettempdir()) / "gradio")
     return Path(root) / "lungsynth-batches"
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from space.draw import upload
+from space.draw import batch, upload
 from space.draw.model import model_card, model_state
 from space.page import (
     api,
@@ -214,6 +214,7 @@ def launch(demo: gr.Blocks, **options: Any) -> Any:
         "state_session_capacity": SESSIONS,
         "mcp_server": importlib.util.find_spec("mcp") is not None,
     }
+    batch.forget_in_time()
     launched = demo.launch(**(ours | options))
     api.plain_answers(demo)
     return launched

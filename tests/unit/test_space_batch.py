@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,8 +87,13 @@ def test_a_batch_goes_on_where_it_was_and_loads_as_a_dataset(tmp_path):
     assert np.array_equal(drawn.study.image, alone)
 
 
-def test_an_old_batch_is_forgotten(monkeypatch):
-    first = batch.begin([batch.Row("chest", 0)], 2, 1.0)
-    monkeypatch.setattr(batch, "KEEP_SECONDS", -1)
-    batch.begin([batch.Row("chest", 0)], 2, 1.0)
-    assert batch.find(first.name) is None
+def test_a_batch_is_forgotten_an_hour_after_its_last_row_whether_or_not_anybody_comes(monkeypatch):
+    monkeypatch.setattr(batch, "LOOK_SECONDS", 0.05)
+    old, young = (batch.begin([batch.Row("chest", 0)], 2, 1.0) for _ in range(2))
+    hour_ago = time.time() - batch.KEEP_SECONDS - 1
+    os.utime(old.folder, (hour_ago, hour_ago))
+    batch.forget_in_time()
+    until = time.monotonic() + 60
+    while old.folder.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not old.folder.exists() and batch.find(young.name) is not None
