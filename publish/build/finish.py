@@ -15,7 +15,7 @@ from lungsynth.files import file_sha256
 from publish.build.redraws import redraw_figures
 from publish.card import croissant, figures
 from publish.card import dataset_card as card
-from publish.card.evaluation import taken
+from publish.card.evaluation import free_name, taken
 from publish.data.changelog import CHANGELOG_NAME, make_changelog
 from publish.data.errata import ERRATA_NAME
 from publish.data.manifest import File, Manifest, inside, json_bytes, jsonl_bytes, read_json
@@ -117,11 +117,7 @@ def collect_reports(settings: Settings, model_hash: str) -> dict[str, dict[str, 
     for place in settings.evaluation:
         report = read_json(Path(place))
         stem, kept = taken(Path(place), report, model_hash)
-        name, number = stem, 1
-        while f"{EVALUATION}/{name}.json" in reports:
-            number += 1
-            name = f"{stem}-{number}"
-        reports[f"{EVALUATION}/{name}.json"] = kept
+        reports[free_name(f"{EVALUATION}/{stem}.json", reports)] = kept
     if settings.memorisation is not None:
         reports[MEMORISATION_NAME] = memorisation_report(Path(settings.memorisation))
     return reports
