@@ -22,7 +22,7 @@ def withdraw(out: Path, rows: Mapping[str, str]) -> Manifest:
     would write.
 
     Raises:
-        ConfigError: a row is not in it, or was withdrawn before.
+        ConfigError: a row is not in it, or was withdrawn before; or none would be left.
         OutputError: the folder cannot be written.
     """
     manifest = read_manifest(out)
@@ -34,6 +34,8 @@ def withdraw(out: Path, rows: Mapping[str, str]) -> Manifest:
             raise ConfigError(f"{missing[0]} was withdrawn before: {old[missing[0]]}")
         if missing:
             raise ConfigError(f"{out}: holds no row {missing[0]!r}. See column `id`.")
+        if len(rows) == len(places):
+            raise ConfigError(f"{out}: no row would be left. Delete the dataset instead.")
         every = {**old, **{one: " ".join(why.split()) for one, why in rows.items()}}
         write_errata(out, every)
         # until the shards are rewritten the manifest says that the folder is not finished

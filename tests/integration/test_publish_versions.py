@@ -95,6 +95,13 @@ def test_another_checkpoint_is_refused(dist, checkpoint, tmp_path):
     assert ran.code == 1 and "holds no row 's9-1'" in ran.err
 
 
+def test_an_erratum_of_every_row_is_refused_and_changes_nothing(dist, tmp_path):
+    out = shutil.copytree(dist, tmp_path / "dist")
+    ran = run_publish("erratum", out, *rows_of(*ids_of(out)), "--reason", "x")
+    assert ran.code == 1 and "no row would be left" in ran.err
+    assert contents(out) == contents(dist)
+
+
 def test_an_erratum_leaves_what_a_build_without_the_row_would_be(dist, checkpoint, tmp_path):
     out, fresh = shutil.copytree(dist, tmp_path / "a"), tmp_path / "b"
     gone = ids_of(dist)[4]
