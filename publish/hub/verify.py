@@ -13,8 +13,8 @@ from lungsynth.errors import LungSynthError, OutputError, VerificationError
 from lungsynth.files import file_sha256
 from publish.data.rows import quiet_datasets
 from publish.hub.dataset_files import add_ids
-from publish.hub.errors import redact
 from publish.hub.payload import Payload, SplitRows
+from publish.hub.reader import redact
 from publish.hub.repository import Hub
 from publish.hub.retry import DeadlinePassed, Transient, find_cause
 from publish.hub.transport import library_settings

@@ -16,12 +16,11 @@ from click.core import ParameterSource
 
 from lungsynth.errors import LungSynthError
 from publish.commands.sending import SendOptions, SpaceCommand
-from publish.hub.errors import redact
 from publish.hub.limit import ends_by
 from publish.hub.payload import Payload, read_folder
 from publish.hub.push import Progress, explain, push
 from publish.hub.push_plan import Plan, check_tag, make_plan, offline_plan
-from publish.hub.reader import check_repo_name
+from publish.hub.reader import check_repo_name, redact
 from publish.hub.repository import Hub
 from publish.hub.retry import Deadline, Retry, SystemClock
 from publish.hub.space_files import HARDWARE, write_space
