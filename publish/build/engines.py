@@ -68,13 +68,7 @@ class Engine:
 def read_engine(
     name: str, given: Sequence[str] = (), *, workers: int | None = None, logs: Path | None = None
 ) -> Engine:
-    """An engine from options of the command line.
-
-    Args:
-        name: One of `ENGINES`.
-        given: KEY=VALUE; for slurm also sbatch.KEY=VALUE, any option of sbatch.
-        workers: See `Engine`.
-        logs: See `Engine`.
+    """An engine from options: KEY=VALUE, for slurm also sbatch.KEY=VALUE, any option of sbatch.
 
     Raises:
         ConfigError: the engine or a key is unknown, a value has the wrong type, or one is missing.

@@ -100,18 +100,12 @@ def _file(out: Path, name: str) -> File:
 
 
 def collect_reports(settings: Settings, model_hash: str) -> dict[str, dict[str, Any]]:
-    """Evaluation results as they go into the dataset, without names of training films.
-
-    Args:
-        settings: Names the JSON files.
-        model_hash: Of the checkpoint; results of another one are refused.
-
-    Returns:
-        Name of a file in the dataset -> JSON.
+    """Evaluation results as they go into the dataset, file name -> JSON, without names of training
+    films.
 
     Raises:
         DataError: a file cannot be read.
-        ConfigError: it is no such result, or of another checkpoint.
+        ConfigError: it is no such result, or of a checkpoint of another hash.
     """
     reports: dict[str, dict[str, Any]] = {}
     for place in settings.evaluation:
@@ -140,8 +134,7 @@ def memorisation_report(path: Path) -> dict[str, Any]:
     """A result of `lungsynth evaluate memorisation` or `neighbours`, without names of training films.
 
     Raises:
-        DataError: it cannot be read.
-        ConfigError: it is no such result.
+        DataError, ConfigError: it cannot be read, or is no such result.
     """
     report = read_json(path)
     try:

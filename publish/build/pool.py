@@ -57,13 +57,10 @@ def free_memory() -> int | None:
 
 
 def workers_for(the_plan: Plan, n_shards: int) -> int:
-    """Worker processes that make sense on this machine, at least 1.
+    """Worker processes that make sense on this machine to draw so many shards, at least 1.
 
-    One a GPU, or one a core as far as memory allows; fewer when there is little to draw.
-
-    Args:
-        the_plan: What to draw.
-        n_shards: Shards that are missing; a worker draws whole ones.
+    One a GPU, or one a core as far as memory allows; fewer when there is little to draw, for a
+    worker draws whole shards.
     """
     device = str(the_plan.config["device"])
     if device == "cpu":

@@ -32,12 +32,7 @@ PARENT_CHECK = 1.0  # seconds between two looks at whether the parent process li
 
 
 class WorkFolder:
-    """The work folder of one configuration; its words outlive a killed leader.
-
-    Args:
-        root: Holds one for each configuration.
-        config: Of the dataset.
-    """
+    """The work folder, below `root`, of one configuration; its words outlive a killed leader."""
 
     def __init__(self, root: Path, config: Mapping[str, Any]) -> None:
         self.path = root.absolute() / canonical_sha256(config)[:12]
@@ -82,10 +77,7 @@ class WorkFolder:
     def read_record(self, out: Path, name: str, *, check_hash: bool) -> Shard | None:
         """What a worker said of a shard that is there; None without both.
 
-        Args:
-            out: The dataset folder.
-            name: Of the shard.
-            check_hash: Read the whole file, not only its size.
+        The whole file is compared with its hash, or its size alone.
         """
         try:
             shard = Shard(**json.loads(self._record(name).read_text(encoding="utf-8")))
@@ -109,11 +101,7 @@ class WorkFolder:
             write_atomic(self.path / "errors" / f"{rank:05d}.json", json.dumps(told).encode())
 
     def raise_error(self, missing: Sequence[str]) -> NoReturn:
-        """Raise what a worker could not do, for shards that an engine did not finish.
-
-        Raises:
-            LungSynthError: of the kind the worker met; else WorkerError.
-        """
+        """Raise what a worker met, for shards that an engine did not finish; else WorkerError."""
         where = f"{len(missing)} shards are missing. Logs: {self.path}"
         for path in sorted((self.path / "errors").glob("*.json")):
             told = json.loads(path.read_text(encoding="utf-8"))
@@ -131,14 +119,11 @@ class WorkFolder:
 
 
 class DrawRank:
-    """What an engine runs for each rank: a step of a datatrove pipeline.
+    """What an engine runs for each rank, a step of a datatrove pipeline: rank r draws shard r of
+    `table`.
 
-    Args:
-        job: Of the dataset.
-        folder: Prepared.
-        table: See `Plan.shards`; rank r draws the r-th.
-        watch_parent: End this process when its parent does: for engines whose workers are children
-            of a process that can be lost.
+    With `watch_parent` this process ends when its parent does: for engines whose workers are
+    children of a process that can be lost.
     """
 
     def __init__(

@@ -61,7 +61,8 @@ def build(
     engine: Engine | None = None,
     quiet: bool = False,
 ) -> Manifest:
-    """Draw a dataset into a folder, or what is missing of it.
+    """Draw a dataset into a folder, or what is missing of it; the manifest is also at
+    `out/manifest.json`.
 
     Args:
         the_plan: What to draw.
@@ -69,9 +70,6 @@ def build(
         workers: Processes that draw; 1 for this one; None for what suits this machine.
         engine: Draws the shards instead.
         quiet: No progress bar.
-
-    Returns:
-        The finished manifest, also at `out/manifest.json`.
 
     Raises:
         ConfigError: the folder holds another dataset, or another process is writing it.

@@ -58,11 +58,8 @@ def make_card(
 ) -> str:
     """The card of a finished dataset; the same files give the same text.
 
-    Args:
-        manifest: With every shard.
-        out: The dataset folder, for columns, changelog and what people wrote into an older card.
-        summary: Of its rows.
-        reports: Name of a file -> evaluation result.
+    Columns, changelog and what people wrote into an older card are read in the folder; `reports`
+    are evaluation results by their files.
 
     Raises:
         ConfigError: the older card's markers are broken, so what people wrote would be lost.

@@ -28,11 +28,6 @@ def kind_of_report(report: Mapping[str, Any]) -> str | None:
 def taken(place: Path, report: Mapping[str, Any], model_hash: str) -> tuple[str, dict[str, Any]]:
     """A result as it goes into a dataset: its name there, and its JSON without names of films.
 
-    Args:
-        place: The file, for errors.
-        report: What it holds.
-        model_hash: Of the dataset's checkpoint.
-
     Raises:
         ConfigError: it is no such result, of another version, or of another checkpoint.
     """

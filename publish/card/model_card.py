@@ -117,10 +117,7 @@ def make_model_card(
 ) -> str:
     """The card; the same arguments give the same text.
 
-    Args:
-        checkpoint: The weights.
-        facts: What they cannot tell.
-        samples: (prompt, path in the repository) of each picture of the gallery.
+    `samples` are prompt and path in the repository of each picture of the gallery.
 
     Raises:
         ConfigError: the licence is not stated or contradicts the base's.

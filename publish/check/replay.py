@@ -87,11 +87,7 @@ def replay(
 ) -> list[Replayed]:
     """Draw rows again and compare. Rows that were drawn together are drawn together once.
 
-    Args:
-        dist: Folder of `publish build`.
-        row_ids: Rows.
-        model: Folder or shipped name of the checkpoint; None for the name the dataset records.
-        device: Where to draw; None for the dataset's.
+    `model` and `device` are those the dataset records, where they are None.
 
     Raises:
         ConfigError: a row is not there, or the checkpoint is another one.

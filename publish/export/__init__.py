@@ -31,12 +31,7 @@ __all__ = ["FORMATS", "Case", "export", "iter_cases"]
 
 
 def export(dist: Path, name: str, out: Path) -> int:
-    """Write a dataset in another format: the whole folder, or nothing.
-
-    Args:
-        dist: Folder of `publish build`.
-        name: A key of `FORMATS`.
-        out: Where to; must not exist, or be empty.
+    """Write a finished dataset in another format, a key of `FORMATS`: the whole folder, or nothing.
 
     Returns:
         Rows written.

@@ -88,11 +88,8 @@ def hash_file(path: Path) -> LocalFile:
 
 
 def read_folder(folder: Path, kind: str) -> Payload:
-    """The files of a folder; hidden ones and half-written ones (`.*`) are left out.
-
-    Args:
-        folder: What the repository shall look like.
-        kind: dataset, model or space.
+    """The files of a folder for a repository of a kind; hidden and half-written ones (`.*`) are
+    left out.
 
     Raises:
         ConfigError: there is no file, a link leads out of the folder, or a text holds a token.

@@ -65,14 +65,14 @@ def push(
     hardware: str | None = None,
     say: Callable[[str], None],
 ) -> Outcome:
-    """Carry out a plan.
+    """Carry out a plan (`make_plan`), telling of each step; `progress` is kept up to date.
 
     Args:
         hub: The repository, connected.
         payload: What it shall hold.
-        plan: See `make_plan`.
+        plan: What to do.
         message: Of the commit.
-        progress: Kept up to date, to explain a failure.
+        progress: To explain a failure.
         contents: Read every file back; see `publish.hub.verify.verify`.
         hardware: Of a Space that is created.
         say: Called with a line about each step.

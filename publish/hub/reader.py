@@ -113,7 +113,7 @@ class HubReader:
         read_s: float = 180.0,
         quiet: bool = True,
     ) -> None:
-        """Look at a repository; nothing is sent yet.
+        """Look at a repository ORG/NAME of a kind (dataset, model, space); nothing is sent yet.
 
         Args:
             name: ORG/NAME.
@@ -191,10 +191,7 @@ class HubReader:
         return HubError(f"{what}: {status}, {words}")
 
     def check_account(self) -> str:
-        """Who the token is of, and that it can write here.
-
-        Returns:
-            The user's name.
+        """The name of the user whose token this is; it can write here.
 
         Raises:
             AccessError: there is no token, it is not valid, its role is not `write`, or the

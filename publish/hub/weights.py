@@ -125,10 +125,7 @@ def _parameters(path: Path, dtypes: set[str]) -> int:
 
 
 def check_own_card(checkpoint: Checkpoint) -> list[str]:
-    """Make sure the checkpoint's own card can be published.
-
-    Returns:
-        What its author should know: links that lead out of the repository.
+    """Links of a checkpoint's own card that lead out of the repository, as notes for its author.
 
     Raises:
         ConfigError: its front matter is broken, or names no licence.

@@ -26,13 +26,9 @@ def last_tag(tags: dict[str, str]) -> str | None:
 
 
 def fetch_last(hub: HubReader, local: Path, into: Path, say: Callable[[str], None]) -> Path | None:
-    """The last tagged release of a repository, as a folder; shards that are here are not fetched.
+    """The last tagged release of a repository, as the folder `into`; None when there is none.
 
-    Args:
-        hub: The repository, connected.
-        local: A dataset folder whose shards may be the same.
-        into: A folder for it.
-        say: Called with a line about each step.
+    Shards that lie in the dataset folder `local` are not fetched.
 
     Raises:
         HubError: the Hub cannot be asked.

@@ -38,19 +38,12 @@ def prepare(
     workers: int | None = None,
     engine: Engine | None = None,
 ) -> Prepared:
-    """Build a dataset, number it by what changed since the last release, and check it.
+    """Build a dataset (`publish.build.run.build`), number it by what changed since the last
+    release, and check it.
 
     Rows that were withdrawn stay withdrawn, the changelog grows, and what people wrote into the
-    last card is kept unless the new one has words of its own. The same command gives the same files.
-
-    Args:
-        the_plan: What to draw.
-        out: The dataset folder.
-        previous: Folder of the last release; None for the first.
-        load: See `publish.check.checks.check`.
-        quiet: No progress bar.
-        workers: See `publish.build.run.build`.
-        engine: Likewise.
+    last card is kept unless the new one has words of its own. The same command gives the same
+    files. `previous` is the folder of the last release; None for the first.
 
     Raises:
         ConfigError: see `build`; or the last release is of a later schema, or cannot be understood.

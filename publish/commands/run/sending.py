@@ -48,13 +48,8 @@ def send(
 ) -> None:
     """Plan, and with `--yes` push, a payload; print what was done.
 
-    Args:
-        payload: What the repository shall hold.
-        command: The options.
-        deadline: See `begin`.
-        message: Of the commit, unless `--message` says another.
-        tag: vX.Y.Z; None = that of the options.
-        hardware: Of a Space that is made.
+    `message` and `tag` are those of the options, where these give them; `hardware` is of a Space
+    that is made.
     """
     tag = tag or command.tag
 
@@ -115,10 +110,8 @@ def _print(command: SendOptions, value: dict[str, Any], text: str) -> None:
 
 
 def resume_words(context: click.Context) -> list[str]:
-    """Words that start a command again as it was given, and do it, after `python -m publish`.
-
-    Args:
-        context: Of the command that runs; every option that was really given is taken from it.
+    """Words that start the running command again as it was given, and do it, after `python -m
+    publish`.
     """
     words = [str(context.info_name)]
     params = context.command.params
