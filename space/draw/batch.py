@@ -70,12 +70,10 @@ class Batch:
 
 
 def read_rows(pasted: str, table: str = "", seed: int = 0) -> list[Row]:
-    """Prompts, one a line, or a CSV file with the column `prompt` and perhaps `seed`.
+    """Prompts, one a line, or, where there is one, those of a CSV file with the column `prompt`.
 
-    Args:
-        pasted: Prompts as typed.
-        table: Text of a CSV file; goes before what was typed.
-        seed: Of the first row; a row that names none takes this and its place, from 0.
+    `seed` is that of the first row; one that names none, in a column `seed`, takes this and its
+    place.
 
     Raises:
         ConfigError: there is no row, or too many, or a cell that is none.

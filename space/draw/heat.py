@@ -79,13 +79,10 @@ def level(difference: FloatArray) -> UInt8Array:
 def lay_over(
     image: UInt8Array, difference: FloatArray, colour: tuple[int, int, int], opacity: float = 0.6
 ) -> UInt8Array:
-    """A word's map over a picture, as the viewer draws it: (H, W, 3) RGB.
+    """A word's map, (h, w) of `differences`, over a picture (H, W), as the viewer draws it: (H, W,
+    3) RGB.
 
-    Args:
-        image: (H, W).
-        difference: (h, w) of `differences`; one that shows no place leaves the picture as it is.
-        colour: Of the word.
-        opacity: At `FULL`.
+    One that shows no place leaves the picture as it is. `opacity` is that at `FULL`.
     """
     out = np.repeat(image[..., None], 3, 2).astype(float)
     if has_place(difference):

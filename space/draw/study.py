@@ -113,14 +113,7 @@ def make_study(
     size: str = "",
     formation: Formation | None = None,
 ) -> Study:
-    """Keep what is needed of a result, and make its mask.
-
-    Args:
-        model: Has drawn it.
-        result: What was drawn.
-        tuning: How its mask is made.
-        size: Of the picture, "" for the checkpoint's side.
-        formation: How its maps formed.
+    """Keep what is needed of a result and of how its maps formed, and make its mask.
 
     Raises:
         ConfigError: the tuning is not valid.

@@ -58,14 +58,9 @@ def segment(
     convention: str = "",
     compare: bool = False,
 ) -> Reading:
-    """Segment a film and delete its file, whatever happens.
-
-    Args:
-        path: The upload; PNG, JPEG, TIFF, BMP or DICOM, at most `MAX_BYTES`.
-        name: What the answer calls it.
-        tuning: How the mask is refined; None for the defaults.
-        convention: Of the masks.
-        compare: Also by the other refinements.
+    """Segment a film, at most `MAX_BYTES` of PNG, JPEG, TIFF, BMP or DICOM, and delete its file,
+    whatever happens. The answer calls it by `name`; with `compare` it holds masks by other
+    refinements too.
 
     Raises:
         DataError: no film that can be read; the message does not name the file.

@@ -23,14 +23,10 @@ MAX_TABLE = 200_000  # bytes of a CSV file
 
 
 def batch_tab(part: dict[str, Any], name: gr.BrowserState) -> list[Any]:
-    """Many prompts; steps and guidance are those set under Advanced.
+    """Many prompts; steps and guidance are those of the main panel's parts. Gives what `shown_of`
+    is of.
 
-    Args:
-        part: The main panel's parts by name.
-        name: Of the batch this browser began.
-
-    Returns:
-        What `shown_of` is of.
+    `name` is that of the batch this browser began.
     """
     turn = gr.State(
         ""

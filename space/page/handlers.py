@@ -98,16 +98,7 @@ def draw(
 ) -> Iterator[tuple[Any, ...]]:
     """Draw pictures: status, viewer, kept studies, which of them, words.
 
-    Args:
-        prompt: What the X-ray should show.
-        seed: Of the first picture.
-        steps: Denoising steps.
-        guidance: How strictly the prompt is followed.
-        n: Pictures.
-        size: Of them; "" for the checkpoint's side.
-        convention: Of the mask.
-        values: The mask's controls, and the link that was opened, or None.
-        request: Who asks.
+    Size and convention are "" for the checkpoint's own; `values` are those of `tuning_of`.
     """
     studies: list[study.Study] = []
     with errors_shown():
@@ -152,13 +143,10 @@ def read_films(
     request: gr.Request,
     names: list[str] | None = None,
 ) -> Iterator[tuple[Any, ...]]:
-    """A visitor's films, one after the other: the emptied upload, status, viewer, notes.
+    """A visitor's films, deleted when read, one after the other: the emptied upload, status,
+    viewer, notes.
 
-    Args:
-        paths: Files; deleted when they are read.
-        convention: Of the masks.
-        request: Who asks.
-        names: What the films are called; None for the files' names.
+    They are called by `names`, or as their files.
     """
     if not paths:
         yield gr.skip(), text.status("Choose a file first."), gr.skip(), gr.skip()

@@ -197,9 +197,7 @@ def warm_up() -> None:
 def launch(demo: gr.Blocks, **options: Any) -> Any:
     """Serve the page, on this machine only unless `server_name` or GRADIO_SERVER_NAME says else.
 
-    Args:
-        demo: See `build_demo`.
-        options: Of `gr.Blocks.launch`, over those set here.
+    Options are those of `gr.Blocks.launch`, over those set here.
     """
     ours: dict[str, Any] = {
         "theme": theme(),

@@ -72,14 +72,10 @@ def make_report(
     *,
     with_prompt: bool = False,
 ) -> dict[str, Any]:
-    """A report of a mask; JSON. Who reports is not in it.
+    """A report of a mask as it is now; JSON. Who reports is not in it.
 
-    Args:
-        study: The picture, with the mask as it is now.
-        asked: Its link.
-        problems: Of `PROBLEMS`, one at least.
-        note: In the visitor's own words.
-        with_prompt: With the prompt; without it only a dataset row can be drawn again.
+    `problems` are of `PROBLEMS`, the note is in the visitor's own words; without the prompt only a
+    dataset row can be drawn again.
 
     Raises:
         ConfigError: nothing is said to be wrong, or a problem is unknown.
