@@ -12,9 +12,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import get_context, parent_process
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lungsynth.doctor import memory_bytes
 from lungsynth.errors import WorkerError
 
 if TYPE_CHECKING:  # it imports torch, which a process is not to wait for before it can be ended
@@ -46,16 +46,6 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def free_memory() -> int | None:
-    """Bytes that processes can still take on this machine; None where it does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        told = next(line for line in lines if line.startswith("MemAvailable:"))
-        return int(told.split()[1]) * 1024
-    except (OSError, ValueError, IndexError, StopIteration):
-        return None
-
-
 def workers_for(the_plan: Plan, n_shards: int) -> int:
     """Worker processes that make sense on this machine to draw so many shards, at least 1.
 
@@ -64,7 +54,7 @@ def workers_for(the_plan: Plan, n_shards: int) -> int:
     """
     device = str(the_plan.config["device"])
     if device == "cpu":
-        units, free = usable_cores(), free_memory()
+        units, free = usable_cores(), memory_bytes().get("available")
         if free is not None:
             weights = sum(path.stat().st_size for path in the_plan.folder.rglob("*.safetensors"))
             units = min(units, free // (2 * weights + BYTES_PER_WORKER))
