@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import yaml  # type: ignore[import-untyped]
 from datasets import Features, load_dataset
 from markdown_it import MarkdownIt
 
@@ -19,7 +18,7 @@ from publish.card import croissant
 from publish.check.rows import expected_features
 from publish.data.manifest import MANIFEST_NAME, Manifest, inside
 from publish.data.rows import iter_rows, quiet_datasets, rejected_rows
-from publish.hub.payload import TOKEN
+from publish.hub.payload import TOKEN, front_matter
 
 REQUIRED = (
     CARD_NAME,
@@ -88,13 +87,9 @@ def file_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
 
 def card_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
     """Front matter, and Markdown that renders with every figure."""
-    text = (dist / CARD_NAME).read_text(encoding="utf-8")
-    parts = text.split("---\n", 2)
-    if len(parts) != 3 or parts[0]:
-        yield f"{CARD_NAME}: no front matter between two lines of ---"
-        return
+    values = front_matter(dist / CARD_NAME)
+    body = (dist / CARD_NAME).read_text(encoding="utf-8").split("---\n", 2)[2]
     try:
-        values = yaml.safe_load(parts[1])
         info = {one["config_name"]: one for one in values["dataset_info"]}
         splits = {one["name"]: int(one["num_examples"]) for one in info["default"]["splits"]}
         kept = [Features._from_yaml_list(info[name]["features"]) for name in ("default", "preview")]
@@ -105,7 +100,7 @@ def card_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
         }
         n_default = sum(bool(config.get("default")) for config in values["configs"])
         tags, licence = list(values["tags"]), values["license"]
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         yield f"{CARD_NAME}: front matter cannot be understood ({error!r})"
         return
     preview = Features.from_arrow_schema(pq.read_schema(dist / PREVIEW_NAME))
@@ -120,7 +115,7 @@ def card_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
     for (config, split), pattern in patterns.items():
         if not any(dist.glob(pattern)):
             yield f"{CARD_NAME}: config {config}, split {split}: no file is called {pattern}"
-    html = MarkdownIt("commonmark").enable("table").render(parts[2])
+    html = MarkdownIt("commonmark").enable("table").render(body)
     if "<h1>" not in html or "<table>" not in html:
         yield f"{CARD_NAME}: renders without a title or a table"
     if re.search(r"<(?:script|iframe|object|embed|form)\b", html, re.IGNORECASE):
@@ -158,7 +153,8 @@ def text_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
             yield from _private(text.replace(own, "") if own else text, name)
     for shard in manifest.shards:
         yield from _private(_footer(inside(dist, shard.name)), f"{shard.name}, footer")
-    columns = [name for name, kind in _columns(dist, manifest) if kind == "string"]
+    schema = pq.read_schema(inside(dist, manifest.shards[0].name))
+    columns = [field.name for field in schema if str(field.type) == "string"]
     for shard, one in iter_rows(dist, manifest.shards, columns):
         where = f"{shard.name}, row {one['id']}"
         for column in columns:
@@ -167,11 +163,6 @@ def text_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
         yield from _personal(one["prompt"], f"{where}, prompt")
     for one in rejected_rows(dist, manifest.shards):
         yield from _personal(str(one["prompt"]), f"rejected.jsonl, row {one['id']}, prompt")
-
-
-def _columns(dist: Path, manifest: Manifest) -> list[tuple[str, str]]:
-    schema = pq.read_schema(inside(dist, manifest.shards[0].name))
-    return [(field.name, str(field.type)) for field in schema]
 
 
 def _footer(path: Path) -> str:
