@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import yaml  # type: ignore[import-untyped]
 from datasets import Features, load_dataset
 from markdown_it import MarkdownIt
 
@@ -18,7 +19,7 @@ from publish.card import croissant
 from publish.check.rows import expected_features
 from publish.data.manifest import MANIFEST_NAME, Manifest, inside
 from publish.data.rows import iter_rows, quiet_datasets, rejected_rows
-from publish.hub.payload import TOKEN, front_matter
+from publish.hub.payload import TOKEN
 
 REQUIRED = (
     CARD_NAME,
@@ -87,9 +88,13 @@ def file_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
 
 def card_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
     """Front matter, and Markdown that renders with every figure."""
-    values = front_matter(dist / CARD_NAME)
-    body = (dist / CARD_NAME).read_text(encoding="utf-8").split("---\n", 2)[2]
+    text = (dist / CARD_NAME).read_text(encoding="utf-8")
+    parts = text.split("---\n", 2)
+    if len(parts) != 3 or parts[0]:
+        yield f"{CARD_NAME}: no front matter between two lines of ---"
+        return
     try:
+        values = yaml.safe_load(parts[1])
         info = {one["config_name"]: one for one in values["dataset_info"]}
         splits = {one["name"]: int(one["num_examples"]) for one in info["default"]["splits"]}
         kept = [Features._from_yaml_list(info[name]["features"]) for name in ("default", "preview")]
@@ -100,7 +105,7 @@ def card_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
         }
         n_default = sum(bool(config.get("default")) for config in values["configs"])
         tags, licence = list(values["tags"]), values["license"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         yield f"{CARD_NAME}: front matter cannot be understood ({error!r})"
         return
     preview = Features.from_arrow_schema(pq.read_schema(dist / PREVIEW_NAME))
@@ -115,7 +120,7 @@ def card_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
     for (config, split), pattern in patterns.items():
         if not any(dist.glob(pattern)):
             yield f"{CARD_NAME}: config {config}, split {split}: no file is called {pattern}"
-    html = MarkdownIt("commonmark").enable("table").render(body)
+    html = MarkdownIt("commonmark").enable("table").render(parts[2])
     if "<h1>" not in html or "<table>" not in html:
         yield f"{CARD_NAME}: renders without a title or a table"
     if re.search(r"<(?:script|iframe|object|embed|form)\b", html, re.IGNORECASE):
