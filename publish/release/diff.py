@@ -182,5 +182,5 @@ def _files(before: Manifest, after: Manifest) -> tuple[str, ...]:
     return tuple(sorted(n for n in {*old, *new} if old.get(n) != new.get(n)))
 
 
-def _few(names: tuple[str, ...], n: int = 5) -> str:
-    return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -65,7 +65,6 @@ class Drawing:
     """What one prompt and seed gave."""
 
     words: WordCheck
-    picture: int  # 1 … pictures
     study: Study
 
 
@@ -174,23 +173,13 @@ def draw(
             told = time.monotonic()
             done = (picture - 1) * steps + step
             left = (time.monotonic() - begun) / done * (n * steps - done)
-            left_now = left if done > 1 else None
-            yield Progress(
-                step,
-                steps,
-                picture,
-                n,
-                left_now,
-                preview,
-                tuple(tokens),
-                levels,
-                tuple(model.classes),
-            )
+            shown = (preview, tuple(tokens), levels, tuple(model.classes))
+            yield Progress(step, steps, picture, n, left if done > 1 else None, *shown)
         assert result is not None
         report = result.prompt
         check = WordCheck(report.known, report.unknown, report.dropped, "")
         study = make_study(model, result, tuning, size=asked.size, formation=watcher.formation())
-        yield Drawing(check, picture, study)
+        yield Drawing(check, study)
 
 
 def check_size(model: Synthesizer, size: str, n: int = 1) -> str:

@@ -203,13 +203,6 @@ def as_parquet(batch: Batch) -> bytes:
     """
     import pyarrow.parquet  # deferred: half a second that only batches need
 
-    kinds = {
-        "image": "Image",
-        "mask": "Image",
-        "prompt": "string",
-        "seed": "int64",
-        "record": "string",
-    }
     rows = []
     for n, row in enumerate(batch.rows):
         place = batch.place(n)
@@ -223,10 +216,9 @@ def as_parquet(batch: Batch) -> bytes:
         rows.append(pictures | {"prompt": row.prompt, "seed": row.seed, "record": record})
     if not rows:
         raise LungSynthError("No picture of the batch was drawn.")
-    features = {
-        name: {"_type": "Image"} if kind == "Image" else {"dtype": kind, "_type": "Value"}
-        for name, kind in kinds.items()
-    }
+    features: dict[str, dict[str, str]] = {key: {"_type": "Image"} for key in ("image", "mask")}
+    for name, kind in (("prompt", "string"), ("seed", "int64"), ("record", "string")):
+        features[name] = {"dtype": kind, "_type": "Value"}
     table = pyarrow.Table.from_pylist(rows)
     told = {"huggingface": json.dumps({"info": {"features": features}})}
     buffer = io.BytesIO()

@@ -17,6 +17,8 @@ from lungsynth.arrays import FloatArray, UInt8Array
 
 FULL = 1.0
 """Difference that is drawn in full colour: a whole average more than the words' mean."""
+OPACITY = 0.6
+"""Of full colour over a picture."""
 NO_PLACE = 0.25
 """A map whose 98th percentile is below shows no place; it is left without colour."""
 
@@ -76,18 +78,16 @@ def level(difference: FloatArray) -> UInt8Array:
     return (np.clip(difference / FULL, 0, 1) * 255).round().astype(np.uint8)
 
 
-def lay_over(
-    image: UInt8Array, difference: FloatArray, colour: tuple[int, int, int], opacity: float = 0.6
-) -> UInt8Array:
+def lay_over(image: UInt8Array, difference: FloatArray, colour: tuple[int, int, int]) -> UInt8Array:
     """A word's map, (h, w) of `differences`, over a picture (H, W), as the viewer draws it: (H, W,
     3) RGB.
 
-    One that shows no place leaves the picture as it is. `opacity` is that at `FULL`.
+    One that shows no place leaves the picture as it is.
     """
     out = np.repeat(image[..., None], 3, 2).astype(float)
     if has_place(difference):
         shown = level(enlarged(difference[None], image.shape)[0]) / 255.0
-        alpha = (opacity * shown)[..., None]
+        alpha = (OPACITY * shown)[..., None]
         out = out * (1 - alpha) + np.array(colour, float) * alpha
     return out.round().astype(np.uint8)
 

@@ -94,7 +94,6 @@ class Made:
     """A mask, and the stages it went through."""
 
     config: RefineConfig
-    method: str
     mask: UInt8Array  # (H, W) class ids, 255 = ignore
     coarse: UInt8Array
     stages: tuple[Stage, ...]  # those in use, in their order
@@ -156,7 +155,6 @@ def make(study: Study, tuning: Tuning) -> Made:
     mask, coarse, scores = done.mask, done.coarse, done.scores
     study.made = Made(
         config,
-        config.method,
         mask,
         coarse,
         _stages(study, config, done),

@@ -17,7 +17,6 @@ from lungsynth.masks.reading import label
 from lungsynth.masks.refine import RefineConfig
 from space.draw.model import synthesizer, usable
 from space.draw.study import STAGES, Region, Stage, regions_of
-from space.draw.tuning import Tuning
 
 if TYPE_CHECKING:
     from lungsynth.masks.classes import ClassSpec
@@ -40,9 +39,7 @@ class Reading:
     image: UInt8Array  # (H, W)
     mask: UInt8Array  # (H, W) class ids, the film's own size
     stages: tuple[Stage, ...]
-    rules: tuple[
-        tuple[str, UInt8Array], ...
-    ]  # refinement -> its mask; () where it was not asked for
+    rules: tuple[tuple[str, UInt8Array], ...]  # refinement, mask; () where not asked for
     regions: tuple[Region, ...]
     warnings: tuple[str, ...]
     done: tuple[str, ...]  # what the film check put right
@@ -54,7 +51,6 @@ def segment(
     path: str | Path,
     *,
     name: str = "film",
-    tuning: Tuning | None = None,
     convention: str = "",
     compare: bool = False,
 ) -> Reading:
@@ -68,7 +64,7 @@ def segment(
     """
     path = Path(path)
     try:
-        return _segment(path, name, tuning or Tuning(), convention, compare)
+        return _segment(path, name, convention, compare)
     except LungSynthError as error:
         # messages name files; this one's folder is ours, and its name may be a patient's
         raise type(error)(str(error).replace(str(path), "The file")) from None
@@ -76,7 +72,7 @@ def segment(
         path.unlink(missing_ok=True)
 
 
-def _segment(path: Path, name: str, tuning: Tuning, convention: str, compare: bool) -> Reading:
+def _segment(path: Path, name: str, convention: str, compare: bool) -> Reading:
     from lungsynth.output import film_warnings, segment_files  # deferred: imports torch
     from lungsynth.segment import segment_film, to_film  # deferred: imports torch
 
@@ -87,7 +83,7 @@ def _segment(path: Path, name: str, tuning: Tuning, convention: str, compare: bo
     read = read_film(path)
     told = tuple(note.replace(str(path), "the file") for note in read.warnings)
     film = replace(read, stem="film", warnings=told)
-    model, config = synthesizer(convention), tuning.config(RefineConfig())
+    model, config = synthesizer(convention), RefineConfig()
     result = segment_film(model, film, config=config)
     righted = result.righted
     maps = to_film(result.probability, *righted.image.shape)

@@ -36,8 +36,9 @@ def seconds(
     _: Any, __: Any, steps: Any = SampleOptions.steps, ___: Any = 0, n: Any = 1, *____: Any
 ) -> int:
     """Seconds of a GPU to ask for: the smallest that will do, since it is checked against a quota."""
+    pictures = n if isinstance(n, int | float) else 1  # the endpoint gives a method in its place
     try:
-        return int(min(60, 8 + 0.06 * float(steps) * float(n)))
+        return int(min(60, 8 + 0.06 * float(steps) * pictures))
     except (TypeError, ValueError):
         return 10
 
