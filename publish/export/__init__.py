@@ -11,8 +11,7 @@ from publish.data.manifest import Manifest, read_manifest
 from publish.export.cases import Case, iter_cases
 from publish.export.coco import write_coco, write_coco_panoptic
 from publish.export.dicom_seg import write_dicom_seg
-from publish.export.folders import write_monai, write_nnunet
-from publish.export.webdataset import write_webdataset
+from publish.export.folders import write_monai, write_nnunet, write_webdataset
 
 Exporter = Callable[[Path, Manifest, Path], int]
 
