@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,18 +86,7 @@ class Diff:
 
     def to_json(self) -> dict[str, Any]:
         """For `--json`."""
-        names = [
-            name
-            for name in self.__slots__
-            if name not in ("schema", "classes_changed", "classes_added")
-        ]
-        return {
-            "bump": self.bump,
-            "schema": list(self.schema),
-            "classes_changed": self.classes_changed,
-            "classes_added": self.classes_added,
-            **{n: list(getattr(self, n)) for n in names},
-        }
+        return {"bump": self.bump, **asdict(self)}
 
 
 def diff(old: Path, new: Path) -> Diff:

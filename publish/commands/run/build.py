@@ -21,8 +21,7 @@ from publish.hub.limit import ends_by
 from publish.hub.reader import redact
 from publish.hub.repository import Hub
 from publish.hub.retry import Deadline, Retry
-from publish.release.previous import fetch_last
-from publish.release.release import Prepared, prepare
+from publish.release.release import Prepared, fetch_last, prepare
 
 
 def plan_of(command: BuildOptions) -> Plan:
