@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,13 @@ class Payload:
     """Everything a repository must hold after a push."""
 
     kind: str  # dataset, model or space
-    folder: Path
     files: dict[str, LocalFile]  # path in the repository -> file, sorted
     splits: tuple[SplitRows, ...] = ()
-    clean_folders: frozenset[str] = field(default_factory=frozenset)  # nothing else stays in these
+
+    @cached_property
+    def clean_folders(self) -> frozenset[str]:
+        """Folders of the repository in which nothing else stays."""
+        return frozenset(name.split("/")[0] for name in self.files if "/" in name)
 
     @property
     def n_bytes(self) -> int:
@@ -119,8 +123,7 @@ def read_folder(folder: Path, kind: str) -> Payload:
         raise ConfigError(
             f"{folder}: {len(files):,} files, but one commit may hold {MAX_FILES:,}. Build larger shards."
         )
-    folders = frozenset(name.split("/")[0] for name in files if "/" in name)
-    return Payload(kind, folder, files, clean_folders=folders)
+    return Payload(kind, files)
 
 
 def write_out(payload: Payload, out: Path) -> None:

@@ -113,15 +113,10 @@ class HubReader:
         read_s: float = 180.0,
         quiet: bool = True,
     ) -> None:
-        """Look at a repository ORG/NAME of a kind (dataset, model, space); nothing is sent yet.
+        """Look at a repository ORG/NAME of a kind, dataset, model or space; nothing is sent yet.
 
-        Args:
-            name: ORG/NAME.
-            kind: dataset, model or space.
-            retry: How often and until when requests are repeated.
-            connect_s: Seconds to reach the server.
-            read_s: Seconds without a byte from it; a commit of many files takes the Hub a minute.
-            quiet: No progress bars.
+        Reaching the server may take `connect_s`, and `read_s` may pass without a byte from it: a
+        commit of many files takes the Hub a minute. Without `quiet` progress bars are shown.
         """
         self.name, self.kind, self.retry, self.quiet = name, kind, retry, quiet
         self._timeouts = {"connect_s": connect_s, "read_s": read_s}

@@ -117,10 +117,7 @@ class Hub(HubReader):
     def commit(
         self, files: Mapping[str, LocalFile], deletions: Sequence[str], *, message: str, parent: str
     ) -> str:
-        """Change the branch main in one commit, if it is still at `parent`. Sent once.
-
-        Returns:
-            SHA of the commit.
+        """Change the branch main in one commit, if it is still at `parent`; its SHA. Sent once.
 
         Raises:
             Transient: it may or may not have happened; look before you try again.

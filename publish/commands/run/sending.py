@@ -19,7 +19,7 @@ from publish.commands.sending import SendOptions, SpaceCommand
 from publish.hub.limit import ends_by
 from publish.hub.payload import Payload, read_folder
 from publish.hub.push import Progress, explain, push
-from publish.hub.push_plan import Plan, check_tag, make_plan, offline_plan
+from publish.hub.push_plan import check_tag, make_plan, offline_plan
 from publish.hub.reader import check_repo_name, redact
 from publish.hub.repository import Hub
 from publish.hub.retry import Deadline, Retry, SystemClock
@@ -74,7 +74,12 @@ def send(
             with ends_by(deadline, last_words):
                 plan = make_plan(hub, payload, tag, public=command.public)
                 if not command.yes:
-                    _print_plan(command, plan)
+                    done = "nothing to do" if plan.is_done else "planned"
+                    _print(command, {"status": done, "plan": plan.to_json()}, plan.to_text())
+                    end = (
+                        "Nothing to do." if plan.is_done else "Nothing was changed; --yes does it."
+                    )
+                    click.echo(end, err=True)
                     return
                 if not command.as_json:
                     click.echo(plan.to_text())
@@ -96,13 +101,6 @@ def send(
     named = f" as {outcome.tag}" if outcome.tag else ""
     text = f"{outcome.status}: {hub.url} at {outcome.commit}{named}"
     _print(command, {**asdict(outcome), "url": hub.url, "plan": plan.to_json()}, text)
-
-
-def _print_plan(command: SendOptions, plan: Plan) -> None:
-    done = "nothing to do" if plan.is_done else "planned"
-    _print(command, {"status": done, "plan": plan.to_json()}, plan.to_text())
-    end = "Nothing to do." if plan.is_done else "Nothing was changed; --yes does it."
-    click.echo(end, err=True)
 
 
 def _print(command: SendOptions, value: dict[str, Any], text: str) -> None:
