@@ -57,24 +57,20 @@ def reconcile(
     no longer withdrawn is left out, to be drawn again.
     """
     kept = {}
-    places = set(_places(out, tuple(finished.values()), only=withdrawn).values())
+    places = _places(out, tuple(finished.values())) if withdrawn else {}
+    holding = {places[one] for one in withdrawn if one in places}
     for name, shard in finished.items():
         if set(shard_metadata(out / name)["withdrawn"]) <= set(withdrawn):
-            kept[name] = _rewrite(out, shard, withdrawn) if name in places else shard
+            kept[name] = _rewrite(out, shard, withdrawn) if name in holding else shard
     return kept
 
 
-def _places(
-    out: Path, shards: tuple[Shard, ...], only: Mapping[str, str] | None = None
-) -> dict[str, str]:
-    """Row id -> shard, of all rows or of some."""
-    if only is not None and not only:
-        return {}
+def _places(out: Path, shards: tuple[Shard, ...]) -> dict[str, str]:
+    """Row id -> shard."""
     return {
         row_id: shard.name
         for shard in shards
         for row_id in pq.read_table(inside(out, shard.name), columns=["id"])["id"].to_pylist()
-        if only is None or row_id in only
     }
 
 

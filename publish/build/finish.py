@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lungsynth.errors import ConfigError, OutputError
+from lungsynth.errors import ConfigError
 from lungsynth.files import file_sha256
 from publish.build.redraws import redraw_figures
 from publish.card import croissant, figures
@@ -60,7 +60,11 @@ def finish(out: Path, manifest: Manifest) -> Manifest:
     write_atomic(out / croissant.CROISSANT_NAME, json_bytes(croissant.make(manifest, out)))
     text = card.make_card(manifest, out, summary, read_reports(out))
     write_atomic(out / CARD_NAME, text.encode())
-    done = replace(manifest, files=tuple(_file(out, name) for name in repository_files(out)))
+    files = [
+        File(name, (out / name).stat().st_size, file_sha256(out / name))
+        for name in repository_files(out)
+    ]
+    done = replace(manifest, files=tuple(files))
     done.write(out)
     return done
 
@@ -90,13 +94,6 @@ def repository_files(out: Path) -> list[str]:
     ]
     names += [f"{EVALUATION}/{path.name}" for path in (out / EVALUATION).glob("*.json")]
     return sorted(name for name in names if (out / name).is_file())
-
-
-def _file(out: Path, name: str) -> File:
-    try:
-        return File(name, (out / name).stat().st_size, file_sha256(out / name))
-    except OSError as error:
-        raise OutputError(f"{out / name}: cannot be read ({error}).") from error
 
 
 def collect_reports(settings: Settings, model_hash: str) -> dict[str, dict[str, Any]]:

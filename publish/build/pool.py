@@ -92,17 +92,12 @@ def in_processes(
 ) -> Iterator[R]:
     """What `call` gives for each task, from several processes, in the order they finish.
 
-    Each process draws with its own copy of `call`. A process ends when this one does, however that
-    ends, and all end when the iterator is closed.
+    `call` travels to each process once; tasks travel one by one, and few are held at a time. A
+    process ends when this one does, however that ends, and all end when the iterator is closed.
 
-    Args:
-        call: Travels to each process once.
-        tasks: Travel one by one; few are held at a time.
-        workers: Processes.
-        device: Where they draw, see `start_method`. On "cuda" they take the visible GPUs in turn, and
-            each sees no other.
-        on_rows: Called with the number of rows that `count_row` has counted since the last time, about
-            once a second and before what they belong to is given.
+    On the device "cuda" they take the visible GPUs in turn, and each sees no other; see
+    `start_method`. `on_rows` is told how many rows `count_row` has counted since the last time,
+    about once a second and before what they belong to is given.
 
     Raises:
         WorkerError: a process was killed.
