@@ -69,10 +69,9 @@ def begin(
 ) -> tuple[Any, ...]:
     """Begin a batch: its name, and `shown_of` it."""
     try:
-        rows = batch.read_rows(prompts or "", _text(table), int(seed or 0))
-        made = batch.begin(rows, steps or PRESET.steps, guidance or PRESET.guidance)
-    except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
-        raise handlers.shown(error, "Not begun") from None
+        with handlers.errors_shown("Not begun"):
+            rows = batch.read_rows(prompts or "", _text(table), int(seed or 0))
+            made = batch.begin(rows, steps or PRESET.steps, guidance or PRESET.guidance)
     finally:
         if table:
             Path(table).unlink(missing_ok=True)
