@@ -72,9 +72,7 @@ def hub_values(
     sources: Sequence[Source],
     samples: Sequence[tuple[str, str]],
 ) -> dict[str, Any]:
-    """What the Hub reads: data sets, those named as options first, gallery, results of the
-    checkpoint.
-    """
+    """What the Hub reads: data sets, those named as options first, gallery, results."""
     values: dict[str, Any] = {}
     on_hub = [name for name, _ in facts.data if re.fullmatch(r"[\w.-]+/[\w.-]+", name)]
     names = list(dict.fromkeys([*on_hub, *(re.sub(r"[^\w./-]+", "-", s.name) for s in sources)]))

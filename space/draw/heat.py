@@ -48,13 +48,10 @@ def telling(words: Sequence[str]) -> str:
 def differences(words: Sequence[str], maps: Mapping[tuple[int, int], FloatArray]) -> FloatArray:
     """By how much each word attends to a place more than the words of its prompt do on average.
 
-    Args:
-        words: Of the prompt; phrases ("right lung") are not counted into the mean.
-        maps: (h, w) of a layer -> (words, h, w) mean attention probability.
-
-    Returns:
-        (words, H, W) on the finest grid; 0 = as the words' mean, 1 = a whole average of the word
-        more. Layers at least a quarter as fine count, as in `lungsynth.model.attention.word_map`.
+    Phrases ("right lung") are not counted into that mean. `maps` are, by (h, w) of a layer, the
+    mean attention probability (words, h, w). Gives (words, H, W) on the finest grid: 0 = as the
+    words' mean, 1 = a whole average of the word more. Layers at least a quarter as fine count, as
+    in `lungsynth.model.attention.word_map`.
     """
     finest = max(maps)
     shares = [

@@ -30,16 +30,10 @@ class FullError(LungSynthError):
 
 @dataclass(frozen=True, slots=True)
 class WaitingRoom:
-    """How many drawings may wait.
+    """How many drawings may wait."""
 
-    Args:
-        n: Altogether; the one being drawn is not counted.
-        each: For one visitor, so that a program cannot take every place. A hall of people behind one
-            address counts as one, so this is generous.
-    """
-
-    n: int = 24
-    each: int = 12
+    n: int = 24  # altogether; the one being drawn is not counted
+    each: int = 12  # for one visitor; a hall of people behind one address counts as one
 
     def check(self, waiting: Sequence[str], visitor: str, *, seconds: float | None = None) -> None:
         """Whether one more may wait beside `waiting`, one visitor (`visitor_of`) a drawing.
