@@ -17,7 +17,7 @@ from typing import Any
 from lungsynth.errors import ConfigError, MissingDependencyError
 from publish.build.executors import check_slurm, run_local, run_ray, run_slurm
 from publish.build.plan import Plan
-from publish.build.ranks import DrawRank, WorkFolder, places
+from publish.build.ranks import DrawRank, WorkFolder
 from publish.build.worker import Job
 from publish.data.shards import Shard
 
@@ -68,13 +68,7 @@ class Engine:
 def read_engine(
     name: str, given: Sequence[str] = (), *, workers: int | None = None, logs: Path | None = None
 ) -> Engine:
-    """An engine from options of the command line.
-
-    Args:
-        name: One of `ENGINES`.
-        given: KEY=VALUE; for slurm also sbatch.KEY=VALUE, any option of sbatch.
-        workers: See `Engine`.
-        logs: See `Engine`.
+    """An engine from options: KEY=VALUE, for slurm also sbatch.KEY=VALUE, any option of sbatch.
 
     Raises:
         ConfigError: the engine or a key is unknown, a value has the wrong type, or one is missing.
@@ -159,10 +153,9 @@ def draw_by_engine(
         WorkerError: workers died more often than the engine retries.
     """
     folder = WorkFolder(engine.root(job.out), the_plan.config)
-    table = places(the_plan)
-    folder.prepare(the_plan, table, finished)
-    left = {Path(one.name).stem: one.name for one in table if one.name not in finished}
-    step = DrawRank(job, folder, table, watch_parent=engine.name == "ray")
+    folder.prepare(the_plan, finished)
+    left = {Path(name).stem: name for name in the_plan.names if name not in finished}
+    step = DrawRank(job, folder, the_plan.shards, watch_parent=engine.name == "ray")
     run = {"local": run_local, "slurm": run_slurm, "ray": run_ray}[engine.name]
     with _quiet_datatrove(folder.path / "leader.log"), _told(folder, job.out, left, on_shard):
         run(step, len(left), engine.workers, engine.options)

@@ -22,7 +22,7 @@ def withdraw(out: Path, rows: Mapping[str, str]) -> Manifest:
     would write.
 
     Raises:
-        ConfigError: a row is not in it, or was withdrawn before.
+        ConfigError: a row is not in it, or was withdrawn before; or none would be left.
         OutputError: the folder cannot be written.
     """
     manifest = read_manifest(out)
@@ -34,6 +34,8 @@ def withdraw(out: Path, rows: Mapping[str, str]) -> Manifest:
             raise ConfigError(f"{missing[0]} was withdrawn before: {old[missing[0]]}")
         if missing:
             raise ConfigError(f"{out}: holds no row {missing[0]!r}. See column `id`.")
+        if len(rows) == len(places):
+            raise ConfigError(f"{out}: no row would be left. Delete the dataset instead.")
         every = {**old, **{one: " ".join(why.split()) for one, why in rows.items()}}
         write_errata(out, every)
         # until the shards are rewritten the manifest says that the folder is not finished
@@ -55,24 +57,20 @@ def reconcile(
     no longer withdrawn is left out, to be drawn again.
     """
     kept = {}
-    places = set(_places(out, tuple(finished.values()), only=withdrawn).values())
+    places = _places(out, tuple(finished.values())) if withdrawn else {}
+    holding = {places[one] for one in withdrawn if one in places}
     for name, shard in finished.items():
         if set(shard_metadata(out / name)["withdrawn"]) <= set(withdrawn):
-            kept[name] = _rewrite(out, shard, withdrawn) if name in places else shard
+            kept[name] = _rewrite(out, shard, withdrawn) if name in holding else shard
     return kept
 
 
-def _places(
-    out: Path, shards: tuple[Shard, ...], only: Mapping[str, str] | None = None
-) -> dict[str, str]:
-    """Row id -> shard, of all rows or of some."""
-    if only is not None and not only:
-        return {}
+def _places(out: Path, shards: tuple[Shard, ...]) -> dict[str, str]:
+    """Row id -> shard."""
     return {
         row_id: shard.name
         for shard in shards
         for row_id in pq.read_table(inside(out, shard.name), columns=["id"])["id"].to_pylist()
-        if only is None or row_id in only
     }
 
 

@@ -27,12 +27,8 @@ from publish.build.ranks import DrawRank
 def run_local(step: DrawRank, n_left: int, workers: int | None, options: Mapping[str, Any]) -> None:
     """Draw in processes on this machine, with datatrove's markers, logs and resume.
 
-    Its own `run` waits for ever when a worker process is killed, for `multiprocess.Pool` replaces the
-    process but forgets its task; so the ranks run over a pool that notices.
-
-    Raises:
-        WorkerError: a process was killed.
-        Exception: what a rank raised, the first of it.
+    Its own `run` waits for ever when a worker process is killed, for `multiprocess.Pool` replaces
+    the process but forgets its task; so the ranks run over a pool that notices (`in_processes`).
     """
     from datatrove.executor import LocalPipelineExecutor  # optional: only this needs it
 
@@ -182,12 +178,7 @@ def check_slurm(folder: Path) -> None:
 
 
 def ray_room(nodes: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> int:
-    """Workers that fit on a cluster at a time.
-
-    Args:
-        nodes: As `ray.nodes()` gives them.
-        options: cpus_per_task, mem_per_cpu_gb, gpus_per_task.
-    """
+    """Workers with these options that fit at a time on a cluster, by its `ray.nodes()`."""
     wanted = {
         "CPU": float(options["cpus_per_task"]),
         "GPU": float(options["gpus_per_task"]),

@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lungsynth.errors import ConfigError, OutputError
+from lungsynth.errors import ConfigError
 from lungsynth.files import file_sha256
 from publish.build.redraws import redraw_figures
 from publish.card import croissant, figures
 from publish.card import dataset_card as card
-from publish.card.evaluation import taken
+from publish.card.evaluation import free_name, taken
 from publish.data.changelog import CHANGELOG_NAME, make_changelog
 from publish.data.errata import ERRATA_NAME
 from publish.data.manifest import File, Manifest, inside, json_bytes, jsonl_bytes, read_json
@@ -60,7 +60,11 @@ def finish(out: Path, manifest: Manifest) -> Manifest:
     write_atomic(out / croissant.CROISSANT_NAME, json_bytes(croissant.make(manifest, out)))
     text = card.make_card(manifest, out, summary, read_reports(out))
     write_atomic(out / CARD_NAME, text.encode())
-    done = replace(manifest, files=tuple(_file(out, name) for name in repository_files(out)))
+    files = [
+        File(name, (out / name).stat().st_size, file_sha256(out / name))
+        for name in repository_files(out)
+    ]
+    done = replace(manifest, files=tuple(files))
     done.write(out)
     return done
 
@@ -92,36 +96,19 @@ def repository_files(out: Path) -> list[str]:
     return sorted(name for name in names if (out / name).is_file())
 
 
-def _file(out: Path, name: str) -> File:
-    try:
-        return File(name, (out / name).stat().st_size, file_sha256(out / name))
-    except OSError as error:
-        raise OutputError(f"{out / name}: cannot be read ({error}).") from error
-
-
 def collect_reports(settings: Settings, model_hash: str) -> dict[str, dict[str, Any]]:
-    """Evaluation results as they go into the dataset, without names of training films.
-
-    Args:
-        settings: Names the JSON files.
-        model_hash: Of the checkpoint; results of another one are refused.
-
-    Returns:
-        Name of a file in the dataset -> JSON.
+    """Evaluation results as they go into the dataset, file name -> JSON, without names of training
+    films.
 
     Raises:
         DataError: a file cannot be read.
-        ConfigError: it is no such result, or of another checkpoint.
+        ConfigError: it is no such result, or of a checkpoint of another hash.
     """
     reports: dict[str, dict[str, Any]] = {}
     for place in settings.evaluation:
         report = read_json(Path(place))
         stem, kept = taken(Path(place), report, model_hash)
-        name, number = stem, 1
-        while f"{EVALUATION}/{name}.json" in reports:
-            number += 1
-            name = f"{stem}-{number}"
-        reports[f"{EVALUATION}/{name}.json"] = kept
+        reports[free_name(f"{EVALUATION}/{stem}.json", reports)] = kept
     if settings.memorisation is not None:
         reports[MEMORISATION_NAME] = memorisation_report(Path(settings.memorisation))
     return reports
@@ -144,8 +131,7 @@ def memorisation_report(path: Path) -> dict[str, Any]:
     """A result of `lungsynth evaluate memorisation` or `neighbours`, without names of training films.
 
     Raises:
-        DataError: it cannot be read.
-        ConfigError: it is no such result.
+        DataError, ConfigError: it cannot be read, or is no such result.
     """
     report = read_json(path)
     try:

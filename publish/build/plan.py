@@ -286,11 +286,10 @@ def settings_sha256(folder: Path) -> str:
     """
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.json")):
-        if path.parent == folder and path.name in ABOUT:
+        name = path.relative_to(folder).as_posix()
+        if name in ABOUT or name.startswith(f"{VERIFIER_FOLDER}/"):
             continue
-        if path.relative_to(folder).parts[0] == VERIFIER_FOLDER:
-            continue
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        digest.update(name.encode() + b"\0")
         digest.update(path.read_bytes() + b"\0")
     return digest.hexdigest()
 

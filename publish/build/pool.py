@@ -12,9 +12,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import get_context, parent_process
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lungsynth.doctor import memory_bytes
 from lungsynth.errors import WorkerError
 
 if TYPE_CHECKING:  # it imports torch, which a process is not to wait for before it can be ended
@@ -46,28 +46,15 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def free_memory() -> int | None:
-    """Bytes that processes can still take on this machine; None where it does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        told = next(line for line in lines if line.startswith("MemAvailable:"))
-        return int(told.split()[1]) * 1024
-    except (OSError, ValueError, IndexError, StopIteration):
-        return None
-
-
 def workers_for(the_plan: Plan, n_shards: int) -> int:
-    """Worker processes that make sense on this machine, at least 1.
+    """Worker processes that make sense on this machine to draw so many shards, at least 1.
 
-    One a GPU, or one a core as far as memory allows; fewer when there is little to draw.
-
-    Args:
-        the_plan: What to draw.
-        n_shards: Shards that are missing; a worker draws whole ones.
+    One a GPU, or one a core as far as memory allows; fewer when there is little to draw, for a
+    worker draws whole shards.
     """
     device = str(the_plan.config["device"])
     if device == "cpu":
-        units, free = usable_cores(), free_memory()
+        units, free = usable_cores(), memory_bytes().get("available")
         if free is not None:
             weights = sum(path.stat().st_size for path in the_plan.folder.rglob("*.safetensors"))
             units = min(units, free // (2 * weights + BYTES_PER_WORKER))
@@ -105,17 +92,12 @@ def in_processes(
 ) -> Iterator[R]:
     """What `call` gives for each task, from several processes, in the order they finish.
 
-    Each process draws with its own copy of `call`. A process ends when this one does, however that
-    ends, and all end when the iterator is closed.
+    `call` travels to each process once; tasks travel one by one, and few are held at a time. A
+    process ends when this one does, however that ends, and all end when the iterator is closed.
 
-    Args:
-        call: Travels to each process once.
-        tasks: Travel one by one; few are held at a time.
-        workers: Processes.
-        device: Where they draw, see `start_method`. On "cuda" they take the visible GPUs in turn, and
-            each sees no other.
-        on_rows: Called with the number of rows that `count_row` has counted since the last time, about
-            once a second and before what they belong to is given.
+    On the device "cuda" they take the visible GPUs in turn, and each sees no other; see
+    `start_method`. `on_rows` is told how many rows `count_row` has counted since the last time,
+    about once a second and before what they belong to is given.
 
     Raises:
         WorkerError: a process was killed.

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,40 +31,14 @@ from publish.data.shards import Shard, write_atomic
 PARENT_CHECK = 1.0  # seconds between two looks at whether the parent process lives
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The rows of one rank: `rows[split][start:stop]`."""
-
-    split: str
-    rank: int  # within its split
-    name: str  # of the shard
-    start: int
-    stop: int
-
-
-def places(the_plan: Plan) -> list[Place]:
-    """Where the rows of each rank are; rank r draws shard r of the plan."""
-    size = int(the_plan.config["shard_rows"])
-    return [
-        Place(split, rank, name, rank * size, min((rank + 1) * size, len(the_plan.rows[split])))
-        for split, rank, name in the_plan.shards
-    ]
-
-
 class WorkFolder:
-    """The work folder of one configuration; its words outlive a killed leader.
-
-    Args:
-        root: Holds one for each configuration.
-        config: Of the dataset.
-    """
+    """The work folder, below `root`, of one configuration; its words outlive a killed leader."""
 
     def __init__(self, root: Path, config: Mapping[str, Any]) -> None:
         self.path = root.absolute() / canonical_sha256(config)[:12]
+        self._config = config
 
-    def prepare(
-        self, the_plan: Plan, table: Sequence[Place], finished: Mapping[str, Shard]
-    ) -> None:
+    def prepare(self, the_plan: Plan, finished: Mapping[str, Shard]) -> None:
         """Make an engine's markers say what is true: ranks whose shards are finished and whole, no
         others.
 
@@ -76,12 +50,12 @@ class WorkFolder:
             for name in ("completions", "shards", "rows"):
                 (self.path / name).mkdir(parents=True, exist_ok=True)
             shutil.rmtree(self.path / "errors", ignore_errors=True)
-            for rank, place in enumerate(table):
-                if place.name in finished:
+            for rank, name in enumerate(the_plan.names):
+                if name in finished:
                     (marks / f"{rank:05d}").touch()
                 else:
                     (marks / f"{rank:05d}").unlink(missing_ok=True)
-                    self._record(place.name).unlink(missing_ok=True)
+                    self._record(name).unlink(missing_ok=True)
             for split, rows in the_plan.rows.items():
                 if len(rows) != int(the_plan.config["n"]):  # else they are 0, 1, 2 …
                     np.save(self.path / "rows" / f"{split}.npy", rows)
@@ -90,12 +64,11 @@ class WorkFolder:
                 f"{self.path}: cannot be written ({error.strerror or error}). Choose another --logs."
             ) from error
 
-    def indices(self, place: Place) -> list[int]:
-        """Row numbers of a rank, of a plan given to `prepare`."""
-        path = self.path / "rows" / f"{place.split}.npy"
-        if not path.is_file():
-            return list(range(place.start, place.stop))
-        return [int(i) for i in np.load(path, mmap_mode="r")[place.start : place.stop]]
+    def indices(self, split: str, rank: int) -> list[int]:
+        """Row numbers of a shard, of a plan given to `prepare`; see `Plan.indices`."""
+        path, size = self.path / "rows" / f"{split}.npy", int(self._config["shard_rows"])
+        rows = np.load(path, mmap_mode="r") if path.is_file() else range(int(self._config["n"]))
+        return [int(i) for i in rows[rank * size : (rank + 1) * size]]
 
     def write_record(self, shard: Shard) -> None:
         """Say that a shard is finished."""
@@ -104,10 +77,7 @@ class WorkFolder:
     def read_record(self, out: Path, name: str, *, check_hash: bool) -> Shard | None:
         """What a worker said of a shard that is there; None without both.
 
-        Args:
-            out: The dataset folder.
-            name: Of the shard.
-            check_hash: Read the whole file, not only its size.
+        The whole file is compared with its hash, or its size alone.
         """
         try:
             shard = Shard(**json.loads(self._record(name).read_text(encoding="utf-8")))
@@ -131,11 +101,7 @@ class WorkFolder:
             write_atomic(self.path / "errors" / f"{rank:05d}.json", json.dumps(told).encode())
 
     def raise_error(self, missing: Sequence[str]) -> NoReturn:
-        """Raise what a worker could not do, for shards that an engine did not finish.
-
-        Raises:
-            LungSynthError: of the kind the worker met; else WorkerError.
-        """
+        """Raise what a worker met, for shards that an engine did not finish; else WorkerError."""
         where = f"{len(missing)} shards are missing. Logs: {self.path}"
         for path in sorted((self.path / "errors").glob("*.json")):
             told = json.loads(path.read_text(encoding="utf-8"))
@@ -153,20 +119,22 @@ class WorkFolder:
 
 
 class DrawRank:
-    """What an engine runs for each rank: a step of a datatrove pipeline.
+    """What an engine runs for each rank, a step of a datatrove pipeline: rank r draws shard r of
+    `table`.
 
-    Args:
-        job: Of the dataset.
-        folder: Prepared.
-        table: See `places`.
-        watch_parent: End this process when its parent does: for engines whose workers are children
-            of a process that can be lost.
+    With `watch_parent` this process ends when its parent does: for engines whose workers are
+    children of a process that can be lost.
     """
 
     def __init__(
-        self, job: Job, folder: WorkFolder, table: Sequence[Place], *, watch_parent: bool = False
+        self,
+        job: Job,
+        folder: WorkFolder,
+        table: Sequence[tuple[str, int, str]],
+        *,
+        watch_parent: bool = False,
     ) -> None:
-        self.folder, self.table, self.watch_parent = folder, list(table), watch_parent
+        self.folder, self.table, self.watch_parent = folder, table, watch_parent
         self.job, self._draw = job, Drawer(job)
 
     def __repr__(self) -> str:  # of the engine's logs
@@ -176,10 +144,10 @@ class DrawRank:
         """Draw the shard of a rank, unless a worker that was given up for lost has drawn it."""
         if self.watch_parent:
             threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-        place = self.table[rank]
+        split, number, name = self.table[rank]
         try:
-            if self.folder.read_record(self.job.out, place.name, check_hash=True) is None:
-                order = Order(place.split, place.rank, place.name, self.folder.indices(place))
+            if self.folder.read_record(self.job.out, name, check_hash=True) is None:
+                order = Order(split, number, name, self.folder.indices(split, number))
                 self.folder.write_record(self._draw(order))
         except Exception as error:
             self.folder.write_error(rank, error)

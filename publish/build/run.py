@@ -61,17 +61,11 @@ def build(
     engine: Engine | None = None,
     quiet: bool = False,
 ) -> Manifest:
-    """Draw a dataset into a folder, or what is missing of it.
+    """Draw a dataset into a folder, or what is missing of it; the manifest is also at
+    `out/manifest.json`.
 
-    Args:
-        the_plan: What to draw.
-        out: The dataset folder.
-        workers: Processes that draw; 1 for this one; None for what suits this machine.
-        engine: Draws the shards instead.
-        quiet: No progress bar.
-
-    Returns:
-        The finished manifest, also at `out/manifest.json`.
+    Workers are processes that draw, 1 for this one, None for what suits this machine; an engine
+    draws the shards instead.
 
     Raises:
         ConfigError: the folder holds another dataset, or another process is writing it.

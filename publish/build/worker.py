@@ -160,9 +160,6 @@ class Drawer:
     """Draws shards in a process of its own: loads the checkpoint at the first, then keeps it.
 
     Only its job travels to the process, never the checkpoint.
-
-    Args:
-        job: Of the dataset.
     """
 
     def __init__(self, job: Job) -> None:

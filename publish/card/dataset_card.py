@@ -58,11 +58,8 @@ def make_card(
 ) -> str:
     """The card of a finished dataset; the same files give the same text.
 
-    Args:
-        manifest: With every shard.
-        out: The dataset folder, for columns, changelog and what people wrote into an older card.
-        summary: Of its rows.
-        reports: Name of a file -> evaluation result.
+    Columns, changelog and what people wrote into an older card are read in the folder; `reports`
+    are evaluation results by their files.
 
     Raises:
         ConfigError: the older card's markers are broken, so what people wrote would be lost.
@@ -72,7 +69,7 @@ def make_card(
     sources = all_sources(manifest.sources, card)
     licence = licence_of(sources, card.licence)
     names = list(manifest.named_classes.values())
-    human = read_human(out)
+    human, figures = read_human(out), figures_for(manifest, reports)
     changes = (out / CHANGELOG_NAME).read_text(encoding="utf-8")
     text = TEXT.format(
         title=markdown_text(card.title),
@@ -91,7 +88,11 @@ def make_card(
         class_rows=class_table(manifest, summary),
         masks_note=masks_note(manifest),
         columns=columns_table(manifest),
-        **_claims(manifest, card, summary, reports),
+        asked=asked_table(summary, figures),
+        unmeasured=unmeasured_note(card),
+        measured=measured_section(figures, str(config["model_hash"])),
+        by_eye=by_eye(card.by_eye),
+        replay=replay_section(manifest),
         filter=filter_section(manifest, summary) + redraw_section(manifest),
         config_sha=canonical_sha256(config)[:16],
         evaluation=evaluation_section(reports),
@@ -112,23 +113,6 @@ def make_card(
         **{name: _human(name, human) for name in HUMAN},
     )
     return f"---\n{front_matter(manifest, out, card, licence)}---\n{text}"
-
-
-def _claims(
-    manifest: Manifest,
-    card: CardSettings,
-    summary: Summary,
-    reports: Mapping[str, dict[str, Any]],
-) -> dict[str, str]:
-    """What the card says of the checkpoint, of what was seen, and of what can be drawn again."""
-    figures = figures_for(manifest, reports)
-    return {
-        "asked": asked_table(summary, figures),
-        "unmeasured": unmeasured_note(card),
-        "measured": measured_section(figures, str(manifest.config["model_hash"])),
-        "by_eye": by_eye(card.by_eye),
-        "replay": replay_section(manifest),
-    }
 
 
 def read_human(out: Path) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,6 @@ def kind_of_report(report: Mapping[str, Any]) -> str | None:
 
 def taken(place: Path, report: Mapping[str, Any], model_hash: str) -> tuple[str, dict[str, Any]]:
     """A result as it goes into a dataset: its name there, and its JSON without names of films.
-
-    Args:
-        place: The file, for errors.
-        report: What it holds.
-        model_hash: Of the dataset's checkpoint.
 
     Raises:
         ConfigError: it is no such result, of another version, or of another checkpoint.
@@ -59,6 +55,13 @@ def taken(place: Path, report: Mapping[str, Any], model_hash: str) -> tuple[str,
     if report.get("verifier"):
         return f"{kind}-redrawn", kept
     return kind, kept
+
+
+def free_name(name: str, held: Container[str]) -> str:
+    """A file name that is not held yet: "masks.json", then "masks-2.json", and so on."""
+    stem, dot, suffix = name.rpartition(".")
+    numbered = (f"{stem}-{n}{dot}{suffix}" for n in count(2))
+    return next(one for one in chain([name], numbered) if one not in held)
 
 
 def masks_lines(name: str, report: Mapping[str, Any]) -> list[str]:

@@ -117,16 +117,13 @@ def make_model_card(
 ) -> str:
     """The card; the same arguments give the same text.
 
-    Args:
-        checkpoint: The weights.
-        facts: What they cannot tell.
-        samples: (prompt, path in the repository) of each picture of the gallery.
+    `samples` are prompt and path in the repository of each picture of the gallery.
 
     Raises:
         ConfigError: the licence is not stated or contradicts the base's.
     """
     licence = licence_chain(facts, is_lora=checkpoint.is_lora)
-    reports = {path.name: read_report(path) for path in facts.evaluation}
+    reports = {name: read_report(path) for name, path in facts.evaluation.items()}
     kept, sources = read_figures(checkpoint.folder), read_sources(checkpoint.folder)
     values = _front_matter(checkpoint, facts, licence, reports, samples)
     head = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
@@ -225,12 +222,12 @@ def _training(facts: ModelFacts) -> str:
 
 def _evaluation(reports: Mapping[str, Any], facts: ModelFacts) -> str:
     text = "## Evaluation\n"
-    for path in facts.evaluation:
-        report = reports[path.name]
+    for name, path in facts.evaluation.items():
+        report = reports[name]
         found = figures(report)
         digest = file_sha256(path)[:16]
         command = report.get("command")
-        text += f"\n`evaluation/{path.name}` (SHA-256 {digest}…)"
+        text += f"\n`evaluation/{name}` (SHA-256 {digest}…)"
         text += f", by {markdown_text(command)}" if isinstance(command, str) else ""
         rows = [(markdown_text(key), shown) for key, _, shown in found[:MAX_FIGURES]]
         text += "\n".join(["", "", *table(("figure", "value"), rows)])

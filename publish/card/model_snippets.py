@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lungsynth import __version__
@@ -27,7 +28,7 @@ class ModelFacts:
     data: tuple[tuple[str, str], ...] = ()  # name of a data set, its licence
     steps: int | None = None
     training: str = ""  # the command, or a sentence
-    evaluation: tuple[Path, ...] = ()  # JSON of `lungsynth evaluate`
+    evaluation: Mapping[str, Path] = field(default_factory=dict)  # name in the repository -> JSON
     prompts: tuple[str, ...] = PROMPTS
     plain: bool = False  # the repository brings the class of its autoencoder
     home: str = ""  # address of the repository the checkpoint's own card links into

@@ -29,14 +29,10 @@ def fill_own_card(
 ) -> str:
     """The checkpoint's own card, for the repository it goes to.
 
-    Between its lines `<!-- made:NAME -->` and `<!-- /made:NAME -->` stand code that loads the repository
-    (use), what was measured (measured) and the sources with what is owed to their owners (sources).
-    The latter two, and the keys `datasets`, `widget` and `model-index`, are added where it has none.
-
-    Args:
-        checkpoint: With a card.
-        facts: Where it goes.
-        samples: (prompt, path in the repository) of each picture of the gallery.
+    Between its lines `<!-- made:NAME -->` and `<!-- /made:NAME -->` stand code that loads the
+    repository (use), what was measured (measured) and the sources with what is owed to their owners
+    (sources). The latter two, and the keys `datasets`, `widget` and `model-index`, are added where
+    it has none. `samples` are prompt and path in the repository of each picture of the gallery.
     """
     assert checkpoint.own_card is not None
     text = checkpoint.own_card.read_text(encoding="utf-8")
@@ -76,14 +72,7 @@ def hub_values(
     sources: Sequence[Source],
     samples: Sequence[tuple[str, str]],
 ) -> dict[str, Any]:
-    """What the Hub reads: data sets, gallery, results.
-
-    Args:
-        facts: Data sets that were named as options come first.
-        figures: Of the checkpoint.
-        sources: Of the checkpoint.
-        samples: (prompt, path in the repository) of each picture.
-    """
+    """What the Hub reads: data sets, those named as options first, gallery, results."""
     values: dict[str, Any] = {}
     on_hub = [name for name, _ in facts.data if re.fullmatch(r"[\w.-]+/[\w.-]+", name)]
     names = list(dict.fromkeys([*on_hub, *(re.sub(r"[^\w./-]+", "-", s.name) for s in sources)]))
@@ -117,11 +106,8 @@ def _result(facts: ModelFacts, kind: str, figures: Sequence[Figure]) -> dict[str
 def mend_links(text: str, folder: Path, home: str) -> str:
     """Links to files of the repository stay; those that lead out of it become addresses, or words.
 
-    Args:
-        text: Markdown.
-        folder: Of the checkpoint, from where its links are seen.
-        home: Address of the repository the checkpoint lies in, such as https://host/lab/code/blob/main;
-            "" when there is none.
+    They are seen from the checkpoint's folder. `home` is the address of the repository it lies in,
+    such as https://host/lab/code/blob/main; "" when there is none.
 
     Raises:
         ConfigError: the address is none.

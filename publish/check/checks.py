@@ -82,10 +82,7 @@ CHECKS: dict[str, Callable[[Path, Manifest], Problems]] = {
 def check(dist: Path, *, load: bool = True) -> list[Checked]:
     """Check a dataset folder.
 
-    Args:
-        dist: Folder of `publish build`.
-        load: Also load it with `datasets`, which writes a copy of every row into a temporary
-            folder.
+    To `load` it with `datasets` writes a copy of every row into a temporary folder.
 
     Raises:
         ConfigError: the folder has no manifest that can be understood.

@@ -158,7 +158,8 @@ def text_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
             yield from _private(text.replace(own, "") if own else text, name)
     for shard in manifest.shards:
         yield from _private(_footer(inside(dist, shard.name)), f"{shard.name}, footer")
-    columns = [name for name, kind in _columns(dist, manifest) if kind == "string"]
+    schema = pq.read_schema(inside(dist, manifest.shards[0].name))
+    columns = [field.name for field in schema if str(field.type) == "string"]
     for shard, one in iter_rows(dist, manifest.shards, columns):
         where = f"{shard.name}, row {one['id']}"
         for column in columns:
@@ -167,11 +168,6 @@ def text_problems(dist: Path, manifest: Manifest) -> Iterator[str]:
         yield from _personal(one["prompt"], f"{where}, prompt")
     for one in rejected_rows(dist, manifest.shards):
         yield from _personal(str(one["prompt"]), f"rejected.jsonl, row {one['id']}, prompt")
-
-
-def _columns(dist: Path, manifest: Manifest) -> list[tuple[str, str]]:
-    schema = pq.read_schema(inside(dist, manifest.shards[0].name))
-    return [(field.name, str(field.type)) for field in schema]
 
 
 def _footer(path: Path) -> str:

@@ -10,7 +10,7 @@ import csv
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,25 +31,17 @@ PLAUSIBILITIES = (0.0, 0.005, 0.01, 0.02, 0.05)
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
-    """What an eye saw of a row."""
-
-    id: str
-    label: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Row:
     """What the filter is given of a row, kept so that limits can be tried."""
 
     image: Any
     mask: Any
     scores: Mapping[str, Mapping[str, Any]]
+    n_parts: Mapping[str, int]  # class -> parts it may have, as the build judged it
 
 
-def read_labels(path: Path) -> list[Label]:
-    """Read labels by eye.
+def read_labels(path: Path) -> dict[str, str]:
+    """Labels by eye: row -> one of `LABELS`.
 
     Raises:
         DataError: the file cannot be read, or lacks a column.
@@ -60,24 +52,19 @@ def read_labels(path: Path) -> list[Label]:
             reader = csv.DictReader(handle)
             if not {"id", "label"} <= set(reader.fieldnames or ()):
                 raise DataError(f"{path}: columns {reader.fieldnames}; expected id, label, reason.")
-            found = [
-                Label(
-                    (one["id"] or "").strip(),
-                    (one["label"] or "").strip().lower(),
-                    (one.get("reason") or "").strip(),
-                )
-                for one in reader
-            ]
+            told = [((one["id"] or "").strip(), (one["label"] or "").strip()) for one in reader]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error}).") from error
-    for one in found:
-        if one.label not in LABELS:
+    found: dict[str, str] = {}
+    for row_id, label in told:
+        label = label.lower()
+        if label not in LABELS:
             raise ConfigError(
-                f"{path}: row {one.id} is labelled {one.label!r}; expected {', '.join(LABELS)}."
+                f"{path}: row {row_id} is labelled {label!r}; expected {', '.join(LABELS)}."
             )
-    doubled = [name for name, n in Counter(one.id for one in found).items() if n > 1]
-    if doubled:
-        raise ConfigError(f"{path}: row {doubled[0]} is labelled twice.")
+        if row_id in found:
+            raise ConfigError(f"{path}: row {row_id} is labelled twice.")
+        found[row_id] = label
     return found
 
 
@@ -86,21 +73,26 @@ def half_of(row_id: str) -> str:
     return FIT if hashlib.sha256(row_id.encode()).digest()[0] < 128 else HELD_OUT
 
 
-def labelled_rows(dist: Path, labels: Sequence[Label]) -> tuple[dict[str, Row], dict[int, str]]:
+def labelled_rows(dist: Path, ids: Collection[str]) -> tuple[dict[str, Row], dict[int, str]]:
     """The rows that are labelled, and the classes of their masks.
 
     Raises:
         DataError: a labelled row is not in the dataset: it was built with the filter, or is another.
     """
     manifest = read_manifest(dist)
-    wanted = {one.id for one in labels}
     found = {}
-    for _, one in iter_rows(dist, manifest.shards, ["id", "image", "mask", "scores"]):
-        if one["id"] in wanted:
+    columns = ["id", "image", "mask", "scores", "qc_flags"]
+    for _, one in iter_rows(dist, manifest.shards, columns):
+        if one["id"] in ids:
             image = decode(one["image"], f"{one['id']}, image")
             mask = decode(one["mask"], f"{one['id']}, mask")
-            found[one["id"]] = Row(image, mask, json.loads(one["scores"]))
-    missing = sorted(wanted - set(found))
+            scores = json.loads(one["scores"])
+            n_parts = {
+                name: score["parts"] - (f"{name} in pieces" in one["qc_flags"])
+                for name, score in scores.items()
+            }
+            found[one["id"]] = Row(image, mask, scores, n_parts)
+    missing = sorted(set(ids) - set(found))
     if missing:
         raise DataError(
             f"{dist}: {len(missing)} labelled row(s) are not there, such as {missing[0]}. Build with "
@@ -113,9 +105,8 @@ def reasons_of(
     rows: Mapping[str, Row], classes: Mapping[int, str], limits: FilterSettings
 ) -> dict[str, list[str]]:
     """Row -> why the filter rejects it."""
-    parts = dict.fromkeys(classes.values(), 1)
     return {
-        name: reasons_against(row.image, row.mask, row.scores, classes, limits, parts)
+        name: reasons_against(row.image, row.mask, row.scores, classes, limits, row.n_parts)
         for name, row in rows.items()
     }
 
@@ -133,7 +124,9 @@ def _share(hits: int, n: int) -> dict[str, Any]:
     }
 
 
-def filter_figures(labels: Sequence[Label], reasons: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def filter_figures(
+    labels: Mapping[str, str], reasons: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
     """Precision, recall, and what is left, of some labelled rows.
 
     Returns:
@@ -141,14 +134,14 @@ def filter_figures(labels: Sequence[Label], reasons: Mapping[str, Sequence[str]]
         reject or doubtful; "recall": of the rows labelled reject, those rejected; "released_rejects":
         of the rows that pass, those labelled reject; "reject_rate" and it "by_reason".
     """
-    out_ids = {one.id for one in labels if reasons[one.id]}
-    bad = {one.id for one in labels if one.label == "reject"}
-    unsound = {one.id for one in labels if one.label != "good"}
-    passed = {one.id for one in labels} - out_ids
-    counted = Counter(reason for one in labels for reason in reasons[one.id])
+    out_ids = {one for one in labels if reasons[one]}
+    bad = {one for one, label in labels.items() if label == "reject"}
+    unsound = {one for one, label in labels.items() if label != "good"}
+    passed = labels.keys() - out_ids
+    counted = Counter(reason for one in labels for reason in reasons[one])
     return {
         "n": len(labels),
-        "labels": dict(Counter(one.label for one in labels)),
+        "labels": dict(Counter(labels.values())),
         "precision": _share(len(out_ids & bad), len(out_ids)),
         "precision_doubtful": _share(len(out_ids & unsound), len(out_ids)),
         "recall": _share(len(out_ids & bad), len(bad)),
@@ -159,7 +152,7 @@ def filter_figures(labels: Sequence[Label], reasons: Mapping[str, Sequence[str]]
 
 
 def choose_limits(
-    labels: Sequence[Label],
+    labels: Mapping[str, str],
     rows: Mapping[str, Row],
     classes: Mapping[int, str],
     limits: FilterSettings,
@@ -169,14 +162,14 @@ def choose_limits(
     Raises:
         DataError: no row of that half is labelled reject, or none good.
     """
-    half = [one for one in labels if half_of(one.id) == FIT]
-    bad = {one.id for one in half if one.label == "reject"}
+    half = [one for one in labels if half_of(one) == FIT]
+    bad = {one for one in half if labels[one] == "reject"}
     if not bad or len(bad) == len(half):
         raise DataError(
             f"{len(half)} rows to set limits on, {len(bad)} of them labelled reject; both kinds are "
             "needed."
         )
-    some = {one.id: rows[one.id] for one in half}
+    some = {one: rows[one] for one in half}
     best, best_score = limits, -1.0
     for trust in TRUSTS:
         for plausibility in PLAUSIBILITIES:
@@ -216,7 +209,7 @@ def filter_report(
             "min_stability": limits.min_stability,
         },
         **{
-            half: filter_figures([one for one in labels if half_of(one.id) == half], reasons)
+            half: filter_figures({k: v for k, v in labels.items() if half_of(k) == half}, reasons)
             for half in (FIT, HELD_OUT)
         },
     }

@@ -49,8 +49,8 @@ class Replayed:
         return not any(self.max_difference.values()) and not self.mask_changed
 
     def within(self, tolerance: int) -> bool:
-        """Whether the image differs by at most `tolerance` grey levels."""
-        return self.is_identical or self.max_difference["image"] <= tolerance
+        """Whether all is identical or, where grey levels may differ, the image by at most so many."""
+        return self.is_identical or (tolerance > 0 and self.max_difference["image"] <= tolerance)
 
     def to_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -87,11 +87,7 @@ def replay(
 ) -> list[Replayed]:
     """Draw rows again and compare. Rows that were drawn together are drawn together once.
 
-    Args:
-        dist: Folder of `publish build`.
-        row_ids: Rows.
-        model: Folder or shipped name of the checkpoint; None for the name the dataset records.
-        device: Where to draw; None for the dataset's.
+    `model` and `device` are those the dataset records, where they are None.
 
     Raises:
         ConfigError: a row is not there, or the checkpoint is another one.

@@ -22,13 +22,9 @@ def make_changelog(out: Path, manifest: Manifest) -> str:
     old = path.read_text(encoding="utf-8") if path.is_file() else HEAD
     if manifest.version in VERSION.findall(old):
         return old
-    return add_entry(old, manifest.version, [first_entry(manifest)])
-
-
-def first_entry(manifest: Manifest) -> str:
-    """What a version without a predecessor says."""
     splits = ", ".join(f"{name} {n:,}" for name, n in manifest.splits.items())
-    return f"First release: {manifest.n_rows:,} rows ({splits})."
+    first = f"First release: {manifest.n_rows:,} rows ({splits})."
+    return add_entry(old, manifest.version, [first])
 
 
 def add_entry(changelog: str, version: str, lines: list[str]) -> str:

@@ -45,11 +45,9 @@ def all_sources(made_from: Iterable[Source], card: CardSettings) -> list[Source]
 
 
 def licence_of(sources: Sequence[Source], decided: str = "") -> Licence:
-    """The least restrictive licence all sources allow, or "other" where a person must decide.
+    """The least restrictive licence that `all_sources` allow, or "other" where a person must decide.
 
-    Args:
-        sources: See `all_sources`.
-        decided: The licence a person decided on, of whom the card then says so.
+    Where a person has `decided`, it is theirs, and the card says so.
 
     Raises:
         ConfigError: what was decided is unknown, or looser than a source allows.

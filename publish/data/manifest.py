@@ -244,10 +244,7 @@ def inside(out: Path, name: str) -> Path:
 def read_finished(out: Path, config: Mapping[str, Any], names: list[str]) -> dict[str, Shard]:
     """Shards of a folder that are finished and whole, by name.
 
-    Args:
-        out: The dataset folder; may not exist yet.
-        config: What is to be built.
-        names: Shards of what is to be built.
+    `config` and `names` are of what is to be built; the folder may not exist yet.
 
     Raises:
         ConfigError: the folder holds another dataset, or a manifest that cannot be understood.

@@ -119,12 +119,9 @@ def prompt_group(text: str) -> str:
 
 
 def split_of(group: str, seed: int, shares: Mapping[str, float]) -> str:
-    """The split a prompt group belongs to; adding rows or groups never moves another group.
+    """The split of a `prompt_group`, by split -> its share of the groups, adding up to 1.
 
-    Args:
-        group: See `prompt_group`.
-        seed: Of the dataset.
-        shares: Split -> its share of the groups, adding up to 1.
+    Adding rows or groups never moves another group.
     """
     digest = hashlib.sha256(f"lungsynth-split/{seed}/{group}".encode()).digest()
     place = int.from_bytes(digest[:6], "big") / 2**48
@@ -137,13 +134,9 @@ def split_of(group: str, seed: int, shares: Mapping[str, float]) -> str:
 
 
 def read_prompts(path: Path, column: str = "prompt") -> list[str]:
-    """Prompts of a file: UTF-8 text with one a line, or a column of CSV, JSON Lines or Parquet.
+    """Prompts of a file: a column of .csv, .jsonl or .parquet, else UTF-8 text with one a line.
 
     Empty prompts are skipped.
-
-    Args:
-        path: The file; .csv, .jsonl and .parquet have columns, anything else is text.
-        column: Of a file with columns.
 
     Raises:
         DataError: the file cannot be read as what it is.

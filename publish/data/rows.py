@@ -35,12 +35,9 @@ BATCH = 64  # rows held at a time
 def iter_rows(
     out: Path, shards: Sequence[Shard], columns: Sequence[str] | None = None
 ) -> Iterator[tuple[Shard, dict[str, Any]]]:
-    """(shard, row) of every row, in order; pictures as `{"bytes", "path"}`.
+    """(shard, row) of every row of some shards, in order; pictures as `{"bytes", "path"}`.
 
-    Args:
-        out: The dataset folder.
-        shards: Which.
-        columns: Which; None for all.
+    Only these columns are read; None for all.
 
     Raises:
         DataError: a shard cannot be read.

@@ -206,14 +206,7 @@ def check_pair(result: Result, classes: Mapping[int, str]) -> None:
 def row(
     result: Result, asked: RowPrompt, spec: RowSpec, *, row_id: str, split: str = "train"
 ) -> dict[str, Any]:
-    """One row; the same result gives the same bytes.
-
-    Args:
-        result: What was drawn.
-        asked: The prompt with its fields.
-        spec: What the rows have in common.
-        row_id: Unique name of the row; also the file name of its PNGs.
-        split: Split it belongs to.
+    """One row, called `row_id` as are its PNGs; the same result gives the same bytes.
 
     Raises:
         MaskError: see `check_pair`.

@@ -27,16 +27,11 @@ def reasons_against(
     limits: FilterSettings,
     n_parts: Mapping[str, int],
 ) -> list[str]:
-    """Why a pair should not be published; [] when nothing speaks against it.
+    """Why a picture (H, W) and its mask should not be published; [] when nothing speaks against it.
 
-    Args:
-        image: (H, W) grey.
-        mask: (H, W) class ids.
-        scores: Class name -> area, parts, stability, trust and plausibility, as a result's record has
-            them; a checkpoint without a trust model gives no trust, and that limit then says nothing.
-        classes: Mask value -> name.
-        limits: What is good enough.
-        n_parts: Class name -> connected parts it may have.
+    `scores` are those of a result's record by class name: area, parts, stability, trust,
+    plausibility; a checkpoint without a trust model gives no trust, and that limit then says
+    nothing. `n_parts` says how many connected parts a class may have.
     """
     found = []
     if float(image.std()) < limits.min_contrast:

@@ -191,11 +191,7 @@ IN_SECTIONS = {
 
 
 def read_settings(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Settings of a YAML file and of options, which win.
-
-    Args:
-        path: The YAML file; None for defaults.
-        overrides: Setting -> value; None values are left out.
+    """Settings of a YAML file and of options, which win; options that are None were not given.
 
     Raises:
         DataError: the file cannot be read.

@@ -160,19 +160,11 @@ def write_shard(
     max_row_group_bytes: int = MAX_ROW_GROUP_BYTES,
     split: str = "train",
 ) -> Shard:
-    """Write rows as one Parquet file; the same rows give the same bytes.
+    """Write rows as one Parquet file below the dataset folder; the same rows give the same bytes.
 
-    Rows are taken one at a time and written a row group at a time, so memory stays bounded.
-
-    Args:
-        rows: See `publish.data.schema.row`.
-        features: The `datasets.Features`, kept in the file so that readers know the images.
-        out: The dataset folder.
-        name: See `shard_name`.
-        metadata: Where the rows come from; JSON in the footer under "lungsynth", as it is when all rows
-            are written.
-        max_row_group_bytes: Picture bytes a row group may hold.
-        split: The split it is part of.
+    Rows (`publish.data.schema.row`) are taken one at a time and written a row group at a time, so
+    memory stays bounded. `features` stay in the file, so that readers know the images, and
+    `metadata` as JSON in the footer under "lungsynth", as they are when all rows are written.
 
     Raises:
         OutputError: it cannot be written; nothing of it stays.

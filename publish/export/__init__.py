@@ -11,9 +11,7 @@ from publish.data.manifest import Manifest, read_manifest
 from publish.export.cases import Case, iter_cases
 from publish.export.coco import write_coco, write_coco_panoptic
 from publish.export.dicom_seg import write_dicom_seg
-from publish.export.monai import write_monai
-from publish.export.nnunet import write_nnunet
-from publish.export.webdataset import write_webdataset
+from publish.export.folders import write_monai, write_nnunet, write_webdataset
 
 Exporter = Callable[[Path, Manifest, Path], int]
 
@@ -31,12 +29,7 @@ __all__ = ["FORMATS", "Case", "export", "iter_cases"]
 
 
 def export(dist: Path, name: str, out: Path) -> int:
-    """Write a dataset in another format: the whole folder, or nothing.
-
-    Args:
-        dist: Folder of `publish build`.
-        name: A key of `FORMATS`.
-        out: Where to; must not exist, or be empty.
+    """Write a finished dataset in another format, a key of `FORMATS`: the whole folder, or nothing.
 
     Returns:
         Rows written.

@@ -23,9 +23,6 @@ from publish.hub.payload import (
 def read_dataset(dist: Path) -> Payload:
     """The files of a built dataset, checked against its manifest; `publish check` looks into them.
 
-    Args:
-        dist: Folder of `publish build`.
-
     Raises:
         ConfigError: it is not finished, a file is not the manifest's, or a file of rows is foreign.
         OutputError: a file cannot be read.

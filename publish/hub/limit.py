@@ -37,10 +37,7 @@ def ends_by(
 ) -> Iterator[None]:
     """Interrupt the block when the deadline has passed, whatever it is doing.
 
-    Args:
-        deadline: When.
-        last_words: What to say when the process must be ended.
-        leave: Ends the process; for tests.
+    Where the process must be ended (`leave`, replaced by tests), `last_words` are said before.
 
     Raises:
         UnreachableError: the deadline has passed.

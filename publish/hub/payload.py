@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,13 @@ class Payload:
     """Everything a repository must hold after a push."""
 
     kind: str  # dataset, model or space
-    folder: Path
     files: dict[str, LocalFile]  # path in the repository -> file, sorted
     splits: tuple[SplitRows, ...] = ()
-    clean_folders: frozenset[str] = field(default_factory=frozenset)  # nothing else stays in these
+
+    @cached_property
+    def clean_folders(self) -> frozenset[str]:
+        """Folders of the repository in which nothing else stays."""
+        return frozenset(name.split("/")[0] for name in self.files if "/" in name)
 
     @property
     def n_bytes(self) -> int:
@@ -88,11 +92,8 @@ def hash_file(path: Path) -> LocalFile:
 
 
 def read_folder(folder: Path, kind: str) -> Payload:
-    """The files of a folder; hidden ones and half-written ones (`.*`) are left out.
-
-    Args:
-        folder: What the repository shall look like.
-        kind: dataset, model or space.
+    """The files of a folder for a repository of a kind; hidden and half-written ones (`.*`) are
+    left out.
 
     Raises:
         ConfigError: there is no file, a link leads out of the folder, or a text holds a token.
@@ -122,8 +123,7 @@ def read_folder(folder: Path, kind: str) -> Payload:
         raise ConfigError(
             f"{folder}: {len(files):,} files, but one commit may hold {MAX_FILES:,}. Build larger shards."
         )
-    folders = frozenset(name.split("/")[0] for name in files if "/" in name)
-    return Payload(kind, folder, files, clean_folders=folders)
+    return Payload(kind, files)
 
 
 def write_out(payload: Payload, out: Path) -> None:

@@ -65,17 +65,10 @@ def push(
     hardware: str | None = None,
     say: Callable[[str], None],
 ) -> Outcome:
-    """Carry out a plan.
+    """Carry out a plan of `make_plan`; `say` is called with a line about each step.
 
-    Args:
-        hub: The repository, connected.
-        payload: What it shall hold.
-        plan: See `make_plan`.
-        message: Of the commit.
-        progress: Kept up to date, to explain a failure.
-        contents: Read every file back; see `publish.hub.verify.verify`.
-        hardware: Of a Space that is created.
-        say: Called with a line about each step.
+    `progress` is kept up to date, to explain a failure. With `contents` every file is read back,
+    see `publish.hub.verify.verify`; `hardware` is of a Space that is created.
 
     Raises:
         AccessError, BranchMovedError, UnreachableError, VerificationError, TagExistsError: see

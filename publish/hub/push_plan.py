@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from lungsynth.errors import ConfigError, TagExistsError
@@ -93,11 +93,7 @@ class Plan:
             "head": self.head,
             "private": self.is_private,
             "tag": self.tag,
-            "new": list(self.changes.new),
-            "changed": list(self.changes.changed),
-            "same": list(self.changes.same),
-            "deleted": list(self.changes.deleted),
-            "kept": list(self.changes.kept),
+            **asdict(self.changes),
             "bytes": self.n_bytes,
         }
 

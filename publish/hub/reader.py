@@ -5,14 +5,21 @@ The token is read from the environment or from `hf auth login` and appears in no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from httpx2 import UnsupportedProtocol
 from huggingface_hub import HfApi, constants, get_token
-from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils._validators import validate_repo_id
 from huggingface_hub.utils.tqdm import (
@@ -21,13 +28,32 @@ from huggingface_hub.utils.tqdm import (
     enable_progress_bars,
 )
 
-from lungsynth.errors import AccessError, ConfigError, LungSynthError
-from publish.hub.errors import TOKEN_HELP, translated
+from lungsynth.errors import (
+    AccessError,
+    BranchMovedError,
+    ConfigError,
+    HubError,
+    LungSynthError,
+    UnreachableError,
+)
 from publish.hub.payload import LocalFile
-from publish.hub.retry import Retry, Transient
+from publish.hub.retry import DeadlinePassed, Retry, Transient, find_cause
 from publish.hub.transport import library_settings, strict_clients
 
 T = TypeVar("T")
+
+SECRET = re.compile(r"hf_[A-Za-z0-9_]{8,}|(?i:bearer)\s+\S+")
+TOKEN_HELP = (
+    "Make one with the role `write` at {}/settings/tokens and run `hf auth login`, or set HF_TOKEN"
+)
+
+
+def redact(text: str) -> str:
+    """A message without anything that looks like a token."""
+    token = get_token()
+    if token:
+        text = text.replace(token, "[token]")
+    return SECRET.sub("[token]", text)
 
 
 @dataclass(frozen=True)
@@ -87,15 +113,10 @@ class HubReader:
         read_s: float = 180.0,
         quiet: bool = True,
     ) -> None:
-        """Look at a repository; nothing is sent yet.
+        """Look at a repository ORG/NAME of a kind, dataset, model or space; nothing is sent yet.
 
-        Args:
-            name: ORG/NAME.
-            kind: dataset, model or space.
-            retry: How often and until when requests are repeated.
-            connect_s: Seconds to reach the server.
-            read_s: Seconds without a byte from it; a commit of many files takes the Hub a minute.
-            quiet: No progress bars.
+        Reaching the server may take `connect_s`, and `read_s` may pass without a byte from it: a
+        commit of many files takes the Hub a minute. Without `quiet` progress bars are shown.
         """
         self.name, self.kind, self.retry, self.quiet = name, kind, retry, quiet
         self._timeouts = {"connect_s": connect_s, "read_s": read_s}
@@ -137,15 +158,35 @@ class HubReader:
             raise self.translated(what, error) from error
 
     def translated(self, what: str, error: Exception) -> Exception:
-        """See `publish.hub.errors.translated`."""
-        seconds = self.retry.deadline.seconds
-        return translated(what, error, repo=self.name, endpoint=self.endpoint, deadline_s=seconds)
+        """A final error of the library as one of ours, without the token; others as they are."""
+        if find_cause(error, OfflineModeIsEnabled):
+            return UnreachableError(f"{what}: HF_HUB_OFFLINE is set. Unset it to publish.")
+        if find_cause(error, DeadlinePassed):
+            return UnreachableError(
+                f"{what}: not done within {self.retry.deadline.seconds:g} s. Give a longer --deadline."
+            )
+        answer = find_cause(error, HfHubHTTPError)
+        if answer is None:
+            if isinstance(error, ValueError | UnsupportedProtocol):  # no JSON, no address
+                return HubError(
+                    f"{what}: {redact(str(error))[:300]}. Is {self.endpoint} a Hub? See HF_ENDPOINT."
+                )
+            return error
+        status = answer.response.status_code
+        words = redact(" ".join(str(answer.server_message or answer).split()))[:300]
+        if status in (401, 403):
+            return AccessError(
+                f"{what}: {status}, {words}. {TOKEN_HELP.format(self.endpoint)}; it must be allowed to "
+                f"write to {self.name}."
+            )
+        if status in (409, 412):
+            return BranchMovedError(
+                f"{what}: {status}, {words}. Look at {self.name} and run again."
+            )
+        return HubError(f"{what}: {status}, {words}")
 
     def check_account(self) -> str:
-        """Who the token is of, and that it can write here.
-
-        Returns:
-            The user's name.
+        """The name of the user whose token this is; it can write here.
 
         Raises:
             AccessError: there is no token, it is not valid, its role is not `write`, or the

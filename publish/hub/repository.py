@@ -1,6 +1,6 @@
 """The Hub, as the rest of publish sees it: one repository that is read and written, our errors.
 
-Only this file, `publish.hub.reader`, `publish.hub.errors` and `publish.hub.transport` know the requests
+Only this file, `publish.hub.reader` and `publish.hub.transport` know the requests
 of huggingface_hub.
 """
 
@@ -17,9 +17,8 @@ from huggingface_hub.utils._http import get_session, hf_raise_for_status
 from huggingface_hub.utils._runtime import is_xet_available
 
 from lungsynth.errors import ConfigError, HubError
-from publish.hub.errors import redact
 from publish.hub.payload import LocalFile
-from publish.hub.reader import HubReader
+from publish.hub.reader import HubReader, redact
 from publish.hub.retry import Transient, find_cause
 
 
@@ -118,10 +117,7 @@ class Hub(HubReader):
     def commit(
         self, files: Mapping[str, LocalFile], deletions: Sequence[str], *, message: str, parent: str
     ) -> str:
-        """Change the branch main in one commit, if it is still at `parent`. Sent once.
-
-        Returns:
-            SHA of the commit.
+        """Change the branch main in one commit, if it is still at `parent`; its SHA. Sent once.
 
         Raises:
             Transient: it may or may not have happened; look before you try again.

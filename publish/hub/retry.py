@@ -131,11 +131,7 @@ class Retry:
         self.deadline.clock.sleep(wait)
 
     def call(self, what: str, act: Callable[[], T]) -> T:
-        """Call a function that may be called twice without harm, until it works.
-
-        Args:
-            what: Named in messages.
-            act: The function; called again after Transient.
+        """Call a function that may be called twice without harm, again after Transient, until it works.
 
         Raises:
             UnreachableError: it did not work in time.

@@ -103,11 +103,7 @@ def _files(root: Path, name: str) -> Iterator[Path]:
 
 
 def requirements(names: set[str], hardware: Hardware) -> str:
-    """`requirements.txt`: what is imported, in the versions of this environment.
-
-    Args:
-        names: See `needed_modules`.
-        hardware: Decides torch.
+    """`requirements.txt`: what is imported, in the versions of this environment; torch by the hardware.
 
     Raises:
         ConfigError: a package that is imported is not installed here.

@@ -119,10 +119,7 @@ def ssl_context() -> SSLContext:
 def strict_clients(deadline: Deadline, *, connect_s: float, read_s: float) -> Iterator[None]:
     """huggingface_hub and datasets send their requests through StrictTransport, inside the block.
 
-    Args:
-        deadline: Nothing is sent after it.
-        connect_s: Seconds to reach the server.
-        read_s: Seconds without a byte from it.
+    A request has `connect_s` seconds to reach the server and `read_s` without a byte from it.
     """
 
     def client() -> httpx2.Client:

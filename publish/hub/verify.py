@@ -13,8 +13,8 @@ from lungsynth.errors import LungSynthError, OutputError, VerificationError
 from lungsynth.files import file_sha256
 from publish.data.rows import quiet_datasets
 from publish.hub.dataset_files import add_ids
-from publish.hub.errors import redact
 from publish.hub.payload import Payload, SplitRows
+from publish.hub.reader import redact
 from publish.hub.repository import Hub
 from publish.hub.retry import DeadlinePassed, Transient, find_cause
 from publish.hub.transport import library_settings
@@ -26,18 +26,10 @@ LOAD_ATTEMPTS = 3
 def verify(
     hub: Hub, payload: Payload, sha: str, *, contents: bool = True, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Compare a commit with what it should hold.
+    """Compare a commit with what it should hold; JSON of what was compared.
 
-    Args:
-        hub: The repository.
-        payload: What it should hold.
-        sha: The commit.
-        contents: Download every file and load every split; False compares names, sizes and hashes
-            as the Hub gives them.
-        say: Called with a line about each step.
-
-    Returns:
-        What was compared; JSON.
+    With `contents` every file is downloaded and every split loaded, else names, sizes and hashes
+    are compared as the Hub gives them.
 
     Raises:
         VerificationError: something differs, or does not load.

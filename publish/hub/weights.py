@@ -22,7 +22,7 @@ from lungsynth.model.checkpoint import (
     check_folder,
     weights_hash,
 )
-from publish.hub.payload import LocalFile, Payload, front_matter, hash_file, read_folder
+from publish.hub.payload import Payload, front_matter, hash_file, read_folder
 
 LORA_NAME = "pytorch_lora_weights.safetensors"
 """File name by which diffusers finds LoRA weights in a folder."""
@@ -125,10 +125,7 @@ def _parameters(path: Path, dtypes: set[str]) -> int:
 
 
 def check_own_card(checkpoint: Checkpoint) -> list[str]:
-    """Make sure the checkpoint's own card can be published.
-
-    Returns:
-        What its author should know: links that lead out of the repository.
+    """Links of a checkpoint's own card that lead out of the repository, as notes for its author.
 
     Raises:
         ConfigError: its front matter is broken, or names no licence.
@@ -152,13 +149,11 @@ def payload_of(checkpoint: Checkpoint, generated: Path) -> Payload:
     """The files of a checkpoint, with those of a folder of generated ones (card, samples,
     evaluation) in their places.
     """
-    own = read_folder(checkpoint.folder, "model")
-    files: dict[str, LocalFile] = dict(own.files)
+    files = dict(read_folder(checkpoint.folder, "model").files)
     for path in sorted(generated.rglob("*")):
         if path.is_file():
             files[path.relative_to(generated).as_posix()] = hash_file(path)
-    folders = frozenset(name.split("/")[0] for name in files if "/" in name)
-    return Payload("model", checkpoint.folder, dict(sorted(files.items())), (), folders)
+    return Payload("model", dict(sorted(files.items())))
 
 
 def write_plain(checkpoint: Checkpoint, out: Path) -> None:

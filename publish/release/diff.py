@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,18 +86,7 @@ class Diff:
 
     def to_json(self) -> dict[str, Any]:
         """For `--json`."""
-        names = [
-            name
-            for name in self.__slots__
-            if name not in ("schema", "classes_changed", "classes_added")
-        ]
-        return {
-            "bump": self.bump,
-            "schema": list(self.schema),
-            "classes_changed": self.classes_changed,
-            "classes_added": self.classes_added,
-            **{n: list(getattr(self, n)) for n in names},
-        }
+        return {"bump": self.bump, **asdict(self)}
 
 
 def diff(old: Path, new: Path) -> Diff:
@@ -182,5 +171,5 @@ def _files(before: Manifest, after: Manifest) -> tuple[str, ...]:
     return tuple(sorted(n for n in {*old, *new} if old.get(n) != new.get(n)))
 
 
-def _few(names: tuple[str, ...], n: int = 5) -> str:
-    return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

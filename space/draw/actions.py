@@ -65,15 +65,11 @@ class Drawing:
     """What one prompt and seed gave."""
 
     words: WordCheck
-    picture: int  # 1 … pictures
     study: Study
 
 
 def check_words(prompt: str) -> WordCheck:
     """Which words of a prompt the model has learnt; never raises on account of the prompt.
-
-    Args:
-        prompt: As typed; may be empty.
 
     Raises:
         CheckpointError, ConfigError: the checkpoint cannot be loaded.
@@ -115,13 +111,8 @@ def words_to_map(model: Synthesizer, prompt: str) -> list[str]:
 
 
 def check_numbers(seed: Any, steps: Any, guidance: Any, n: Any = 1) -> tuple[int, int, float, int]:
-    """The numbers of a drawing, checked.
-
-    Args:
-        seed: A whole number from 0 to `MAX_SEED`.
-        steps: A whole number from 1 to `MAX_STEPS`.
-        guidance: From 1 to `MAX_GUIDANCE`.
-        n: Pictures, 1 to `MAX_PICTURES`.
+    """The numbers of a drawing as whole ones, the guidance as it is; see `MAX_SEED` and the other
+    limits.
 
     Raises:
         ConfigError: one of them is missing or out of range.
@@ -145,16 +136,12 @@ def check_numbers(seed: Any, steps: Any, guidance: Any, n: Any = 1) -> tuple[int
 def draw(
     asked: Permalink, n: int = 1, *, tuning: Tuning | None = None, previews: bool = True
 ) -> Iterator[Progress | Drawing]:
-    """Draw what a link asks for: a `Progress` every few steps, and a `Drawing` for each picture.
+    """Draw what a link asks for: a `Progress` every few steps, and a `Drawing` for each of n pictures.
 
-    Pictures are drawn one by one, so that each is the picture its own seed draws alone. Closing the
-    iterator stops the drawing after its current step.
-
-    Args:
-        asked: Prompt, seed, and how the picture is drawn; further pictures take the next seeds.
-        n: Pictures.
-        tuning: How masks are refined; None as the link says.
-        previews: Decode the predicted picture every few steps.
+    Pictures are drawn one by one, further ones with the next seeds, so that each is the picture its
+    own seed draws alone. Closing the iterator stops the drawing after its current step. Masks are
+    refined as the link says unless `tuning` says else; with `previews` the predicted picture is
+    decoded every few steps.
 
     Raises:
         LungSynthError: the prompt or a number cannot be used, or there is no checkpoint.
@@ -186,32 +173,17 @@ def draw(
             told = time.monotonic()
             done = (picture - 1) * steps + step
             left = (time.monotonic() - begun) / done * (n * steps - done)
-            left_now = left if done > 1 else None
-            yield Progress(
-                step,
-                steps,
-                picture,
-                n,
-                left_now,
-                preview,
-                tuple(tokens),
-                levels,
-                tuple(model.classes),
-            )
+            shown = (preview, tuple(tokens), levels, tuple(model.classes))
+            yield Progress(step, steps, picture, n, left if done > 1 else None, *shown)
         assert result is not None
         report = result.prompt
         check = WordCheck(report.known, report.unknown, report.dropped, "")
         study = make_study(model, result, tuning, size=asked.size, formation=watcher.formation())
-        yield Drawing(check, picture, study)
+        yield Drawing(check, study)
 
 
 def check_size(model: Synthesizer, size: str, n: int = 1) -> str:
-    """The size of pictures, checked; "" for the checkpoint's side.
-
-    Args:
-        model: Draws.
-        size: "320", or width x height "320x256".
-        n: Pictures.
+    """The size of n pictures, "320" or width x height "320x256", checked; "" for the checkpoint's side.
 
     Raises:
         ConfigError: it is no size.

@@ -14,8 +14,10 @@ import re
 import secrets
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,8 @@ MAX_ROWS = 40
 """Pictures of a batch."""
 KEEP_SECONDS = 3600
 """A batch is deleted when nothing was added to it for so long."""
+LOOK_SECONDS = 300
+"""Between two looks for such batches."""
 BATCH, REFUSED = "batch.json", "refused.txt"
 
 
@@ -66,12 +70,10 @@ class Batch:
 
 
 def read_rows(pasted: str, table: str = "", seed: int = 0) -> list[Row]:
-    """Prompts, one a line, or a CSV file with the column `prompt` and perhaps `seed`.
+    """Prompts, one a line, or, where there is one, those of a CSV file with the column `prompt`.
 
-    Args:
-        pasted: Prompts as typed.
-        table: Text of a CSV file; goes before what was typed.
-        seed: Of the first row that names none; the next ones take the next numbers.
+    `seed` is that of the first row; one that names none, in a column `seed`, takes this and its
+    place.
 
     Raises:
         ConfigError: there is no row, or too many, or a cell that is none.
@@ -86,7 +88,8 @@ def read_rows(pasted: str, table: str = "", seed: int = 0) -> list[Row]:
                 "and perhaps `seed`."
             )
         for line in reader:
-            given.append((line[names["prompt"]] or "", line.get(names.get("seed", ""), "") or ""))
+            number = line[names["seed"]] if "seed" in names else ""
+            given.append((line[names["prompt"]] or "", number or ""))
     else:
         given = [(line, "") for line in pasted.splitlines()]
     rows: list[Row] = []
@@ -106,20 +109,37 @@ def read_rows(pasted: str, table: str = "", seed: int = 0) -> list[Row]:
 
 
 def begin(rows: Sequence[Row], steps: float, guidance: float) -> Batch:
-    """Make the folder of a new batch; old ones are deleted.
+    """Make the folder of a new batch.
 
     Raises:
         ConfigError: a number is out of range.
     """
     _, steps, guidance, _ = actions.check_numbers(0, steps, guidance)
     base = _base()
-    for old in base.iterdir() if base.is_dir() else ():
-        if old.is_dir() and time.time() - old.stat().st_mtime > KEEP_SECONDS:
-            shutil.rmtree(old, ignore_errors=True)
+    base.mkdir(parents=True, exist_ok=True, mode=0o700)
     name = secrets.token_hex(16)
     told = {"rows": [asdict(row) for row in rows], "steps": steps, "guidance": guidance}
-    write_files({BATCH: json.dumps(told, ensure_ascii=False).encode()}, _made(base) / name)
+    write_files({BATCH: json.dumps(told, ensure_ascii=False).encode()}, base / name)
     return Batch(name, tuple(rows), steps, guidance, base / name)
+
+
+def forget_old() -> None:
+    """Delete the batches that nothing was added to for `KEEP_SECONDS`."""
+    for folder in _base().glob("*"):
+        with suppress(FileNotFoundError):
+            if time.time() - folder.stat().st_mtime > KEEP_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def forget_in_time() -> None:
+    """Have a thread look for old batches as long as the page is served."""
+
+    def look() -> None:
+        while True:
+            forget_old()
+            time.sleep(LOOK_SECONDS)
+
+    threading.Thread(target=look, name="forget-batches", daemon=True).start()
 
 
 def find(name: Any) -> Batch | None:
@@ -159,7 +179,6 @@ def draw_next(batch: Batch) -> None:
         "record.json": (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode(),
     }
     write_files(files, batch.place(n))
-    os.utime(batch.folder)
 
 
 def as_zip(batch: Batch) -> bytes:
@@ -184,13 +203,6 @@ def as_parquet(batch: Batch) -> bytes:
     """
     import pyarrow.parquet  # deferred: half a second that only batches need
 
-    kinds = {
-        "image": "Image",
-        "mask": "Image",
-        "prompt": "string",
-        "seed": "int64",
-        "record": "string",
-    }
     rows = []
     for n, row in enumerate(batch.rows):
         place = batch.place(n)
@@ -204,10 +216,9 @@ def as_parquet(batch: Batch) -> bytes:
         rows.append(pictures | {"prompt": row.prompt, "seed": row.seed, "record": record})
     if not rows:
         raise LungSynthError("No picture of the batch was drawn.")
-    features = {
-        name: {"_type": "Image"} if kind == "Image" else {"dtype": kind, "_type": "Value"}
-        for name, kind in kinds.items()
-    }
+    features: dict[str, dict[str, str]] = {key: {"_type": "Image"} for key in ("image", "mask")}
+    for name, kind in (("prompt", "string"), ("seed", "int64"), ("record", "string")):
+        features[name] = {"dtype": kind, "_type": "Value"}
     table = pyarrow.Table.from_pylist(rows)
     told = {"huggingface": json.dumps({"info": {"features": features}})}
     buffer = io.BytesIO()
@@ -218,8 +229,3 @@ def as_parquet(batch: Batch) -> bytes:
 def _base() -> Path:
     root = os.environ.get("GRADIO_TEMP_DIR") or str(Path(tempfile.gettempdir()) / "gradio")
     return Path(root) / "lungsynth-batches"
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder

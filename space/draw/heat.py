@@ -17,6 +17,8 @@ from lungsynth.arrays import FloatArray, UInt8Array
 
 FULL = 1.0
 """Difference that is drawn in full colour: a whole average more than the words' mean."""
+OPACITY = 0.6
+"""Of full colour over a picture."""
 NO_PLACE = 0.25
 """A map whose 98th percentile is below shows no place; it is left without colour."""
 
@@ -46,13 +48,10 @@ def telling(words: Sequence[str]) -> str:
 def differences(words: Sequence[str], maps: Mapping[tuple[int, int], FloatArray]) -> FloatArray:
     """By how much each word attends to a place more than the words of its prompt do on average.
 
-    Args:
-        words: Of the prompt; phrases ("right lung") are not counted into the mean.
-        maps: (h, w) of a layer -> (words, h, w) mean attention probability.
-
-    Returns:
-        (words, H, W) on the finest grid; 0 = as the words' mean, 1 = a whole average of the word
-        more. Layers at least a quarter as fine count, as in `lungsynth.model.attention.word_map`.
+    Phrases ("right lung") are not counted into that mean. `maps` are, by (h, w) of a layer, the
+    mean attention probability (words, h, w). Gives (words, H, W) on the finest grid: 0 = as the
+    words' mean, 1 = a whole average of the word more. Layers at least a quarter as fine count, as
+    in `lungsynth.model.attention.word_map`.
     """
     finest = max(maps)
     shares = [
@@ -76,21 +75,16 @@ def level(difference: FloatArray) -> UInt8Array:
     return (np.clip(difference / FULL, 0, 1) * 255).round().astype(np.uint8)
 
 
-def lay_over(
-    image: UInt8Array, difference: FloatArray, colour: tuple[int, int, int], opacity: float = 0.6
-) -> UInt8Array:
-    """A word's map over a picture, as the viewer draws it: (H, W, 3) RGB.
+def lay_over(image: UInt8Array, difference: FloatArray, colour: tuple[int, int, int]) -> UInt8Array:
+    """A word's map, (h, w) of `differences`, over a picture (H, W), as the viewer draws it: (H, W,
+    3) RGB.
 
-    Args:
-        image: (H, W).
-        difference: (h, w) of `differences`; one that shows no place leaves the picture as it is.
-        colour: Of the word.
-        opacity: At `FULL`.
+    One that shows no place leaves the picture as it is.
     """
     out = np.repeat(image[..., None], 3, 2).astype(float)
     if has_place(difference):
         shown = level(enlarged(difference[None], image.shape)[0]) / 255.0
-        alpha = (opacity * shown)[..., None]
+        alpha = (OPACITY * shown)[..., None]
         out = out * (1 - alpha) + np.array(colour, float) * alpha
     return out.round().astype(np.uint8)
 

@@ -21,12 +21,7 @@ class TooManyError(LungSynthError):
 
 
 class FullError(LungSynthError):
-    """So many drawings wait that no more is taken.
-
-    Args:
-        message: For the visitor.
-        seconds: Until it is worth while to try again, about.
-    """
+    """So many drawings wait that no more is taken; worth another try in about so many seconds."""
 
     def __init__(self, message: str, seconds: float) -> None:
         super().__init__(message)
@@ -35,24 +30,16 @@ class FullError(LungSynthError):
 
 @dataclass(frozen=True, slots=True)
 class WaitingRoom:
-    """How many drawings may wait.
+    """How many drawings may wait."""
 
-    Args:
-        n: Altogether; the one being drawn is not counted.
-        each: For one visitor, so that a program cannot take every place. A hall of people behind one
-            address counts as one, so this is generous.
-    """
-
-    n: int = 24
-    each: int = 12
+    n: int = 24  # altogether; the one being drawn is not counted
+    each: int = 12  # for one visitor; a hall of people behind one address counts as one
 
     def check(self, waiting: Sequence[str], visitor: str, *, seconds: float | None = None) -> None:
-        """Whether one more may wait.
+        """Whether one more may wait beside `waiting`, one visitor (`visitor_of`) a drawing.
 
-        Args:
-            waiting: Who waits, one entry a drawing; see `visitor_of`.
-            visitor: Who comes; "" is counted among all only.
-            seconds: A drawing takes about; None when none was drawn yet.
+        A visitor "" is counted among all only. A drawing takes about so many seconds; None when
+        none was drawn yet.
 
         Raises:
             FullError: none may.
@@ -80,10 +67,8 @@ def _about(seconds: float) -> str:
 def step_back(by: int = 5) -> None:
     """Let the calling thread, and those it starts, yield to what answers visitors; Linux only.
 
-    The threads of a tensor operation inherit it, so a drawing still uses every core nobody else wants.
-
-    Args:
-        by: Niceness above the process's own.
+    The threads of a tensor operation inherit it, so a drawing still uses every core nobody else
+    wants. Niceness rises by so much above the process's own.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -94,12 +79,7 @@ def step_back(by: int = 5) -> None:
 
 
 class RateLimit:
-    """At most `n` calls a visitor in any `seconds`; safe to call from several threads.
-
-    Args:
-        n: Calls.
-        seconds: Window.
-    """
+    """At most `n` calls a visitor in any `seconds`; safe to call from several threads."""
 
     def __init__(self, n: int, seconds: float) -> None:
         self.n, self.seconds = n, seconds
@@ -107,12 +87,7 @@ class RateLimit:
         self._lock = threading.Lock()
 
     def check(self, visitor: str, *, cost: int = 1, now: float | None = None) -> None:
-        """Count a call.
-
-        Args:
-            visitor: See `visitor_of`; "" is not limited.
-            cost: Calls it counts as.
-            now: Seconds; None takes the clock.
+        """Count a call of a visitor (`visitor_of`; "" is not limited), or as many as it costs.
 
         Raises:
             TooManyError: says when to come again; the call is then not counted.
@@ -137,14 +112,10 @@ class RateLimit:
 
 
 def visitor_of(host: str | None, headers: Mapping[str, str]) -> str:
-    """Who asks; "" on one's own machine, where nobody needs protection from anybody.
+    """Who asks, by address and headers; "" on one's own machine, where nobody needs protection.
 
     Behind the proxy of a Space the address is the last one the proxy added; elsewhere that header
     could be made up and is not read.
-
-    Args:
-        host: Address of the connection.
-        headers: Of the request.
     """
     if os.environ.get("SPACE_ID"):
         forwarded = headers.get("x-forwarded-for", "")

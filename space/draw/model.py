@@ -46,10 +46,7 @@ def model_name() -> str | None:
 
 
 def synthesizer(convention: str = "") -> Synthesizer:
-    """The checkpoint, loaded when first asked for.
-
-    Args:
-        convention: Of the masks; "" for the checkpoint's own.
+    """The checkpoint with masks of a convention, "" for its own; loaded when first asked for.
 
     Raises:
         CheckpointError, ConfigError: it cannot be loaded; the next call tries again.

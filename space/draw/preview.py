@@ -20,14 +20,11 @@ N_PREVIEWS = 5
 
 
 class Previewer:
-    """Called with the latents after each step; gives a picture for some of them.
+    """Called with the latents (1, C, h, w) after each step, from 1; gives a picture for some of them.
 
     The first is the noise itself, decoded after step 1; where the sampler does not let the picture
-    be foreseen, the others are the latents as they are, too.
-
-    Args:
-        model: Draws with the checkpoint's own scheduler.
-        steps: Of the drawing.
+    be foreseen, the others are the latents as they are, too. The model draws with its own
+    scheduler.
     """
 
     def __init__(self, model: Synthesizer, steps: int) -> None:
@@ -36,12 +33,7 @@ class Previewer:
         self.wanted = {step for step in range(1, steps) if step == 1 or (step - 2) % every == 0}
 
     def __call__(self, step: int, latents: Any) -> Any:
-        """(H, W) uint8 picture, or None where none is wanted.
-
-        Args:
-            step: 1 … steps.
-            latents: (1, C, h, w) after this step.
-        """
+        """(H, W) uint8 picture, or None where none is wanted."""
         from lungsynth.model.sampling import to_grey  # deferred: imports torch
 
         before, self.before = self.before, latents
@@ -59,11 +51,7 @@ class Previewer:
 def predicted_x0(scheduler: Any, index: int, before: Any, after: Any) -> Any:
     """Latents of the predicted picture; None for a scheduler that tells none, or a step that kept all.
 
-    Args:
-        scheduler: With its timesteps set.
-        index: Of the step, from 0.
-        before: Latents (B, C, h, w) before the step.
-        after: Likewise after it.
+    `before` and `after` are the latents (B, C, h, w) around the step of that index, from 0.
     """
     settings = getattr(scheduler, "config", {})
     if str(settings.get("algorithm_type", "")).endswith("dpmsolver++"):

@@ -94,7 +94,6 @@ class Made:
     """A mask, and the stages it went through."""
 
     config: RefineConfig
-    method: str
     mask: UInt8Array  # (H, W) class ids, 255 = ignore
     coarse: UInt8Array
     stages: tuple[Stage, ...]  # those in use, in their order
@@ -113,14 +112,7 @@ def make_study(
     size: str = "",
     formation: Formation | None = None,
 ) -> Study:
-    """Keep what is needed of a result, and make its mask.
-
-    Args:
-        model: Has drawn it.
-        result: What was drawn.
-        tuning: How its mask is made.
-        size: Of the picture, "" for the checkpoint's side.
-        formation: How its maps formed.
+    """Keep what is needed of a result and of how its maps formed, and make its mask.
 
     Raises:
         ConfigError: the tuning is not valid.
@@ -163,7 +155,6 @@ def make(study: Study, tuning: Tuning) -> Made:
     mask, coarse, scores = done.mask, done.coarse, done.scores
     study.made = Made(
         config,
-        config.method,
         mask,
         coarse,
         _stages(study, config, done),

@@ -45,10 +45,7 @@ class Tuning:
     base: tuple[str, ...] = ()  # NAME=VALUE over the program's defaults, as a link carries them
 
     def config(self, preset: RefineConfig) -> RefineConfig:
-        """The refinement's own options.
-
-        Args:
-            preset: The program's defaults.
+        """The refinement's own options, over the program's defaults.
 
         Raises:
             ConfigError: a value is not valid.
@@ -125,13 +122,10 @@ def _place(name: str, value: float) -> float:
 
 
 def tuning_of(values: Sequence[Any]) -> Tuning:
-    """The mask's controls.
+    """The mask's controls, in the order of `shown`, and last the link that was opened, or None.
 
-    A control that stands where a link put it means the link's exact value, which its slider may
-    not be able to show.
-
-    Args:
-        values: In the order of `shown`, and the link that was opened, or None.
+    A control that stands where a link put it means the link's exact value, which its slider may not
+    be able to show.
     """
     *given, link = values
     base: tuple[str, ...] = link.refine if link is not None else ()

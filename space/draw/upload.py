@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,6 @@ from lungsynth.masks.reading import label
 from lungsynth.masks.refine import RefineConfig
 from space.draw.model import synthesizer, usable
 from space.draw.study import STAGES, Region, Stage, regions_of
-from space.draw.tuning import Tuning
 
 if TYPE_CHECKING:
     from lungsynth.masks.classes import ClassSpec
@@ -39,9 +39,7 @@ class Reading:
     image: UInt8Array  # (H, W)
     mask: UInt8Array  # (H, W) class ids, the film's own size
     stages: tuple[Stage, ...]
-    rules: tuple[
-        tuple[str, UInt8Array], ...
-    ]  # refinement -> its mask; () where it was not asked for
+    rules: tuple[tuple[str, UInt8Array], ...]  # refinement, mask; () where not asked for
     regions: tuple[Region, ...]
     warnings: tuple[str, ...]
     done: tuple[str, ...]  # what the film check put right
@@ -53,18 +51,12 @@ def segment(
     path: str | Path,
     *,
     name: str = "film",
-    tuning: Tuning | None = None,
     convention: str = "",
     compare: bool = False,
 ) -> Reading:
-    """Segment a film and delete its file, whatever happens.
-
-    Args:
-        path: The upload; PNG, JPEG, TIFF, BMP or DICOM, at most `MAX_BYTES`.
-        name: What the answer calls it.
-        tuning: How the mask is refined; None for the defaults.
-        convention: Of the masks.
-        compare: Also by the other refinements.
+    """Segment a film, at most `MAX_BYTES` of PNG, JPEG, TIFF, BMP or DICOM, and delete its file,
+    whatever happens. The answer calls it by `name`; with `compare` it holds masks by other
+    refinements too.
 
     Raises:
         DataError: no film that can be read; the message does not name the file.
@@ -72,7 +64,7 @@ def segment(
     """
     path = Path(path)
     try:
-        return _segment(path, name, tuning or Tuning(), convention, compare)
+        return _segment(path, name, convention, compare)
     except LungSynthError as error:
         # messages name files; this one's folder is ours, and its name may be a patient's
         raise type(error)(str(error).replace(str(path), "The file")) from None
@@ -80,7 +72,7 @@ def segment(
         path.unlink(missing_ok=True)
 
 
-def _segment(path: Path, name: str, tuning: Tuning, convention: str, compare: bool) -> Reading:
+def _segment(path: Path, name: str, convention: str, compare: bool) -> Reading:
     from lungsynth.output import film_warnings, segment_files  # deferred: imports torch
     from lungsynth.segment import segment_film, to_film  # deferred: imports torch
 
@@ -91,7 +83,7 @@ def _segment(path: Path, name: str, tuning: Tuning, convention: str, compare: bo
     read = read_film(path)
     told = tuple(note.replace(str(path), "the file") for note in read.warnings)
     film = replace(read, stem="film", warnings=told)
-    model, config = synthesizer(convention), tuning.config(RefineConfig())
+    model, config = synthesizer(convention), RefineConfig()
     result = segment_film(model, film, config=config)
     righted = result.righted
     maps = to_film(result.probability, *righted.image.shape)
@@ -132,8 +124,8 @@ def names_of(paths: Sequence[str | Path]) -> list[str]:
     names: list[str] = []
     for path in paths:
         plain = Path(path).name
-        same = sum(one.split(" (")[0] == plain for one in names)
-        names.append(f"{plain} ({same + 1})" if same else plain)
+        numbered = (f"{plain} ({n})" for n in count(2))
+        names.append(next(name for name in chain([plain], numbered) if name not in names))
     return names
 
 

@@ -42,10 +42,8 @@ class Formation:
         return min(int(np.searchsorted(self.steps, step)), len(self.steps) - 1)
 
     def differences(self, step: int = 0) -> NDArray[np.float32]:
-        """Where each word looks: (words, H, W) of `heat.differences`, on the finest grid.
-
-        Args:
-            step: 1 … steps; 0 for all of them.
+        """Where each word looks in a step, 0 for all of them: (words, H, W) of `heat.differences`,
+        finest grid.
         """
         chosen = slice(self.frame_at(step), self.frame_at(step) + 1) if step else slice(None)
         weights = self._weights()[chosen]
@@ -61,13 +59,8 @@ class Formation:
 
 
 class Watcher:
-    """Called after each step of one drawing; gives what can be shown by then, and keeps a `Formation`.
-
-    Args:
-        model: Draws.
-        steps: Of the drawing.
-        tokens: Word -> its token positions.
-        previews: Decode the predicted picture every few steps.
+    """Called after each step, from 1, of one drawing, with its latents (1, C, h, w); gives what can
+    be shown by then, and keeps a `Formation`. `tokens` are the positions of each word's.
     """
 
     def __init__(
@@ -92,12 +85,7 @@ class Watcher:
         self.captured = captured
 
     def __call__(self, step: int, latents: Any) -> tuple[UInt8Array | None, UInt8Array | None]:
-        """(H, W) picture on its way and (words, h, w) levels of this step; None where none is made.
-
-        Args:
-            step: 1 … steps.
-            latents: (1, C, h, w) after this step.
-        """
+        """(H, W) picture on its way and (words, h, w) levels of this step; None where none is made."""
         if step % self.every == 0 or step == self.steps:
             self._keep(step)
         picture = self.previewer(step, latents) if self.previewer else None

@@ -67,19 +67,16 @@ def generate(
         tuning = Tuning(method=method or None, base=more.refine)
         *_, drawn = actions.draw(asked, tuning=tuning, previews=False)
         assert isinstance(drawn, actions.Drawing)
-        return _outputs(drawn.study)
-
-
-def _outputs(one: study.Study) -> tuple[Any, ...]:
-    assert one.made is not None
-    return (
-        kept("image.png", png_bytes(one.image)),
-        kept("mask.png", png_bytes(one.made.mask)),
-        kept("overlay.png", png_bytes(study.final_overlay(one))),
-        record_of(one),
-        kept(archive_name(one), archive(one)),
-        text.summary(one.made.regions),
-    )
+        one = drawn.study
+        assert one.made is not None
+        return (
+            kept("image.png", png_bytes(one.image)),
+            kept("mask.png", png_bytes(one.made.mask)),
+            kept("overlay.png", png_bytes(study.final_overlay(one))),
+            record_of(one),
+            kept(archive_name(one), archive(one)),
+            text.summary(one.made.regions),
+        )
 
 
 def segment(film: str | None, request: gr.Request | None = None) -> tuple[str, str, str, list[str]]:

@@ -23,14 +23,10 @@ MAX_TABLE = 200_000  # bytes of a CSV file
 
 
 def batch_tab(part: dict[str, Any], name: gr.BrowserState) -> list[Any]:
-    """Many prompts; steps and guidance are those set under Advanced.
+    """Many prompts; steps and guidance are those of the main panel's parts. Gives what `shown_of`
+    is of.
 
-    Args:
-        part: The main panel's parts by name.
-        name: Of the batch this browser began.
-
-    Returns:
-        What `shown_of` is of.
+    `name` is that of the batch this browser began.
     """
     turn = gr.State(
         ""
@@ -73,10 +69,9 @@ def begin(
 ) -> tuple[Any, ...]:
     """Begin a batch: its name, and `shown_of` it."""
     try:
-        rows = batch.read_rows(prompts or "", _text(table), int(seed or 0))
-        made = batch.begin(rows, steps or PRESET.steps, guidance or PRESET.guidance)
-    except Exception as error:  # noqa: BLE001 - shown() logs what is not ours
-        raise handlers.shown(error, "Not begun") from None
+        with handlers.errors_shown("Not begun"):
+            rows = batch.read_rows(prompts or "", _text(table), int(seed or 0))
+            made = batch.begin(rows, steps or PRESET.steps, guidance or PRESET.guidance)
     finally:
         if table:
             Path(table).unlink(missing_ok=True)

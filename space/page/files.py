@@ -11,15 +11,12 @@ from gradio.utils import get_upload_folder
 
 
 def kept(name: str, data: bytes) -> str:
-    """Path of a file of Gradio's cache that holds `data`.
+    """Path of a file of Gradio's cache that holds `data`, under the name a visitor saves it by.
 
     Whoever else was given the same content has the same file; it is never written twice, so that a
-    download of it is not cut off. (Gradio's own `save_bytes_to_cache` writes into the file there is.)
-    The page deletes what a component was given and nobody asked for again within its `delete_cache`.
-
-    Args:
-        name: The file's name, as a visitor saves it.
-        data: All of it.
+    download of it is not cut off. (Gradio's own `save_bytes_to_cache` writes into the file there
+    is.) The page deletes what a component was given and nobody asked for again within its
+    `delete_cache`.
     """
     folder = Path(get_upload_folder()).resolve() / hashlib.sha256(data).hexdigest()
     path = folder / name

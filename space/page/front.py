@@ -25,11 +25,10 @@ background:inherit;text-align:center"><p>{banner}</p><p><strong>{title}</strong>
 
 
 def dressed(html: str, origin: str) -> str:
-    """The page's HTML with our own tags for link previews, and the first picture.
+    """The page's HTML, as Gradio renders it, with our own tags for link previews, and the first
+    picture.
 
-    Args:
-        html: As Gradio renders it.
-        origin: Where the page is opened, such as https://lab-page.hf.space.
+    `origin` is where the page is opened, such as https://lab-page.hf.space.
     """
     told = {
         "og:type": "website",

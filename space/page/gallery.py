@@ -61,11 +61,6 @@ def build(
 ) -> Path:
     """Draw the gallery; the folder is written whole or not at all.
 
-    Args:
-        out: Where to.
-        steps: Denoising steps.
-        guidance: Of the prompt.
-
     Raises:
         LungSynthError: the checkpoint cannot draw, or the place cannot be written.
     """

@@ -36,8 +36,9 @@ def seconds(
     _: Any, __: Any, steps: Any = SampleOptions.steps, ___: Any = 0, n: Any = 1, *____: Any
 ) -> int:
     """Seconds of a GPU to ask for: the smallest that will do, since it is checked against a quota."""
+    pictures = n if isinstance(n, int | float) else 1  # the endpoint gives a method in its place
     try:
-        return int(min(60, 8 + 0.06 * float(steps) * float(n)))
+        return int(min(60, 8 + 0.06 * float(steps) * pictures))
     except (TypeError, ValueError):
         return 10
 
@@ -98,16 +99,7 @@ def draw(
 ) -> Iterator[tuple[Any, ...]]:
     """Draw pictures: status, viewer, kept studies, which of them, words.
 
-    Args:
-        prompt: What the X-ray should show.
-        seed: Of the first picture.
-        steps: Denoising steps.
-        guidance: How strictly the prompt is followed.
-        n: Pictures.
-        size: Of them; "" for the checkpoint's side.
-        convention: Of the mask.
-        values: The mask's controls, and the link that was opened, or None.
-        request: Who asks.
+    Size and convention are "" for the checkpoint's own; `values` are those of `tuning_of`.
     """
     studies: list[study.Study] = []
     with errors_shown():
@@ -152,13 +144,10 @@ def read_films(
     request: gr.Request,
     names: list[str] | None = None,
 ) -> Iterator[tuple[Any, ...]]:
-    """A visitor's films, one after the other: the emptied upload, status, viewer, notes.
+    """A visitor's films, deleted when read, one after the other: the emptied upload, status,
+    viewer, notes.
 
-    Args:
-        paths: Files; deleted when they are read.
-        convention: Of the masks.
-        request: Who asks.
-        names: What the films are called; None for the files' names.
+    They are called by `names`, or as their files.
     """
     if not paths:
         yield gr.skip(), text.status("Choose a file first."), gr.skip(), gr.skip()

@@ -37,11 +37,8 @@ Send = Callable[[Message], Awaitable[None]]
 class FrontPage:
     """ASGI middleware that renders the page's HTML once for each address it is opened at.
 
-    Gradio renders it for every visitor, 50 ms of Python each; nothing in it differs but that address.
-
-    Args:
-        app: What renders it.
-        n: Addresses remembered; made-up ones only push out others.
+    Gradio renders it for every visitor, 50 ms of Python each; nothing in it differs but that
+    address. The last n addresses are remembered; made-up ones only push out others.
     """
 
     def __init__(self, app: Any, n: int = 16) -> None:
@@ -171,14 +168,11 @@ def plain_refusals(demo: gr.Blocks) -> gr.Blocks:
 
 
 def bounded(demo: gr.Blocks, room: WaitingRoom | None = None) -> gr.Blocks:
-    """Bound how many drawings wait; one too many gets HTTP 429.
+    """Bound how many drawings wait, by `WaitingRoom` unless told else; one too many gets HTTP 429.
 
-    Gradio's own bound counts events of every kind, so that with 24 drawings waiting nobody could even
-    open the page, nor see the rest of a picture already drawn.
-
-    Args:
-        demo: After `queue`.
-        room: How many; None for the default.
+    Gradio's own bound counts events of every kind, so that with 24 drawings waiting nobody could
+    even open the page, nor see the rest of a picture already drawn. For a page whose `queue` was
+    called.
     """
     room, queue = room or WaitingRoom(), demo._queue
     push = queue.push
@@ -213,10 +207,8 @@ def give_memory_back() -> bool:
     """Have glibc return freed memory to the system instead of keeping an arena a thread.
 
     Drawings free hundreds of megabytes in threads that come and go; by default each of up to eight
-    arenas a core keeps its largest size.
-
-    Returns:
-        Whether it was set; False elsewhere than on Linux with glibc.
+    arenas a core keeps its largest size. False where it could not be set: elsewhere than on Linux
+    with glibc.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -160,11 +160,9 @@ def status(message: str) -> str:
 
 
 def region_table(regions: Sequence[Region], *, coarse: bool = True) -> str:
-    """Legend and numbers of the classes; HTML. Trust is left out where the checkpoint can say none.
+    """Legend and numbers of the classes, with the area before refinement where `coarse`; HTML.
 
-    Args:
-        regions: One a row.
-        coarse: With the area before refinement.
+    Trust is left out where the checkpoint can say none.
     """
     columns = {
         "Coarse area": [f"{r.coarse_area:.1%}" for r in regions] if coarse else [],

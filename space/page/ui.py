@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from space.draw import upload
+from space.draw import batch, upload
 from space.draw.model import model_card, model_state
 from space.page import (
     api,
@@ -197,9 +197,7 @@ def warm_up() -> None:
 def launch(demo: gr.Blocks, **options: Any) -> Any:
     """Serve the page, on this machine only unless `server_name` or GRADIO_SERVER_NAME says else.
 
-    Args:
-        demo: See `build_demo`.
-        options: Of `gr.Blocks.launch`, over those set here.
+    Options are those of `gr.Blocks.launch`, over those set here.
     """
     ours: dict[str, Any] = {
         "theme": theme(),
@@ -214,6 +212,7 @@ def launch(demo: gr.Blocks, **options: Any) -> Any:
         "state_session_capacity": SESSIONS,
         "mcp_server": importlib.util.find_spec("mcp") is not None,
     }
+    batch.forget_in_time()
     launched = demo.launch(**(ours | options))
     api.plain_answers(demo)
     return launched

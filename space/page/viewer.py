@@ -64,12 +64,10 @@ def viewer(elem_id: str, value: Any = None) -> gr.HTML:
 
 
 def shown(items: Sequence[dict[str, Any]], key: str, at: int | None = None) -> dict[str, Any]:
-    """A value of the viewer.
+    """A value of the viewer: `study_item`, `film_item` or `forming_item`, and which to look at;
+    None stays.
 
-    Args:
-        items: `study_item`, `film_item` or `forming_item`.
-        key: Of the pictures; with the same one the viewer stays at its stage.
-        at: The item to look at; None stays.
+    With the key of before the viewer stays at its stage.
     """
     return {"items": list(items), "key": key} | ({} if at is None else {"at": at})
 
@@ -80,12 +78,8 @@ def shown_studies(
     rules: Sequence[tuple[str, UInt8Array]] = (),
     which: int = 0,
 ) -> dict[str, Any]:
-    """Drawn pictures as a value of the viewer.
-
-    Args:
-        studies: The pictures.
-        rules: Other refinements of picture `which`.
-        which: Is looked at.
+    """Drawn pictures as a value of the viewer, that looks at `which`; `rules` are its other
+    refinements.
     """
     known = measured()
     items = [

@@ -40,9 +40,7 @@ def record_of(study: Study) -> dict[str, Any]:
 def permalink_of(study: Study, opened: Permalink | None = None) -> Permalink:
     """The link of a study with the mask as it is now.
 
-    Args:
-        study: The picture.
-        opened: The link the page was opened with; its dataset row is kept while the picture is its.
+    The dataset row of the link the page was opened with is kept while the picture is its.
     """
     assert study.made is not None
     options = study.record["options"]

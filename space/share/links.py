@@ -18,11 +18,8 @@ LOCAL = "http://127.0.0.1:7860"
 
 
 def link(asked: Permalink, origin: str = "") -> str:
-    """An address that opens the page and draws the same pixels.
-
-    Args:
-        asked: What to draw.
-        origin: Of the page, such as https://lab-page.hf.space; anything else gives `LOCAL`.
+    """An address that opens the page, at `origin` such as https://lab-page.hf.space, and draws the
+    same.
     """
     return f"{_page(origin)}/?{to_query(asked)}"
 
@@ -53,10 +50,8 @@ def settings_of(asked: Permalink) -> str:
 
 
 def read_settings(settings: str) -> Permalink:
-    """The endpoint's `settings` as a link without a prompt.
-
-    Args:
-        settings: As in a link: `size=320&classes=v7&method=cross&crf.theta_beta=8`.
+    """The endpoint's `settings`, `size=320&method=cross&crf.theta_beta=8` as in a link, as one
+    without a prompt.
 
     Raises:
         ConfigError: a name or a value in it is none.
@@ -73,12 +68,7 @@ def read_settings(settings: str) -> Permalink:
 
 
 def python_snippet(asked: Permalink, *, model: str = "mini") -> str:
-    """Python that draws the same, and refines the mask in the same way, with the library.
-
-    Args:
-        asked: What to draw.
-        model: Name or folder of the checkpoint.
-    """
+    """Python that draws the same, and refines the mask in the same way, with the library."""
     height, width = asked.pixels()
     sampling = [f"steps={asked.steps}", f"guidance={asked.guidance:g}"]
     if asked.guidance_interval is not None:

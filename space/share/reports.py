@@ -72,14 +72,10 @@ def make_report(
     *,
     with_prompt: bool = False,
 ) -> dict[str, Any]:
-    """A report of a mask; JSON. Who reports is not in it.
+    """A report of a mask as it is now; JSON. Who reports is not in it.
 
-    Args:
-        study: The picture, with the mask as it is now.
-        asked: Its link.
-        problems: Of `PROBLEMS`, one at least.
-        note: In the visitor's own words.
-        with_prompt: With the prompt; without it only a dataset row can be drawn again.
+    `problems` are of `PROBLEMS`, the note is in the visitor's own words; without the prompt only a
+    dataset row can be drawn again.
 
     Raises:
         ConfigError: nothing is said to be wrong, or a problem is unknown.
@@ -117,7 +113,7 @@ def hand_in(report: dict[str, Any]) -> Sent:
 
     Raises:
         OutputError: the folder is full, or cannot be written.
-        ConfigError: `LUNGSYNTH_REPORTS_REPO` is set, and there is no token or no huggingface_hub.
+        ConfigError: `LUNGSYNTH_REPORTS_REPO` is set, and there is no token.
     """
     data = (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode()
     name = f"mask-report-{secrets.token_hex(8)}.json"
@@ -146,10 +142,8 @@ def _place() -> tuple[Path | None, Any]:
 
 
 def _begin(repo: str, folder: Path) -> Any:
-    try:
-        from huggingface_hub import CommitScheduler, get_token  # deferred: slow to import
-    except ImportError as error:
-        raise ConfigError(f"{REPO_VARIABLE} is set; pip install huggingface_hub.") from error
+    from huggingface_hub import CommitScheduler, get_token  # deferred: slow to import
+
     token = os.environ.get("HF_TOKEN") or get_token()
     if not token:
         raise ConfigError(f"{REPO_VARIABLE} is set, and there is no token; set HF_TOKEN.")

@@ -246,4 +246,5 @@ def test_a_gpu_is_borrowed_for_as_long_as_the_drawing_needs():
     from space.page.handlers import seconds
 
     assert seconds("chest", 0, 20, 1.5, 1) == 9 < seconds("chest", 0, 100, 1.5, 4) <= 60
+    assert seconds("chest", 0, 100, 1.5, "", "", None) == seconds("chest", 0, 100, 1.5, 1) == 14
     assert seconds("chest", 0, None) == seconds("chest", 0, "many") == 10

@@ -21,7 +21,7 @@ from publish.export import FORMATS, export, iter_cases
 from publish.export.cases import relabel
 from publish.export.coco import run_lengths
 from publish.export.dicom_seg import uid
-from publish.export.webdataset import write_webdataset
+from publish.export.folders import write_webdataset
 
 
 @pytest.fixture(scope="module", params=["plain", "ignore and a gap"])

@@ -16,7 +16,7 @@ from publishing import build_options, contents, run_publish
 import publish.release.release
 from publish.data.manifest import read_manifest
 from publish.data.schema import SCHEMA_VERSION
-from publish.release.previous import last_tag
+from publish.release.release import last_tag
 
 NAME = "lab/films"
 

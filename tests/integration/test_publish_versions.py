@@ -73,6 +73,18 @@ def test_a_row_that_is_not_what_its_seed_gives_is_told(dist, checkpoint, tmp_pat
     assert ran.code == 0 and "DIFFERENT" in ran.out
 
 
+def test_a_row_whose_mask_alone_differs_is_not_the_same(dist, checkpoint, tmp_path):
+    from test_publish_check import edit_rows
+
+    out = shutil.copytree(dist, tmp_path / "dist")
+    first = ids_of(out)[0]
+    edit_rows(out, lambda rows: rows[0].update(mask=rows[1]["mask"]))
+    options = ["replay", out, "--row", first, "--model", checkpoint]
+    ran = run_publish(*options)
+    assert ran.code == 3 and f"{first}: DIFFERENT (largest difference: image 0, mask " in ran.out
+    assert run_publish(*options, "--tolerance", 1).code == 0
+
+
 def test_another_checkpoint_is_refused(dist, checkpoint, tmp_path):
     other = shutil.copytree(checkpoint, tmp_path / "other")
     (other / "tokens" / "left-lung.safetensors").unlink()
@@ -81,6 +93,13 @@ def test_another_checkpoint_is_refused(dist, checkpoint, tmp_path):
     assert ran.code == 1 and "did not draw this dataset" in ran.err
     ran = run_publish("replay", dist, "--row", "s9-1", "--model", checkpoint)
     assert ran.code == 1 and "holds no row 's9-1'" in ran.err
+
+
+def test_an_erratum_of_every_row_is_refused_and_changes_nothing(dist, tmp_path):
+    out = shutil.copytree(dist, tmp_path / "dist")
+    ran = run_publish("erratum", out, *rows_of(*ids_of(out)), "--reason", "x")
+    assert ran.code == 1 and "no row would be left" in ran.err
+    assert contents(out) == contents(dist)
 
 
 def test_an_erratum_leaves_what_a_build_without_the_row_would_be(dist, checkpoint, tmp_path):

@@ -260,6 +260,21 @@ def test_what_cannot_be_published_is_refused(hub, sd_folder, publish, tmp_path, 
     assert hub.requests == []
 
 
+def test_evaluations_of_one_name_are_both_published(sd_folder, publish, tmp_path):
+    options = ["--repo", NAME, "--licence", "mit", "--samples", 0, "--dry-run"]
+    for name, value in (("a", 0.25), ("b", 0.75)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "masks.json").write_text(json.dumps({"iou": value}))
+        options += ["--evaluation", tmp_path / name / "masks.json"]
+    ran = publish("weights", sd_folder, *options, "--out", tmp_path / "out")
+    assert ran.code == 0, ran.err
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| iou | 0.25 |" in card and "| iou | 0.75 |" in card
+    assert "`evaluation/masks.json`" in card and "`evaluation/masks-2.json`" in card
+    kept = (tmp_path / "out" / "evaluation" / "masks-2.json").read_bytes()
+    assert kept == (tmp_path / "b" / "masks.json").read_bytes()
+
+
 def test_strange_names_stay_text(sd_folder, publish, tmp_path):
     ran = publish(
         "weights",

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from pool_tasks import fall_over, refuse, square, two_rows
 from publishing import build_options, run_publish
@@ -20,7 +19,7 @@ from publish.build.engines import Engine, read_engine
 from publish.build.executors import ray_room
 from publish.build.plan import plan
 from publish.build.pool import count_row, in_processes, workers_for
-from publish.build.ranks import DrawRank, Place, WorkFolder, places
+from publish.build.ranks import DrawRank, WorkFolder
 from publish.data.settings import Settings
 from publish.data.shards import Shard
 
@@ -85,17 +84,15 @@ def test_workers_by_default(
     monkeypatch, tmp_path, device, cores, free_gib, n, shards, gpus, expected
 ):
     monkeypatch.setattr(pool, "usable_cores", lambda: cores)
-    monkeypatch.setattr(pool, "free_memory", lambda: int(free_gib * 2**30))
+    monkeypatch.setattr(pool, "memory_bytes", lambda: {"available": int(free_gib * 2**30)})
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
     config = {"device": device, "n": n, "shard_rows": 256}
     the_plan: Any = SimpleNamespace(config=config, folder=tmp_path)
     assert workers_for(the_plan, shards) == expected
 
 
-def test_memory_and_cores_are_read():
+def test_cores_are_counted():
     assert pool.usable_cores() >= 1
-    free = pool.free_memory()
-    assert free is None or 2**20 < free < 2**50
 
 
 def test_engine_options_become_arguments():
@@ -210,10 +207,9 @@ def the_plan(checkpoint: Path) -> Any:
 
 
 def test_ranks_draw_the_rows_of_the_plan(the_plan, tmp_path):
-    folder, table = WorkFolder(tmp_path, the_plan.config), places(the_plan)
-    folder.prepare(the_plan, table, {})
-    assert [one.name for one in table] == the_plan.names
-    held = [folder.indices(one) for one in table]
+    folder = WorkFolder(tmp_path, the_plan.config)
+    folder.prepare(the_plan, {})
+    held = [folder.indices(split, rank) for split, rank, _ in the_plan.shards]
     assert held == [the_plan.indices(split, rank) for split, rank, _ in the_plan.shards]
     assert sorted(i for rows in held for i in rows) == list(range(12))
     assert WorkFolder(tmp_path, {**the_plan.config, "seed": 1}).path != folder.path
@@ -221,10 +217,10 @@ def test_ranks_draw_the_rows_of_the_plan(the_plan, tmp_path):
 
 def test_rows_of_one_split_need_no_file(checkpoint, tmp_path):
     the_plan = plan(Settings(n=7, shard_rows=3, steps=1, model=str(checkpoint)))
-    folder, table = WorkFolder(tmp_path, the_plan.config), places(the_plan)
-    folder.prepare(the_plan, table, {})
+    folder = WorkFolder(tmp_path, the_plan.config)
+    folder.prepare(the_plan, {})
     assert list((folder.path / "rows").iterdir()) == []
-    assert [folder.indices(one) for one in table] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert [folder.indices("train", rank) for rank in range(3)] == [[0, 1, 2], [3, 4, 5], [6]]
 
 
 def finished_shard(out: Path, name: str) -> Shard:
@@ -236,15 +232,15 @@ def finished_shard(out: Path, name: str) -> Shard:
 
 def test_markers_say_what_is_there_not_what_was(the_plan, tmp_path):
     """A marker outlives its shard when somebody deletes it, and a shard outlives a killed leader."""
-    out, table = tmp_path / "dist", places(the_plan)
+    out, names = tmp_path / "dist", the_plan.names
     folder = WorkFolder(tmp_path / "work", the_plan.config)
-    folder.prepare(the_plan, table, {})
-    shard = finished_shard(out, table[1].name)
+    folder.prepare(the_plan, {})
+    shard = finished_shard(out, names[1])
     folder.write_record(shard)
-    for rank in range(len(table)):
+    for rank in range(len(names)):
         (folder.path / "completions" / f"{rank:05d}").touch()
     folder.write_error(0, ValueError("old"))
-    folder.prepare(the_plan, table, {shard.name: shard})
+    folder.prepare(the_plan, {shard.name: shard})
     assert [p.name for p in (folder.path / "completions").iterdir()] == ["00001"]
     assert folder.recorded() == {Path(shard.name).stem}
     assert not (folder.path / "errors").exists()
@@ -262,11 +258,11 @@ def test_a_rank_that_is_there_is_not_drawn_twice(the_plan, tmp_path, monkeypatch
     """A worker given up for lost may have finished; then another need not."""
     from publish.build.worker import make_job
 
-    out, table = tmp_path / "dist", places(the_plan)
+    out, names = tmp_path / "dist", the_plan.names
     folder = WorkFolder(tmp_path / "work", the_plan.config)
-    folder.prepare(the_plan, table, {})
-    step = DrawRank(make_job(the_plan, out, {}), folder, table)
-    folder.write_record(finished_shard(out, table[0].name))
+    folder.prepare(the_plan, {})
+    step = DrawRank(make_job(the_plan, out, {}), folder, the_plan.shards)
+    folder.write_record(finished_shard(out, names[0]))
     monkeypatch.setattr("publish.build.worker.load", lambda _: pytest.fail("drew a finished shard"))
     step(None, 0)
 
@@ -313,12 +309,3 @@ def test_a_job_is_small_however_many_rows_there_are(checkpoint, tmp_path):
         job = make_job(plan(Settings(n=n, steps=1, model=str(checkpoint))), tmp_path, {})
         sizes.append(len(reduction.ForkingPickler.dumps(Drawer(job))))
     assert sizes[1] < sizes[0] + 100 and sizes[1] < 20_000
-
-
-def test_places_are_ranges_of_rows(the_plan):
-    the_plan = SimpleNamespace(
-        config={"shard_rows": 4},
-        rows={"a": np.arange(6)},
-        shards=[("a", 0, "data/x"), ("a", 1, "data/y")],
-    )
-    assert places(the_plan) == [Place("a", 0, "data/x", 0, 4), Place("a", 1, "data/y", 4, 6)]

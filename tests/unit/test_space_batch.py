@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,6 +37,8 @@ def test_prompts_are_read_as_lines_or_from_a_table():
         batch.Row("chest, AP", 7),
         batch.Row("lung", 4),
     ]
+    indexed = ",prompt\n0,chest\n1,lung\n"  # as pandas writes it: the index has no name
+    assert batch.read_rows("", indexed, 40) == [batch.Row("chest", 40), batch.Row("lung", 41)]
 
 
 @pytest.mark.parametrize(
@@ -83,8 +87,13 @@ def test_a_batch_goes_on_where_it_was_and_loads_as_a_dataset(tmp_path):
     assert np.array_equal(drawn.study.image, alone)
 
 
-def test_an_old_batch_is_forgotten(monkeypatch):
-    first = batch.begin([batch.Row("chest", 0)], 2, 1.0)
-    monkeypatch.setattr(batch, "KEEP_SECONDS", -1)
-    batch.begin([batch.Row("chest", 0)], 2, 1.0)
-    assert batch.find(first.name) is None
+def test_a_batch_is_forgotten_an_hour_after_its_last_row_whether_or_not_anybody_comes(monkeypatch):
+    monkeypatch.setattr(batch, "LOOK_SECONDS", 0.05)
+    old, young = (batch.begin([batch.Row("chest", 0)], 2, 1.0) for _ in range(2))
+    hour_ago = time.time() - batch.KEEP_SECONDS - 1
+    os.utime(old.folder, (hour_ago, hour_ago))
+    batch.forget_in_time()
+    until = time.monotonic() + 60
+    while old.folder.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not old.folder.exists() and batch.find(young.name) is not None

@@ -179,6 +179,9 @@ def test_several_films_keep_their_names_and_are_compared_by_rule(tmp_path):
     pictures = [uploaded(tmp_path, f"{n}.png", png(film(n)[0])) for n in (1, 2)]
     names = upload.names_of(["/a/x.png", "/b/x.png", "/b/y.png"])
     assert names == ["x.png", "x.png (2)", "y.png"]
+    copies = ["/a/film (1).png", "/b/film (1).png", "/c/x", "/d/x (2)", "/e/x"]
+    told = ["film (1).png", "film (1).png (2)", "x", "x (2)", "x (3)"]
+    assert upload.names_of(copies) == told
     first = upload.segment(pictures[0], name=names[0], compare=True)
     second = upload.segment(pictures[1], name=names[1])
     assert [name for name, _ in first.rules] == ["none", "crf"] and second.rules == ()

@@ -17,12 +17,11 @@ from publish.commands.run.push import stop_unfit
 from publish.commands.run.sending import begin, release_message, send
 from publish.data.settings import read_settings
 from publish.hub.dataset_files import read_dataset
-from publish.hub.errors import redact
 from publish.hub.limit import ends_by
+from publish.hub.reader import redact
 from publish.hub.repository import Hub
 from publish.hub.retry import Deadline, Retry
-from publish.release.previous import fetch_last
-from publish.release.release import Prepared, prepare
+from publish.release.release import Prepared, fetch_last, prepare
 
 
 def plan_of(command: BuildOptions) -> Plan:

@@ -16,12 +16,11 @@ from click.core import ParameterSource
 
 from lungsynth.errors import LungSynthError
 from publish.commands.sending import SendOptions, SpaceCommand
-from publish.hub.errors import redact
 from publish.hub.limit import ends_by
 from publish.hub.payload import Payload, read_folder
 from publish.hub.push import Progress, explain, push
-from publish.hub.push_plan import Plan, check_tag, make_plan, offline_plan
-from publish.hub.reader import check_repo_name
+from publish.hub.push_plan import check_tag, make_plan, offline_plan
+from publish.hub.reader import check_repo_name, redact
 from publish.hub.repository import Hub
 from publish.hub.retry import Deadline, Retry, SystemClock
 from publish.hub.space_files import HARDWARE, write_space
@@ -49,13 +48,8 @@ def send(
 ) -> None:
     """Plan, and with `--yes` push, a payload; print what was done.
 
-    Args:
-        payload: What the repository shall hold.
-        command: The options.
-        deadline: See `begin`.
-        message: Of the commit, unless `--message` says another.
-        tag: vX.Y.Z; None = that of the options.
-        hardware: Of a Space that is made.
+    `message` and `tag` are those of the options, where these give them; `hardware` is of a Space
+    that is made.
     """
     tag = tag or command.tag
 
@@ -80,7 +74,12 @@ def send(
             with ends_by(deadline, last_words):
                 plan = make_plan(hub, payload, tag, public=command.public)
                 if not command.yes:
-                    _print_plan(command, plan)
+                    done = "nothing to do" if plan.is_done else "planned"
+                    _print(command, {"status": done, "plan": plan.to_json()}, plan.to_text())
+                    end = (
+                        "Nothing to do." if plan.is_done else "Nothing was changed; --yes does it."
+                    )
+                    click.echo(end, err=True)
                     return
                 if not command.as_json:
                     click.echo(plan.to_text())
@@ -104,22 +103,13 @@ def send(
     _print(command, {**asdict(outcome), "url": hub.url, "plan": plan.to_json()}, text)
 
 
-def _print_plan(command: SendOptions, plan: Plan) -> None:
-    done = "nothing to do" if plan.is_done else "planned"
-    _print(command, {"status": done, "plan": plan.to_json()}, plan.to_text())
-    end = "Nothing to do." if plan.is_done else "Nothing was changed; --yes does it."
-    click.echo(end, err=True)
-
-
 def _print(command: SendOptions, value: dict[str, Any], text: str) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False) if command.as_json else text)
 
 
 def resume_words(context: click.Context) -> list[str]:
-    """Words that start a command again as it was given, and do it, after `python -m publish`.
-
-    Args:
-        context: Of the command that runs; every option that was really given is taken from it.
+    """Words that start the running command again as it was given, and do it, after `python -m
+    publish`.
     """
     words = [str(context.info_name)]
     params = context.command.params

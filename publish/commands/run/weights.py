@@ -12,6 +12,7 @@ from lungsynth.errors import ConfigError
 from lungsynth.images import png_bytes
 from lungsynth.model.sampling import SampleOptions, draw
 from lungsynth.pipeline import Synthesizer
+from publish.card.evaluation import free_name
 from publish.card.model_card import licence_chain, make_model_card, read_report
 from publish.card.model_snippets import PROMPTS, ModelFacts
 from publish.card.own_card import fill_own_card
@@ -31,6 +32,9 @@ def run_weights(command: WeightsCommand) -> None:
     """Publish a checkpoint with its card."""
     deadline = begin(command)
     found = read_checkpoint(command.checkpoint)
+    evaluation: dict[str, Path] = {}
+    for path in command.evaluation:
+        evaluation[free_name(path.name, evaluation)] = path
     facts = ModelFacts(
         repo=command.repo,
         licence=command.licence,
@@ -39,7 +43,7 @@ def run_weights(command: WeightsCommand) -> None:
         data=tuple(_pair(one) for one in command.data),
         steps=command.steps,
         training=command.training,
-        evaluation=command.evaluation,
+        evaluation=evaluation,
         prompts=command.prompts or PROMPTS,
         plain=command.plain,
         home=command.home,
@@ -77,10 +81,10 @@ def _make_card(
         fill_own_card(checkpoint, facts)
         return fill_own_card(checkpoint, facts, _draw_samples(command, checkpoint, facts, out))
     licence_chain(facts, is_lora=checkpoint.is_lora)
-    for path in facts.evaluation:
+    for name, path in facts.evaluation.items():
         read_report(path)
         (out / "evaluation").mkdir(exist_ok=True)
-        shutil.copyfile(path, out / "evaluation" / path.name)
+        shutil.copyfile(path, out / "evaluation" / name)
     return make_model_card(checkpoint, facts, _draw_samples(command, checkpoint, facts, out))
 
 
