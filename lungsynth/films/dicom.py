@@ -82,8 +82,7 @@ def read_dicom(path: Path, *, max_pixels: int) -> DicomPixels:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            data = pydicom.dcmread(path, force=True, specific_tags=TAGS)
-            notes = _name_syntax(data)
+            data, notes = _parsed(path)
             read = _pixels(data, path, max_pixels)
         except LungSynthError:
             raise
@@ -93,6 +92,19 @@ def read_dicom(path: Path, *, max_pixels: int) -> DicomPixels:
         except Exception as error:
             raise DataError(f"{path}: damaged DICOM file ({type(error).__name__}).") from error
     return replace(read, warnings=(*notes, *read.warnings))
+
+
+def stored_values(path: Path) -> NDArray[Any]:
+    """Stored values of a film, (H, W) or (H, W, 3), decoded here; a damaged stream may end this process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return np.asarray(_parsed(path)[0].pixel_array)
+
+
+def _parsed(path: Path) -> tuple[Any, list[str]]:
+    """The data set of a file, and what is odd of it."""
+    data = pydicom.dcmread(path, force=True, specific_tags=TAGS)
+    return data, _name_syntax(data)
 
 
 def _name_syntax(data: Any) -> list[str]:

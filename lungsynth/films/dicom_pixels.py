@@ -13,6 +13,7 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
 from lungsynth.arrays import BoolArray
 from lungsynth.errors import DataError, MissingDependencyError
+from lungsynth.films.apart import Apart
 from lungsynth.films.codestream import (
     EXPLICIT_BE,
     EXPLICIT_LE,
@@ -27,6 +28,8 @@ GDCM_SYNTAXES = frozenset(
     for end in ("4.50", "4.51", "4.57", "4.70", "4.80", "4.81", "4.90", "4.91", "5")
 )
 """Transfer syntaxes that python-gdcm decodes."""
+DECOMPRESS = Apart("lungsynth.films.dicom:stored_values")
+"""A damaged stream can abort GDCM, and the process with it."""
 LEFT_BY_WINDOW = 0.1
 """Share of a film that a window must leave between black and white; else it is not the film's."""
 
@@ -62,50 +65,66 @@ def decode(data: Any, path: Path) -> tuple[NDArray[Any], list[str]]:
         MissingDependencyError: no decoder for its compression is installed.
         DataError: it is damaged, or no decoder here reads its kind.
     """
+    if not is_compressed(data):
+        try:
+            stored = np.asarray(data.pixel_array)
+        except Exception as error:  # a size that does not fit fails in many ways
+            raise DataError(
+                f"{path}: damaged: its pixels ({data.file_meta.TransferSyntaxUID.name}) do not fit its "
+                f"size of {data.get('Columns')}x{data.get('Rows')}. It may be cut short; fetch it again."
+            ) from error
+        return _checked(stored, path), []
+    _check_decoder(data, path)
+    decoded = DECOMPRESS(path)
+    stream = frame_stream(data)
+    if decoded is None:
+        raise _undecodable(data, stream, path)
+    notes = []
+    if not stream.whole:
+        notes.append("the compressed picture has no end mark; its lower part may be missing")
+    return _checked(decoded, path), notes
+
+
+def is_compressed(data: Any) -> bool:
+    """Whether the pixels of a data set are a compressed picture."""
     syntax = data.file_meta.TransferSyntaxUID
-    try:
-        stored = np.asarray(data.pixel_array)
-    except Exception as error:  # decoders raise many kinds; which is worked out below
-        raise _why_undecodable(data, path) from error
+    return bool(syntax.is_compressed and not syntax.is_deflated)
+
+
+def _checked(stored: NDArray[Any], path: Path) -> NDArray[Any]:
     if stored.ndim not in (2, 3) or (stored.ndim == 3 and stored.shape[2] != 3):
         raise DataError(f"{path}: its pixels are {stored.shape}; expected (H, W) or (H, W, 3).")
-    notes = []
-    if syntax.is_compressed and not syntax.is_deflated:
-        if not frame_stream(data).whole:
-            notes.append("the compressed picture has no end mark; its lower part may be missing")
-    return stored, notes
+    return stored
 
 
-def _why_undecodable(data: Any, path: Path) -> DataError | MissingDependencyError:
-    """Missing decoder, a kind that no decoder reads, or damage: which, and what helps."""
+def _check_decoder(data: Any, path: Path) -> None:
+    """Refuse what no decoder here reads."""
     syntax = data.file_meta.TransferSyntaxUID
-    name = str(syntax.name)
-    if not syntax.is_compressed or syntax.is_deflated:
-        return DataError(
-            f"{path}: damaged: its pixels ({name}) do not fit its size of {data.get('Columns')}x"
-            f"{data.get('Rows')}. It may be cut short; fetch it again."
-        )
     try:
         available = bool(get_decoder(syntax).is_available)
     except NotImplementedError:
         available = False
     if not available and str(syntax) in GDCM_SYNTAXES:
-        return MissingDependencyError(
-            f"{path}: compressed as {name}, and no decoder for it is installed. "
+        raise MissingDependencyError(
+            f"{path}: compressed as {syntax.name}, and no decoder for it is installed. "
             "pip install python-gdcm"
         )
     if not available:
-        return MissingDependencyError(
-            f"{path}: compressed as {name}, which nothing here decodes. Export it uncompressed."
+        raise MissingDependencyError(
+            f"{path}: compressed as {syntax.name}, which nothing here decodes. Export it uncompressed."
         )
-    stream = frame_stream(data)
+
+
+def _undecodable(data: Any, stream: Stream, path: Path) -> DataError:
+    """Damage, or a kind that the decoders do not read."""
+    syntax = data.file_meta.TransferSyntaxUID
     if stream.bits == 12 and str(syntax) == "1.2.840.10008.1.2.4.51":
         return DataError(
-            f"{path}: lossy JPEG of 12 bits ({name}), which the installed decoders cannot read; it "
-            "need not be damaged. Decompress it first: dcmdjpeg IN.dcm OUT.dcm (from DCMTK)."
+            f"{path}: lossy JPEG of 12 bits ({syntax.name}), which the installed decoders cannot read; "
+            "it need not be damaged. Decompress it first: dcmdjpeg IN.dcm OUT.dcm (from DCMTK)."
         )
     return DataError(
-        f"{path}: damaged: its compressed pixels ({name}) "
+        f"{path}: damaged: its compressed pixels ({syntax.name}) "
         + ("cannot be decoded" if stream.whole else "are cut short")
         + ". Fetch it again."
     )
