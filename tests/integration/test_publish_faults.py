@@ -88,6 +88,10 @@ def run(
         return push(hub, payload, plan, message="x", progress=Progress(), say=lambda _: None)
 
 
+def folder_of(payload: Payload) -> Path:
+    return payload.files["manifest.json"].path.parent
+
+
 def contents(payload: Payload) -> dict[str, bytes]:
     return {name: file.path.read_bytes() for name, file in payload.files.items()}
 
@@ -331,7 +335,7 @@ def test_killed_in_mid_upload_main_is_as_it_was_and_the_same_command_finishes(
         "HF_HOME": str(tmp_path / "home"),
         "PYTHONPATH": str(ROOT),
     }
-    words = ["-c", PUSH_HAND_MADE, "push", new.folder, "--repo", NAME, "--yes"]
+    words = ["-c", PUSH_HAND_MADE, "push", folder_of(new), "--repo", NAME, "--yes"]
     program = start(words, cwd=tmp_path, env=environment)
     give_up = time.monotonic() + 600  # on a busy machine
     while not server.schedule.happened and time.monotonic() < give_up:
@@ -385,7 +389,7 @@ def push_to_a_dying_hub(
     server.schedule = Schedule(down_after=requests, down_kind=kind)
     begun = time.monotonic()
     minutes = str(LIMIT_S / 60)
-    ran = run_publish("push", new.folder, "--repo", NAME, "--yes", "--deadline", minutes)
+    ran = run_publish("push", folder_of(new), "--repo", NAME, "--yes", "--deadline", minutes)
     took = time.monotonic() - begun
     assert took < LIMIT_S + GRACE_S, (requests, kind, took)
     if sum(server.schedule.seen.values()) <= requests:
