@@ -142,8 +142,9 @@ def read_prompts(path: Path, column: str = "prompt") -> list[str]:
         DataError: the file cannot be read as what it is.
         ConfigError: it has no such column, or holds no prompt.
     """
-    if path.suffix in (".csv", ".jsonl", ".parquet"):
-        lines = _column(path, column)
+    kind = path.suffix.lower()
+    if kind in (".csv", ".jsonl", ".parquet"):
+        lines = _column(path, kind, column)
     else:
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -164,12 +165,12 @@ def check_prompts(lines: Sequence[str], where: str) -> list[str]:
     return prompts
 
 
-def _column(path: Path, column: str) -> list[str]:
+def _column(path: Path, kind: str, column: str) -> list[str]:
     """A text column of a table; nulls are left out."""
     try:
-        if path.suffix == ".csv":
+        if kind == ".csv":
             table = pyarrow.csv.read_csv(path)
-        elif path.suffix == ".jsonl":
+        elif kind == ".jsonl":
             table = pyarrow.json.read_json(path)
         else:
             table = pyarrow.parquet.read_table(path, columns=None)

@@ -23,14 +23,12 @@ MAX_TABLE = 200_000  # bytes of a CSV file
 
 
 def batch_tab(part: dict[str, Any], name: gr.BrowserState) -> list[Any]:
-    """Many prompts; steps and guidance are those of the main panel's parts. Gives what `shown_of`
-    is of.
+    """Many prompts, with steps and guidance of the main panel; the components that `shown_of` fills.
 
     `name` is that of the batch this browser began.
     """
-    turn = gr.State(
-        ""
-    )  # a change of it draws the next row: each waits for its turn as a visitor does
+    # a change of it draws the next row: each waits for its turn as a visitor does
+    turn = gr.State("")
     gr.Markdown(text.BATCH_INFO.format(most=batch.MAX_ROWS))
     prompts = gr.Textbox(label="Prompts, one a line", lines=6, elem_id="ls-batch")
     table = gr.File(label="or a CSV file", file_types=[".csv"], height=140)

@@ -173,7 +173,8 @@ def test_a_card_in_the_checkpoint_is_used_as_it_is(hub, sd_folder, publish, tmp_
     assert "CC BY 4.0 \\(the owner\\)" in card and "49.0 %" in card and "<Gallery />" in card
     assert (folder / "README.md").read_text() == own and "samples/0.png" in files
 
-    assert publish(*words, "--samples", 0).code == 0
+    ran = publish(*words, "--samples", 0, "--data", "nih=cc0-1.0", "--steps", 5)
+    assert ran.code == 0 and "so this goes into none: --data, --steps." in ran.err
     card = hub.repo("model", NAME).files()["README.md"].decode()
     assert (
         "\nhow, [web](https://x.y) [in](unet/config.json)\n" in card and "<Gallery />" not in card

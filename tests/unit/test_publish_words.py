@@ -154,7 +154,7 @@ def test_splits_get_about_their_shares():
     assert abs(drawn.count("test") / 2000 - 0.3) < 0.04  # 4 standard deviations
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("suffix", [".csv", ".CSV", ".jsonl", ".parquet"])
 def test_prompts_are_read_from_a_column(tmp_path, suffix):
     import pyarrow as pa
     import pyarrow.csv
@@ -162,7 +162,7 @@ def test_prompts_are_read_from_a_column(tmp_path, suffix):
 
     path = tmp_path / f"p{suffix}"
     table = pa.table({"text": ["one  film", "two, films"], "n": [1, 2]})
-    if suffix == ".csv":
+    if suffix.lower() == ".csv":
         pyarrow.csv.write_csv(table, path)
     elif suffix == ".parquet":
         pyarrow.parquet.write_table(table, path)

@@ -55,6 +55,12 @@ def run_weights(command: WeightsCommand) -> None:
         if found.own_card is not None:
             for warning in check_own_card(found):
                 click.echo(f"note: {warning}; it is published as words, or below --home", err=True)
+            if unread := _not_in_own_card(command):
+                click.echo(
+                    f"note: {command.checkpoint}/README.md is the card, so this goes into none: {unread}. "
+                    "Write it there.",
+                    err=True,
+                )
         with deadline.paused():
             (generated / "README.md").write_text(
                 _make_card(command, found, facts, generated), encoding="utf-8"
@@ -64,6 +70,17 @@ def run_weights(command: WeightsCommand) -> None:
             write_out(payload, command.out)
         named = f"Release {command.tag}" if command.tag else "Publish weights"
         send(payload, command, deadline, message=named)
+
+
+def _not_in_own_card(command: WeightsCommand) -> str:
+    """Options that only a card written from options tells of."""
+    given = {
+        "--data": command.data,
+        "--steps": command.steps,
+        "--training": command.training,
+        "--evaluation": command.evaluation,
+    }
+    return ", ".join(name for name, value in given.items() if value)
 
 
 def _pair(text: str) -> tuple[str, str]:
