@@ -7,23 +7,25 @@ import sys
 import click
 
 from lungsynth import __version__
-from lungsynth.cli.command import CONTEXT, Commands, made
+from lungsynth.cli.command import CONTEXT, Commands, below, made
 from lungsynth.errors import LungSynthError
 
-OPTIONS, WORK = "publish.commands", "publish.commands.run"
-COMMANDS: Commands = {
-    "build": (f"{OPTIONS}.build:BuildCommand", f"{WORK}.build:run_build"),
-    "check": (f"{OPTIONS}.reading:CheckCommand", f"{WORK}.reading:run_check"),
-    "replay": (f"{OPTIONS}.reading:ReplayCommand", f"{WORK}.reading:run_replay"),
-    "diff": (f"{OPTIONS}.reading:DiffCommand", f"{WORK}.reading:run_diff"),
-    "filter": (f"{OPTIONS}.reading:FilterCommand", f"{WORK}.reading:run_filter"),
-    "erratum": (f"{OPTIONS}.reading:ErratumCommand", f"{WORK}.reading:run_erratum"),
-    "export": (f"{OPTIONS}.reading:ExportCommand", f"{WORK}.reading:run_export"),
-    "push": (f"{OPTIONS}.sending:PushCommand", f"{WORK}.push:run_push"),
-    "release": (f"{OPTIONS}.build:ReleaseCommand", f"{WORK}.build:run_release"),
-    "weights": (f"{OPTIONS}.sending:WeightsCommand", f"{WORK}.weights:run_weights"),
-    "space": (f"{OPTIONS}.sending:SpaceCommand", f"{WORK}.sending:run_space"),
-}
+COMMANDS: Commands = below(
+    "publish.commands",
+    {
+        "build": ("build:BuildCommand", "run.build:run_build"),
+        "check": ("reading:CheckCommand", "run.reading:run_check"),
+        "replay": ("reading:ReplayCommand", "run.reading:run_replay"),
+        "diff": ("reading:DiffCommand", "run.reading:run_diff"),
+        "filter": ("reading:FilterCommand", "run.reading:run_filter"),
+        "erratum": ("reading:ErratumCommand", "run.reading:run_erratum"),
+        "export": ("reading:ExportCommand", "run.reading:run_export"),
+        "push": ("sending:PushCommand", "run.push:run_push"),
+        "release": ("build:ReleaseCommand", "run.build:run_release"),
+        "weights": ("sending:WeightsCommand", "run.weights:run_weights"),
+        "space": ("sending:SpaceCommand", "run.sending:run_space"),
+    },
+)
 """Name -> options, and what does the work."""
 
 

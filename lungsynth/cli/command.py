@@ -88,6 +88,13 @@ class LazyCommand(click.Command):
             click.echo(said, nl=not said.endswith("\n"))
 
 
+def below(package: str, commands: Commands) -> Commands:
+    """A table whose modules are named from a package on."""
+    return {
+        name: (f"{package}.{kind}", f"{package}.{work}") for name, (kind, work) in commands.items()
+    }
+
+
 def made(commands: Commands) -> list[click.Command]:
     """The commands of a table."""
     return [LazyCommand(name, kind, work) for name, (kind, work) in commands.items()]

@@ -7,16 +7,8 @@ import sys
 import click
 
 from lungsynth import __version__
-from lungsynth.cli.command import CONTEXT, Commands, made
+from lungsynth.cli.command import CONTEXT, Commands, below, made
 from lungsynth.errors import LungSynthError
-
-
-def below(package: str, commands: Commands) -> Commands:
-    """A table whose modules are named from a package on."""
-    return {
-        name: (f"{package}.{kind}", f"{package}.{work}") for name, (kind, work) in commands.items()
-    }
-
 
 CLI = "lungsynth.cli"
 
